@@ -1,0 +1,102 @@
+"""Writing files so that a reader never sees half of one: temporary name beside the target, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_HASH_BLOCK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
+    """Open a binary file that appears under ``path`` only when the block ends without an error.
+
+    The parent folder is created. On any error (a full disk, Ctrl-C) the temporary file is removed and what
+    stood under ``path`` before is untouched.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        _give_default_mode(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_bytes(path: PathLike, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
+def write_text(path: PathLike, content: str) -> None:
+    """Write ``content`` to ``path`` atomically as UTF-8 with ``\\n`` line ends."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically as indented UTF-8 JSON (NaN is refused)."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: PathLike) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``path`` when the block ends without an error.
+
+    A folder that stands under ``path`` already is replaced as a whole. On any error nothing is left behind.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        if target.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".old", dir=target.parent))
+            os.replace(target, retired / target.name)
+            os.replace(temporary, target)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            os.replace(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def sha256_of_file(path: PathLike) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(_HASH_BLOCK_BYTES), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _give_default_mode(path: str) -> None:
+    # mkstemp makes files private to the user; the finished file gets what open() would have given it.
+    os.chmod(path, 0o666 & ~_umask())

@@ -1,0 +1,80 @@
+"""Build of the distribution ``arcface-paddle``; every dependency is named with its purpose."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+MODELS = "arcface_paddle.inference_model"  # the shipped models live beside the package and are packed into it
+
+
+def read_version() -> str:
+    for line in (ROOT / "arcface_paddle" / "__init__.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise SystemExit("arcface_paddle/__init__.py: no __version__")
+
+
+REQUIREMENTS = [
+    "numpy>=1.21",  # arrays everywhere
+    # decoding of training crops, warps, video. The headless build: no Qt or GTK libraries on servers and in
+    # containers, and it installs beside nothing else (the GUI build would conflict with it).
+    "opencv-python-headless>=4.6",
+    "pillow>=9.1",  # careful decoding of photographs; drawing of Chinese names
+    "prettytable>=3.0",  # tables in the terminal
+    "tqdm>=4.60",  # progress of long work
+]
+
+EXTRAS = {
+    "cpu": ["paddlepaddle>=3.0"],  # inference and training on CPU; either this or gpu
+    "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index, see install_ch.md
+    "train": [
+        "visualdl>=2.5",  # scalars of a training run, as the published trainer wrote them
+        "pyyaml>=5.4",  # recipes in configs/
+        "psutil>=5.8",  # memory in the log, dead ranks
+    ],
+    "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves
+    "clean": ["scikit-learn>=1.0"],  # clustering of doubtful labels in the dataset doctor
+    "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces
+    "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.12"],  # ONNX export and running it
+    "openvino": ["openvino>=2023.1"],  # faster CPU back end, INT8
+    "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
+}
+EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu") for name in EXTRAS[extra]})
+EXTRAS["dev"] = [
+    *EXTRAS["cpu"],
+    *EXTRAS["all"],
+    "pytest>=7.0",  # tests
+    "ruff>=0.5",  # lint and format
+    "mypy>=1.8",  # types
+    "build>=1.0",  # the wheel
+]
+
+setup(
+    name="arcface-paddle",
+    version=read_version(),
+    description="Face recognition on PaddlePaddle: data, sharded ArcFace training, validation, export, recognition",
+    long_description=(ROOT / "README_en.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), MODELS],
+    package_dir={MODELS: "inference_model"},
+    package_data={
+        "arcface_paddle": ["py.typed", "assets/*", "**/assets/*"],
+        MODELS: ["*/*"],
+    },
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "arcface-paddle = arcface_paddle.cli.main:main",
+            "test_recognition = arcface_paddle.cli.main:test_recognition",
+        ]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
