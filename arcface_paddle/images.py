@@ -32,8 +32,19 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # What Pillow's plugins raise on damaged input (they do not agree on one class).
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, OverflowError)
-_DECODE_ERRORS += (MemoryError, struct.error, zlib.error)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 _SUFFIX_OF_SIGNATURE = (
     (b"\xff\xd8\xff", ".jpg"),
