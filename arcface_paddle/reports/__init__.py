@@ -1,0 +1,1 @@
+"""Self-contained report pages: HTML fragments, inline pictures and SVG charts, nothing fetched from elsewhere."""

@@ -1,0 +1,171 @@
+"""Inline SVG charts for report pages: bars and lines, coloured by the page, so they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+import numpy as np
+
+from arcface_paddle.reports.html import Html, escape
+
+_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 18, 30, 46
+_SERIES_COLORS = 4
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Titles and size of a chart.
+
+    Attributes:
+        title: line above the plot.
+        x_title: name of the horizontal axis with its unit.
+        y_title: name of the vertical axis with its unit.
+        x_log: draw the horizontal axis by decades; all x must be positive.
+        size_wh: width and height in CSS pixels.
+    """
+
+    title: str
+    x_title: str = ""
+    y_title: str = ""
+    x_log: bool = False
+    size_wh: tuple[int, int] = (520, 300)
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One curve: ``x`` and ``y`` of shape (N,), and its name for the legend."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+def bar_chart(labels: Sequence[str], values: Sequence[float], *, axes: Axes) -> Html:
+    """Draw one bar per label from zero upwards; each bar tells its value when pointed at.
+
+    Raises:
+        ValueError: lengths differ, or a value is negative or not finite.
+    """
+    heights = np.asarray(values, dtype=np.float64)
+    if len(labels) != len(heights):
+        raise ValueError(f"{len(labels)} labels for {len(heights)} values")
+    if not np.isfinite(heights).all() or (heights < 0).any():
+        raise ValueError("bars must be finite and not negative")
+    ticks = nice_ticks(0.0, float(heights.max(initial=0.0)) or 1.0)
+    frame = _Frame(axes, (0.0, max(len(labels), 1)), (0.0, ticks[-1]))
+    parts = [_y_axis(frame, ticks)]
+    step = math.ceil(len(labels) / 12) if labels else 1
+    for index, (label, height) in enumerate(zip(labels, heights)):
+        left, right, top = frame.x(index + 0.1), frame.x(index + 0.9), frame.y(height)
+        parts.append(
+            f'<rect class="bar s0" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{frame.y(0) - top:.1f}"><title>{escape(label)}: {escape(_plain(height))}</title></rect>'
+        )
+        if index % step == 0:
+            parts.append(_text(frame.x(index + 0.5), frame.y(0) + 16, label, anchor="middle"))
+    return _figure(axes, parts)
+
+
+def line_chart(lines: Sequence[Line], *, axes: Axes) -> Html:
+    """Draw curves with a legend. Points that are not finite (or not positive on a log axis) are left out.
+
+    Raises:
+        ValueError: no curve has a point that can be drawn.
+    """
+    kept = [_drawable(line, axes.x_log) for line in lines]
+    if not any(len(line.x) for line in kept):
+        raise ValueError("no point to draw")
+    to_axis: Callable[[float], float] = math.log10 if axes.x_log else float
+    xs, ys = (np.concatenate([getattr(line, name) for line in kept]) for name in "xy")
+    y_ticks = nice_ticks(float(ys.min()), float(ys.max()))
+    x_ticks = _decades(xs) if axes.x_log else nice_ticks(float(xs.min()), float(xs.max()))
+    frame = _Frame(axes, (to_axis(x_ticks[0]), to_axis(x_ticks[-1])), (y_ticks[0], y_ticks[-1]))
+    parts = [_y_axis(frame, y_ticks)]
+    parts += [_text(frame.x(to_axis(t)), frame.bottom + 16, _plain(t), anchor="middle") for t in x_ticks]
+    for index, line in enumerate(kept):
+        color = f"s{index % _SERIES_COLORS}"
+        points = " ".join(f"{frame.x(to_axis(x)):.1f},{frame.y(y):.1f}" for x, y in zip(line.x, line.y))
+        parts.append(f'<polyline class="line {color}" points="{points}"><title>{escape(line.name)}</title></polyline>')
+        legend_y = frame.bottom - 12 - 18 * (len(kept) - 1 - index)
+        parts.append(f'<rect class="bar {color}" x="{frame.right - 150}" y="{legend_y - 8}" width="14" height="4"/>')
+        parts.append(_text(frame.right - 130, legend_y, line.name, anchor="start"))
+    return _figure(axes, parts)
+
+
+def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
+    """Return about ``count`` round numbers (1, 2 or 5 times a power of ten) that span ``low`` to ``high``.
+
+    >>> nice_ticks(0, 93)
+    [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+    """
+    if high <= low:
+        high = low + (abs(low) or 1.0)
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+class _Frame:
+    """Maps values to pixels of the plot area."""
+
+    def __init__(self, axes: Axes, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+        width, height = axes.size_wh
+        self.left, self.right = _MARGIN_LEFT, width - _MARGIN_RIGHT
+        self.top, self.bottom = _MARGIN_TOP, height - _MARGIN_BOTTOM
+        self._x_range, self._y_range = x_range, y_range
+
+    def x(self, value: float) -> float:
+        low, high = self._x_range
+        return self.left + (value - low) / ((high - low) or 1.0) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        low, high = self._y_range
+        return self.bottom - (value - low) / ((high - low) or 1.0) * (self.bottom - self.top)
+
+
+def _y_axis(frame: _Frame, ticks: Sequence[float]) -> str:
+    parts = []
+    for tick in ticks:
+        y = frame.y(tick)
+        parts.append(f'<line class="axis" x1="{frame.left}" y1="{y:.1f}" x2="{frame.right}" y2="{y:.1f}"/>')
+        parts.append(_text(frame.left - 8, y + 4, _plain(tick), anchor="end"))
+    return "".join(parts)
+
+
+def _figure(axes: Axes, parts: Sequence[str]) -> Html:
+    width, height = axes.size_wh
+    middle = (height - _MARGIN_BOTTOM + _MARGIN_TOP) / 2
+    titles = [
+        f'<text class="title" x="{_MARGIN_LEFT}" y="18">{escape(axes.title)}</text>',
+        _text((width + _MARGIN_LEFT - _MARGIN_RIGHT) / 2, height - 8, axes.x_title, anchor="middle"),
+        f'<text text-anchor="middle" transform="translate(14 {middle:.0f}) rotate(-90)">{escape(axes.y_title)}</text>',
+    ]
+    return Html(
+        f'<figure class="chart"><svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(axes.title)}">{"".join(titles)}{"".join(parts)}</svg></figure>'
+    )
+
+
+def _text(x: float, y: float, text: str, *, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _drawable(line: Line, x_log: bool) -> Line:
+    x, y = np.asarray(line.x, dtype=np.float64), np.asarray(line.y, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"{line.name}: x has shape {x.shape}, y has {y.shape}; both must be (N,)")
+    good = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not x_log))
+    return Line(line.name, x[good], y[good])
+
+
+def _decades(xs: np.ndarray) -> list[float]:
+    first, last = math.floor(math.log10(xs.min())), math.ceil(math.log10(xs.max()))
+    return [10.0**power for power in range(first, max(last, first + 1) + 1)]

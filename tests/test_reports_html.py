@@ -1,0 +1,165 @@
+"""Report pages: nothing unescaped, nothing fetched, pictures and charts inside the file."""
+
+from __future__ import annotations
+
+import base64
+import doctest
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.errors import ImageError
+from arcface_paddle.reports import charts, html
+
+HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png>'
+
+
+class Collector(HTMLParser):
+    """Gathers tags, attributes and text, and checks that tags are balanced."""
+
+    VOID = frozenset({"meta", "img", "br", "rect", "line", "polyline"})
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(document)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+
+
+def everything(text: str) -> str:
+    axes = charts.Axes(text, x_title=text, y_title=text)
+    parts = [
+        html.tiles([(text, text)]),
+        html.section(
+            text,
+            text,
+            html.paragraph(text, html.code(text)),
+            html.notice(text, tone="warn"),
+            html.table([text], [[text], [html.badge(text, tone="bad")]], caption=text),
+            html.grid([html.image(picture(), alt=text, caption=text, width_px=64)]),
+            html.details(text, text),
+            charts.bar_chart([text], [3.0], axes=axes),
+            charts.line_chart([charts.Line(text, np.array([1.0, 2.0]), np.array([0.0, 1.0]))], axes=axes),
+        ),
+        text,
+    ]
+    return html.page(text, parts, subtitle=text)
+
+
+def test_hostile_text_is_shown_as_text_everywhere():
+    seen = Collector(everything(HOSTILE))
+    assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "iframe", "link", "object"})
+    assert [attrs["src"][:11] for tag, attrs in seen.tags if tag == "img"] == ["data:image/"]
+    assert seen.text.count(HOSTILE) >= 15
+    assert not any(name.startswith("on") for _, attrs in seen.tags for name in attrs)
+
+
+def test_page_needs_nothing_from_outside():
+    document = everything("harmless")
+    addresses = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import""", document)
+    assert addresses and all(address.startswith("data:") for address, _ in addresses)
+    assert "http://" not in document and "https://" not in document
+    assert "default-src 'none'" in document
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_encoded_pictures_are_kept_byte_for_byte(suffix):
+    content = images.encode_image(picture(), suffix=suffix)
+    found = re.search(r"data:image/\w+;base64,([^\"]+)", html.image(content, alt="x"))
+    assert found and base64.b64decode(found.group(1)) == content
+
+
+def test_picture_of_another_format_is_refused():
+    with pytest.raises(ImageError, match="unknown bytes"):
+        html.image(b"not a picture", alt="x")
+
+
+def test_numbers_none_and_undecodable_names():
+    assert html.escape(0.123456) == "0.1235"
+    assert html.escape(np.int64(12345)) == "12,345"
+    assert html.escape(True) == "yes"
+    html.page("x", ["name\udcff"]).encode("utf-8")
+    assert "<td class=number>7</td><td>7</td>" in html.table(["a", "b"], [[7, "7"]])
+
+
+def test_unknown_tone_is_refused():
+    with pytest.raises(ValueError, match="tone is 'red'"):
+        html.notice("x", tone="red")
+
+
+def test_bar_heights_are_proportional():
+    chart = charts.bar_chart(["a", "b", "c"], [10, 5, 0], axes=charts.Axes("t"))
+    heights = [float(value) for value in re.findall(r'height="([\d.]+)"><title>', chart)]
+    assert heights[0] == pytest.approx(2 * heights[1], abs=0.11) and heights[2] == 0
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_bad_bars_are_refused(values):
+    with pytest.raises(ValueError):
+        charts.bar_chart(["a", "b"], values, axes=charts.Axes("t"))
+
+
+def test_log_axis_spaces_decades_evenly_and_drops_zero():
+    line = charts.Line("roc", np.array([0.0, 1e-3, 1e-2, 1e-1]), np.array([0.0, 0.1, 0.2, 0.3]))
+    chart = charts.line_chart([line], axes=charts.Axes("t", x_log=True))
+    points = re.search(r'points="([^"]+)"', chart).group(1).split()
+    xs = [float(point.split(",")[0]) for point in points]
+    assert len(xs) == 3 and xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.15)
+
+
+def test_chart_without_a_point_is_refused():
+    with pytest.raises(ValueError, match="no point"):
+        charts.line_chart([charts.Line("x", np.array([0.0]), np.array([1.0]))], axes=charts.Axes("t", x_log=True))
+
+
+@pytest.mark.parametrize("low, high", [(0, 1), (0.2, 0.2), (-3, 17), (0, 123456), (1e-7, 3e-7)])
+def test_ticks_span_the_range_with_even_steps(low, high):
+    ticks = charts.nice_ticks(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 9
+    assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
+
+
+def test_matplotlib_figure_becomes_a_png():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    figure, axes = pyplot.subplots()
+    axes.plot([0, 1])
+    fragment = html.matplotlib_image(figure, alt="line")
+    pyplot.close(figure)
+    assert "data:image/png;base64," in fragment
+
+
+def test_examples_in_docstrings():
+    for module in (html, charts):
+        assert doctest.testmod(module).failed == 0
+
+
+def test_write_page_is_atomic(tmp_path):
+    target = tmp_path / "sub" / "report.html"
+    html.write_page(target, "t", ["Zanzibar"])
+    assert Collector(target.read_text(encoding="utf-8")).text.count("Zanzibar") == 1
+    assert [entry.name for entry in target.parent.iterdir()] == ["report.html"]
