@@ -1,0 +1,76 @@
+"""The frame of all commands: dispatch, one-line errors, exit codes, and a command behind every name."""
+
+import importlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+from arcface_paddle import errors
+from arcface_paddle.cli import main as frame
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Register a module as a command whose ``run`` is given by the test."""
+
+    def register(run):
+        module = types.ModuleType("arcface_paddle.cli.probe", "A command for the test.")
+        module.configure = lambda parser: parser.add_argument("--number", type=int)
+        module.run = run
+        monkeypatch.setitem(sys.modules, "arcface_paddle.cli.probe", module)
+
+    return register
+
+
+def test_errors_are_one_line_and_code_two(command, capsys):
+    def run(args):
+        raise errors.DataError("first\nsecond")
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_ERROR
+    assert capsys.readouterr().err == "probe: error: first second\n"
+
+
+def test_interrupt(command, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_one_line(command, capsys):
+    command(lambda args: 0)
+    with pytest.raises(SystemExit) as stop:
+        frame.run_module("probe", ["--number", "many"])
+    assert stop.value.code == frame.EXIT_ERROR
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_unknown_subcommand(capsys):
+    assert frame.main(["dance"]) == frame.EXIT_ERROR
+    assert "recognize" in capsys.readouterr().err
+
+
+def test_overview_names_every_command(capsys):
+    assert frame.main(["--help"]) == frame.EXIT_OK
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in frame.COMMANDS)
+
+
+@pytest.mark.parametrize("name", frame.COMMANDS)
+def test_every_command_has_help(name, capsys):
+    module = importlib.import_module(f"arcface_paddle.cli.{frame.COMMANDS[name][0]}")
+    assert module.__doc__
+    with pytest.raises(SystemExit) as stop:
+        frame.main([name, "--help"])
+    assert stop.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_help_starts_without_paddle():
+    code = "import sys; from arcface_paddle.cli.main import main; main(['--help']); assert 'paddle' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -1,0 +1,51 @@
+"""Atomic writing: the old content stays until the new one is whole, and nothing temporary is left."""
+
+import json
+
+import pytest
+
+from arcface_paddle import files
+
+
+def test_failure_keeps_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    files.write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), files.atomic_writer(path) as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_new_content_replaces_the_old(tmp_path):
+    path = tmp_path / "deep" / "file.json"
+    files.write_json(path, {"name": "张伟"})
+    files.write_json(path, {"name": "new"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "new"}
+    assert path.stat().st_mode & 0o444 == 0o444
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "x.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    with files.atomic_folder(target) as folder:
+        (folder / "a").write_text("1")
+    with files.atomic_folder(target) as folder:
+        (folder / "b").write_text("2")
+    assert [entry.name for entry in target.iterdir()] == ["b"]
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as folder:
+        (folder / "c").write_text("3")
+        raise RuntimeError
+    assert [entry.name for entry in target.iterdir()] == ["b"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_sha256(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    assert files.sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

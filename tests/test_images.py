@@ -1,0 +1,153 @@
+"""The image border: every kind of picture becomes RGB uint8 (H, W, 3) or a clear ImageError."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from arcface_paddle import images
+from arcface_paddle.errors import ImageError
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """A 40x60 RGB gradient with a red corner, so that mirroring, rotation and colour order show."""
+    rows, columns = np.mgrid[:40, :60]
+    image = np.stack([columns * 4, rows * 6, np.full_like(rows, 30)], axis=2).astype(np.uint8)
+    image[:8, :8] = (255, 0, 0)
+    return image
+
+
+def encode(image: Image.Image, format_name: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def test_lossless_round_trip(picture):
+    assert np.array_equal(images.decode_image(images.encode_image(picture, suffix=".png")), picture)
+
+
+def test_orientation_of_exif_is_honoured(picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate 90 degrees clockwise to view
+    content = encode(Image.fromarray(picture), "PNG", exif=exif)
+    assert np.array_equal(images.decode_image(content), np.rot90(picture, -1))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK", "YCbCr"])
+def test_modes_become_rgb(picture, mode):
+    format_name = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    decoded = images.decode_image(encode(Image.fromarray(picture).convert(mode), format_name))
+    assert decoded.shape == picture.shape
+    assert decoded.dtype == np.uint8
+    if mode in ("RGBA", "CMYK", "YCbCr", "P"):
+        assert np.abs(decoded.astype(int) - picture).mean() < 20  # the web palette of mode P has steps of 51
+
+
+def test_transparent_pixels_lie_over_white(picture):
+    rgba = np.dstack([picture, np.zeros(picture.shape[:2], np.uint8)])
+    assert (images.decode_image(encode(Image.fromarray(rgba), "PNG")) == 255).all()
+    assert (images.from_array(rgba) == 255).all()
+
+
+def test_sixteen_bit_gray_is_scaled_not_clipped():
+    deep = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    decoded = images.decode_image(encode(Image.fromarray(deep), "PNG"))
+    assert decoded[..., 0].reshape(-1).tolist() == list(range(256))
+
+
+def test_animation_is_refused_and_phone_mpo_is_not(picture):
+    frames = [Image.fromarray(picture), Image.fromarray(255 - picture)]
+    animated = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="2 frames"):
+        images.decode_image(animated)
+    phone = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    assert images.decode_image(phone).shape == picture.shape
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_truncated_pictures_are_refused(picture, format_name, kept):
+    content = encode(Image.fromarray(np.tile(picture, (8, 8, 1))), format_name)
+    with pytest.raises(ImageError, match=r"some\.jpg"):
+        images.decode_image(content[: int(len(content) * kept)], name="some.jpg")
+
+
+def test_decompression_bomb_is_refused_from_its_header(monkeypatch, picture):
+    monkeypatch.setattr(images, "MAX_PIXELS", picture.shape[0] * picture.shape[1] - 1)
+    with pytest.raises(ImageError, match="60x40 is more than"):
+        images.decode_image(images.encode_image(picture))
+
+
+def test_a_real_bomb_is_refused_quickly():
+    with pytest.raises(ImageError, match="pixels"):
+        images.decode_image(encode(Image.new("1", (40000, 40000)), "PNG"))
+
+
+@pytest.mark.parametrize("content", [b"hello, I am a text file", b"\xff\xd8\xff", b"", b"BM" + b"\0" * 60])
+def test_what_is_not_a_picture(tmp_path, content):
+    path = tmp_path / "text.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"text\.jpg"):
+        images.read_image(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        images.read_image(tmp_path / "none.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        images.read_image(tmp_path)
+
+
+def test_names_outside_of_ascii(tmp_path, picture):
+    path = tmp_path / "照片 é.png"
+    images.write_image(path, picture)
+    assert np.array_equal(images.load_image(path), picture)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_arrays(picture):
+    assert np.array_equal(images.from_array(picture[:, :, ::-1], color_order="BGR"), picture)
+    own = images.load_image(picture)
+    own[:] = 0
+    assert picture.any(), "the caller's array must not be shared"
+    assert images.from_array(picture[:, :, 0]).shape == picture.shape
+    deep = picture.astype(np.uint16) * 257
+    assert np.array_equal(images.from_array(deep), picture)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)]
+)
+def test_unsuitable_arrays(array):
+    with pytest.raises(ImageError, match="allowed"):
+        images.from_array(array)
+
+
+def test_fast_decoder_agrees_with_the_careful_one(picture):
+    jpeg = images.encode_image(picture, suffix=".jpg")
+    difference = images.decode_crop(jpeg).astype(int) - images.decode_image(jpeg)
+    assert np.abs(difference).max() <= 3  # two JPEG libraries may round differently
+    assert np.array_equal(images.decode_crop(images.encode_image(picture)), picture)
+
+
+def test_fast_decoder_refuses_a_truncated_jpeg(picture):
+    jpeg = images.encode_image(picture, suffix=".jpg")
+    with pytest.raises(ImageError, match="truncated JPEG"):
+        images.decode_crop(jpeg[: len(jpeg) // 2])
+    with pytest.raises(ImageError, match="not a picture"):
+        images.decode_crop(b"")
+
+
+def test_suffix_by_content(picture):
+    for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif"):
+        assert images.suffix_by_content(images.encode_image(picture, suffix=suffix)) == suffix
+    assert images.suffix_by_content(b"hello") is None
+
+
+def test_writing_an_unknown_suffix(tmp_path, picture):
+    with pytest.raises(ImageError, match="allowed"):
+        images.write_image(tmp_path / "a.xyz", picture)
+    assert list(tmp_path.iterdir()) == []

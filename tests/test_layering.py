@@ -1,0 +1,109 @@
+"""The rules of the house, read off the syntax trees: who may import whom, and what no module does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "arcface_paddle"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+BASE = {"errors", "files", "types", "images", "distributed", "safe_pickle", "reports"}
+MAY_IMPORT = {
+    "pipeline": set(),
+    "service": {"pipeline"},
+    "backbones": set(),
+    "heads": set(),
+    "data": set(),
+    "reports": set(),
+    "evaluation": {"data"},
+    "training": {"evaluation", "heads", "backbones", "data"},
+    "export": {"backbones", "pipeline", "evaluation"},
+    "cli": {"training", "evaluation", "export", "service", "pipeline", "data", "backbones", "heads"},
+}
+MATHS_ONLY = ("verification.py", "calibration.py", "identification.py")
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported_names(path: Path) -> set[str]:
+    """Return every dotted module name that a file imports, function bodies included."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room_of(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "arcface_paddle" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    if room not in MAY_IMPORT:
+        return
+    rooms = {name for name in map(room_of, imported_names(path)) if name and (PACKAGE / name).is_dir()}
+    forbidden = rooms - {room} - MAY_IMPORT[room] - BASE
+    assert not forbidden, f"{room} must not import {sorted(forbidden)}"
+
+
+def test_one_importer_of_paddle_distributed():
+    importers = [p.name for p in MODULES if any(n.startswith("paddle.distributed") for n in imported_names(p))]
+    assert set(importers) <= {"distributed.py"}
+
+
+@pytest.mark.parametrize("name", MATHS_ONLY)
+def test_evaluation_maths_needs_no_paddle(name):
+    path = PACKAGE / "evaluation" / name
+    assert not any(module.split(".")[0] == "paddle" for module in imported_names(path))
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    """Tell whether a handler is bare or broad; one that cleans up and raises again is neither."""
+    broad = handler.type is None or getattr(handler.type, "id", "") in ("Exception", "BaseException")
+    raises_again = isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+    return broad and not raises_again
+
+
+def test_no_catch_all_no_eval_no_raw_pickle():
+    complaints = []
+    for path in MODULES:
+        for node in ast.walk(tree_of(path)):
+            where = f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ExceptHandler) and catches_everything(node):
+                complaints.append(f"{where} catches everything")
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("eval", "exec"):
+                complaints.append(f"{where} calls {node.func.id}")
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("pickle.load", "pickle.loads"):
+                complaints.append(f"{where} unpickles without restriction")
+    assert not complaints
+
+
+def test_only_the_command_line_prints():
+    printing = [
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if path.relative_to(PACKAGE).parts[0] != "cli"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert not printing
+
+
+def test_import_is_light():
+    heavy = "paddle", "numba", "matplotlib", "sklearn", "onnxruntime", "openvino", "visualdl", "cv2"
+    code = f"import arcface_paddle, sys; print([name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
