@@ -1,0 +1,360 @@
+"""Settings of a training run: defaults here, a YAML file with the differences, flags as the last word.
+
+Every leaf field of ``TrainConfig`` is at once a key of the YAML file and a flag of ``train.py``, under the same name.
+The groups exist for the code only, so that each part of the trainer gets the settings that concern it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
+
+from arcface_paddle.errors import ConfigError, MissingDependencyError
+from arcface_paddle.files import PathLike, write_text
+
+_TRUE = frozenset({"true", "t", "1", "yes"})
+_FALSE = frozenset({"false", "f", "0", "no"})
+
+
+def _option(
+    default: Any,
+    help_text: str,
+    *,
+    choices: Tuple[str, ...] = (),
+    least: Optional[float] = None,
+    above: Optional[float] = None,
+    most: Optional[float] = None,
+) -> Any:
+    """Declare a field: its default, what ``--help`` says of it, and the values that are allowed."""
+    limits = {"least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata={"help": help_text, "choices": choices, **limits})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the faces come from and how they are cut into batches."""
+
+    data_dir: str = _option("MS1M_bin", "folder of the training data and of the .bin verification sets")
+    label_file: Optional[str] = _option(None, "list of images and labels (default: {data_dir}/label.txt)")
+    is_bin: bool = _option(True, "label.txt names per-image .bin records (True) or plain image files (False)")
+    data_kind: str = _option(
+        "auto",
+        "layout of the data; auto: label.txt with is_bin, else train.rec, else a folder per identity",
+        choices=("auto", "bin", "image", "folder", "rec", "pack"),
+    )
+    num_classes: Optional[int] = _option(None, "number of identities (default: from the labels)", least=1)
+    batch_size: int = _option(512, "images per process and forward pass", least=1)
+    global_batch_size: Optional[int] = _option(
+        None,
+        "images per step over all processes and accumulated passes, instead of batch_size; "
+        "keeps a run the same on any number of processes",
+        least=1,
+    )
+    num_workers: int = _option(2, "decoding workers per process; 0 decodes in the training process", least=0, most=256)
+    val_targets: Tuple[str, ...] = _option(
+        ("lfw", "cfp_fp", "agedb_30"), "verification sets, {data_dir}/NAME.bin; one that is missing is said, not fatal"
+    )
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network that maps a face to a feature."""
+
+    network: str = _option("MobileFaceNet_128", "name of the backbone")
+    embedding_size: int = _option(128, "length of the embedding", least=1, most=65536)
+    width: float = _option(1.0, "factor on the channel counts of MobileFaceNet", above=0.0, most=16.0)
+    pretrained: Optional[str] = _option(None, "start from this .pdparams file or shipped model (fine-tuning)")
+    batch_norm: str = _option(
+        "local",
+        "statistics of BatchNorm while training: of each process's batch, of the batch over all processes, or frozen",
+        choices=("local", "sync", "frozen"),
+    )
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The class centres and the margin."""
+
+    loss: str = _option("ArcFace", "margin: ArcFace, CosFace, SphereFace, AdaFace, CurricularFace, Softmax, Combined")
+    scale: float = _option(64.0, "factor s on the cosines", above=0.0)
+    margin: Optional[float] = _option(None, "margin of the chosen loss instead of its published value", least=0.0)
+    sample_rate: float = _option(
+        1.0, "share of the class centres used in a step (PartialFC); 1 = all", above=0.0, most=1.0
+    )
+    softmax_steps: int = _option(0, "first steps with plain normalised softmax, before the margin", least=0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Momentum SGD, precision and gradient handling."""
+
+    lr: float = _option(0.1, "learning rate for a global batch of 512; used: lr x global batch / 512", above=0.0)
+    momentum: float = _option(0.9, "momentum of SGD", least=0.0, most=0.9999)
+    weight_decay: float = _option(2e-4, "L2 penalty", least=0.0)
+    decay_norm: bool = _option(True, "apply weight_decay to BatchNorm and PReLU parameters and biases too")
+    clip_norm: float = _option(5.0, "largest global gradient norm, classifier included; 0 = no clipping", least=0.0)
+    accumulation: int = _option(1, "forward and backward passes per step", least=1)
+    fp16: bool = _option(False, "mixed precision O1 in float16 with dynamic loss scaling")
+    bf16: bool = _option(False, "mixed precision O1 in bfloat16")
+    loss_scale: float = _option(32768.0, "first loss scale of fp16", least=1.0, most=2.0**24)
+    max_skipped: int = _option(50, "end the run after this many steps in a row with a non-finite gradient", least=1)
+
+    @property
+    def precision(self) -> str:
+        """``"float32"``, ``"float16"`` or ``"bfloat16"``."""
+        return "float16" if self.fp16 else "bfloat16" if self.bf16 else "float32"
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long the run is and how the learning rate moves; epochs may be fractions."""
+
+    epochs: float = _option(32.0, "passes over the data", above=0.0)
+    steps: Optional[int] = _option(None, "length of the run in steps, instead of epochs", least=1)
+    warmup_epochs: float = _option(1.0, "linear warm-up, in epochs", least=0.0)
+    warmup_steps: Optional[int] = _option(None, "linear warm-up in steps, instead of warmup_epochs", least=0)
+    decay: str = _option("step", "decay of the learning rate", choices=("step", "polynomial", "cosine", "constant"))
+    decay_epochs: Tuple[float, ...] = _option((6.0, 12.0, 18.0, 24.0), "decay=step: epochs at which the rate drops")
+    decay_factor: float = _option(0.1, "decay=step: factor of each drop", above=0.0, most=1.0)
+    decay_power: float = _option(2.0, "decay=polynomial: exponent", above=0.0)
+    end_lr: float = _option(0.0, "decay=polynomial, cosine: last rate, for a global batch of 512", least=0.0)
+    target_accuracy: Optional[float] = _option(
+        None, "end early once the mean accuracy of the verification sets reaches this", above=0.0, most=1.0
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the run writes, how often, and its random seed."""
+
+    output: str = _option("emore_arcface", "folder of checkpoints, training.log, metrics.jsonl, curves")
+    logdir: str = _option("log", "folder of the VisualDL log; empty: none")
+    resume: bool = _option(False, "continue from the newest sound checkpoint in output")
+    log_every: int = _option(10, "steps between log lines", least=1)
+    validate_every: int = _option(2000, "steps between validations; 0 = only at the end", least=0)
+    save_every: int = _option(2000, "steps between checkpoints; one more is written at the end", least=1)
+    keep_last: int = _option(3, "number of checkpoints kept", least=1)
+    seed: int = _option(0, "seed of weights, order of the data, mirroring and class sampling", least=0, most=2**31 - 1)
+    device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    classifier: ClassifierConfig = dataclasses.field(default_factory=ClassifierConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.optimizer.fp16 and self.optimizer.bf16:
+            raise ConfigError("fp16 and bf16 are both set; choose one precision")
+
+    @property
+    def label_path(self) -> Path:
+        """The label list, by default ``{data_dir}/label.txt``."""
+        return Path(self.data.label_file or Path(self.data.data_dir) / "label.txt")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One leaf field: what the flag of the same name needs to know."""
+
+    name: str
+    group: str
+    type_hint: Any
+    default: Any
+    help_text: str
+    choices: Tuple[str, ...]
+
+    @property
+    def is_bool(self) -> bool:
+        return self.type_hint is bool
+
+
+def options() -> list[Option]:
+    """Return every option of a run in the order of the groups."""
+    return [
+        Option(
+            field.name, group.name, hints[field.name], field.default, field.metadata["help"], field.metadata["choices"]
+        )
+        for group, kind in _groups()
+        for hints in (get_type_hints(kind),)
+        for field in dataclasses.fields(kind)
+    ]
+
+
+def parse_bool(text: str) -> bool:
+    """Read true/t/1/yes or false/f/0/no, in any case.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    lowered = text.strip().lower()
+    if lowered not in _TRUE | _FALSE:
+        raise ConfigError(f"{text!r} is not a truth value; allowed: true, t, 1, yes, false, f, 0, no")
+    return lowered in _TRUE
+
+
+def config_from(
+    values: Mapping[str, Any], *, base: Optional[TrainConfig] = None, origin: str = "option"
+) -> TrainConfig:
+    """Return ``base`` (by default all defaults) with the given options changed.
+
+    Args:
+        values: option name to value; text is converted to the option's type.
+        base: the configuration to start from.
+        origin: where the values stand, for errors.
+
+    Raises:
+        ConfigError: an unknown name (the message lists the names), or a value of the wrong type or outside its range.
+    """
+    known = {option.name for option in options()}
+    unknown = sorted(set(map(str, values)) - known)
+    if unknown:
+        raise ConfigError(f"{origin}: unknown key {', '.join(unknown)}; the keys are: {', '.join(sorted(known))}")
+    config = base or TrainConfig()
+    changed = {}
+    for group, kind in _groups():
+        hints = get_type_hints(kind)
+        own = {
+            field.name: _checked(
+                field, _converted(values[field.name], hints[field.name], f"{origin}: {field.name}"), origin
+            )
+            for field in dataclasses.fields(kind)
+            if field.name in values
+        }
+        changed[group.name] = dataclasses.replace(getattr(config, group.name), **own)
+    return dataclasses.replace(config, **changed)
+
+
+def load_config(path: PathLike) -> TrainConfig:
+    """Read a YAML file of options; what it does not name keeps its default.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, has an unknown or repeated key, or a bad value.
+        MissingDependencyError: PyYAML is not installed.
+    """
+    yaml = _yaml()
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return TrainConfig()
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold lines 'option: value', it holds a {type(values).__name__}")
+    keys = [str(key.value) for key, _ in node.value]
+    repeated = sorted({key for key in keys if keys.count(key) > 1})
+    if repeated:
+        raise ConfigError(f"{path}: key {', '.join(repeated)} stands there twice")
+    return config_from(values, origin=str(path))
+
+
+def save_config(config: TrainConfig, path: PathLike) -> None:
+    """Write all options with their values as YAML that ``load_config`` reads back to an equal configuration."""
+    yaml = _yaml()
+    lines = ["# Resolved settings of this run; train.py --config reads this file."]
+    for group, _ in _groups():
+        lines += ["", f"# {group.name}"]
+        values = {key: _plain(value) for key, value in vars(getattr(config, group.name)).items()}
+        lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, allow_unicode=True).rstrip())
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def flat_values(config: TrainConfig) -> dict[str, Any]:
+    """Return all options by name, as plain JSON values."""
+    return {key: _plain(value) for group, _ in _groups() for key, value in vars(getattr(config, group.name)).items()}
+
+
+def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
+    hints = get_type_hints(TrainConfig)
+    for group in dataclasses.fields(TrainConfig):
+        yield group, hints[group.name]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise MissingDependencyError("pyyaml", extra="train", purpose="reading and writing configurations") from None
+    return yaml
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    """Convert a value from YAML or a flag to the type of its option."""
+    if get_origin(hint) is Union:  # Optional[kind]
+        if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none", "null")):
+            return None
+        return _converted(value, get_args(hint)[0], where)
+    if get_origin(hint) is tuple:
+        items = value.split(",") if isinstance(value, str) else [] if value is None else value
+        if not isinstance(items, (list, tuple)):
+            items = [items]
+        kept = [item.strip() if isinstance(item, str) else item for item in items]
+        return tuple(_converted(item, get_args(hint)[0], where) for item in kept if item != "")
+    if hint is bool:
+        return _to_bool(value, where)
+    if hint is str:
+        return _to_text(value, where)
+    return _to_number(value, hint, where)
+
+
+def _to_bool(value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    try:
+        return parse_bool(str(value))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _to_text(value: Any, where: str) -> str:
+    if isinstance(value, (bool, float, list, dict, type(None))):
+        raise ConfigError(f"{where} is {value!r}; a text is needed")
+    return str(value)
+
+
+def _to_number(value: Any, kind: type, where: str) -> Union[int, float]:
+    wanted = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ConfigError(f"{where} is {value!r}; {wanted} is needed")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ConfigError(f"{where} is {value!r}; {wanted} is needed") from None
+    if not math.isfinite(number) or (kind is int and number != int(number)):
+        raise ConfigError(f"{where} is {value!r}; {wanted} is needed")
+    return kind(number)
+
+
+def _checked(field: dataclasses.Field, value: Any, origin: str) -> Any:
+    """Hold a converted value against the choices and the range of its option."""
+    limits = field.metadata
+    where = f"{origin}: {field.name} is {value!r}"
+    if limits["choices"] and value not in limits["choices"]:
+        raise ConfigError(f"{where}; allowed: {', '.join(limits['choices'])}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return value
+    if limits["least"] is not None and value < limits["least"]:
+        raise ConfigError(f"{where}; it must be at least {limits['least']:g}")
+    if limits["above"] is not None and value <= limits["above"]:
+        raise ConfigError(f"{where}; it must be above {limits['above']:g}")
+    if limits["most"] is not None and value > limits["most"]:
+        raise ConfigError(f"{where}; it must be at most {limits['most']:g}")
+    return value
