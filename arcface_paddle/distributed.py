@@ -5,9 +5,9 @@ and on many ranks. ``init`` joins the process group that ``python -m paddle.dist
 environment: Gloo on CPU, NCCL on GPU.
 
 Facts about Gloo in Paddle 3.3 that shape this module (each was tried): it has neither reduce_scatter nor all_to_all;
-its float16 sum returns inf, so half-precision tensors travel as float32; every collective fails when a rank comes more
-than 30 seconds late (it saves, validates, waits for data), so on Gloo each is preceded by a barrier of ``peer_channel``,
-which waits for the living and costs 0.2 ms.
+its float16 sum returns inf, so half-precision tensors travel as float32; every collective fails when a rank comes
+more than 30 seconds late (it saves, validates, waits for data), so on Gloo each is preceded by a barrier of
+``peer_channel``, which waits for the living and costs 0.2 ms.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def launch(
 
 def start(
     arguments: Sequence[str], logs: Sequence[Path], *, environment: Optional[Mapping[str, str]] = None
-) -> list["subprocess.Popen[bytes]"]:
+) -> list[subprocess.Popen[bytes]]:
     """Start one rank per log file and return the processes, without waiting."""
     ranks = len(logs)
     port = _free_port()
@@ -82,7 +82,7 @@ def _rank_variables(rank: int, ranks: int, port: int) -> dict[str, str]:
     }
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], timeout_s: float) -> list[Optional[int]]:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> list[Optional[int]]:
     deadline = time.monotonic() + timeout_s
     codes: list[Optional[int]] = []
     for process in processes:
