@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -23,18 +23,19 @@ Decode = Callable[[int], np.ndarray]
 
 
 class Ranks(Protocol):
-    """What is needed of a process group; ``arcface_paddle.distributed`` provides it, one process needs none."""
+    """What is needed of a process group: the module ``arcface_paddle.distributed``. One process needs none."""
 
-    @property
     def rank(self) -> int:
-        """Number of this process."""
+        """Return the number of this process."""
 
-    @property
     def world_size(self) -> int:
-        """Number of processes."""
+        """Return the number of processes."""
 
-    def all_gather_arrays(self, array: np.ndarray) -> list[np.ndarray]:
-        """Return the arrays of all ranks in rank order; their first dimensions may differ, down to zero."""
+    def gather_arrays(self, array: np.ndarray) -> list[np.ndarray]:
+        """Return the arrays of all ranks in rank order; their shapes may differ."""
+
+    def gather_json(self, value: Any) -> list[Any]:
+        """Return the values of all ranks in rank order."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def embed_crops(
     """
     if count < 1:
         raise DataError(f"{name}: no images")
-    rank, world_size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
+    rank, world_size = (0, 1) if ranks is None else (ranks.rank(), ranks.world_size())
     share = range(count * rank // world_size, count * (rank + 1) // world_size)
     problem = ""
     rows = np.zeros((0, 0), dtype=np.float32)
@@ -107,9 +108,9 @@ def embed_crops(
     except ArcfaceError as error:
         problem = str(error)
     if ranks is not None and world_size > 1:
-        problem = _first_text(ranks, problem)
+        problem = next(filter(None, ranks.gather_json(problem)), "")
         if not problem:
-            rows = np.concatenate([part for part in ranks.all_gather_arrays(rows) if part.size])
+            rows = np.concatenate([part for part in ranks.gather_arrays(rows) if part.size])
     if problem:
         raise DataError(problem)
     _refuse_not_finite(rows, name)
@@ -200,10 +201,3 @@ def _refuse_not_finite(rows: np.ndarray, name: str) -> None:
             f"{name}: the features of {bad} of {len(rows)} images are not finite (NaN or infinity), the first is "
             f"image {int(np.argmin(finite))}; the weights are damaged or training has diverged"
         )
-
-
-def _first_text(ranks: Ranks, text: str) -> str:
-    """Return the text of the first rank that has one, on every rank."""
-    gathered = ranks.all_gather_arrays(np.frombuffer(text.encode("utf-8"), dtype=np.uint8))
-    texts = [array.astype(np.uint8).tobytes().decode("utf-8") for array in gathered]
-    return next(filter(None, texts), "")

@@ -33,15 +33,26 @@ class Threads:
     """A process group of threads: enough to run the sharing of work with any number of ranks."""
 
     def __init__(self, rank, world_size, board, barrier):
-        self.rank, self.world_size = rank, world_size
+        self._rank, self._world_size = rank, world_size
         self._board, self._barrier = board, barrier
 
-    def all_gather_arrays(self, array):
-        self._board[self.rank] = array
+    def rank(self):
+        return self._rank
+
+    def world_size(self):
+        return self._world_size
+
+    def gather_json(self, value):
+        self._board[self._rank] = value
         self._barrier.wait(timeout=20)
-        gathered = [self._board[rank] for rank in range(self.world_size)]
+        gathered = [self._board[rank] for rank in range(self._world_size)]
         self._barrier.wait(timeout=20)
         return gathered
+
+    def gather_arrays(self, array):
+        assert array.dtype == np.float32
+        assert array.ndim == 2  # what arcface_paddle.distributed requires to be equal on all ranks
+        return self.gather_json(array)
 
 
 def run_ranks(world_size, function):
