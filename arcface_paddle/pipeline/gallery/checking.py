@@ -1,0 +1,82 @@
+"""Hints about a gallery that may be wrong: mixed-up pictures, one person under two names, doubled files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from arcface_paddle.pipeline.gallery.collection import Gallery
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+
+_BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """One thing to look at.
+
+    Attributes:
+        kind: ``mislabelled`` (the picture resembles another person more than the other pictures of its own),
+            ``same_person`` (the only picture of a person matches another person), ``same_file`` (one file under two
+            names), ``outlier`` (the picture matches no other picture of its person).
+        entry: the face in question.
+        other: the most similar face of the person that it resembles; for ``outlier`` of its own person.
+        own_similarity: best signed cosine to another picture of the same person; None when there is none.
+        other_similarity: signed cosine to ``other``.
+    """
+
+    kind: str
+    entry: GalleryEntry
+    other: GalleryEntry
+    own_similarity: Optional[float]
+    other_similarity: float
+
+
+def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
+    """Compare every face of the gallery with every other, in blocks.
+
+    Args:
+        gallery: what to look through.
+        threshold: least signed cosine at which two faces count as one person; the recogniser's card has it.
+
+    Returns:
+        Suspicions in the order of the gallery's entries.
+    """
+    person_of_row = np.unique(np.array([entry.name for entry in gallery.entries]), return_inverse=True)[1]
+    found: list[Suspicion] = []
+    for first in range(0, len(gallery), _BLOCK_ROWS):
+        block = slice(first, first + _BLOCK_ROWS)
+        scores = gallery.embeddings[block] @ gallery.embeddings.T
+        same = person_of_row[block, None] == person_of_row[None, :]
+        itself = np.arange(len(scores))
+        same_scores = np.where(same, scores, -np.inf)
+        same_scores[itself, itself + first] = -np.inf
+        other_scores = np.where(same, -np.inf, scores)
+        for row in range(len(scores)):
+            suspicion = _judge(gallery, first + row, own=same_scores[row], others=other_scores[row], least=threshold)
+            if suspicion is not None:
+                found.append(suspicion)
+    return found
+
+
+def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, least: float) -> Optional[Suspicion]:
+    """Say what is doubtful about one face, given its cosines to its own person and to others (-inf elsewhere)."""
+    entry = gallery.entries[row]
+    best_own, best_other = int(own.argmax()), int(others.argmax())
+    own_score, other_score = float(own[best_own]), float(others[best_other])
+    own_similarity = own_score if np.isfinite(own_score) else None
+    neighbour = gallery.entries[best_other]
+    same_file = entry.is_from_file and (neighbour.sha256, neighbour.box_xyxy) == (entry.sha256, entry.box_xyxy)
+    if np.isfinite(other_score) and same_file:
+        return Suspicion("same_file", entry, neighbour, own_similarity, other_score)
+    if own_similarity is None:
+        if other_score >= least:
+            return Suspicion("same_person", entry, neighbour, None, other_score)
+        return None
+    if other_score > own_score:
+        return Suspicion("mislabelled", entry, neighbour, own_similarity, other_score)
+    if own_score < least:
+        return Suspicion("outlier", entry, gallery.entries[best_own], own_similarity, own_score)
+    return None

@@ -1,0 +1,279 @@
+"""The gallery of known people. A ``Gallery`` does not change: every edit gives a new one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle import files
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import matching, published, storage
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
+
+FORMAT_NAME = "arcface-paddle-gallery"
+FORMAT_VERSION = 1
+
+DEFAULT_DECISION = "best"
+
+_UNIT_TOLERANCE = 1e-2
+
+
+class Gallery:
+    """Embeddings of known people, what they were taken from, and the model that made them.
+
+    Attributes:
+        entries: one per embedding, sorted by person and picture.
+        embeddings: (M, D) float32, L2-normalised, read-only.
+        model: the recogniser that made them; None for an imported gallery that does not say.
+        decision: how several pictures of a person decide, one of ``matching.DECISIONS``.
+        parameters: how it was made (detector, thresholds, ...), for the reader.
+
+    Example:
+        >>> import numpy as np
+        >>> entries = [GalleryEntry("Ada", "a.jpg"), GalleryEntry("Grace", "g.jpg")]
+        >>> gallery = Gallery(entries, np.eye(2, 4, dtype=np.float32))
+        >>> probe = np.array([[0.8, 0.6, 0.0, 0.0]], dtype=np.float32)
+        >>> [found] = gallery.identify(probe, top_k=5, threshold=0.5)
+        >>> found.name, round(found.similarity, 2), len(found.candidates)
+        ('Ada', 0.8, 2)
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[GalleryEntry],
+        embeddings: np.ndarray,
+        *,
+        model: Optional[ModelIdentity] = None,
+        decision: str = DEFAULT_DECISION,
+        parameters: Optional[Mapping[str, Any]] = None,
+    ) -> None:
+        matrix = _checked_embeddings(embeddings, count=len(entries), model=model)
+        order = sorted(range(len(entries)), key=lambda i: entries[i].sort_key)
+        self.entries = tuple(entries[i] for i in order)
+        self.embeddings = matrix[order]
+        self.embeddings.setflags(write=False)
+        self.model = model
+        self.decision = decision
+        self.parameters = dict(parameters or {})
+        self._index = matching.build_index(
+            [entry.name for entry in self.entries], self.embeddings, decision=self.decision
+        )
+
+    @classmethod
+    def empty(cls, model: ModelIdentity, *, decision: str = DEFAULT_DECISION) -> Gallery:
+        """Return a gallery of nobody, to which faces embedded by ``model`` can be added."""
+        return cls([], np.zeros((0, model.embedding_size), np.float32), model=model, decision=decision)
+
+    @classmethod
+    def load(cls, path: files.PathLike) -> Gallery:
+        """Read a gallery file, ours or the published pickle, told apart by content and not by suffix.
+
+        Raises:
+            GalleryError: missing, unreadable, damaged, of a newer format, or a pickle that may not be read.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise GalleryError(f"{path}: cannot read the gallery: {error.strerror or error}") from None
+        if not content:
+            raise GalleryError(f"{path}: the gallery file is empty; build it again")
+        if storage.is_container(content):
+            return cls._from_file(*storage.unpack(content, name=str(path)), name=str(path))
+        entries, embeddings = published.read_published(content, name=Path(path).name)
+        return cls(entries, embeddings, parameters={"imported_from": Path(path).name})
+
+    def save(self, path: files.PathLike) -> None:
+        """Write the gallery atomically; the same gallery gives the same bytes.
+
+        Raises:
+            GalleryError: the file cannot be written.
+        """
+        header = {
+            "format": FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            "model": asdict(self.model) if self.model else None,
+            "decision": self.decision,
+            "parameters": self.parameters,
+            "entries": [asdict(entry) for entry in self.entries],
+        }
+        try:
+            files.write_bytes(path, storage.pack(header, self.embeddings))
+        except OSError as error:
+            raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
+
+    def __len__(self) -> int:
+        """Return the number of faces (not of persons)."""
+        return len(self.entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The persons, sorted."""
+        return self._index.names
+
+    @property
+    def embedding_size(self) -> int:
+        return int(self.embeddings.shape[1])
+
+    def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[matching.Identification]:
+        """Decide who the faces with ``embeddings`` (N, D) float32, L2-normalised, are.
+
+        Args:
+            embeddings: one row per face.
+            top_k: most candidates to name per face; more than there are persons is fine.
+            threshold: least signed cosine (-1 to 1) at which a face gets a name.
+        """
+        return matching.identify(self._index, embeddings, top_k=top_k, threshold=threshold)
+
+    def require_model(self, model: ModelIdentity) -> str:
+        """Check that embeddings of ``model`` may be compared with this gallery.
+
+        Returns:
+            A caution to show to the user; empty when the gallery was made with this very model.
+
+        Raises:
+            GalleryError: made with another model or other settings.
+        """
+        if self.model is None:
+            if self.embedding_size != model.embedding_size:
+                raise GalleryError(
+                    f"the gallery holds embeddings of size {self.embedding_size}, the model {model.name} makes "
+                    f"{model.embedding_size}; build the gallery with {model.name}"
+                )
+            return (
+                "the gallery does not say which model made it: names are right only if it was "
+                f"{model.name} with the same crops; build it again from the pictures to be sure"
+            )
+        difference = self.model.difference_to(model)
+        if difference:
+            raise GalleryError(
+                f"the gallery was made with the model {self.model.name}, not with {model.name} as it is used here "
+                f"({difference}); use the model and options of the gallery or build it again"
+            )
+        return ""
+
+    def with_faces(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> Gallery:
+        """Return a gallery with more faces; a face that it has already (same person, picture, box) is not doubled."""
+        known = {_identity_of_face(entry) for entry in self.entries}
+        fresh: list[int] = []
+        for row, entry in enumerate(entries):
+            if _identity_of_face(entry) not in known:
+                known.add(_identity_of_face(entry))
+                fresh.append(row)
+        if len(embeddings) and embeddings.shape[1] != self.embedding_size:
+            raise GalleryError(
+                f"embeddings of size {embeddings.shape[1]} cannot join a gallery of size {self.embedding_size}"
+            )
+        rows = np.concatenate([self.embeddings, embeddings[fresh].reshape(-1, self.embedding_size)])
+        return self._edited([*self.entries, *(entries[row] for row in fresh)], rows)
+
+    def without_person(self, name: str) -> Gallery:
+        """Return the gallery without ``name``. Raises ``GalleryError`` when there is no such person."""
+        self._require_person(name)
+        return self._where(lambda entry: entry.name != name)
+
+    def without_picture(self, path: str) -> Gallery:
+        """Return the gallery without the faces of one picture. Raises ``GalleryError`` when it has none."""
+        if not any(entry.path == path for entry in self.entries):
+            raise GalleryError(f"no face of the gallery comes from {path!r}; see 'gallery list --pictures'")
+        return self._where(lambda entry: entry.path != path)
+
+    def renamed(self, name: str, new_name: str, *, join: bool = False) -> Gallery:
+        """Return the gallery with ``name`` called ``new_name``; ``join`` allows a person who exists already."""
+        self._require_person(name)
+        target = clean_name(new_name)
+        if target in self.names and target != name and not join:
+            raise GalleryError(f"{target!r} exists already; join the two explicitly (--join) if they are one person")
+        entries = [replace(entry, name=target) if entry.name == name else entry for entry in self.entries]
+        return self._edited(entries, self.embeddings)
+
+    def merged(self, other: Gallery) -> Gallery:
+        """Return the union with another gallery of the same model; common persons get the pictures of both.
+
+        Raises:
+            GalleryError: the two were made with different models, or one does not say with which.
+        """
+        if self.model is None or other.model is None:
+            if self.model is not other.model or self.embedding_size != other.embedding_size:
+                raise GalleryError("a gallery that does not say which model made it can only join one of its kind")
+        else:
+            difference = self.model.difference_to(other.model)
+            if difference:
+                raise GalleryError(
+                    f"galleries of different models cannot be merged: {self.model.name} and {other.model.name} "
+                    f"({difference})"
+                )
+        return self.with_faces(other.entries, other.embeddings)
+
+    def with_decision(self, decision: str) -> Gallery:
+        """Return the gallery with another decision, one of ``matching.DECISIONS``."""
+        return Gallery(self.entries, self.embeddings, model=self.model, decision=decision, parameters=self.parameters)
+
+    def with_model(self, model: ModelIdentity) -> Gallery:
+        """Return the gallery bound to ``model``: the caller knows that it made these embeddings."""
+        self.require_model(model)
+        return Gallery(self.entries, self.embeddings, model=model, decision=self.decision, parameters=self.parameters)
+
+    def _require_person(self, name: str) -> None:
+        if name not in self.names:
+            raise GalleryError(f"no person {name!r} in the gallery; it has {_listed(self.names)}")
+
+    def _where(self, wanted: Callable[[GalleryEntry], bool]) -> Gallery:
+        kept = [row for row, entry in enumerate(self.entries) if wanted(entry)]
+        return self._edited([self.entries[row] for row in kept], self.embeddings[kept])
+
+    def _edited(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> Gallery:
+        return Gallery(entries, embeddings, model=self.model, decision=self.decision, parameters=self.parameters)
+
+    @classmethod
+    def _from_file(cls, header: dict[str, Any], embeddings: np.ndarray, *, name: str) -> Gallery:
+        if header.get("format") != FORMAT_NAME:
+            raise GalleryError(f"{name}: a zip file, but not a gallery (format is {header.get('format')!r})")
+        if header.get("version") != FORMAT_VERSION:
+            raise GalleryError(
+                f"{name}: gallery of format version {header.get('version')!r}; this program reads {FORMAT_VERSION}"
+            )
+        try:
+            model = ModelIdentity(**header["model"]) if header["model"] is not None else None
+            entries = [_entry_of_json(value) for value in header["entries"]]
+            return cls(entries, embeddings, model=model, decision=header["decision"], parameters=header["parameters"])
+        except GalleryError as error:
+            raise GalleryError(f"{name}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise GalleryError(f"{name}: damaged gallery header ({error!r}); build it again") from None
+
+
+def _checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[ModelIdentity]) -> np.ndarray:
+    if embeddings.ndim != 2 or len(embeddings) != count or embeddings.shape[1] == 0:
+        raise GalleryError(f"embeddings of shape {embeddings.shape} for {count} entries; allowed: ({count}, D)")
+    if model is not None and embeddings.shape[1] != model.embedding_size:
+        raise GalleryError(
+            f"embeddings of size {embeddings.shape[1]}, but the model {model.name} makes {model.embedding_size}"
+        )
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if not np.all(np.abs(lengths - 1.0) < _UNIT_TOLERANCE):
+        worst = int(np.argmax(np.abs(np.nan_to_num(lengths, nan=np.inf) - 1.0)))
+        raise GalleryError(f"embedding {worst} has length {lengths[worst]:.4g}; allowed: 1 (L2-normalised)")
+    return np.array(embeddings, dtype=np.float32)
+
+
+def _entry_of_json(value: dict[str, Any]) -> GalleryEntry:
+    box = value.get("box_xyxy")
+    if box is not None:
+        left, top, right, bottom = (float(number) for number in box)
+        value = {**value, "box_xyxy": (left, top, right, bottom)}
+    entry = GalleryEntry(**value)
+    if not isinstance(entry.name, str) or not isinstance(entry.path, str):
+        raise TypeError("name and path of an entry are strings")
+    return entry
+
+
+def _identity_of_face(entry: GalleryEntry) -> tuple[Any, ...]:
+    return (entry.name, entry.sha256 or entry.path, entry.box_xyxy)
+
+
+def _listed(names: Sequence[str], *, most: int = 10) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nobody"

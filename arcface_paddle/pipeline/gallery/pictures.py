@@ -1,0 +1,124 @@
+"""Which pictures belong to whom: from a ``label.txt`` or from a tree with one folder per person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from arcface_paddle import files, images
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery.entries import clean_name
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture of one person.
+
+    Attributes:
+        name: the person.
+        path: the file.
+        listed_as: how the list or tree calls it, with forward slashes; what the gallery records.
+    """
+
+    name: str
+    path: Path
+    listed_as: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A picture or line that did not become part of a gallery.
+
+    Attributes:
+        source: the picture as listed, or ``label.txt:12`` for a bad line.
+        name: the person, empty when it could not be read.
+        reason: one of ``bad_line``, ``unreadable``, ``no_face``, ``several_faces``, ``not_in_a_person_folder``.
+        detail: the reason as a sentence.
+    """
+
+    source: str
+    name: str
+    reason: str
+    detail: str
+
+
+def list_from_label_file(
+    label_file: files.PathLike, *, image_folder: files.PathLike
+) -> tuple[list[LabelledPicture], list[Rejection]]:
+    """Read ``relative/path.jpg<TAB>Name`` lines; a byte order mark, CRLF, blank and ``#`` lines are fine.
+
+    Returns:
+        The pictures in order of the file, and the lines that could not be understood.
+
+    Raises:
+        GalleryError: the file is missing, is not UTF-8, or lists no picture.
+    """
+    pictures: list[LabelledPicture] = []
+    rejections: list[Rejection] = []
+    for number, line in enumerate(_read_text(label_file).splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            pictures.append(_parse_line(line, Path(image_folder)))
+        except GalleryError as error:
+            rejections.append(Rejection(f"{label_file}:{number}", "", "bad_line", str(error)))
+    if not pictures and not rejections:
+        raise GalleryError(f"{label_file}: lists no picture; a line is: relative/path.jpg<TAB>Name")
+    return pictures, rejections
+
+
+def list_from_tree(folder: files.PathLike) -> tuple[list[LabelledPicture], list[Rejection]]:
+    """List the pictures of a tree with one folder per person; a person's folder may hold further folders.
+
+    Raises:
+        GalleryError: no such folder, or it holds no picture.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise GalleryError(f"{folder}: no such folder of pictures")
+    pictures: list[LabelledPicture] = []
+    rejections: list[Rejection] = []
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        if not images.is_image_path(path) or not path.is_file() or any(part.startswith(".") for part in parts):
+            continue
+        listed_as = "/".join(parts)
+        if len(parts) == 1:
+            detail = "stands beside the folders of persons, so it has no name; give --label or put it into one"
+            rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", detail))
+            continue
+        try:
+            pictures.append(LabelledPicture(clean_name(parts[0]), path, listed_as))
+        except GalleryError as error:
+            rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", str(error)))
+    if not pictures and not rejections:
+        raise GalleryError(f"{folder}: holds no picture; expected are folders named after persons")
+    return pictures, rejections
+
+
+def _parse_line(line: str, image_folder: Path) -> LabelledPicture:
+    parts = line.strip().split("\t")
+    if len(parts) != 2:
+        raise GalleryError(f"{_shortened(line)!r} has {len(parts) - 1} tabs; a line is: relative/path.jpg<TAB>Name")
+    listed_as = parts[0].strip()
+    if not listed_as:
+        raise GalleryError(f"{_shortened(line)!r} names no picture; a line is: relative/path.jpg<TAB>Name")
+    # "./a.jpg" and "a.jpg" are one picture; an absolute path stays what it is.
+    path = image_folder / listed_as
+    return LabelledPicture(clean_name(parts[1]), path, Path(listed_as).as_posix())
+
+
+def _read_text(path: files.PathLike) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise GalleryError(f"{path}: cannot read the label file: {error.strerror or error}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise GalleryError(f"{path}:{line}: not UTF-8 text; save the label file as UTF-8") from None
+
+
+def _shortened(line: str, *, most: int = 60) -> str:
+    return line if len(line) <= most else f"{line[:most]}..."

@@ -1,0 +1,61 @@
+"""Reading the gallery that users of the published wheel own: a pickle of labels and features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arcface_paddle import safe_pickle
+from arcface_paddle.errors import DataError, GalleryError
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry, clean_name
+from arcface_paddle.pipeline.gallery.matching import normalize_rows
+
+
+def read_published(content: bytes, *, name: str) -> tuple[list[GalleryEntry], np.ndarray]:
+    """Read a published ``index.bin``: a pickle of ``{"label": [str], "feature": [(1, D) float32]}``.
+
+    The pickle is never executed; see ``safe_pickle``. Its features are not normalised; what is returned is.
+
+    Returns:
+        The entries, named ``<file>#<row>`` because the published file does not say which pictures it was made of,
+        and embeddings (M, D) float32, L2-normalised.
+
+    Raises:
+        GalleryError: neither such a pickle nor one that may be read.
+    """
+    try:
+        value = safe_pickle.load_arrays(content, name=name)
+    except DataError as error:
+        raise GalleryError(f"{error}; neither a gallery of arcface_paddle nor a published index") from None
+    labels, features = _labels_and_features(value, name)
+    rows = [np.asarray(feature).reshape(-1) for feature in features]
+    sizes = {row.size for row in rows}
+    if len(sizes) != 1 or 0 in sizes or any(row.dtype.kind != "f" for row in rows):
+        raise GalleryError(f"{name}: features of sizes {sorted(sizes)}; a published index holds float rows of one size")
+    matrix = np.stack(rows).astype(np.float32)
+    if not np.isfinite(matrix).all() or not np.linalg.norm(matrix, axis=1).all():
+        raise GalleryError(f"{name}: holds features that are zero or not finite")
+    entries = [GalleryEntry(name=clean_name(_text(label)), path=f"{name}#{row}") for row, label in enumerate(labels)]
+    return entries, normalize_rows(matrix)
+
+
+def _labels_and_features(value: object, name: str) -> tuple[list[Any], list[Any]]:
+    if not isinstance(value, dict):
+        raise GalleryError(f"{name}: the pickle holds a {type(value).__name__}; a published index is a dictionary")
+    content = {_text(key): item for key, item in value.items()}
+    if "label" not in content or "feature" not in content:
+        keys = ", ".join(sorted(content)) or "none"
+        raise GalleryError(f"{name}: the pickle has the keys {keys}; a published index has 'label' and 'feature'")
+    labels, features = list(content["label"]), list(content["feature"])
+    if not labels or len(labels) != len(features):
+        raise GalleryError(
+            f"{name}: {len(labels)} labels and {len(features)} features; allowed: as many of each, not 0"
+        )
+    return labels, features
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return str(value)

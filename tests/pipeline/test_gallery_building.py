@@ -1,0 +1,141 @@
+"""From label files and folders to faces: every picture ends up in the gallery or in the report."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, collect_faces, list_from_label_file, list_from_tree
+from arcface_paddle.types import Detection, Face, ImageResult
+
+MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
+
+
+class OneFacePerBrightSquare:
+    """Stands in for the analyzer: the first pixel's red value says how many faces there are, green who the first is."""
+
+    def analyze(self, image, *, source="array"):
+        count, who = int(image[0, 0, 0]), int(image[0, 0, 1])
+        faces = []
+        for i in range(count):
+            box = np.array([0, 0, 40 - 10 * i, 40 - 10 * i], np.float32)
+            embedding = np.eye(4, dtype=np.float32)[(who + i) % 4]
+            faces.append(Face(Detection(box, 0.9), embedding=embedding))
+        return ImageResult(source, (image.shape[1], image.shape[0]), tuple(faces))
+
+
+def put_picture(path, *, faces=1, who=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:, :, 0], image[:, :, 1] = faces, who
+    images.write_image(path, image)
+    return path
+
+
+@pytest.fixture
+def people(tmp_path):
+    put_picture(tmp_path / "Ada" / "1.png", who=0)
+    put_picture(tmp_path / "李雷" / "1.png", who=1)
+    put_picture(tmp_path / "李雷" / "更多" / "2.png", who=1)
+    return tmp_path
+
+
+def test_label_file_with_mark_crlf_comments_and_odd_lines(people):
+    text = "\ufeff# people\r\n./Ada/1.png\tAda\r\n\r\n李雷/1.png\t 李雷 \r\nno tab here\r\na\tb\tc\r\nx.png\tunknown\r\n\tAda\r\n"
+    (people / "label.txt").write_bytes(text.encode())
+    pictures, rejections = list_from_label_file(people / "label.txt", image_folder=people)
+    assert [(p.name, p.listed_as) for p in pictures] == [("Ada", "Ada/1.png"), ("李雷", "李雷/1.png")]
+    assert all(p.path.is_file() for p in pictures)
+    assert [r.source.rsplit(":", 1)[1] for r in rejections] == ["5", "6", "7", "8"]
+    assert {r.reason for r in rejections} == {"bad_line"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "no picture"), (b"# only\n", "no picture"), ("a.jpg\t李".encode("gbk"), ":1: not UTF-8")],
+)
+def test_label_file_without_use(tmp_path, content, message):
+    (tmp_path / "label.txt").write_bytes(content)
+    with pytest.raises(GalleryError, match=message):
+        list_from_label_file(tmp_path / "label.txt", image_folder=tmp_path)
+
+
+def test_missing_label_file_and_folder(tmp_path):
+    with pytest.raises(GalleryError, match=r"none\.txt"):
+        list_from_label_file(tmp_path / "none.txt", image_folder=tmp_path)
+    with pytest.raises(GalleryError, match="no such folder"):
+        list_from_tree(tmp_path / "none")
+    with pytest.raises(GalleryError, match="holds no picture"):
+        list_from_tree(tmp_path)
+
+
+def test_tree_names_people_by_their_folder_and_reports_strays(people):
+    put_picture(people / "stray.png")
+    put_picture(people / ".cache" / "thumb.png")
+    put_picture(people / "unknown" / "1.png")
+    (people / "Ada" / "notes.txt").write_text("not a picture")
+    pictures, rejections = list_from_tree(people)
+    assert [(p.name, p.listed_as) for p in pictures] == [
+        ("Ada", "Ada/1.png"), ("李雷", "李雷/1.png"), ("李雷", "李雷/更多/2.png")]  # fmt: skip
+    assert sorted(r.source for r in rejections) == ["stray.png", "unknown/1.png"]
+
+
+def test_decomposed_names_are_the_same_person(tmp_path):
+    put_picture(tmp_path / "Jose\u0301" / "1.png")
+    put_picture(tmp_path / "Jos\u00e9" / "2.png")
+    assert {p.name for p in list_from_tree(tmp_path)[0]} == {"Jos\u00e9"}
+
+
+def test_every_picture_is_taken_or_reported(people, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    put_picture(people / "Ada" / "nobody.png", faces=0)
+    put_picture(people / "Ada" / "two.png", faces=2, who=2)
+    (people / "Ada" / "text.jpg").write_text("not a picture")
+    (people / "Ada" / "zero.jpg").write_bytes(b"")
+    pictures, _ = list_from_tree(people)
+    collected = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4)
+    assert {r.source: r.reason for r in collected.rejections} == {
+        "Ada/nobody.png": "no_face",
+        "Ada/two.png": "several_faces",
+        "Ada/text.jpg": "unreadable",
+        "Ada/zero.jpg": "unreadable",
+    }
+    assert len(collected.entries) + len(collected.rejections) == len(pictures)
+    entry = collected.entries[0]
+    assert entry.sha256 == hashlib.sha256((people / "Ada" / "1.png").read_bytes()).hexdigest()
+    assert (entry.box_xyxy, entry.detection_score, entry.created) == ((0, 0, 40, 40), 0.9, "1970-01-01T00:00:00Z")
+
+
+def test_pick_largest_takes_the_first_face(people):
+    put_picture(people / "Ada" / "two.png", faces=2, who=2)
+    pictures, _ = list_from_tree(people)
+    collected = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4, pick_largest=True)
+    row = [entry.path for entry in collected.entries].index("Ada/two.png")
+    np.testing.assert_array_equal(collected.embeddings[row], np.eye(4)[2])
+    assert collected.rejections == () and collected.persons == 2
+
+
+def test_nothing_usable_gives_an_empty_matrix_of_the_right_width(tmp_path):
+    put_picture(tmp_path / "Ada" / "nobody.png", faces=0)
+    collected = collect_faces(list_from_tree(tmp_path)[0], OneFacePerBrightSquare(), embedding_size=4)
+    assert collected.embeddings.shape == (0, 4) and len(collected.rejections) == 1
+
+
+def test_collected_faces_join_a_gallery_once(people):
+    collected = collect_faces(list_from_tree(people)[0], OneFacePerBrightSquare(), embedding_size=4)
+    gallery = Gallery.empty(MODEL).with_faces(collected.entries, collected.embeddings)
+    again = gallery.with_faces(collected.entries, collected.embeddings)
+    assert len(gallery) == len(again) == 3 and again.entries == gallery.entries
+
+
+def test_an_analyzer_without_recogniser_is_refused(people):
+    class DetectsOnly:
+        def analyze(self, image, *, source="array"):
+            return ImageResult(source, (8, 8), (Face(Detection(np.zeros(4, np.float32), 1.0)),))
+
+    with pytest.raises(GalleryError, match="recogniser"):
+        collect_faces(list_from_tree(people)[0], DetectsOnly(), embedding_size=4)
