@@ -1,0 +1,285 @@
+"""Checkpoints that are whole or absent: written aside by all ranks, described by a manifest, renamed at the end.
+
+A run's folder::
+
+    {output}/checkpoints/step_00001234/manifest.json                 written last
+                                       state.json                    loop state
+                                       {network}.pdparams            backbone
+                                       backbone_momentum.pdparams
+                                       rank_{r}_softmax_weight.pkl        one pair of shards per rank
+                                       rank_{r}_softmax_weight_mom.pkl
+    {output}/{network}.pdparams, rank:{r}_softmax_weight.pkl, ...    the newest, under the published names
+    {output}/best/{network}.pdparams, best.json                      the best by validation
+
+The published names are hard links into the newest checkpoint where the file system has them. The versioned folder is
+what counts on resuming; all ranks must see the same ``output``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional
+
+import numpy as np
+
+from arcface_paddle import distributed, safe_pickle
+from arcface_paddle.errors import CheckpointError
+from arcface_paddle.files import PathLike, atomic_folder, write_bytes, write_json
+from arcface_paddle.training.state import LoopState
+from arcface_paddle.weight_files import dump_state_dict
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+BACKBONE_MOMENTUM = "backbone_momentum.pdparams"
+_STEP_FOLDER = re.compile(r"step_(\d{8,})")
+_PUBLISHED_SHARD = re.compile(r"rank[:_](\d+)_softmax_weight(_mom)?\.pkl")
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must agree between a checkpoint and the run that continues it.
+
+    Attributes:
+        network: name of the backbone.
+        embedding_size: length of the embedding.
+        num_classes: number of identities.
+        global_batch: images per step over all ranks and accumulated passes.
+        epoch_images: images in the data.
+    """
+
+    network: str
+    embedding_size: int
+    num_classes: int
+    global_batch: int
+    epoch_images: int
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierShard:
+    """This rank's class centres.
+
+    Attributes:
+        start: global label of the first row.
+        weight: (rows, D) float32.
+        momentum: (rows, D) float32.
+    """
+
+    start: int
+    weight: np.ndarray
+    momentum: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Everything that a checkpoint holds, as one rank sees it; backbone and state are the same on all ranks."""
+
+    identity: RunIdentity
+    state: LoopState
+    backbone: Mapping[str, np.ndarray]
+    backbone_momentum: Mapping[str, np.ndarray]
+    shard: ClassifierShard
+
+
+def checkpoint_root(output: PathLike) -> Path:
+    """Return the folder of the versioned checkpoints."""
+    return Path(output) / "checkpoints"
+
+
+def shard_name(rank: int, *, momentum: bool) -> str:
+    """Return the name of a shard's file inside a versioned checkpoint; it is legal on every system."""
+    return f"rank_{rank}_softmax_weight{'_mom' if momentum else ''}.pkl"
+
+
+def published_shard_name(rank: int, *, momentum: bool) -> str:
+    """Return the published name of a shard, with a colon where the system allows it."""
+    name = shard_name(rank, momentum=momentum)
+    return name if os.name == "nt" else name.replace("_", ":", 1)
+
+
+def list_checkpoints(output: PathLike) -> list[tuple[int, Path]]:
+    """Return step and folder of every finished checkpoint, newest first."""
+    root = checkpoint_root(output)
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        match = _STEP_FOLDER.fullmatch(folder.name)
+        if match and (folder / MANIFEST).is_file():
+            found.append((int(match.group(1)), folder))
+    return sorted(found, reverse=True)
+
+
+def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int) -> Path:
+    """Write a checkpoint together with all ranks, make it the newest, drop old ones and return its folder.
+
+    Raises:
+        CheckpointError: on all ranks, if any of them cannot write; the earlier checkpoints are untouched.
+    """
+    root = checkpoint_root(output)
+    final = root / f"step_{snapshot.state.step:08d}"
+    aside = root / f".{final.name}.tmp"
+    _together("prepare", final, lambda: _fresh_folder(aside), main_only=True)
+    try:
+        _together("write", final, lambda: _write_own_files(aside, snapshot))
+        _together("finish", final, lambda: _commit(aside, final, snapshot), main_only=True)
+    except CheckpointError:
+        if distributed.is_main():
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _together("publish", final, lambda: _tidy(Path(output), final, keep_last), main_only=True)
+    return final
+
+
+def mark_best(output: PathLike, folder: Path, *, network: str, step: int, accuracy: float) -> None:
+    """Make the backbone of the checkpoint in ``folder`` the best one; on rank 0, others do nothing."""
+
+    def link() -> None:
+        with atomic_folder(Path(output) / "best") as best:
+            _link_or_copy(folder / f"{network}.pdparams", best / f"{network}.pdparams")
+            write_json(best / "best.json", {"step": step, "accuracy": accuracy, "network": network})
+
+    _together("mark as best", folder, link, main_only=True)
+
+
+def clear_leftovers(output: PathLike) -> None:
+    """Remove what killed saves left behind; on rank 0, before the first save."""
+    root = checkpoint_root(output)
+    for path in list(root.iterdir()) if root.is_dir() else ():
+        unfinished = _STEP_FOLDER.fullmatch(path.name) and not (path / MANIFEST).is_file()
+        if unfinished or re.fullmatch(r"\.step_\d+\.(tmp|old)", path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def set_aside_earlier_run(output: PathLike) -> Optional[Path]:
+    """Rename the checkpoints of an earlier run, so that a new run in the same folder cannot mix with them.
+
+    Returns:
+        The folder that they are in now, None if there were none.
+    """
+    root = checkpoint_root(output)
+    if not list_checkpoints(output):
+        return None
+    number = 1
+    while (root.parent / f"checkpoints_before_{number}").exists():
+        number += 1
+    target = root.parent / f"checkpoints_before_{number}"
+    os.replace(root, target)
+    return target
+
+
+def publish(output: Path, folder: Path) -> None:
+    """Show the checkpoint in ``folder`` under the published names and drop published shards of ranks now gone."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    network = f"{manifest['network']}.pdparams"
+    shown = {network: network}
+    for rank in range(manifest["world_size"]):
+        for momentum in (False, True):
+            shown[shard_name(rank, momentum=momentum)] = published_shard_name(rank, momentum=momentum)
+    for source, name in shown.items():
+        _link_or_copy(folder / source, output / name)
+    for path in output.iterdir():
+        if _PUBLISHED_SHARD.fullmatch(path.name) and path.name not in shown.values():
+            path.unlink()
+
+
+def _together(verb: str, final: Path, action: Callable[[], Any], *, main_only: bool = False) -> None:
+    """Run ``action`` on all ranks, or on rank 0, wait for the slowest and raise on all if it failed on one."""
+    problem = ""
+    if distributed.is_main() or not main_only:
+        try:
+            action()
+        except OSError as error:
+            problem = f"rank {distributed.rank()}: {error.strerror or error}" + (
+                f": {error.filename}" if error.filename else ""
+            )
+    distributed.barrier()
+    problems = [text for text in distributed.gather_json(problem) if text]
+    if problems:
+        raise CheckpointError(
+            f"cannot {verb} the checkpoint {final} ({'; '.join(problems)}); earlier checkpoints are intact: "
+            "make room or choose another --output, then continue with --resume 1"
+        )
+
+
+def _fresh_folder(aside: Path) -> None:
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+
+
+def _write_own_files(aside: Path, snapshot: Snapshot) -> None:
+    rank = distributed.rank()
+    contents: dict[str, bytes] = {}
+    if distributed.is_main():
+        contents[f"{snapshot.identity.network}.pdparams"] = dump_state_dict(snapshot.backbone)
+        contents[BACKBONE_MOMENTUM] = dump_state_dict(snapshot.backbone_momentum)
+        contents[STATE] = json.dumps(snapshot.state.to_json(), indent=2, allow_nan=False).encode()
+    contents[shard_name(rank, momentum=False)] = safe_pickle.dump_array(snapshot.shard.weight)
+    contents[shard_name(rank, momentum=True)] = safe_pickle.dump_array(snapshot.shard.momentum)
+    described = {}
+    for name, content in contents.items():
+        write_bytes(aside / name, content)
+        described[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    shard = {"start": snapshot.shard.start, "rows": len(snapshot.shard.weight)}
+    write_json(aside / f"rank_{rank}.json", {"files": described, "shard": shard})
+
+
+def _commit(aside: Path, final: Path, snapshot: Snapshot) -> None:
+    """Merge the ranks' descriptions into the manifest and give the folder its name."""
+    files: dict[str, Any] = {}
+    shards = []
+    for rank in range(distributed.world_size()):
+        part = aside / f"rank_{rank}.json"
+        description = json.loads(part.read_text(encoding="utf-8"))
+        files.update(description["files"])
+        shards.append(description["shard"])
+        part.unlink()
+    manifest = {
+        "format": FORMAT_VERSION,
+        "step": snapshot.state.step,
+        "world_size": distributed.world_size(),
+        **vars(snapshot.identity),
+        "shards": shards,
+        "files": files,
+    }
+    write_json(aside / MANIFEST, manifest)
+    retired = final.parent / f".{final.name}.old"
+    if final.exists():  # an unsound checkpoint of the same step, or the same state saved twice
+        shutil.rmtree(retired, ignore_errors=True)
+        os.replace(final, retired)
+    os.replace(aside, final)
+    shutil.rmtree(retired, ignore_errors=True)
+    _sync_folder(final.parent)
+
+
+def _tidy(output: Path, newest: Path, keep_last: int) -> None:
+    publish(output, newest)
+    for _, folder in list_checkpoints(output)[keep_last:]:
+        if folder != newest:
+            (folder / MANIFEST).unlink()  # without it the folder counts as unfinished, should we be killed here
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Replace ``target`` by a hard link to ``source``, or by a copy where links are not possible."""
+    temporary = target.parent / f".{target.name}.tmp"
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,299 @@
+"""Reading a checkpoint back, on the same or any other number of ranks, and saying what could not be restored."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from arcface_paddle import distributed, safe_pickle
+from arcface_paddle.errors import CheckpointError, DataError, ModelFileError
+from arcface_paddle.files import PathLike, sha256_of_file
+from arcface_paddle.training.checkpoint import (
+    BACKBONE_MOMENTUM,
+    FORMAT_VERSION,
+    MANIFEST,
+    STATE,
+    ClassifierShard,
+    RunIdentity,
+    list_checkpoints,
+    shard_name,
+)
+from arcface_paddle.training.state import LoopState
+from arcface_paddle.weight_files import read_state_dict
+
+_PUBLISHED_WEIGHT = re.compile(r"rank[:_](\d+)_softmax_weight\.pkl")
+
+_ADVICE = {
+    "network": "choose that --network",
+    "embedding_size": "choose that --embedding_size",
+    "num_classes": "the classifier belongs to other identities; to train on new data start from it with --pretrained",
+    "global_batch": "keep it with --global_batch_size, or with another --batch_size or --accumulation",
+    "epoch_images": "the data has changed; to train on new data start from it with --pretrained",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """What was read; None stands for what the folder did not hold.
+
+    Attributes:
+        source: the folder.
+        backbone: state_dict of the backbone.
+        backbone_momentum: velocities by parameter name.
+        shard: this rank's class centres and their momentum.
+        state: the loop state.
+        missing: what could not be restored, in words.
+    """
+
+    source: Path
+    backbone: Mapping[str, np.ndarray]
+    backbone_momentum: Optional[Mapping[str, np.ndarray]]
+    shard: Optional[ClassifierShard]
+    state: Optional[LoopState]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """The global labels ``start`` to ``stop - 1``."""
+
+    start: int
+    stop: int
+
+
+def restore(
+    output: PathLike, identity: RunIdentity, rows: RowRange, *, say: Callable[[str], None]
+) -> Optional[Restored]:
+    """Read the newest sound checkpoint of a run, or, where there is none, the published files.
+
+    A damaged checkpoint is reported through ``say`` and the one before it is taken.
+
+    Args:
+        output: the run's folder.
+        identity: of the run that wants to continue.
+        rows: the class centres that this rank wants.
+        say: gets what the user should know.
+
+    Returns:
+        None when the folder holds nothing to resume from.
+
+    Raises:
+        CheckpointError: on all ranks: only damaged checkpoints, or one that belongs to another run.
+    """
+    checkpoints = list_checkpoints(output)
+    for _, folder in checkpoints:
+        problem = find_damage(folder)
+        if problem is None:
+            return _read_versioned(folder, identity, rows)
+        say(f"checkpoint {folder} is damaged ({problem}); trying the one before it")
+    if checkpoints:
+        raise CheckpointError(
+            f"{Path(output)}: none of the {len(checkpoints)} checkpoints is sound; "
+            f"start again with --resume 0, or from a sound .pdparams with --pretrained"
+        )
+    return _read_published(Path(output), identity, rows)
+
+
+def find_damage(folder: Path) -> Optional[str]:
+    """Hold the files of a checkpoint against its manifest; each rank hashes its share, all get the same answer."""
+    try:
+        problem = _damage_in_share(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    distributed.barrier()
+    problems = [text for text in distributed.gather_json(problem) if text]
+    return problems[0] if problems else None
+
+
+def load_network(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, source: object) -> None:
+    """Put a state_dict into a network; names and shapes must agree and every value must be finite.
+
+    Raises:
+        CheckpointError: they do not; the message names the first difference.
+    """
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in arrays]
+    surplus = [name for name in arrays if name not in expected]
+    if missing or surplus:
+        raise CheckpointError(
+            f"{source}: the weights belong to another network: {len(missing)} entries are missing"
+            f"{_example(missing)}, {len(surplus)} are unknown{_example(surplus)}"
+        )
+    for name, tensor in expected.items():
+        array = arrays[name]
+        if tuple(array.shape) != tuple(tensor.shape):
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(array.shape)}, this network needs {tuple(tensor.shape)}; "
+                "check --network, --embedding_size and --width"
+            )
+        check_finite(name, array, source=source)
+        tensor.set_value(paddle.to_tensor(np.asarray(array, dtype="float32")).astype(tensor.dtype))
+
+
+def check_finite(name: str, array: np.ndarray, *, source: object) -> None:
+    """Refuse NaN and infinity in weights.
+
+    Raises:
+        CheckpointError: there is one.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
+        raise CheckpointError(f"{source}: {name} has {count} values that are not finite (NaN or infinity)")
+
+
+def _example(names: Sequence[str]) -> str:
+    return f" (such as {names[0]})" if names else ""
+
+
+def _damage_in_share(folder: Path) -> Optional[str]:
+    manifest = _manifest(folder)
+    if manifest["format"] != FORMAT_VERSION:
+        return f"format {manifest['format']}, this version reads {FORMAT_VERSION}"
+    names = sorted(manifest["files"])
+    for name in names[distributed.rank() :: distributed.world_size()]:
+        described = manifest["files"][name]
+        size = (folder / name).stat().st_size
+        if size != described["bytes"]:
+            return f"{name} has {size} bytes instead of {described['bytes']}"
+        if sha256_of_file(folder / name) != described["sha256"]:
+            return f"the content of {name} has changed"
+    return None
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Restored:
+    manifest = _manifest(folder)
+    for key, wanted in vars(identity).items():
+        if manifest[key] != wanted:
+            raise CheckpointError(
+                f"{folder} was made with {key} {manifest[key]}, this run has {wanted}: {_ADVICE[key]}"
+            )
+    state = LoopState.from_json(json.loads((folder / STATE).read_text(encoding="utf-8")), name=str(folder / STATE))
+    stored = [RowRange(shard["start"], shard["start"] + shard["rows"]) for shard in manifest["shards"]]
+    parts = [
+        _read_rows(
+            [folder / shard_name(rank, momentum=momentum) for rank in range(len(stored))],
+            stored,
+            rows,
+            embedding_size=identity.embedding_size,
+        )
+        for momentum in (False, True)
+    ]
+    return Restored(
+        source=folder,
+        backbone=_read_weights(folder / f"{identity.network}.pdparams"),
+        backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
+        shard=ClassifierShard(rows.start, *parts),
+        state=state,
+    )
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_state_dict(path)
+    except ModelFileError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _read_rows(paths: Sequence[Path], stored: Sequence[RowRange], rows: RowRange, *, embedding_size: int) -> np.ndarray:
+    """Read the wanted rows from the shards that hold some of them."""
+    parts = []
+    for path, held in zip(paths, stored):
+        start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
+        if start < stop:
+            shard = _read_shard(path)
+            if shard.shape != (held.stop - held.start, embedding_size):
+                raise CheckpointError(
+                    f"{path}: shape {shard.shape}; needed: ({held.stop - held.start}, {embedding_size})"
+                )
+            parts.append(shard[start - held.start : stop - held.start])
+    found = np.concatenate(parts) if parts else np.zeros((0, embedding_size), np.float32)
+    if len(found) != rows.stop - rows.start:
+        raise CheckpointError(
+            f"{paths[0].parent}: the shards hold {len(found)} of the class centres {rows.start} to {rows.stop - 1}"
+        )
+    return found
+
+
+def _read_shard(path: Path) -> np.ndarray:
+    try:
+        array = safe_pickle.load_arrays(path.read_bytes(), name=str(path))
+    except OSError as error:
+        raise CheckpointError(f"cannot read the shard {path}: {error.strerror or error}") from None
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
+        raise CheckpointError(f"{path}: not a matrix of class centres")
+    check_finite("the shard", array, source=path)
+    return np.asarray(array, np.float32)
+
+
+def _read_published(output: Path, identity: RunIdentity, rows: RowRange) -> Optional[Restored]:
+    """Read a folder that has only the files of the published trainer."""
+    backbone = output / f"{identity.network}.pdparams"
+    if not backbone.is_file():
+        others = sorted(path.name for path in output.glob("*.pdparams"))
+        if others:
+            raise CheckpointError(f"{output} holds {', '.join(others)} but not {backbone.name}: check --network")
+        return None
+    missing = ["momentum of the backbone", "step, epoch and position in it", "learning-rate position", "loss scale"]
+    shard, problem = _read_published_shards(output, identity, rows)
+    if problem:
+        missing.append(problem)
+    return Restored(
+        source=output,
+        backbone=_read_weights(backbone),
+        backbone_momentum=None,
+        shard=shard,
+        state=None,
+        missing=tuple(missing),
+    )
+
+
+def _read_published_shards(
+    output: Path, identity: RunIdentity, rows: RowRange
+) -> tuple[Optional[ClassifierShard], str]:
+    """Read the published shards; without weights nothing, without momentum zeros, and a word on what is missing."""
+    weights = _published_paths(output)
+    if not weights:
+        return None, "class centres (no rank:0_softmax_weight.pkl), which start at random"
+    counts = [len(_read_shard(path)) for path in weights]
+    if sum(counts) != identity.num_classes:
+        raise CheckpointError(
+            f"{output}: the {len(counts)} shards hold {sum(counts)} class centres, the data has "
+            f"{identity.num_classes} identities: {_ADVICE['num_classes']}"
+        )
+    ends = np.cumsum(counts).tolist()
+    stored = [RowRange(end - count, end) for end, count in zip(ends, counts)]
+    weight = _read_rows(weights, stored, rows, embedding_size=identity.embedding_size)
+    momenta = [path.with_name(path.name.replace("_weight.pkl", "_weight_mom.pkl")) for path in weights]
+    if not all(path.is_file() for path in momenta):
+        return ClassifierShard(rows.start, weight, np.zeros_like(weight)), "momentum of the class centres"
+    momentum = _read_rows(momenta, stored, rows, embedding_size=identity.embedding_size)
+    return ClassifierShard(rows.start, weight, momentum), ""
+
+
+def _published_paths(output: Path) -> list[Path]:
+    """Return the published weight shards in the order of ranks.
+
+    Raises:
+        CheckpointError: a rank in between is missing.
+    """
+    found: dict[int, Path] = {}
+    for path in sorted(output.iterdir()):
+        match = _PUBLISHED_WEIGHT.fullmatch(path.name)
+        if match:
+            found[int(match.group(1))] = path
+    if sorted(found) != list(range(len(found))):
+        raise CheckpointError(f"{output}: shards of ranks {sorted(found)} are there, one in between is missing")
+    return [found[rank] for rank in sorted(found)]

@@ -1,0 +1,80 @@
+"""All state of the training loop in one place: what is here, the weights and the momentum is the whole run."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional
+
+import numpy as np
+import paddle
+
+from arcface_paddle.errors import CheckpointError
+
+_PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # spread the seeds of neighbouring steps and ranks
+
+
+@dataclass
+class LoopState:
+    """Where the run stands.
+
+    Attributes:
+        step: updates finished, skipped ones included.
+        epoch: the current pass over the data, from 0.
+        sample: images of the current epoch's order that all ranks together have used up.
+        seed: every random number is a function of seed, step and rank (``seed_step``), or of seed, epoch and image
+            (order and mirroring), so the seed is the whole state of the generators.
+        highest: best accuracy so far of every verification set.
+        best_accuracy: best mean accuracy over the sets, None before the first validation.
+        best_step: the step at which it was reached.
+        skipped: steps skipped so far because the gradient was not finite.
+        skipped_in_a_row: how many of them are the latest steps.
+        scaler: state of the loss scaler.
+        trained_s: seconds of training behind this state, over all sessions.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    sample: int = 0
+    seed: int = 0
+    highest: dict[str, float] = field(default_factory=dict)
+    best_accuracy: Optional[float] = None
+    best_step: Optional[int] = None
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
+    trained_s: float = 0.0
+
+    def advance(self, *, images: int, epoch_images: int) -> None:
+        """Count one finished step of ``images`` images; behind the last full step of an epoch the next one begins."""
+        self.step += 1
+        self.sample += images
+        if self.sample + images > epoch_images:
+            self.epoch += 1
+            self.sample = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, name: str) -> LoopState:
+        """Restore a state; ``name`` is the file, for errors.
+
+        Raises:
+            CheckpointError: fields are missing or unknown.
+        """
+        expected = {item.name for item in dataclasses.fields(cls)}
+        if set(values) != expected:
+            odd = ", ".join(sorted(expected.symmetric_difference(values)))
+            raise CheckpointError(f"{name}: the fields of the loop state do not fit this version: {odd}")
+        return cls(**values)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make every generator of this process a function of ``(seed, step, rank)``; called before each step."""
+    mixed = (seed + step * _PRIME_OF_STEP + rank * _PRIME_OF_RANK) % 2**31
+    paddle.seed(mixed)
+    np.random.seed(mixed)
+    random.seed(mixed)
