@@ -1,0 +1,125 @@
+"""What an examination can find, and the ledger in which it is written down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Optional
+
+PROBLEM = "problem"
+NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    Attributes:
+        key: short name for JSON and ``--ignore``.
+        severity: ``problem`` makes the command exit with 1, ``note`` does not.
+        title: heading in reports.
+        advice: what it means and what to do.
+    """
+
+    key: str
+    severity: str
+    title: str
+    advice: str
+
+
+_ALL_KINDS = (
+    Kind(
+        "label_gap", PROBLEM, "Labels not contiguous from 0", "Each unused label costs a class centre; relabel (--fix)."
+    ),
+    Kind("single_image", NOTE, "Identities with a single image", "They teach little within the class."),
+    Kind("missing", PROBLEM, "Missing images", "Listed, but there is no such file or record."),
+    Kind("unreadable", PROBLEM, "Unreadable images", "Not a picture, or a damaged one."),
+    Kind("truncated", PROBLEM, "Truncated images", "The end of the picture is missing."),
+    Kind("odd_size", PROBLEM, "Images of another size", "Training resizes them; an unaligned picture harms it."),
+    Kind("near_black", PROBLEM, "Near-black images", "Nothing can be seen on them."),
+    Kind("near_white", PROBLEM, "Near-white images", "Nothing can be seen on them."),
+    Kind("grayscale", NOTE, "Grayscale images", "Harmless in small numbers."),
+    Kind("channel_order", PROBLEM, "Channels seem to be swapped", "Skin is redder than blue in RGB; here it is not."),
+    Kind("exact_duplicate_same", PROBLEM, "Exact duplicates within an identity", "The same pixels more than once."),
+    Kind("exact_duplicate_across", PROBLEM, "Exact duplicates across identities", "One picture with several labels."),
+    Kind(
+        "near_duplicate_same", PROBLEM, "Near duplicates within an identity", "Re-encoded or slightly changed copies."
+    ),
+    Kind(
+        "near_duplicate_across", PROBLEM, "Near duplicates across identities", "Almost one picture with several labels."
+    ),
+    Kind("verification_image", PROBLEM, "Images of a verification set", "Training on them makes the score worthless."),
+    Kind("verification_identity", PROBLEM, "People of a verification set", "Candidates by embedding; look at them."),
+    Kind("cluster_reject", PROBLEM, "Images apart from their identity", "Outside of the identity's main cluster."),
+    Kind(
+        "split_identity", PROBLEM, "Identities without a main cluster", "Several people of equal weight; sort by hand."
+    ),
+    Kind("same_person", PROBLEM, "One person under two labels", "Centroids are very similar; merge or look."),
+    Kind("mislabelled", PROBLEM, "Images nearer to another identity", "Probably carry the wrong label."),
+)
+KINDS = {kind.key: kind for kind in _ALL_KINDS}
+"""Every kind by its key, in the order of reports."""
+
+
+@dataclass(frozen=True)
+class VerificationRef:
+    """An image of a verification set: the set's name, its number (from 0, two per pair) and its pair."""
+
+    set_name: str
+    image: int
+
+    @property
+    def pair(self) -> int:
+        return self.image // 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: key of ``KINDS``.
+        detail: what exactly, with the value.
+        samples: indices into the dataset of the images concerned, the one to keep first.
+        labels: identities concerned, for findings about labels rather than images.
+        score: similarity, distance or count that orders findings of a kind; None when there is none.
+        verification: images of verification sets concerned.
+    """
+
+    kind: str
+    detail: str
+    samples: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+    score: Optional[float] = None
+    verification: tuple[VerificationRef, ...] = ()
+
+
+class Ledger:
+    """Collects findings: all are counted, the first ``max_listed`` of each kind are kept."""
+
+    def __init__(self, max_listed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._listed: dict[str, list[Finding]] = {key: [] for key in KINDS}
+        self._max_listed = max_listed
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding and keep it while there is room."""
+        self.counts[finding.kind] += 1
+        if self.has_room(finding.kind):
+            self._listed[finding.kind].append(finding)
+
+    def has_room(self, kind: str) -> bool:
+        """Tell whether a further finding of this kind would be listed."""
+        return len(self._listed[kind]) < self._max_listed
+
+    def listed(self, kind: str) -> list[Finding]:
+        """Return the listed findings of a kind in the order in which they were found."""
+        return list(self._listed[kind])
+
+    def kinds_found(self) -> list[Kind]:
+        """Return the kinds that occur, in the order of reports."""
+        return [kind for kind in _ALL_KINDS if self.counts[kind.key]]
+
+    def problem_count(self, ignored: frozenset[str] = frozenset()) -> int:
+        """Return how many findings are problems and not ``ignored``."""
+        return sum(count for key, count in self.counts.items() if KINDS[key].severity == PROBLEM and key not in ignored)

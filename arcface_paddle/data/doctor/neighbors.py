@@ -1,0 +1,104 @@
+"""All pairs of 64-bit codes within a Hamming radius, exactly, without comparing every code with every other.
+
+Multi-index hashing (Norouzi, Punjani, Fleet: Fast Search in Hamming Space with Multi-Index Hashing,
+https://arxiv.org/abs/1307.2982): the code is cut into four bands of 16 bits. Two codes within radius r agree in at
+least one band up to floor(r / 4) bits (pigeonhole), so it is enough to look at the codes whose band has one of the
+few nearby values, found in a sorted copy of the band.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+BANDS = 4
+BAND_BITS = 16
+_BAND_MASK = np.uint64((1 << BAND_BITS) - 1)
+_PAIRS_PER_STEP = 1 << 20
+
+
+def hamming_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the number of differing bits of uint64 arrays, elementwise, as uint64."""
+    bits = first ^ second
+    bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    # The product sums the eight byte counts into the top byte; the overflow beyond 64 bits is meant.
+    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+def hamming_join(probes: np.ndarray, codes: np.ndarray, radius: int) -> np.ndarray:
+    """Return all pairs of a probe and a code that differ in at most ``radius`` bits.
+
+    Args:
+        probes: (P,) uint64.
+        codes: (N,) uint64.
+        radius: 0 to 11.
+
+    Returns:
+        (M, 2) int64, indices of probe and code, sorted, each pair once.
+    """
+    if not 0 <= radius < 3 * BANDS:
+        raise ValueError(f"radius is {radius}; allowed: 0 to {3 * BANDS - 1}")
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for band in range(BANDS):
+        found += _join_band(probes, codes, radius, band)
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def near_pairs(codes: np.ndarray, radius: int) -> np.ndarray:
+    """Return all pairs (i, j), i < j, of codes that differ in at most ``radius`` bits, as (M, 2) int64.
+
+    Equal codes make a pair too; collapse large groups of equal codes first (``numpy.unique``).
+    """
+    pairs = hamming_join(codes, codes, radius)
+    return pairs[pairs[:, 0] < pairs[:, 1]]
+
+
+def _join_band(probes: np.ndarray, codes: np.ndarray, radius: int, band: int) -> list[np.ndarray]:
+    shift = np.uint64(band * BAND_BITS)
+    code_keys = ((codes >> shift) & _BAND_MASK).astype(np.uint16)
+    order = np.argsort(code_keys, kind="stable")
+    starts = np.searchsorted(code_keys[order], np.arange((1 << BAND_BITS) + 1))
+    probe_keys = ((probes >> shift) & _BAND_MASK).astype(np.int64)
+    found = []
+    for flips in _flip_masks(radius // BANDS):
+        keys = probe_keys ^ flips
+        first, count = starts[keys], starts[keys + 1] - starts[keys]
+        found += _compare_buckets(probes, codes, order, (first, count), radius)
+    return found
+
+
+def _compare_buckets(
+    probes: np.ndarray, codes: np.ndarray, order: np.ndarray, buckets: tuple[np.ndarray, np.ndarray], radius: int
+) -> list[np.ndarray]:
+    """Compare each probe with its bucket: ``count`` codes from ``first`` on in the sorted order."""
+    first, count = buckets
+    found = []
+    for block in _blocks_of_work(count):
+        rows = np.repeat(np.arange(block.start, block.stop), count[block])
+        ends = np.cumsum(count[block])
+        within = np.arange(len(rows)) - np.repeat(ends - count[block], count[block])
+        candidates = order[first[rows] + within]
+        close = hamming_distance(probes[rows], codes[candidates]) <= radius
+        found.append(np.stack([rows[close], candidates[close]], axis=1).astype(np.int64))
+    return found
+
+
+def _blocks_of_work(count: np.ndarray) -> list[slice]:
+    """Cut the probes into runs with about ``_PAIRS_PER_STEP`` comparisons each."""
+    total = np.cumsum(count)
+    if not len(total) or total[-1] == 0:
+        return []
+    cuts = np.searchsorted(total, np.arange(_PAIRS_PER_STEP, total[-1], _PAIRS_PER_STEP)) + 1
+    edges = np.unique(np.concatenate([[0], cuts, [len(count)]]))
+    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:])]
+
+
+def _flip_masks(max_flips: int) -> list[int]:
+    return [
+        sum(1 << bit for bit in bits)
+        for flips in range(max_flips + 1)
+        for bits in itertools.combinations(range(BAND_BITS), flips)
+    ]

@@ -1,0 +1,68 @@
+"""Settings of an examination."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Optional
+
+from arcface_paddle.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DoctorSettings:
+    """What is looked for and from which value on it counts.
+
+    Attributes:
+        image_size: width and height in pixels that every crop should have.
+        near_radius: perceptual hashes of near duplicates differ in at most this many of 64 bits.
+        near_correlation: and their 32 x 32 grey pictures correlate at least this much (-1 to 1).
+        dark_mean: mean level (0 to 255) up to which a picture is near-black.
+        bright_mean: mean level from which a picture is near-white.
+        gray_chroma: mean difference of the largest and smallest channel (levels) up to which a picture is grey.
+        cluster_distance: average-linkage cosine distance at which images of one label part (1 - similarity).
+        cluster_cap: images of one identity that are clustered; further ones join by their mean similarity.
+        same_person_similarity: cosine from which two identities, or an image and an identity, are one person.
+        sample: number of images to examine, whole identities drawn at random; all when None.
+        seed: of the sample and of the choice within very large identities.
+        workers: decoding threads.
+        embed_batch: images per call of the embedder.
+        max_listed: findings of one kind that are listed; the count is always complete.
+        ignored: kinds of finding that are listed but do not count as problems.
+    """
+
+    image_size: int = 112
+    near_radius: int = 4
+    near_correlation: float = 0.98
+    dark_mean: float = 8.0
+    bright_mean: float = 247.0
+    gray_chroma: float = 1.5
+    cluster_distance: float = 0.7
+    cluster_cap: int = 1000
+    same_person_similarity: float = 0.6
+    sample: Optional[int] = None
+    seed: int = 0
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    embed_batch: int = 64
+    max_listed: int = 10_000
+    ignored: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        _require_range("image_size", self.image_size, 16, 4096)
+        _require_range("near_radius", self.near_radius, 0, 11)
+        _require_range("near_correlation", self.near_correlation, -1, 1)
+        _require_range("dark_mean", self.dark_mean, 0, 255)
+        _require_range("bright_mean", self.bright_mean, self.dark_mean, 255)
+        _require_range("gray_chroma", self.gray_chroma, 0, 255)
+        _require_range("cluster_distance", self.cluster_distance, 0, 2)
+        _require_range("cluster_cap", self.cluster_cap, 2, 20_000)
+        _require_range("same_person_similarity", self.same_person_similarity, -1, 1)
+        _require_range("sample", 1 if self.sample is None else self.sample, 1, 2**40)
+        _require_range("workers", self.workers, 1, 1024)
+        _require_range("embed_batch", self.embed_batch, 1, 65_536)
+        _require_range("max_listed", self.max_listed, 1, 2**31)
+
+
+def _require_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value}; allowed: {low:g} to {high:g}")
