@@ -144,7 +144,10 @@ def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
         # OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
         raise ImageError(f"{name}: truncated JPEG (no end marker in {len(content)} bytes)")
     buffer = np.frombuffer(content, dtype=np.uint8)
-    bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
+    try:
+        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV's limit
+        bgr = None
     if bgr is None:
         raise ImageError(f"{name}: not a picture that can be decoded ({len(content)} bytes)")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
