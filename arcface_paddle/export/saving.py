@@ -1,0 +1,85 @@
+"""Write a network as an inference model: ``inference.pdmodel``, ``inference.json`` or ``model.onnx``.
+
+``pdmodel`` is the format of Paddle 2, readable by Paddle 2.6, Paddle 3 and Paddle Lite; ``json`` is that of Paddle 3.
+Both come with ``inference.pdiparams``. All three take any batch size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Iterator
+
+import paddle
+from paddle.pir_utils import OldIrGuard
+from paddle.static import InputSpec
+
+from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
+from arcface_paddle.export.graph import INPUT_NAME, INPUT_SHAPE
+
+FORMATS = ("pdmodel", "json", "onnx")
+ONNX_FILE = "model.onnx"
+_STEM = "inference"
+_ONNX_OPSET = 17  # per-channel quantisation needs 13 or newer
+
+
+def save_model(graph: paddle.nn.Layer, folder: Path, *, model_format: str) -> list[str]:
+    """Save ``graph`` (input ``x`` (B, 3, 112, 112) float32) into ``folder`` and return the names of the files.
+
+    Raises:
+        ConfigError: an unknown format.
+        MissingDependencyError: ONNX without paddle2onnx.
+        ModelFileError: the conversion to ONNX failed.
+    """
+    if model_format not in FORMATS:
+        raise ConfigError(f"format is {model_format!r}; allowed: {', '.join(FORMATS)}")
+    if model_format == "onnx":
+        _save_onnx(graph, folder / ONNX_FILE)
+        return [ONNX_FILE]
+    with OldIrGuard() if model_format == "pdmodel" else contextlib.nullcontext():
+        _save_paddle(graph, folder / _STEM)
+    # The third file of the old format serves the training of static graphs; no predictor reads it.
+    (folder / f"{_STEM}.pdiparams.info").unlink(missing_ok=True)
+    return [f"{_STEM}.{model_format}", f"{_STEM}.pdiparams"]
+
+
+def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
+    spec = InputSpec([None, *INPUT_SHAPE], "float32", INPUT_NAME)
+    paddle.jit.save(graph, str(stem), input_spec=[spec])
+
+
+def _save_onnx(graph: paddle.nn.Layer, path: Path) -> None:
+    try:
+        import paddle2onnx
+    except ImportError:
+        raise MissingDependencyError("paddle2onnx", extra="onnx", purpose="export to ONNX") from None
+    with tempfile.TemporaryDirectory(prefix="arcface_onnx_") as name:
+        stem = Path(name) / _STEM
+        _save_paddle(graph, stem)
+        with _stdout_silenced():
+            paddle2onnx.export(
+                f"{stem}.json",
+                f"{stem}.pdiparams",
+                str(path),
+                opset_version=_ONNX_OPSET,
+                optimize_tool="None",  # its default optimiser takes half a minute and gains nothing at run time
+            )
+    if not path.exists() or path.stat().st_size == 0:
+        raise ModelFileError("paddle2onnx could not convert this network; export it as pdmodel or json instead")
+
+
+@contextlib.contextmanager
+def _stdout_silenced() -> Iterator[None]:
+    """Send file descriptor 1 to nowhere: the converter's C++ part prints progress there."""
+    sys.stdout.flush()
+    saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(nowhere)

@@ -1,0 +1,143 @@
+"""Files of embeddings, by suffix: ``.npy``, ``.npz``, HDF5 (one group per person) and Parquet."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from arcface_paddle import files
+from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Embeddings of faces and where they come from; all columns have N entries.
+
+    Attributes:
+        embeddings: (N, D) float32, L2-normalised.
+        persons: name of the folder or the label of each picture; "" where there is none.
+        sources: path of each picture as it was given.
+        boxes_xyxy: (N, 4) float32, where in the picture the face was found.
+        model: name of the recogniser and the hash of its weights.
+    """
+
+    embeddings: np.ndarray
+    persons: list[str]
+    sources: list[str]
+    boxes_xyxy: np.ndarray
+    model: str
+
+    def template_of(self, person: str) -> np.ndarray:
+        """Return the L2-normalised mean (D,) float32 of a person's embeddings."""
+        mean = self.embeddings[[name == person for name in self.persons]].mean(axis=0)
+        return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def write_embeddings(path: files.PathLike, table: EmbeddingTable) -> None:
+    """Write a table atomically in the format that the suffix names.
+
+    ``.npy`` holds the (N, D) matrix only; its rows follow the order of the pictures, which the other formats name.
+
+    Raises:
+        ConfigError: an unknown suffix.
+        MissingDependencyError: HDF5 without h5py, Parquet without pyarrow.
+        DataError: the file cannot be written.
+    """
+    encode = check_suffix(path)
+    content = encode(table)
+    try:
+        files.write_bytes(path, content)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_suffix(path: files.PathLike) -> Callable[[EmbeddingTable], bytes]:
+    """Return the encoder for a path, so that a wrong suffix or a missing package is known before the long work."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _ENCODERS:
+        raise ConfigError(f"{path}: no format for suffix {suffix!r}; allowed: {', '.join(sorted(_ENCODERS))}")
+    if suffix in (".h5", ".hdf5"):
+        _import_h5py()
+    if suffix == ".parquet":
+        _import_pyarrow()
+    return _ENCODERS[suffix]
+
+
+def _encode_npy(table: EmbeddingTable) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, table.embeddings, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _encode_npz(table: EmbeddingTable) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        embeddings=table.embeddings,
+        persons=np.array(table.persons, dtype=str),
+        sources=np.array(table.sources, dtype=str),
+        boxes_xyxy=table.boxes_xyxy,
+        model=np.array(table.model),
+    )
+    return buffer.getvalue()
+
+
+def _encode_hdf5(table: EmbeddingTable) -> bytes:
+    """One group per person with ``embedding`` (D,), the template, and ``embeddings`` (n, D) with their ``sources``."""
+    h5py = _import_h5py()
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["model"] = table.model
+        for person in sorted(set(table.persons)):
+            rows = [index for index, name in enumerate(table.persons) if name == person]
+            # A slash would open a nested group; an empty name is not a group.
+            group = file.create_group(person.replace("/", "_") or "_")
+            group.create_dataset("embedding", data=table.template_of(person))
+            group.create_dataset("embeddings", data=table.embeddings[rows])
+            group.create_dataset("sources", data=[table.sources[row] for row in rows], dtype=h5py.string_dtype())
+    return buffer.getvalue()
+
+
+def _encode_parquet(table: EmbeddingTable) -> bytes:
+    pyarrow, parquet = _import_pyarrow()
+    size = table.embeddings.shape[1] if table.embeddings.ndim == 2 else 0
+    columns = {
+        "source": pyarrow.array(table.sources, pyarrow.string()),
+        "person": pyarrow.array(table.persons, pyarrow.string()),
+        "box_xyxy": pyarrow.array(table.boxes_xyxy.tolist(), pyarrow.list_(pyarrow.float32(), 4)),
+        "embedding": pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(table.embeddings.reshape(-1)), size),
+    }
+    sink = pyarrow.BufferOutputStream()
+    rows = pyarrow.table(columns).replace_schema_metadata({"model": table.model})
+    parquet.write_table(rows, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def _import_h5py() -> Any:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingDependencyError("h5py", extra="encode", purpose="writing HDF5 files") from None
+    return h5py
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingDependencyError("pyarrow", extra="encode", purpose="writing Parquet files") from None
+    return pyarrow, parquet
+
+
+_ENCODERS: dict[str, Callable[[EmbeddingTable], bytes]] = {
+    ".npy": _encode_npy,
+    ".npz": _encode_npz,
+    ".h5": _encode_hdf5,
+    ".hdf5": _encode_hdf5,
+    ".parquet": _encode_parquet,
+}
