@@ -28,10 +28,10 @@ class OneFacePerBrightSquare:
         return ImageResult(source, (image.shape[1], image.shape[0]), tuple(faces))
 
 
-def put_picture(path, *, faces=1, who=0):
+def put_picture(path, *, faces=1, who=0, blue=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.zeros((8, 8, 3), np.uint8)
-    image[:, :, 0], image[:, :, 1] = faces, who
+    image[:] = faces, who, blue
     images.write_image(path, image)
     return path
 
@@ -40,13 +40,22 @@ def put_picture(path, *, faces=1, who=0):
 def people(tmp_path):
     put_picture(tmp_path / "Ada" / "1.png", who=0)
     put_picture(tmp_path / "李雷" / "1.png", who=1)
-    put_picture(tmp_path / "李雷" / "更多" / "2.png", who=1)
+    put_picture(tmp_path / "李雷" / "更多" / "2.png", who=1, blue=9)
     return tmp_path
 
 
 def test_label_file_with_mark_crlf_comments_and_odd_lines(people):
-    text = "\ufeff# people\r\n./Ada/1.png\tAda\r\n\r\n李雷/1.png\t 李雷 \r\nno tab here\r\na\tb\tc\r\nx.png\tunknown\r\n\tAda\r\n"
-    (people / "label.txt").write_bytes(text.encode())
+    lines = [
+        "# people",
+        "./Ada/1.png\tAda",
+        "",
+        "李雷/1.png\t 李雷 ",
+        "no tab here",
+        "a\tb\tc",
+        "x.png\tunknown",
+        "\tAda",
+    ]
+    (people / "label.txt").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
     pictures, rejections = list_from_label_file(people / "label.txt", image_folder=people)
     assert [(p.name, p.listed_as) for p in pictures] == [("Ada", "Ada/1.png"), ("李雷", "李雷/1.png")]
     assert all(p.path.is_file() for p in pictures)
