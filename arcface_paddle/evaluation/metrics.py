@@ -57,7 +57,7 @@ class OperatingPoint:
             return ""
         if self.genuine == 0:
             return "no genuine pairs"
-        return f"too few pairs: {self.impostors} impostor pairs, at least {math.ceil(1 / self.far_target):,} needed"
+        return f"too few pairs: {self.impostors:,} of strangers, at least {math.ceil(1 / self.far_target):,} needed"
 
 
 @dataclass(frozen=True, eq=False)

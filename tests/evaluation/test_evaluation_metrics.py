@@ -35,7 +35,7 @@ def test_operating_point_says_when_pairs_are_too_few():
     point = metrics.operating_point(genuine, impostor, far_target=1e-3)
     assert point.tar is None
     assert point.threshold is None
-    assert point.remark == "too few pairs: 999 impostor pairs, at least 1,000 needed"
+    assert point.remark == "too few pairs: 999 of strangers, at least 1,000 needed"
     assert metrics.operating_point(genuine[:0], impostor, far_target=1e-2).remark == "no genuine pairs"
 
 
