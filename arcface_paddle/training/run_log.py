@@ -1,0 +1,123 @@
+"""What a run tells: the published log lines, VisualDL scalars, and the same figures as one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional
+
+import paddle
+
+from arcface_paddle.errors import ConfigError, MissingDependencyError
+from arcface_paddle.files import PathLike, write_text
+
+LOG_FILE = "training.log"
+METRICS_FILE = "metrics.jsonl"
+
+
+class RunLog:
+    """The log of a run; on ranks other than 0 it is silent.
+
+    ``training.log`` gets every line, ``metrics.jsonl`` and VisualDL the scalars. Files are opened for each line: a
+    line every few seconds, and nothing is lost when the process is killed.
+    """
+
+    def __init__(self, output: PathLike, logdir: str, *, say: Callable[[str], None], active: bool) -> None:
+        """Open the log.
+
+        Raises:
+            MissingDependencyError: ``logdir`` is given and VisualDL is not installed.
+            ConfigError: a file or folder cannot be written.
+        """
+        self._say = say
+        self._output = Path(output)
+        self._visual: Optional[Any] = None
+        self._active = active
+        if not active:
+            return
+        try:
+            self._output.mkdir(parents=True, exist_ok=True)
+            _append(self._output / LOG_FILE, "")
+            self._visual = _open_visualdl(logdir) if logdir else None
+        except OSError as error:
+            raise ConfigError(f"cannot write to the output folder {output}: {error.strerror or error}") from None
+
+    def line(self, text: str) -> None:
+        """Say a line and append it to ``training.log``."""
+        if self._active:
+            self._say(text)
+            _append(self._output / LOG_FILE, text + "\n")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append figures of a step to ``metrics.jsonl`` and VisualDL; values that are not finite are left out."""
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        if not self._active:
+            return
+        _append(self._output / METRICS_FILE, json.dumps({"step": step, **finite}) + "\n")
+        if self._visual is not None:
+            for name, value in finite.items():
+                self._visual.add_scalar(tag=name, value=value, step=step)
+
+    def rewind(self, step: int) -> None:
+        """Drop the figures of steps after ``step``: they are about to be made again."""
+        if self._active:
+            kept = [row for row in read_metrics(self._output) if row["step"] <= step]
+            write_text(self._output / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def close(self) -> None:
+        """Finish the VisualDL log."""
+        if self._visual is not None:
+            self._visual.close()
+
+
+def read_metrics(output: PathLike) -> list[dict[str, float]]:
+    """Read ``metrics.jsonl``; a last line cut short by a killed process is left out."""
+    path = Path(output) / METRICS_FILE
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "step" in row:
+            rows.append(row)
+    return rows
+
+
+def speed_line(*, speed: float, loss: float, epoch: int, step: int, hours: float, learning_rate: float) -> str:
+    """Return the published log line; backbone and classifier share one learning rate."""
+    return (
+        f"Speed {speed:.2f} samples/sec   Loss {loss:.4f}   Epoch: {epoch}   Global Step: {step}   "
+        f"Required: {hours:1.0f} hours, lr_backbone_value: {learning_rate:f}, lr_pfc_value: {learning_rate:f}"
+    )
+
+
+def memory_megabytes() -> float:
+    """Return the memory in use: the peak allocated on the GPU, or the resident set of this process on CPU.
+
+    Raises:
+        MissingDependencyError: psutil is not installed.
+    """
+    if paddle.get_device().startswith("gpu"):
+        return float(paddle.device.cuda.max_memory_allocated()) / 2**20
+    try:
+        import psutil
+    except ImportError:
+        raise MissingDependencyError("psutil", extra="train", purpose="the memory in the training log") from None
+    return float(psutil.Process().memory_info().rss) / 2**20
+
+
+def _append(path: Path, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _open_visualdl(logdir: str) -> Any:
+    try:
+        from visualdl import LogWriter
+    except ImportError:
+        raise MissingDependencyError(
+            "visualdl", extra="train", purpose=f"the VisualDL log in {logdir!r} (--logdir '' does without)"
+        ) from None
+    return LogWriter(logdir=logdir)

@@ -1,0 +1,42 @@
+"""Ending a run in good order: SIGTERM and Ctrl-C ask it to save and stop at the next step."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from types import FrameType
+from typing import Any, Iterator, Optional
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether, and by which signal, this process was asked to stop."""
+
+    def __init__(self) -> None:
+        self.signal_name: Optional[str] = None
+
+    def __bool__(self) -> bool:
+        return self.signal_name is not None
+
+    def note(self, number: int, _frame: Optional[FrameType]) -> None:
+        """Handle a signal: note it; a second one ends the process the usual way."""
+        self.signal_name = signal.Signals(number).name
+        for each in _SIGNALS:
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Catch SIGINT and SIGTERM inside the block (only where the caller is the main thread, as Python demands)."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    earlier: dict[int, Any] = {number: signal.signal(number, request.note) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
