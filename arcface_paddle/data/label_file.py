@@ -38,7 +38,7 @@ class PathTable:
 
     def __getitem__(self, index: int) -> str:
         start = int(self.starts[index])
-        return self.buffer[start : start + int(self.lengths[index])].decode("utf-8")
+        return self.buffer[start : start + int(self.lengths[index])].decode("utf-8", "surrogateescape")
 
     @classmethod
     def from_paths(cls, paths: Iterable[str]) -> PathTable:

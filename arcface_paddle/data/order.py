@@ -111,25 +111,26 @@ class BatchOrder:
         whole, rest = divmod(self.num_samples, self.global_batch)
         return whole + (0 if self.drop_last or rest == 0 else 1)
 
-    def batches(self, epoch: int, *, start_sample: int = 0) -> Iterator[np.ndarray]:
-        """Give the indices of this rank's batches.
+    def positions(self, *, start_sample: int = 0) -> Iterator[range]:
+        """Give the positions of the epoch that make up this rank's batches.
 
         Args:
-            epoch: from 0.
             start_sample: positions of the epoch already trained on by all ranks together; steps go on exactly
                 there, also when it is no multiple of the global batch (another batch size after a resume).
-
-        Yields:
-            (batch_size,) int64 indices into the dataset.
 
         Raises:
             ConfigError: ``start_sample`` is negative or beyond the epoch.
         """
         if not 0 <= start_sample <= self.num_samples:
             raise ConfigError(f"start_sample is {start_sample}; allowed: 0 to {self.num_samples}")
-        order = epoch_order(self.num_samples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
         for begin in range(start_sample, self.num_samples, self.global_batch):
             if begin + self.global_batch > self.num_samples and self.drop_last:
                 return
             first = begin + self.rank * self.batch_size
-            yield order[first : first + self.batch_size]
+            yield range(first, min(first + self.batch_size, self.num_samples))
+
+    def batches(self, epoch: int, *, start_sample: int = 0) -> Iterator[np.ndarray]:
+        """Give the indices of this rank's batches, (batch_size,) int64 each; see ``positions``."""
+        order = epoch_order(self.num_samples, seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        for span in self.positions(start_sample=start_sample):
+            yield order[span.start : span.stop]

@@ -1,0 +1,132 @@
+"""Datasets of one file per sample: per-image ``.bin`` or picture files in a label file, or a folder per identity."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Iterator, Optional
+
+import numpy as np
+
+from arcface_paddle import files, images
+from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.bin_record import read_bin
+from arcface_paddle.data.label_file import PathTable, read_label_file
+from arcface_paddle.errors import DataError
+
+
+class ImageFileDataset(FaceDataset):
+    """Picture files with labels; the base of the other readers of single files."""
+
+    def __init__(
+        self,
+        root: files.PathLike,
+        paths: PathTable,
+        labels: np.ndarray,
+        *,
+        num_classes: Optional[int] = None,
+        image_size: int = IMAGE_SIZE,
+    ) -> None:
+        """Take the samples ``paths``, relative to ``root``, with their ``labels``."""
+        super().__init__(labels, name=str(root), num_classes=num_classes, image_size=image_size)
+        self.root = os.fspath(root)
+        self.paths = paths
+
+    def path_of(self, index: int) -> str:
+        """Return the path of the sample's file."""
+        return os.path.join(self.root, self.paths[index])  # noqa: PTH118  # pathlib costs more than reading the file
+
+    def read_encoded(self, index: int) -> bytes:
+        """Return the content of the picture file."""
+        return images.read_file(self.path_of(index))
+
+
+class BinFileDataset(ImageFileDataset):
+    """Per-image ``.bin`` files with labels."""
+
+    def read_encoded(self, index: int) -> bytes:
+        """Return the picture inside of the sample's ``.bin``."""
+        return read_bin(self.path_of(index))[1]
+
+
+def open_label_file(
+    root: files.PathLike,
+    label_file: files.PathLike,
+    *,
+    is_bin: Optional[bool] = None,
+    num_classes: Optional[int] = None,
+    image_size: int = IMAGE_SIZE,
+) -> ImageFileDataset:
+    """Open the samples that a label file lists.
+
+    Args:
+        root: the folder that the paths of the label file are relative to.
+        label_file: see ``label_file``.
+        is_bin: whether the samples are per-image ``.bin`` (True) or picture files (False); None looks at the suffix
+            of the first.
+        num_classes: identities of the classifier; None takes the largest label plus one.
+        image_size: side in pixels.
+
+    Raises:
+        DataError: the label file is missing or wrong, see ``read_label_file``, or a label exceeds ``num_classes``.
+    """
+    samples = read_label_file(label_file)
+    if is_bin is None:
+        is_bin = samples.paths[0].lower().endswith(".bin")
+    reader = BinFileDataset if is_bin else ImageFileDataset
+    return reader(root, samples.paths, samples.labels, num_classes=num_classes, image_size=image_size)
+
+
+class FolderDataset(ImageFileDataset):
+    """A folder per identity with its pictures inside, at any depth.
+
+    Folders are numbered from 0 in the order of their names (by code point); one without a picture gets no label.
+
+    Attributes:
+        class_names: the folder name of each label.
+    """
+
+    def __init__(
+        self, root: files.PathLike, *, num_classes: Optional[int] = None, image_size: int = IMAGE_SIZE
+    ) -> None:
+        """Walk through the folder.
+
+        Raises:
+            DataError: no such folder, or no picture in any folder below it.
+        """
+        found = list(_identities(Path(root)))
+        if not found:
+            raise DataError(
+                f"{root}: no identities; expected one folder per person with pictures "
+                f"({', '.join(sorted(images.IMAGE_SUFFIXES))}) inside"
+            )
+        counts = [len(paths) for _, paths in found]
+        labels = np.repeat(np.arange(len(found), dtype=np.int64), counts)
+        table = PathTable.from_paths(path for _, paths in found for path in paths)
+        super().__init__(root, table, labels, num_classes=num_classes, image_size=image_size)
+        self.class_names = [name for name, _ in found]
+
+
+def _identities(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Give each folder's name and the sorted paths, relative to ``root``, of the pictures in it."""
+    for folder in _sorted_entries(root):
+        if folder.is_dir() and not folder.name.startswith("."):
+            paths = list(_pictures(Path(folder.path), f"{folder.name}/"))
+            if paths:
+                yield folder.name, paths
+
+
+def _pictures(folder: Path, prefix: str) -> Iterator[str]:
+    for entry in _sorted_entries(folder):
+        if entry.is_dir():
+            yield from _pictures(Path(entry.path), f"{prefix}{entry.name}/")
+        elif images.is_image_path(entry.name):
+            yield prefix + entry.name
+
+
+def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed: {error.strerror or error}") from None
