@@ -1,0 +1,67 @@
+"""Putting arrays into a network, after checking that they are its own."""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+import numpy as np
+from paddle import nn
+
+from arcface_paddle.errors import CheckpointError, ModelFileError
+from arcface_paddle.files import PathLike
+from arcface_paddle.weight_files import read_state_dict
+
+_DIFFERENCES_SHOWN = 3
+
+
+def load_backbone(network: nn.Layer, path: PathLike) -> None:
+    """Fill ``network`` from a ``.pdparams`` file, which must hold exactly its keys and shapes.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or belongs to another network; the message names the first
+            differences.
+    """
+    try:
+        arrays = read_state_dict(path)
+    except ModelFileError as error:
+        raise CheckpointError(str(error)) from error
+    load_arrays(network, arrays, name=str(path))
+
+
+def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: str) -> None:
+    """Fill ``network`` from arrays by structured name; nothing is changed when they do not fit.
+
+    Args:
+        network: any layer.
+        arrays: one array per parameter and buffer of ``network.state_dict()``.
+        name: what to call the arrays in errors, usually a path.
+
+    Raises:
+        CheckpointError: a key is missing or unknown, a shape differs, or a value is not finite.
+    """
+    targets = network.state_dict()
+    differences = _differences({key: tuple(tensor.shape) for key, tensor in targets.items()}, arrays)
+    if differences:
+        shown = "; ".join(differences[:_DIFFERENCES_SHOWN])
+        more = len(differences) - _DIFFERENCES_SHOWN
+        raise CheckpointError(
+            f"{name} does not fit {type(network).__name__}: {shown}"
+            + (f"; and {more} more differences" if more > 0 else "")
+            + "; check the name of the network, embedding_size and width"
+        )
+    for key, tensor in targets.items():
+        tensor.set_value(np.asarray(arrays[key]).astype(np.dtype("float32"), copy=False).reshape(tensor.shape))
+
+
+def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> list[str]:
+    found = [f"{key} is missing" for key in shapes if key not in arrays]
+    found += [f"{key} is not part of the network" for key in arrays if key not in shapes]
+    for key, shape in shapes.items():
+        if key not in arrays:
+            continue
+        array = np.asarray(arrays[key])
+        if array.shape != shape:
+            found.append(f"{key} is {array.shape} instead of {shape}")
+        elif not np.isfinite(array).all():
+            found.append(f"{key} holds NaN or infinity")
+    return found
