@@ -1,0 +1,225 @@
+"""Boxes and names on pictures, legible from 100 pixels to 8K.
+
+The size of a label follows the face and the picture; its place is the one around the box that covers least of other
+faces and labels; its colour follows the name, the same in every picture; its text is black or white, whichever
+stands out. Names may be Chinese: the package brings a font.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from arcface_paddle import files
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.types import UNKNOWN, Face
+
+FONT_PATH = Path(__file__).parents[1] / "assets" / "WenQuanYiMicroHei-subset.ttf"
+
+Color = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]
+
+UNKNOWN_COLOR: Color = (170, 170, 170)
+
+_SMALLEST_FONT = 9  # px; below it Chinese characters run together
+_USUAL_FONT = 12  # px; least size where there is room
+_FONT_PER_FACE = 0.17  # of the shorter side of the box
+_FONT_PER_PICTURE = (0.013, 0.045)  # least and most, of the shorter side of the picture
+_LINE_PER_PICTURE = 1 / 220
+_LINE_PER_FACE = 1 / 30
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Text with the size that it takes, padding included."""
+
+    text: str
+    font: ImageFont.FreeTypeFont
+    size_wh: tuple[int, int]
+    padding: int
+
+
+def draw_faces(image: np.ndarray, faces: Sequence[Face], *, font_path: Optional[files.PathLike] = None) -> np.ndarray:
+    """Return a copy of the picture with a box and a label for every face.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        faces: what was found; boxes may reach outside of the picture.
+        font_path: TrueType or OpenType font; None takes the one of the package. A character that it lacks is drawn
+            as an empty box.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: the font cannot be read.
+    """
+    path = str(font_path or FONT_PATH)
+    load_font(path, _USUAL_FONT)
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas)
+    boxes = [_visible_box(face.detection.box_xyxy, canvas.size) for face in faces]
+    for face, box in zip(faces, boxes):
+        _draw_box(pen, box, color_of(face.name), width=_line_width(box, canvas.size))
+    taken: list[Rectangle] = []
+    for face, box in zip(faces, boxes):
+        label = _fit_label(label_text(face), path, box=box, picture_wh=canvas.size)
+        others = [other for other in boxes if other is not box]
+        place = _place_label(label.size_wh, box, canvas.size, taken=taken, faces=others)
+        taken.append(place)
+        _draw_label(pen, label, place, color_of(face.name))
+    return np.array(canvas)
+
+
+def label_text(face: Face) -> str:
+    """Return what is written at a face: name and similarity, or ``face`` and detection score without a gallery."""
+    if face.name is None:
+        return f"face {face.detection.score:.2f}"
+    if face.similarity is None:
+        return face.name
+    return f"{face.name} {face.similarity:.2f}"
+
+
+def color_of(name: Optional[str]) -> Color:
+    """Return the RGB colour of a name: always the same one, bright, and grey for strangers."""
+    if name == UNKNOWN:
+        return UNKNOWN_COLOR
+    digest = hashlib.sha256((name or "").encode("utf-8", errors="replace")).digest()
+    hue = int.from_bytes(digest[:2], "big") / 65536
+    lightness, saturation = 0.45 + 0.2 * digest[2] / 255, 0.75 + 0.25 * digest[3] / 255
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return (round(255 * red), round(255 * green), round(255 * blue))
+
+
+def text_color_on(background: Color) -> Color:
+    """Return black or white, whichever has the higher contrast (WCAG relative luminance)."""
+    linear = [(v / 255 / 12.92) if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in background]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 0.05 * 1.05 else (255, 255, 255)
+
+
+@functools.lru_cache(maxsize=64)
+def load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    """Return the font at ``path`` in ``size`` pixels.
+
+    Raises:
+        ConfigError: no such file, or not a font.
+    """
+    try:
+        return ImageFont.truetype(path, size)
+    except OSError as error:
+        reason = "no such file" if not Path(path).is_file() else f"not a TrueType or OpenType font ({error})"
+        raise ConfigError(f"font {path}: {reason}") from None
+
+
+def _visible_box(box_xyxy: np.ndarray, picture_wh: tuple[int, int]) -> Rectangle:
+    """Round a box to whole pixels, clip it to the picture and keep it at least one pixel large."""
+    width, height = picture_wh
+    left, top, right, bottom = (round(float(value)) for value in box_xyxy)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    right, bottom = min(max(right, left), width - 1), min(max(bottom, top), height - 1)
+    return left, top, right, bottom
+
+
+def _line_width(box: Rectangle, picture_wh: tuple[int, int]) -> int:
+    """Follow the picture, but let a small face keep thin lines."""
+    face_side = min(box[2] - box[0], box[3] - box[1])
+    return max(1, min(round(min(picture_wh) * _LINE_PER_PICTURE), 1 + round(face_side * _LINE_PER_FACE)))
+
+
+def _draw_box(pen: ImageDraw.ImageDraw, box: Rectangle, color: Color, *, width: int) -> None:
+    left, top, right, bottom = box
+    rim = max(1, width // 3)  # a dark rim keeps the box visible on a background of its own colour
+    pen.rectangle((left - rim, top - rim, right + rim, bottom + rim), outline=(0, 0, 0), width=rim)
+    pen.rectangle(box, outline=color, width=width)
+
+
+def _font_size(box: Rectangle, picture_wh: tuple[int, int]) -> int:
+    shorter = min(picture_wh)
+    face_side = min(box[2] - box[0], box[3] - box[1])
+    least, most = (max(_USUAL_FONT, round(shorter * part)) for part in _FONT_PER_PICTURE)
+    return min(max(round(face_side * _FONT_PER_FACE), least), most)
+
+
+def _fit_label(text: str, font_path: str, *, box: Rectangle, picture_wh: tuple[int, int]) -> _Label:
+    """Make a label that the picture can hold: first smaller, then in two lines, then with the name cut short."""
+    text = " ".join(text.split())
+    size = _font_size(box, picture_wh)
+    name, _, number = text.rpartition(" ")
+    in_two_lines = f"{name}\n{number}" if name else text
+    for candidate in (text, in_two_lines):
+        for smaller in range(size, _SMALLEST_FONT - 1, -max(1, size // 12)):
+            label = _measured(candidate, font_path, smaller)
+            if label.size_wh[0] <= picture_wh[0]:
+                return label
+    while len(name) > 1:
+        name = name[:-1]
+        label = _measured(f"{name}…\n{number}", font_path, _SMALLEST_FONT)
+        if label.size_wh[0] <= picture_wh[0]:
+            return label
+    return _measured(number, font_path, _SMALLEST_FONT)
+
+
+def _measured(text: str, font_path: str, size: int) -> _Label:
+    font = load_font(font_path, size)
+    lines = text.split("\n")
+    padding = max(1, size // 6)
+    ascent, descent = font.getmetrics()
+    width = max(round(font.getlength(line)) for line in lines) + 2 * padding
+    return _Label(text, font, (width, len(lines) * (ascent + descent) + padding), padding)
+
+
+def _place_label(
+    size_wh: tuple[int, int],
+    box: Rectangle,
+    picture_wh: tuple[int, int],
+    *,
+    taken: Sequence[Rectangle],
+    faces: Sequence[Rectangle],
+) -> Rectangle:
+    """Choose the place around the box, inside of the picture, that hides least of what matters."""
+    left, top, right, bottom = box
+    width, height = size_wh
+    corners = (
+        (left, top - height),
+        (right - width + 1, top - height),
+        (left, bottom + 1),
+        (right - width + 1, bottom + 1),
+        (right + 1, top),
+        (left - width, top),
+        (left, top),
+        (left, bottom - height + 1),
+    )
+    best: Optional[Rectangle] = None
+    least = float("inf")
+    for x, y in corners:
+        x = max(0, min(x, picture_wh[0] - width))
+        y = max(0, min(y, picture_wh[1] - height))
+        place = (x, y, x + width - 1, y + height - 1)
+        cost = 4.0 * sum(_overlap(place, other) for other in taken)
+        cost += 2.0 * sum(_overlap(place, other) for other in faces) + _overlap(place, box)
+        if cost < least:
+            best, least = place, cost
+    assert best is not None
+    return best
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> int:
+    width = min(one[2], other[2]) - max(one[0], other[0]) + 1
+    height = min(one[3], other[3]) - max(one[1], other[1]) + 1
+    return max(width, 0) * max(height, 0)
+
+
+def _draw_label(pen: ImageDraw.ImageDraw, label: _Label, place: Rectangle, color: Color) -> None:
+    pen.rectangle(place, fill=color)
+    line_height = sum(label.font.getmetrics())
+    for number, line in enumerate(label.text.split("\n")):
+        position = (place[0] + label.padding, place[1] + label.padding // 2 + number * line_height)
+        pen.text(position, line, fill=text_color_on(color), font=label.font)
