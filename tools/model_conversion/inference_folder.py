@@ -1,0 +1,87 @@
+"""From a filled network to a folder with ``inference.pdmodel``, ``inference.pdiparams`` and a card."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.static import InputSpec
+
+from arcface_paddle import files, weight_files
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline import cards
+
+MODEL_PREFIX = "inference"
+TRAINING_WEIGHTS = "training.pdparams"
+
+
+def write_folder(target: Path, network: nn.Layer, card: cards.ModelCard, *, trainable: bool = False) -> cards.ModelCard:
+    """Write a model folder as a whole; thresholds that were calibrated for an earlier copy are kept.
+
+    Args:
+        target: the folder; replaced when it exists.
+        network: in evaluation mode; its batch normalisations are folded away by this call.
+        card: its ``files`` are filled in.
+        trainable: also write the network's state as it was before folding, for fine-tuning.
+    """
+    card = _with_calibration_of(target, card)
+    height, width = (-1, -1) if card.detector else card.input.size_wh[::-1]
+    with files.atomic_folder(target) as folder:
+        if trainable:
+            state = {name: value.numpy() for name, value in network.state_dict().items()}
+            weight_files.write_state_dict(folder / TRAINING_WEIGHTS, state)
+        fold_batch_norms(network)
+        signature = [InputSpec([-1, 3, height, width], "float32", "image")]
+        with paddle.utils.unique_name.guard():  # the same names whatever was exported before
+            paddle.jit.save(network, os.fspath(folder / MODEL_PREFIX), input_spec=signature)
+        _forget_call_stacks(folder / f"{MODEL_PREFIX}.pdmodel")
+        (folder / f"{MODEL_PREFIX}.pdiparams.info").unlink()  # names for further training; inference ignores it
+        return cards.write_card(folder, card)
+
+
+def fold_batch_norms(network: nn.Layer) -> None:
+    """Multiply each batch normalisation into the convolution declared before it; for evaluation only.
+
+    Paddle can do so when it loads a model, but that takes longer than all the rest of loading.
+    """
+    for parent in network.sublayers(include_self=True):
+        previous = None
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.BatchNorm2D) and isinstance(previous, nn.Conv2D):
+                _fold(previous, layer)
+                parent.add_sublayer(name, nn.Identity())
+            previous = layer
+
+
+def _forget_call_stacks(path: Path) -> None:
+    """Remove from a .pdmodel where in our source each operator was made: paths of this machine, line numbers."""
+    program = paddle.base.core.ProgramDesc(path.read_bytes())
+    for block in map(program.block, range(program.num_blocks())):
+        for operator in map(block.op, range(block.op_size())):
+            operator.remove_attr("op_callstack")
+    path.write_bytes(program.serialize_to_string())
+
+
+def _fold(convolution: nn.Conv2D, norm: nn.BatchNorm2D) -> None:
+    variance, mean = norm._variance.numpy().astype(np.float64), norm._mean.numpy()
+    factor = norm.weight.numpy() / np.sqrt(variance + norm._epsilon)
+    weight = convolution.weight.numpy() * factor[:, None, None, None]
+    convolution.weight.set_value(weight.astype(np.float32))
+    convolution.bias = convolution.create_parameter([len(factor)], is_bias=True)
+    convolution.bias.set_value((norm.bias.numpy() - mean * factor).astype(np.float32))
+
+
+def _with_calibration_of(target: Path, card: cards.ModelCard) -> cards.ModelCard:
+    if card.recognizer is None or not (target / cards.CARD_NAME).exists():
+        return card
+    try:
+        earlier = cards.read_card(target / cards.CARD_NAME).recognizer
+    except ModelFileError:
+        return card
+    if earlier is None or earlier.calibration is None:
+        return card
+    return dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=earlier.calibration))
