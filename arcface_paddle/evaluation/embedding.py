@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from arcface_paddle.data.base import IMAGE_SIZE, normalize_into
 from arcface_paddle.errors import ArcfaceError, DataError
 from arcface_paddle.evaluation.similarity import MEASURES, Measure
 from arcface_paddle.evaluation.verification import VerificationResult, verify
@@ -67,10 +68,12 @@ class Features:
         return plain if self.mirrored is None else plain + self.mirrored
 
 
-def network_input(crops: np.ndarray) -> np.ndarray:
-    """Turn (B, 112, 112, 3) uint8 RGB crops into the (B, 3, 112, 112) float32 input of training: (x/255 - 0.5)/0.5."""
-    scaled = (crops.astype(np.float32) / np.float32(255.0) - np.float32(0.5)) / np.float32(0.5)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+def network_input(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """Turn (112, 112, 3) uint8 RGB crops into the (B, 3, 112, 112) float32 input of training: (x/255 - 0.5)/0.5."""
+    batch = np.empty((len(crops), 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
+    for row, crop in zip(batch, crops):
+        normalize_into(row, crop)
+    return batch
 
 
 def embed_crops(
@@ -178,7 +181,7 @@ def _embed_share(embed: Embed, decode: Decode, share: range, *, name: str, setti
     starts = range(share.start, share.stop, settings.batch_size)
     for start in tqdm(starts, desc=name, unit="batch", leave=False, disable=None if settings.progress else True):
         indices = range(start, min(start + settings.batch_size, share.stop))
-        batch = network_input(np.stack([decode(index) for index in indices]))
+        batch = network_input([decode(index) for index in indices])
         passes = [_checked_features(embed(batch), len(batch), name)]
         if settings.mirror:
             passes.append(_checked_features(embed(np.ascontiguousarray(batch[:, :, :, ::-1])), len(batch), name))
