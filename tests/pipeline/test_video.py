@@ -1,0 +1,144 @@
+"""Video: colours, frame rate, sizes, and files that are damaged, missing or left half-way."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from arcface_paddle.errors import ImageError
+from arcface_paddle.pipeline import video
+from arcface_paddle.pipeline.video import VideoReader, VideoWriter, is_video_source
+
+
+def write_video(path, *, frames=12, fps=12.5, size=(96, 64)):
+    """Write frames that are red, green, blue, red, ... (RGB)."""
+    with VideoWriter(path, fps=fps) as writer:
+        for i in range(frames):
+            image = np.zeros((size[1], size[0], 3), np.uint8)
+            image[:, :, i % 3] = 220
+            writer.write(image)
+    return path
+
+
+@pytest.mark.parametrize(("fps", "size"), [(12.5, (96, 64)), (29.97, (97, 65)), (60.0, (640, 360))])
+def test_colours_rate_and_size_survive(tmp_path, fps, size):
+    path = write_video(tmp_path / "a.mp4", fps=fps, size=size)
+    with VideoReader(str(path)) as reader:
+        assert reader.fps == pytest.approx(fps, rel=1e-3)
+        frames = list(reader)
+    assert [f.index for f in frames] == list(range(12)) == list(range(reader.frames_read))
+    for frame in frames:
+        assert frame.image.shape == (size[1] + size[1] % 2, size[0] + size[0] % 2, 3)
+        assert int(frame.image.reshape(-1, 3).mean(axis=0).argmax()) == frame.index % 3, "RGB order"
+        assert frame.time_s == pytest.approx(frame.index / fps, abs=2e-3)
+    assert not reader.ended_early and reader.frame_count == 12 and not reader.is_live
+
+
+def test_other_containers_are_read(tmp_path):
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(5):
+        writer.write(np.full((48, 64, 3), (0, 0, 250), np.uint8))
+    writer.release()
+    with VideoReader(str(path)) as reader:
+        frames = list(reader)
+    assert len(frames) == 5 and frames[0].image[20, 20, 0] > 200 > 60 > frames[0].image[20, 20, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no video at all" * 40])
+def test_what_is_no_video(tmp_path, content, capfd):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="not a video"):
+        VideoReader(str(path))
+    assert capfd.readouterr().err == "", "only our own line may reach the terminal"
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ImageError, match="no such file"):
+        VideoReader(str(tmp_path / "none.mp4"))
+
+
+def test_stream_that_does_not_answer_is_an_error_of_ours():
+    with pytest.raises(ImageError, match="stream"):
+        VideoReader("rtsp://127.0.0.1:9/nothing")
+
+
+def test_truncated_file_is_noticed(tmp_path):
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), dtype=np.uint8)
+    for frame in noise:
+        writer.write(frame)
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with VideoReader(str(path)) as reader:
+        list(reader)
+    if reader.frame_count is None:
+        pytest.skip("this build of FFmpeg counts the frames that are there")
+    assert reader.ended_early == (reader.frames_read < 36)
+
+
+def test_ctrl_c_keeps_what_is_there_and_other_errors_do_not(tmp_path):
+    for error, kept in ((KeyboardInterrupt, True), (ImageError, False)):
+        path = tmp_path / f"{error.__name__}.mp4"
+        with pytest.raises(error), VideoWriter(path, fps=10) as writer:
+            for _ in range(4):
+                writer.write(np.zeros((48, 64, 3), np.uint8))
+            assert not path.exists(), "nothing may stand under the name before the end"
+            raise error
+        assert path.exists() == kept
+    with VideoReader(str(tmp_path / "KeyboardInterrupt.mp4")) as reader:
+        assert len(list(reader)) == 4
+    assert [p.name for p in tmp_path.iterdir()] == ["KeyboardInterrupt.mp4"], "no temporary file may stay"
+
+
+def test_no_frames_no_file(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", fps=10):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frame_of_another_size_is_resized(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", fps=10) as writer:
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.write(np.zeros((24, 32, 3), np.uint8))
+    with VideoReader(str(tmp_path / "a.mp4")) as reader:
+        assert [f.image.shape for f in reader] == [(48, 64, 3)] * 2
+
+
+def test_unwritable_place(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(ImageError, match="cannot be written"),
+        VideoWriter(tmp_path / "file" / "a.mp4", fps=10) as writer,
+    ):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("a.mp4", True), ("A.MKV", True), ("0", True), ("rtsp://cam/1", True), ("RTSP://cam", True), ("a.jpg", False),
+     ("folder", False), ("²", False), ("1a", False)],
+)  # fmt: skip
+def test_is_video_source(source, expected):
+    assert is_video_source(source) is expected
+
+
+def test_a_folder_named_like_a_number_is_no_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").mkdir()
+    assert not is_video_source("7") and is_video_source("8")
+
+
+class UnsaidRate:
+    def get(self, _):
+        return float("nan")
+
+
+def test_implausible_frame_rate_falls_back(tmp_path):
+    reader = VideoReader(str(write_video(tmp_path / "a.mp4")))
+    reader.close()
+    reader._capture = UnsaidRate()
+    assert reader._plausible_fps() == video._FALLBACK_FPS
