@@ -1,0 +1,82 @@
+"""Reading pieces of a large file from many threads and forked processes at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from arcface_paddle import files
+from arcface_paddle.errors import DataError
+
+
+class RandomAccessFile:
+    """A file that is read by offset and length; it is opened on first use and shares no position between readers.
+
+    Attributes:
+        path: the file.
+        size: its length in bytes when this object was made.
+    """
+
+    def __init__(self, path: files.PathLike) -> None:
+        """Look at the file.
+
+        Raises:
+            DataError: it does not exist or cannot be read.
+        """
+        self.path = Path(path)
+        self._descriptor = -1
+        self._lock = threading.Lock()
+        try:
+            self.size = self.path.stat().st_size
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``offset`` on.
+
+        Raises:
+            DataError: the file ends earlier or cannot be read.
+        """
+        try:
+            content = self._read(offset, length)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read at offset {offset}: {error.strerror or error}") from None
+        if len(content) != length:
+            raise DataError(
+                f"{self.path}: truncated: {length} bytes wanted at offset {offset}, {len(content)} are there"
+            )
+        return content
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            os.close(self._descriptor)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "size": self.size}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _descriptor=-1, _lock=threading.Lock())
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if self._descriptor < 0:
+            self._open()
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, length, offset)
+        with self._lock:  # Windows has no positioned read
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, length)
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
