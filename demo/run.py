@@ -3,8 +3,8 @@
     python demo/run.py --output output [--skip_training]
 
 Photographs: build a gallery, recognise the queries, check the names against what is known to be true.
-Training: render synthetic identities, train on two processes, validate on held-out people, export, and recognise with the
-exported model.
+Training: render synthetic identities, train on two processes, validate on held-out people, export, and recognise with
+the exported model.
 """
 
 from __future__ import annotations
