@@ -27,6 +27,7 @@ VIDEO_SUFFIXES = frozenset(
 _STREAM_PREFIXES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://")
 _FALLBACK_FPS = 25.0
 _PLAUSIBLE_FPS = (0.1, 1000.0)
+_CODEC = int.from_bytes(b"mp4v", "little")  # MPEG-4 part 2: every build of OpenCV can write it
 _COMPLETE = 0.9  # containers only estimate their number of frames
 
 
@@ -178,8 +179,7 @@ class VideoWriter:
         os.close(descriptor)
         self._temporary = Path(name)
         self._temporary.chmod(0o644)
-        # MPEG-4 part 2 is the codec that every build of OpenCV can write.
-        self._writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), self.fps, even_wh)
+        self._writer = cv2.VideoWriter(name, _CODEC, self.fps, even_wh)
         if not self._writer.isOpened():
             self._temporary.unlink()
             raise ImageError(f"{self.path}: OpenCV cannot write an .mp4 of {size_wh[0]}x{size_wh[1]} at {self.fps} fps")
