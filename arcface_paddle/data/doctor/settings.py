@@ -32,7 +32,7 @@ class DoctorSettings:
     """
 
     image_size: int = 112
-    near_radius: int = 4
+    near_radius: int = 3
     near_correlation: float = 0.98
     dark_mean: float = 8.0
     bright_mean: float = 247.0

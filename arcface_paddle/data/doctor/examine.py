@@ -1,0 +1,139 @@
+"""The whole examination: labels, scan, duplicates, overlap, identities; gives a report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.doctor import duplicates, identities, overlap
+from arcface_paddle.data.doctor.embedding import Embedder, EmbeddingStore, fill_store
+from arcface_paddle.data.doctor.findings import Finding, Ledger
+from arcface_paddle.data.doctor.labels import LabelFacts, examine_labels
+from arcface_paddle.data.doctor.scan import ColorFacts, ScanFacts, Status, scan
+from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.verification import VerificationSet
+
+_COLORED_NEEDED = 20
+_RED_SHARE_NEEDED = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that an examination found out.
+
+    Attributes:
+        dataset: what was examined; pictures and paths are read from it again.
+        settings: how.
+        labels: facts about the labels, always of the whole dataset.
+        scan: facts about the images that were examined.
+        ledger: the findings.
+        exact_groups: groups of images with equal pixels, each (G,) int64, ascending.
+        identities: what the embeddings say; None without a recogniser.
+        verification: the verification sets by name.
+        seconds: how long it took.
+    """
+
+    dataset: FaceDataset
+    settings: DoctorSettings
+    labels: LabelFacts
+    scan: ScanFacts
+    ledger: Ledger
+    exact_groups: list[np.ndarray]
+    identities: Optional[identities.IdentityFacts]
+    verification: dict[str, VerificationSet]
+    seconds: float
+
+    @property
+    def examined(self) -> int:
+        """Number of images that were read."""
+        return int((self.scan.status != Status.NOT_EXAMINED).sum())
+
+    @property
+    def problems(self) -> int:
+        """Number of findings that count as problems."""
+        return self.ledger.problem_count(self.settings.ignored)
+
+
+def examine(
+    dataset: FaceDataset,
+    settings: Optional[DoctorSettings] = None,
+    *,
+    verification_sets: Sequence[VerificationSet] = (),
+    embedder: Optional[Embedder] = None,
+) -> Report:
+    """Examine a dataset.
+
+    Every broken image is listed; none stops the examination. Nothing is changed on the disk.
+
+    Args:
+        dataset: any reader.
+        settings: what counts as a finding; the defaults when None.
+        verification_sets: sets that the dataset must not share images or people with.
+        embedder: a recogniser, (N, 112, 112, 3) uint8 RGB crops to (N, D) L2-normalised embeddings; without it the
+            labels are not doubted.
+
+    Raises:
+        ImageError: a picture of a verification set cannot be decoded.
+        DataError: the embedder misbehaves, or a file changed during the examination.
+    """
+    settings = settings or DoctorSettings()
+    begin = time.perf_counter()
+    ledger = Ledger(settings.max_listed)
+    label_facts = examine_labels(dataset.labels, dataset.num_classes, ledger)
+    facts = scan(dataset, choose_images(dataset.labels, settings), settings, ledger)
+    _judge_channel_order(facts.colors, ledger)
+    exact_groups = duplicates.find_exact(facts, dataset.labels, ledger)
+    duplicates.find_near(dataset, facts, settings, ledger)
+    pictures = overlap.index_verification_sets(verification_sets) if verification_sets else None
+    if pictures is not None:
+        overlap.find_overlap(dataset, facts, pictures, settings, ledger)
+    identity_facts = None
+    with ExitStack() as stack:
+        if embedder is not None and len(facts.good()):
+            store = stack.enter_context(EmbeddingStore(facts.good()))
+            fill_store(store, dataset, embedder, settings)
+            identity_facts = identities.examine_identities(store, dataset.labels, settings, ledger)
+            identities.find_same_person(identity_facts, settings, ledger)
+            identities.find_mislabelled(store, dataset.labels, identity_facts, settings, ledger)
+            if pictures is not None:
+                overlap.find_identity_overlap(pictures, identity_facts, embedder, settings, ledger)
+    return Report(
+        dataset=dataset,
+        settings=settings,
+        labels=label_facts,
+        scan=facts,
+        ledger=ledger,
+        exact_groups=exact_groups,
+        identities=identity_facts,
+        verification={} if pictures is None else pictures.sets,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def choose_images(labels: np.ndarray, settings: DoctorSettings) -> np.ndarray:
+    """Return the indices to examine, ascending: all, or whole identities in random order up to ``sample`` images.
+
+    Whole identities, because most faults show only among the images of one; the last one may be cut.
+    """
+    if settings.sample is None or settings.sample >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    known, numbers = np.unique(labels, return_inverse=True)
+    place = np.random.default_rng(settings.seed).permutation(len(known))
+    order = np.argsort(place[numbers.ravel()], kind="stable")
+    return np.sort(order[: settings.sample]).astype(np.int64)
+
+
+def _judge_channel_order(colors: ColorFacts, ledger: Ledger) -> None:
+    """Suspect BGR when few middles of coloured pictures are redder than blue; skin of every tone is, in RGB."""
+    decided = colors.red_wins + colors.blue_wins
+    if decided < _COLORED_NEEDED:
+        return
+    share = colors.red_wins / decided
+    if share < _RED_SHARE_NEEDED:
+        detail = f"the middle is redder than blue in only {share:.0%} of {decided} coloured images; BGR taken for RGB?"
+        ledger.add(Finding("channel_order", detail, score=share))

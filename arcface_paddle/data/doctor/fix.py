@@ -1,0 +1,180 @@
+"""A cleaned label file from a report. Images are never deleted or changed; every line left out is accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+
+from arcface_paddle import files, images
+from arcface_paddle.data.doctor.examine import Report
+from arcface_paddle.data.doctor.location import listed_path, locate
+from arcface_paddle.data.doctor.scan import Status
+from arcface_paddle.data.file_dataset import ImageFileDataset
+from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.errors import ConfigError, DataError
+
+
+class Reason(IntEnum):
+    """Why an image is left out."""
+
+    KEPT = 0
+    BROKEN = 1
+    EXACT_DUPLICATE = 2
+    CLUSTER_REJECT = 3
+
+
+_WORDS = {
+    Reason.BROKEN: "missing, unreadable or truncated",
+    Reason.EXACT_DUPLICATE: "exact duplicate",
+    Reason.CLUSTER_REJECT: "apart from its identity",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CleanResult:
+    """What a cleaning wrote.
+
+    Attributes:
+        label_file: the cleaned label file.
+        map_file: ``old label<TAB>new label<TAB>images`` of each identity left.
+        removed_file: a table of the lines left out.
+        kept: number of images kept.
+        removed: number of images left out, by reason.
+        identities: number of identities left.
+    """
+
+    label_file: Path
+    map_file: Path
+    removed_file: Path
+    kept: int
+    removed: dict[str, int]
+    identities: int
+
+
+def plan_removals(report: Report) -> tuple[np.ndarray, np.ndarray]:
+    """Decide about every image.
+
+    Of a group with equal pixels one stays: the copy most similar to its own identity among those that are not
+    rejected; the first one where embeddings do not decide.
+
+    Returns:
+        (N,) uint8 values of ``Reason``, and (N,) int64, for a duplicate the index of the copy that stays, else -1.
+    """
+    count = len(report.dataset)
+    reasons = np.zeros(count, dtype=np.uint8)
+    kept_copy = np.full(count, -1, dtype=np.int64)
+    fitness = np.zeros(count, dtype=np.float32)
+    if report.identities is not None:
+        reasons[report.identities.rejected] = Reason.CLUSTER_REJECT
+        fitness = np.nan_to_num(report.identities.own_similarity, nan=0.0)
+    reasons[report.scan.status == Status.BROKEN] = Reason.BROKEN
+    for group in report.exact_groups:
+        candidates = group[reasons[group] == Reason.KEPT]
+        if len(candidates) > 1:
+            best = candidates[np.argmax(fitness[candidates])]
+            others = candidates[candidates != best]
+            reasons[others] = Reason.EXACT_DUPLICATE
+            kept_copy[others] = best
+    return reasons, kept_copy
+
+
+def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
+    """Write a cleaned label file with contiguous labels, the map of labels, and the list of what was left out.
+
+    The paths stay relative to the dataset's folder, as in the label file that was read.
+
+    Args:
+        report: of an examination of the whole dataset.
+        target: the new label file; beside it ``.map.tsv`` and ``.removed.tsv``.
+
+    Raises:
+        ConfigError: the report covers a sample only, the dataset has no files that a label file could list, or
+            ``target`` exists already.
+        DataError: nothing would be left.
+    """
+    label_file = Path(target)
+    check_fixable(report, label_file)
+    reasons, kept_copy = plan_removals(report)
+    kept = np.flatnonzero(reasons == Reason.KEPT)
+    if not len(kept):
+        raise DataError(f"{label_file}: not written; no image would be left of {len(reasons)}")
+    old_labels, new_labels, counts = np.unique(report.dataset.labels[kept], return_inverse=True, return_counts=True)
+    result = CleanResult(
+        label_file=label_file,
+        map_file=label_file.with_name(label_file.name + ".map.tsv"),
+        removed_file=label_file.with_name(label_file.name + ".removed.tsv"),
+        kept=len(kept),
+        removed={_WORDS[reason]: int((reasons == reason).sum()) for reason in _WORDS if (reasons == reason).any()},
+        identities=len(old_labels),
+    )
+    _write_lines(result.removed_file, _removed_lines(report, reasons, kept_copy))
+    _write_lines(result.map_file, _map_lines(old_labels, counts))
+    write_label_file(label_file, _samples(report, kept, new_labels.ravel()))
+    return result
+
+
+def check_fixable(report: Report, label_file: Path) -> None:
+    """Refuse what ``write_cleaned`` cannot do; see there for the errors."""
+    if report.settings.sample is not None:
+        raise ConfigError("a cleaned label file needs an examination of the whole dataset; leave the sample out")
+    if not isinstance(report.dataset, ImageFileDataset):
+        raise ConfigError(
+            f"{report.dataset.name}: only images that are files of their own can be listed in a label file; "
+            "convert the dataset to .bin files or a folder first"
+        )
+    if label_file.exists():
+        raise ConfigError(f"{label_file}: exists already; name a new file, nothing is overwritten")
+
+
+def copy_rejected(report: Report, folder: files.PathLike) -> int:
+    """Copy the images that lie apart from their identity to ``folder/<label>/``, as encoded pictures.
+
+    Returns:
+        The number of images copied.
+
+    Raises:
+        ConfigError: the report was made without a recogniser, so nothing was judged.
+        OSError: the folder cannot be written.
+    """
+    if report.identities is None:
+        raise ConfigError("copying rejected images needs a recogniser; without embeddings no image is rejected")
+    rejected = np.flatnonzero(report.identities.rejected).tolist()
+    for index in rejected:
+        content = report.dataset.read_encoded(index)
+        suffix = images.suffix_by_content(content) or ".img"
+        name = f"{index:08d}_{Path(report.dataset.path_of(index)).stem}{suffix}"
+        files.write_bytes(Path(folder) / str(int(report.dataset.labels[index])) / name, content)
+    return len(rejected)
+
+
+def _samples(report: Report, kept: np.ndarray, new_labels: np.ndarray) -> Iterator[tuple[str, int]]:
+    for index, label in zip(kept.tolist(), new_labels.tolist()):
+        yield listed_path(report.dataset, index), label
+
+
+def _map_lines(old_labels: np.ndarray, counts: np.ndarray) -> Iterator[str]:
+    yield "# old_label\tnew_label\timages"
+    for new, (old, count) in enumerate(zip(old_labels.tolist(), counts.tolist())):
+        yield f"{old}\t{new}\t{count}"
+
+
+def _removed_lines(report: Report, reasons: np.ndarray, kept_copy: np.ndarray) -> Iterator[str]:
+    yield "# index\tline\tpath\tlabel\treason\tkept_instead"
+    removed = np.flatnonzero(reasons).tolist()
+    places = locate(report.dataset, removed)
+    for index in removed:
+        place, copy = places[index], int(kept_copy[index])
+        instead = listed_path(report.dataset, copy) if copy >= 0 else ""
+        line = "" if place.line is None else place.line
+        path = listed_path(report.dataset, index)
+        yield f"{index}\t{line}\t{path}\t{place.label}\t{_WORDS[Reason(int(reasons[index]))]}\t{instead}"
+
+
+def _write_lines(path: Path, lines: Iterator[str]) -> None:
+    with files.atomic_writer(path) as stream:
+        for line in lines:
+            stream.write(f"{line}\n".encode("utf-8", "surrogateescape"))

@@ -1,0 +1,138 @@
+"""Doubtful labels by embedding: images apart from their identity, one person under two labels, wrong labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from arcface_paddle.data.doctor.clustering import Division, divide
+from arcface_paddle.data.doctor.embedding import EmbeddingStore, unit_rows
+from arcface_paddle.data.doctor.findings import Finding, Ledger
+from arcface_paddle.data.doctor.settings import DoctorSettings
+
+_BLOCK_ROWS = 2048
+_NO_CENTROID = -1.0
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityFacts:
+    """What the embeddings say of the identities and of each image.
+
+    Attributes:
+        labels: (K,) int64, identities with at least one embedded image, ascending.
+        centroids: (K, D) float32, normalised mean of the main cluster; zeros for a split identity.
+        medoids: (K,) int64, index of the image nearest to the centroid.
+        own_similarity: (N,) float32 over the whole dataset, cosine of an image to the centroid of the other images
+            of its main cluster; NaN where unknown.
+        rejected: (N,) bool over the whole dataset, images outside of their identity's main cluster.
+    """
+
+    labels: np.ndarray
+    centroids: np.ndarray
+    medoids: np.ndarray
+    own_similarity: np.ndarray
+    rejected: np.ndarray
+
+
+def examine_identities(
+    store: EmbeddingStore, labels: np.ndarray, settings: DoctorSettings, ledger: Ledger
+) -> IdentityFacts:
+    """Cluster each identity, write rejected images and split identities into the ledger, and describe identities.
+
+    Args:
+        store: embeddings of all good images.
+        labels: (N,) int64 labels of the whole dataset.
+        settings: cluster distance and cap, seed.
+        ledger: takes ``cluster_reject`` and ``split_identity``.
+    """
+    groups = list(_by_label(store.indices, labels))
+    own_similarity = np.full(len(labels), np.nan, dtype=np.float32)
+    rejected = np.zeros(len(labels), dtype=bool)
+    centroids, medoids = [], []
+    for members in tqdm(groups, desc="clustering", unit="id", disable=None):
+        label = int(labels[members[0]])
+        embeddings = store.take(members)
+        division = divide(embeddings, settings, np.random.default_rng((settings.seed, label)))
+        centroid, own = _centroid_and_own(embeddings, division)
+        own_similarity[members] = own
+        rejected[members] = ~division.in_main
+        centroids.append(centroid)
+        medoids.append(int(members[np.argmax(embeddings @ centroid)]))
+        _report_division(division, members, label, own, ledger)
+    known = np.array([int(labels[members[0]]) for members in groups], dtype=np.int64)
+    width = store.take(store.indices[:1]).shape[1]
+    table = np.array(centroids, dtype=np.float32).reshape(len(groups), width)
+    return IdentityFacts(known, table, np.array(medoids, dtype=np.int64), own_similarity, rejected)
+
+
+def find_same_person(facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger) -> None:
+    """Write pairs of identities with centroids as similar as one person's into the ledger, most similar first."""
+    pairs = []
+    for start in range(0, len(facts.labels), _BLOCK_ROWS):
+        block = facts.centroids[start : start + _BLOCK_ROWS] @ facts.centroids[start:].T
+        rows, columns = np.nonzero(np.triu(block >= settings.same_person_similarity, k=1))
+        similarities = block[rows, columns].tolist()
+        pairs += list(zip(similarities, (rows + start).tolist(), (columns + start).tolist()))
+    for similarity, one, other in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        owners = int(facts.labels[one]), int(facts.labels[other])
+        samples = int(facts.medoids[one]), int(facts.medoids[other])
+        detail = f"labels {owners[0]} and {owners[1]}: centroids {similarity:.3f} similar"
+        ledger.add(Finding("same_person", detail, samples, owners, score=similarity))
+
+
+def find_mislabelled(
+    store: EmbeddingStore, labels: np.ndarray, facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger
+) -> None:
+    """Write images that are clearly nearer to another identity than to their own into the ledger.
+
+    Only images that are not sure of their own identity (similarity below ``same_person_similarity`` or unknown) are
+    compared with all centroids; the other centroid must be at least that similar.
+    """
+    own = np.nan_to_num(facts.own_similarity[store.indices], nan=_NO_CENTROID)
+    doubtful = store.indices[own < settings.same_person_similarity]
+    for start in range(0, len(doubtful), _BLOCK_ROWS):
+        block = doubtful[start : start + _BLOCK_ROWS]
+        similarity = store.take(block) @ facts.centroids.T
+        similarity[np.arange(len(block)), np.searchsorted(facts.labels, labels[block])] = -np.inf
+        nearest = np.argmax(similarity, axis=1)
+        best = similarity[np.arange(len(block)), nearest]
+        for at in np.flatnonzero(best >= settings.same_person_similarity).tolist():
+            ledger.add(_mislabelled(int(block[at]), int(nearest[at]), float(best[at]), labels, facts))
+
+
+def _mislabelled(index: int, other: int, similarity: float, labels: np.ndarray, facts: IdentityFacts) -> Finding:
+    own = float(facts.own_similarity[index])
+    to_own = "alone in its own" if np.isnan(own) else f"{own:.3f} to its own"
+    owners = int(labels[index]), int(facts.labels[other])
+    detail = f"{similarity:.3f} similar to label {owners[1]}, {to_own} ({owners[0]})"
+    return Finding("mislabelled", detail, (index, int(facts.medoids[other])), owners, score=similarity)
+
+
+def _by_label(indices: np.ndarray, labels: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the images of each identity, ascending, in the order of the labels."""
+    order = indices[np.argsort(labels[indices], kind="stable")]
+    return iter(np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)) if len(order) else iter(())
+
+
+def _centroid_and_own(embeddings: np.ndarray, division: Division) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centroid (D,) and each image's similarity to the mean of the main cluster without itself (N,)."""
+    if division.is_split:
+        return np.zeros(embeddings.shape[1], dtype=np.float32), np.full(len(embeddings), np.nan, dtype=np.float32)
+    total = embeddings[division.in_main].sum(axis=0)
+    rest = total - embeddings * division.in_main[:, None]
+    alone = division.in_main & (division.in_main.sum() == 1)
+    own = (embeddings * unit_rows(rest)).sum(axis=1)
+    return unit_rows(total[None])[0], np.where(alone, np.nan, own)
+
+
+def _report_division(division: Division, members: np.ndarray, label: int, own: np.ndarray, ledger: Ledger) -> None:
+    if division.is_split:
+        detail = f"{len(members)} images fall into {division.clusters} clusters, none larger than all others"
+        ledger.add(Finding("split_identity", detail, tuple(members.tolist()), (label,), score=float(len(members))))
+        return
+    for index, similarity in zip(members[~division.in_main].tolist(), own[~division.in_main].tolist()):
+        detail = f"{similarity:.3f} similar to the main cluster of label {label}"
+        ledger.add(Finding("cluster_reject", detail, (index,), (label,), score=similarity))

@@ -1,0 +1,138 @@
+"""Images and people of a dataset that also stand in verification sets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Iterable, Sequence
+
+import numpy as np
+
+from arcface_paddle import images
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.doctor.duplicates import thumbnail_reader
+from arcface_paddle.data.doctor.embedding import Embedder, embed_checked, to_crop
+from arcface_paddle.data.doctor.findings import Finding, Ledger, VerificationRef
+from arcface_paddle.data.doctor.hashing import correlation, gray_thumbnail, perceptual_hash, pixel_digest
+from arcface_paddle.data.doctor.identities import IdentityFacts
+from arcface_paddle.data.doctor.neighbors import hamming_join
+from arcface_paddle.data.doctor.scan import ScanFacts
+from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.verification import VerificationSet
+
+_REFS_SHOWN = 8
+_EXACT = 2.0  # above every correlation
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationPictures:
+    """The distinct pictures of some verification sets.
+
+    Attributes:
+        sets: the sets by name.
+        refs: per distinct picture, where it stands.
+        pixels: (V,) uint64 pixel digests, ascending.
+        perceptual: (V,) uint64 perceptual hashes.
+    """
+
+    sets: dict[str, VerificationSet]
+    refs: list[tuple[VerificationRef, ...]]
+    pixels: np.ndarray
+    perceptual: np.ndarray
+
+    def decode(self, picture: int) -> np.ndarray:
+        """Decode a distinct picture in its own size, (H, W, 3) uint8 RGB."""
+        return decode_reference(self.sets, self.refs[picture][0])
+
+
+def decode_reference(sets: dict[str, VerificationSet], ref: VerificationRef) -> np.ndarray:
+    """Decode an image of a verification set in its own size. Raises ``ImageError`` when it is not a picture."""
+    name = f"{ref.set_name}: picture {ref.image}"
+    return images.decode_crop(sets[ref.set_name].images[ref.image], name=name)
+
+
+def index_verification_sets(sets: Sequence[VerificationSet]) -> VerificationPictures:
+    """Decode and fingerprint all pictures; one that stands in several pairs (usual in LFW) becomes one.
+
+    Raises:
+        ImageError: a picture cannot be decoded; the message names set and number.
+    """
+    by_name = {entry.name: entry for entry in sets}
+    refs_of: dict[int, list[VerificationRef]] = defaultdict(list)
+    hash_of: dict[int, int] = {}
+    for entry in by_name.values():
+        for number in range(len(entry.images)):
+            ref = VerificationRef(entry.name, number)
+            image = decode_reference(by_name, ref)
+            digest = pixel_digest(image)
+            refs_of[digest].append(ref)
+            if digest not in hash_of:
+                hash_of[digest] = perceptual_hash(gray_thumbnail(image))
+    digests = sorted(refs_of)
+    return VerificationPictures(
+        sets=by_name,
+        refs=[tuple(refs_of[digest]) for digest in digests],
+        pixels=np.array(digests, dtype=np.uint64),
+        perceptual=np.array([hash_of[digest] for digest in digests], dtype=np.uint64),
+    )
+
+
+def find_overlap(
+    dataset: FaceDataset, facts: ScanFacts, pictures: VerificationPictures, settings: DoctorSettings, ledger: Ledger
+) -> None:
+    """Write images of the dataset that stand in a verification set, exactly or nearly, into the ledger."""
+    good = facts.good()
+    matches: dict[int, tuple[float, int]] = {}
+    at = np.searchsorted(pictures.pixels, facts.pixels[good])
+    at = np.minimum(at, len(pictures.pixels) - 1)
+    equal = pictures.pixels[at] == facts.pixels[good]
+    for index, picture in zip(good[equal].tolist(), at[equal].tolist()):
+        matches[index] = (_EXACT, picture)
+    thumbnail_of = thumbnail_reader(dataset)
+    for picture, row in hamming_join(pictures.perceptual, facts.perceptual[good], settings.near_radius).tolist():
+        index = int(good[row])
+        if matches.get(index, (0.0, 0))[0] == _EXACT:
+            continue
+        similarity = correlation(gray_thumbnail(pictures.decode(picture)), thumbnail_of(index))
+        if similarity >= max(settings.near_correlation, matches.get(index, (-1.0, 0))[0]):
+            matches[index] = (similarity, picture)
+    for index, (similarity, picture) in sorted(matches.items()):
+        refs = pictures.refs[picture]
+        how = "identical pixels" if similarity == _EXACT else f"correlation {similarity:.3f}"
+        detail = f"{_places(refs)}, {how}"
+        owner = (int(dataset.labels[index]),)
+        ledger.add(Finding("verification_image", detail, (index,), owner, min(similarity, 1.0), refs[:_REFS_SHOWN]))
+
+
+def find_identity_overlap(
+    pictures: VerificationPictures,
+    facts: IdentityFacts,
+    embedder: Embedder,
+    settings: DoctorSettings,
+    ledger: Ledger,
+) -> None:
+    """Write identities whose centroid is as similar to a verification picture as one person's into the ledger.
+
+    They are candidates for a look: among many identities some strangers are similar by chance.
+    """
+    hits: dict[tuple[int, str], list[tuple[float, VerificationRef]]] = defaultdict(list)
+    for start in range(0, len(pictures.refs), settings.embed_batch):
+        block = range(start, min(start + settings.embed_batch, len(pictures.refs)))
+        crops = np.stack([to_crop(pictures.decode(picture)) for picture in block])
+        similarity = embed_checked(embedder, crops) @ facts.centroids.T
+        for row, column in zip(*np.nonzero(similarity >= settings.same_person_similarity)):
+            ref = pictures.refs[block[int(row)]][0]
+            hits[(int(column), ref.set_name)].append((float(similarity[row, column]), ref))
+    for (column, set_name), found in sorted(hits.items()):
+        found.sort(key=lambda hit: (-hit[0], hit[1].image))
+        label = int(facts.labels[column])
+        detail = f"label {label}: {len(found)} pictures of {set_name} up to {found[0][0]:.3f} similar to its centroid"
+        refs = tuple(ref for _, ref in found[:_REFS_SHOWN])
+        sample = (int(facts.medoids[column]),)
+        ledger.add(Finding("verification_identity", detail, sample, (label,), found[0][0], refs))
+
+
+def _places(refs: Iterable[VerificationRef]) -> str:
+    named = [f"{ref.set_name} picture {ref.image} (pair {ref.pair})" for ref in refs]
+    shown = ", ".join(named[:3])
+    return shown if len(named) <= 3 else f"{shown} and {len(named) - 3} more"
