@@ -53,7 +53,9 @@ class DataConfig:
         "keeps a run the same on any number of processes",
         least=1,
     )
-    num_workers: int = _option(2, "decoding workers per process; 0 decodes in the training process", least=0, most=256)
+    num_workers: Optional[int] = _option(
+        None, "decoding threads per process (default: the cores, at most 8); 0 = none", least=0, most=256
+    )
     val_targets: Tuple[str, ...] = _option(
         ("lfw", "cfp_fp", "agedb_30"), "verification sets, {data_dir}/NAME.bin; one that is missing is said, not fatal"
     )
@@ -269,7 +271,7 @@ def save_config(config: TrainConfig, path: PathLike) -> None:
     for group, _ in _groups():
         lines += ["", f"# {group.name}"]
         values = {key: _plain(value) for key, value in vars(getattr(config, group.name)).items()}
-        lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, allow_unicode=True).rstrip())
+        lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=False, allow_unicode=True).rstrip())
     write_text(path, "\n".join(lines) + "\n")
 
 

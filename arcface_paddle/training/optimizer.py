@@ -14,6 +14,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from arcface_paddle import distributed
+
 _SCALE_GROWTH_INTERVAL = 2000  # good steps before the loss scale doubles (Micikevicius et al. 2018, as apex has it)
 _SCALE_LEAST, _SCALE_MOST = 1.0, 2.0**24
 
@@ -103,14 +105,17 @@ class _FlatGroup:
         self._weight_decay = weight_decay
         self._velocity = paddle.zeros([sum(self._sizes)], dtype="float32")
 
+    @paddle.no_grad()
     def collect_gradients(self) -> paddle.Tensor:
-        flat = [
-            (paddle.zeros_like(weight) if weight.grad is None else weight.grad).flatten().astype("float32")
-            for weight in self._weights
-        ]
-        for weight in self._weights:
+        flat = paddle.concat(
+            [
+                (paddle.zeros_like(weight) if weight.grad is None else weight.grad).flatten().astype("float32")
+                for weight in self._weights
+            ]
+        )
+        for weight in self._weights:  # only now: flatten gives views of the gradients
             weight.clear_gradient(set_to_zero=False)
-        return paddle.concat(flat)
+        return flat
 
     def apply(self, gradient: paddle.Tensor, verdict: StepVerdict, *, momentum: float, lr: float) -> None:
         gradient = gradient * verdict.factor
@@ -137,7 +142,8 @@ def norm_parameter_names(network: nn.Layer) -> frozenset[str]:
     return frozenset(
         f"{path}.{name}" if path else name
         for path, layer in network.named_sublayers(include_self=True)
-        for name, _ in layer.named_parameters(include_sublayers=False)
+        for name, weight in layer.named_parameters(include_sublayers=False)
+        if not weight.stop_gradient
         if name == "bias" or isinstance(layer, (nn.PReLU, nn.layer.norm._BatchNormBase))
     )
 
@@ -172,20 +178,25 @@ class LossScaler:
             self._good_steps = paddle.to_tensor(int(state["good_steps"]), dtype="int32")
 
 
-class StatisticsGuard:
-    """Keeps the running statistics of BatchNorm free of broken steps: the forward pass changes them before anybody
-    knows whether the step is finite."""
+class RunningStatistics:
+    """The running statistics of BatchNorm between steps: the same on all ranks, and free of broken steps.
 
-    def __init__(self, network: nn.Layer) -> None:
-        self._buffers = [value for value in network.state_dict().values() if value.stop_gradient]
-        self._buffers = [value for value in self._buffers if value.dtype == paddle.float32]
-        self._sizes = [int(np.prod(value.shape)) for value in self._buffers]
+    The forward pass changes them before anybody knows whether the step is finite, and each rank by its own batch.
+    Averaging after every step, not only when saving, keeps a run independent of when it saves.
+    """
+
+    def __init__(self, network: nn.Layer, *, average: bool) -> None:
+        """Take the statistics of ``network``; ``average`` = ranks have different ones (local BatchNorm)."""
+        values = [value for value in network.state_dict().values() if value.stop_gradient]
+        self._tensors = [value for value in values if value.dtype == paddle.float32]
+        self._sizes = [int(np.prod(value.shape)) for value in self._tensors]
+        self._average = average and distributed.world_size() > 1
         self._before = self._flat()
 
     def _flat(self) -> paddle.Tensor:
-        if not self._buffers:
+        if not self._tensors:
             return paddle.zeros([0])
-        return paddle.concat([value.detach().flatten() for value in self._buffers])
+        return paddle.concat([value.detach().flatten() for value in self._tensors])
 
     @paddle.no_grad()
     def remember(self) -> None:
@@ -193,10 +204,13 @@ class StatisticsGuard:
         self._before = self._flat()
 
     @paddle.no_grad()
-    def restore_unless(self, finite: paddle.Tensor) -> None:
-        """Put the noted statistics back if the step was broken."""
-        if not self._buffers:
+    def settle(self, finite: paddle.Tensor) -> None:
+        """Average the statistics over the ranks, or put the noted ones back if the step was broken."""
+        if not self._tensors:
             return
-        kept = paddle.where(finite, self._flat(), self._before)
-        for value, part in zip(self._buffers, paddle.split(kept, self._sizes)):
+        after = self._flat()
+        if self._average:
+            after = distributed.all_reduce_sum(after) / distributed.world_size()
+        kept = paddle.where(finite, after, self._before)
+        for value, part in zip(self._tensors, paddle.split(kept, self._sizes)):
             paddle.assign(part.reshape(value.shape), value)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 import numpy as np
-import paddle
-from paddle import nn
 
 from arcface_paddle import distributed, safe_pickle
 from arcface_paddle.errors import CheckpointError, DataError, ModelFileError
@@ -112,32 +110,7 @@ def find_damage(folder: Path) -> Optional[str]:
     return problems[0] if problems else None
 
 
-def load_network(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, source: object) -> None:
-    """Put a state_dict into a network; names and shapes must agree and every value must be finite.
-
-    Raises:
-        CheckpointError: they do not; the message names the first difference.
-    """
-    expected = network.state_dict()
-    missing = [name for name in expected if name not in arrays]
-    surplus = [name for name in arrays if name not in expected]
-    if missing or surplus:
-        raise CheckpointError(
-            f"{source}: the weights belong to another network: {len(missing)} entries are missing"
-            f"{_example(missing)}, {len(surplus)} are unknown{_example(surplus)}"
-        )
-    for name, tensor in expected.items():
-        array = arrays[name]
-        if tuple(array.shape) != tuple(tensor.shape):
-            raise CheckpointError(
-                f"{source}: {name} has shape {tuple(array.shape)}, this network needs {tuple(tensor.shape)}; "
-                "check --network, --embedding_size and --width"
-            )
-        check_finite(name, array, source=source)
-        tensor.set_value(paddle.to_tensor(np.asarray(array, dtype="float32")).astype(tensor.dtype))
-
-
-def check_finite(name: str, array: np.ndarray, *, source: object) -> None:
+def _check_finite(name: str, array: np.ndarray, *, source: object) -> None:
     """Refuse NaN and infinity in weights.
 
     Raises:
@@ -146,10 +119,6 @@ def check_finite(name: str, array: np.ndarray, *, source: object) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
         raise CheckpointError(f"{source}: {name} has {count} values that are not finite (NaN or infinity)")
-
-
-def _example(names: Sequence[str]) -> str:
-    return f" (such as {names[0]})" if names else ""
 
 
 def _damage_in_share(folder: Path) -> Optional[str]:
@@ -234,7 +203,7 @@ def _read_shard(path: Path) -> np.ndarray:
         raise CheckpointError(str(error)) from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
         raise CheckpointError(f"{path}: not a matrix of class centres")
-    check_finite("the shard", array, source=path)
+    _check_finite("the shard", array, source=path)
     return np.asarray(array, np.float32)
 
 

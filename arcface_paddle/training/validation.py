@@ -1,0 +1,84 @@
+"""Validation during training: every rank embeds its share of the verification sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from arcface_paddle import distributed
+from arcface_paddle.data.verification import VerificationSet, read_verification_set
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
+from arcface_paddle.evaluation.verification import VerificationResult
+from arcface_paddle.files import PathLike
+
+_BATCH_SIZE = 64
+
+
+class _PatientRanks:
+    """The process group, waiting before each exchange: shares of a set may differ by more than Gloo's 30 seconds."""
+
+    def rank(self) -> int:
+        return distributed.rank()
+
+    def world_size(self) -> int:
+        return distributed.world_size()
+
+    def gather_arrays(self, array: np.ndarray) -> list[np.ndarray]:
+        distributed.barrier()
+        return distributed.gather_arrays(array)
+
+    def gather_json(self, value: Any) -> list[Any]:
+        distributed.barrier()
+        return distributed.gather_json(value)
+
+
+def open_verification_sets(
+    data_dir: PathLike, names: Sequence[str], *, say: Callable[[str], None]
+) -> list[VerificationSet]:
+    """Read ``{data_dir}/{name}.bin`` of every name; a set that is missing is said and left out.
+
+    Raises:
+        DataError: a set is there but damaged.
+    """
+    found = []
+    for name in names:
+        path = Path(data_dir) / f"{name}.bin"
+        if path.is_file():
+            found.append(read_verification_set(path))
+        else:
+            say(f"verification set {path} is missing; {name} is left out")
+    return found
+
+
+def validate(network: nn.Layer, sets: Sequence[VerificationSet]) -> list[VerificationResult]:
+    """Evaluate a network by the published protocol, all ranks together; its training mode is kept.
+
+    Raises:
+        DataError: a picture cannot be decoded, or the features are not finite.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        return evaluate_sets(
+            lambda images: _features(network, images),
+            sets,
+            settings=EmbeddingSettings(batch_size=_BATCH_SIZE, progress=distributed.is_main()),
+            ranks=_PatientRanks(),
+        )
+    finally:
+        if was_training:
+            network.train()
+
+
+def mean_accuracy(results: Sequence[VerificationResult]) -> float:
+    """Return the mean accuracy over the sets."""
+    return float(np.mean([result.accuracy.mean for result in results]))
+
+
+@paddle.no_grad()
+def _features(network: nn.Layer, images: np.ndarray) -> np.ndarray:
+    return np.asarray(network(paddle.to_tensor(images)).astype("float32").numpy())

@@ -1,0 +1,146 @@
+"""Options: published defaults, file and flags, and every way of getting them wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.training.config import (
+    TrainConfig,
+    config_from,
+    flat_values,
+    load_config,
+    options,
+    parse_bool,
+    save_config,
+)
+
+
+def test_published_defaults():
+    values = flat_values(TrainConfig())
+    published = {
+        "network": "MobileFaceNet_128",
+        "loss": "ArcFace",
+        "lr": 0.1,
+        "batch_size": 512,
+        "weight_decay": 2e-4,
+        "embedding_size": 128,
+        "logdir": "log",
+        "output": "emore_arcface",
+        "resume": False,
+        "is_bin": True,
+        "data_dir": "MS1M_bin",
+        "label_file": None,
+        "val_targets": ["lfw", "cfp_fp", "agedb_30"],
+        "num_classes": None,
+        "sample_rate": 1.0,
+        "fp16": False,
+    }
+    assert {key: values[key] for key in published} == published
+
+
+def test_names_are_unique_over_the_groups_and_documented():
+    names = [option.name for option in options()]
+    assert len(names) == len(set(names))
+    assert all(option.help_text for option in options())
+
+
+def test_label_file_follows_the_data_folder():
+    assert TrainConfig().label_path.as_posix() == "MS1M_bin/label.txt"
+    assert config_from({"data_dir": "d", "label_file": "other.txt"}).label_path.as_posix() == "other.txt"
+
+
+def test_text_becomes_the_type_of_the_option():
+    config = config_from(
+        {"lr": "2e-1", "steps": "100", "val_targets": "a, b", "resume": "Yes", "decay_epochs": "1,2.5"}
+    )
+    assert config.optimizer.lr == 0.2
+    assert config.schedule.steps == 100
+    assert config.data.val_targets == ("a", "b")
+    assert config.run.resume is True
+    assert config.schedule.decay_epochs == (1.0, 2.5)
+    assert config_from({"val_targets": ""}).data.val_targets == ()
+    assert config_from({"steps": "none"}, base=config).schedule.steps is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("True", True),
+        ("t", True),
+        ("1", True),
+        ("YES", True),
+        ("false", False),
+        ("F", False),
+        ("0", False),
+        ("no", False),
+    ],
+)
+def test_truth_values(text, value):
+    assert parse_bool(text) is value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rate": 1}, r"unknown key learning_rate; the keys are: .*\blr\b"),
+        ({"lr": "fast"}, "lr is 'fast'; a number is needed"),
+        ({"lr": 0}, r"lr is 0\.0; it must be above 0"),
+        ({"lr": "nan"}, "lr is 'nan'"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"batch_size": 1.5}, "a whole number is needed"),
+        ({"batch_size": True}, "a whole number is needed"),
+        ({"sample_rate": 1.5}, r"sample_rate is 1\.5; it must be at most 1"),
+        ({"decay": "linear"}, "decay is 'linear'; allowed: step, polynomial, cosine"),
+        ({"is_bin": "maybe"}, "is_bin: 'maybe' is not a truth value"),
+        ({"output": ["a"]}, "a text is needed"),
+        ({"fp16": True, "bf16": True}, "fp16 and bf16"),
+    ],
+)
+def test_bad_values_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        config_from(values)
+
+
+def test_file_then_flags(tmp_path):
+    (tmp_path / "c.yaml").write_text("lr: 2e-2\nnetwork: iresnet50\ndecay_epochs: [3, 5]\n")
+    config = config_from({"lr": 0.5}, base=load_config(tmp_path / "c.yaml"))
+    assert (config.optimizer.lr, config.network.network) == (0.5, "iresnet50")
+    assert config.schedule.decay_epochs == (3.0, 5.0)
+    assert config.optimizer.weight_decay == TrainConfig().optimizer.weight_decay
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: 0.1\nlrate: 3\n", r"c\.yaml: unknown key lrate; the keys are"),
+        ("lr: 0.1\nlr: 0.2\n", "key lr stands there twice"),
+        ("- a\n- b\n", "must hold lines 'option: value'"),
+        ("lr: [1\n", "not valid YAML"),
+        ("lr: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_resolved_configuration_reads_back(tmp_path):
+    config = config_from({"network": "iresnet18", "steps": 7, "val_targets": "", "output": "ordner/übung", "lr": 1e-05})
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    save_config(TrainConfig(), tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == TrainConfig()
+
+
+def test_no_group_grows_beyond_thirty_options():
+    for group in dataclasses.fields(TrainConfig):
+        assert len(dataclasses.fields(getattr(TrainConfig(), group.name))) <= 16

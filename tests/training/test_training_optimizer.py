@@ -1,0 +1,159 @@
+"""Momentum SGD against paddle's own, skipped steps that leave no trace, and the loss scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from arcface_paddle.training.optimizer import (
+    LossScaler,
+    MomentumSgd,
+    RunningStatistics,
+    judge_gradient,
+    norm_parameter_names,
+)
+
+
+def small_network(seed: int = 0) -> paddle.nn.Layer:
+    paddle.seed(seed)
+    return paddle.nn.Sequential(
+        paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4), paddle.nn.PReLU(4), paddle.nn.Flatten(),
+        paddle.nn.Linear(4 * 4 * 4, 5),
+    )  # fmt: skip
+
+
+def some_images(seed: int) -> paddle.Tensor:
+    return paddle.to_tensor(np.random.default_rng(seed).normal(size=(6, 3, 6, 6)).astype("float32"))
+
+
+def backward(network: paddle.nn.Layer, images: paddle.Tensor, *, scale: float = 1.0) -> None:
+    (network(images).square().mean() * scale).backward()
+
+
+def square_sum(gradients: list[paddle.Tensor]) -> paddle.Tensor:
+    return sum((gradient * gradient).sum() for gradient in gradients)
+
+
+def verdict_of(gradients, *, scale: float = 1.0, clip_norm: float = 0.0):
+    return judge_gradient(square_sum(gradients), loss_scale=paddle.to_tensor(scale), clip_norm=clip_norm)
+
+
+def weights(network: paddle.nn.Layer) -> dict[str, np.ndarray]:
+    return {key: value.numpy().copy() for key, value in network.state_dict().items()}
+
+
+def test_equals_paddles_momentum():
+    ours, theirs = small_network(), small_network()
+    optimizer = MomentumSgd(ours, momentum=0.9, weight_decay=0.01)
+    reference = paddle.optimizer.Momentum(0.05, momentum=0.9, parameters=theirs.parameters(), weight_decay=0.01)
+    for step in range(5):
+        backward(ours, some_images(step))
+        gradients = optimizer.collect_gradients()
+        optimizer.apply(gradients, verdict_of(gradients), 0.05)
+        backward(theirs, some_images(step))
+        reference.step()
+        reference.clear_grad()
+    for (name, mine), other in zip(weights(ours).items(), weights(theirs).values()):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_decay_can_leave_out_norms_slopes_and_biases():
+    network = small_network()
+    assert norm_parameter_names(network) == {"0.bias", "1.weight", "1.bias", "2._weight", "4.bias"}
+    before = weights(network)
+    optimizer = MomentumSgd(network, momentum=0.0, weight_decay=0.1, decay_norm=False)
+    zero = [paddle.zeros_like(gradient) for gradient in optimizer.collect_gradients()]
+    optimizer.apply(zero, verdict_of(zero), 1.0)
+    after = weights(network)
+    for name in ("1.weight", "2._weight", "4.bias"):
+        np.testing.assert_array_equal(after[name], before[name])
+    np.testing.assert_allclose(after["4.weight"], before["4.weight"] * 0.9, rtol=1e-6)
+
+
+def test_clipping_and_unscaling():
+    network = small_network()
+    optimizer = MomentumSgd(network)
+    backward(network, some_images(0))
+    plain = optimizer.collect_gradients()
+    norm = float(square_sum(plain)) ** 0.5
+    backward(network, some_images(0), scale=1024.0)
+    scaled = optimizer.collect_gradients()
+    verdict = verdict_of(scaled, scale=1024.0, clip_norm=norm / 2)
+    assert float(verdict.norm) == pytest.approx(norm, rel=1e-5)
+    assert float(verdict.factor) == pytest.approx(0.5 / 1024.0, rel=1e-5)
+    assert float(verdict_of(scaled, scale=1024.0, clip_norm=norm * 2).factor) == pytest.approx(1 / 1024.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_broken_step_leaves_no_trace(bad):
+    network = small_network()
+    optimizer = MomentumSgd(network, weight_decay=0.1)
+    statistics = RunningStatistics(network, average=True)
+    backward(network, some_images(0))
+    gradients = optimizer.collect_gradients()
+    optimizer.apply(gradients, verdict_of(gradients), 0.1)
+    before, velocities = weights(network), optimizer.velocities()
+
+    images = some_images(1)
+    images[2, 1, 3, 3] = float(bad)
+    statistics.remember()
+    backward(network, images)
+    gradients = optimizer.collect_gradients()
+    verdict = verdict_of(gradients, clip_norm=5.0)
+    assert not bool(verdict.finite)
+    optimizer.apply(gradients, verdict, 0.1)
+    statistics.settle(verdict.finite)
+
+    for name, value in weights(network).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+    for name, value in optimizer.velocities().items():
+        np.testing.assert_array_equal(value, velocities[name], err_msg=name)
+
+
+def test_a_good_step_keeps_its_statistics():
+    network = small_network()
+    statistics = RunningStatistics(network, average=True)
+    statistics.remember()
+    network(some_images(0))
+    moved = weights(network)["1._mean"]
+    statistics.settle(paddle.to_tensor(True))
+    np.testing.assert_array_equal(weights(network)["1._mean"], moved)
+    assert np.abs(moved).max() > 0
+
+
+def test_velocities_survive_saving():
+    network, other = small_network(), small_network()
+    optimizer = MomentumSgd(network, decay_norm=False, weight_decay=0.1)
+    backward(network, some_images(0))
+    gradients = optimizer.collect_gradients()
+    optimizer.apply(gradients, verdict_of(gradients), 0.1)
+    second = MomentumSgd(other, decay_norm=True)  # other grouping, same names
+    second.load_velocities(optimizer.velocities())
+    for name, value in second.velocities().items():
+        np.testing.assert_array_equal(value, optimizer.velocities()[name])
+    with pytest.raises(KeyError):
+        second.load_velocities({})
+
+
+def test_loss_scale_halves_doubles_and_stays_in_range(monkeypatch):
+    monkeypatch.setattr("arcface_paddle.training.optimizer._SCALE_GROWTH_INTERVAL", 3)
+    scaler = LossScaler(8.0, enabled=True)
+    good, broken = paddle.to_tensor(True), paddle.to_tensor(False)
+    scales = []
+    for finite in (good, good, broken, good, good, good, good, good, good):
+        scaler.update(finite)
+        scales.append(float(scaler.scale))
+    assert scales == [8, 8, 4, 4, 4, 8, 8, 8, 16]
+    for _ in range(10):
+        scaler.update(broken)
+    assert float(scaler.scale) == 1.0
+    copy = LossScaler(8.0, enabled=True)
+    copy.load_state(scaler.state())
+    assert copy.state() == scaler.state() == {"scale": 1.0, "good_steps": 0}
+
+
+def test_without_scaling_the_factor_is_one():
+    scaler = LossScaler(8.0, enabled=False)
+    scaler.update(paddle.to_tensor(False))
+    assert scaler.state() == {"scale": 1.0, "good_steps": 0}
