@@ -1,0 +1,101 @@
+"""Opening a dataset of any layout by its path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from arcface_paddle import files
+from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
+from arcface_paddle.data.packed import MANIFEST, PackedDataset, whole_shards
+from arcface_paddle.data.recordio_dataset import RecordIODataset
+from arcface_paddle.errors import ConfigError, DataError
+
+KINDS = ("auto", "bin", "image", "folder", "recordio", "packed")
+LABEL_FILE = "label.txt"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Which dataset, and how to read it.
+
+    Attributes:
+        path: a folder, or a ``.rec`` file.
+        label_file: label file; None takes ``label.txt`` in the folder.
+        kind: ``bin`` (per-image .bin listed in the label file), ``image`` (picture files listed there), ``folder``
+            (one per identity), ``recordio``, ``packed``, or ``auto`` to find out.
+        num_classes: identities of the classifier; None takes them from the labels.
+        image_size: side of the pictures in pixels.
+    """
+
+    path: Union[str, Path]
+    label_file: Optional[Union[str, Path]] = None
+    kind: str = "auto"
+    num_classes: Optional[int] = None
+    image_size: int = IMAGE_SIZE
+
+
+def open_dataset(
+    path: Union[DatasetSpec, files.PathLike],
+    *,
+    label_file: Optional[files.PathLike] = None,
+    kind: str = "auto",
+    num_classes: Optional[int] = None,
+    image_size: int = IMAGE_SIZE,
+) -> FaceDataset:
+    """Open a dataset; the arguments are the fields of ``DatasetSpec``, which may be given instead.
+
+    Raises:
+        ConfigError: an unknown kind.
+        DataError: nothing there, the layout is not known, or the dataset is damaged.
+    """
+    if isinstance(path, DatasetSpec):
+        spec = path
+    else:
+        label_path = None if label_file is None else Path(label_file)
+        spec = DatasetSpec(Path(path), label_path, kind, num_classes, image_size)
+    if spec.kind not in KINDS:
+        raise ConfigError(f"dataset kind {spec.kind!r}; allowed: {', '.join(KINDS)}")
+    found = detect_kind(spec) if spec.kind == "auto" else spec.kind
+    if found == "packed":
+        return PackedDataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
+    if found == "recordio":
+        return RecordIODataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
+    if found == "folder":
+        return FolderDataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
+    return open_label_file(
+        spec.path,
+        spec.label_file or Path(spec.path) / LABEL_FILE,
+        is_bin={"bin": True, "image": False}.get(found),
+        num_classes=spec.num_classes,
+        image_size=spec.image_size,
+    )
+
+
+def detect_kind(spec: DatasetSpec) -> str:
+    """Tell the layout: ``packed``, ``recordio``, ``folder``, or ``listed`` (a label file, bin or pictures).
+
+    Raises:
+        DataError: no such path, or none of the layouts.
+    """
+    path = Path(spec.path)
+    if spec.label_file is not None:
+        return "listed"
+    if path.suffix == ".rec":
+        return "recordio"
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder" if not path.exists() else f"{path}: neither a folder nor a .rec file")
+    if (path / MANIFEST).exists() or whole_shards(path):
+        return "packed"
+    if any(path.glob("*.rec")):
+        return "recordio"
+    if (path / LABEL_FILE).exists():
+        return "listed"
+    if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
+        return "folder"
+    raise DataError(
+        f"{path}: no dataset found; expected {LABEL_FILE}, a .rec file, packed shards ({MANIFEST}) or one folder "
+        "per identity"
+    )
