@@ -1,7 +1,7 @@
 """iResNet 18 to 200, the residual networks of ArcFace, with the published weights' key names.
 
-Improved residual unit of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698, §3.2.2): BN-Conv-BN-PReLU-Conv-BN,
-stride 1 in the stem so that 112x112 input ends as 7x7, then BN-Dropout-FC-BN. Slopes of PReLU are per channel.
+Residual unit of ArcFace (Deng et al. 2019, https://arxiv.org/abs/1801.07698, §3.2.2), BN-Conv-BN-PReLU-Conv-BN;
+stride 1 in the stem so that 112x112 input ends as 7x7; then BN-Dropout-FC-BN. Slopes of PReLU are per channel.
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ from typing import Any
 
 import paddle
 from paddle import nn
+from paddle.nn.layer.norm import _BatchNormBase  # what BatchNorm1D, 2D and 3D have in common
 
 from arcface_paddle import distributed
-
-_BatchNormBase = nn.layer.norm._BatchNormBase  # what BatchNorm1D, 2D and 3D have in common
 
 
 class SynchronisedBatchNorm(_BatchNormBase):

@@ -1,0 +1,304 @@
+"""The class centres of a training run, split over the ranks, with their own momentum SGD.
+
+One class serves 1 to N ranks. A rank holds a contiguous range of classes (``sampling.class_range``). With
+``sample_rate`` below 1 a step touches only the sampled rows of centres and momentum (PartialFC).
+
+Who divides by what: ``loss`` is the mean over the global batch. A caller that accumulates k passes per step multiplies
+each loss by 1/k (and by its loss scale) before ``backward``; centre gradients add up here, unscaled, until ``step``,
+whose ``factor`` undoes the loss scale and applies clipping. No gradient of a centre is ever divided by, or summed over,
+the number of ranks: the owner sees the whole global batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator, Mapping, Optional, Union
+
+import numpy as np
+import paddle
+
+from arcface_paddle import distributed
+from arcface_paddle.errors import CheckpointError, ConfigError, DataError
+from arcface_paddle.heads.margins import Margin
+from arcface_paddle.heads.sampling import class_range, sampled_classes
+from arcface_paddle.heads.sharded_softmax import Problem, sharded_softmax_loss
+
+_INIT_STD = 0.01  # of the published training code
+_INIT_BLOCK_ROWS = 1024  # rows drawn from one random stream, so that a centre's start depends on its class only
+_UPDATE_BLOCK_ROWS = 1 << 16  # rows updated at a time, to bound temporary memory
+_STORAGE_DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """What a sharded classifier is made of.
+
+    Attributes:
+        num_classes: over all ranks; at least the number of ranks.
+        embedding_size: D.
+        sample_rate: share of the classes that take part in a step, besides those of the batch; 1 = all.
+        momentum: of SGD.
+        weight_decay: L2 penalty on the rows that take part.
+        weight_dtype: storage of the centres. Half precision saves memory but loses updates below its resolution.
+        momentum_dtype: storage of the momentum.
+        matmul_dtype: dtype of the large products; half precision needs a GPU.
+        logits_bytes: size of the logits above which they are worked through in pieces and computed twice.
+        seed: of the first centres and of the sampling.
+    """
+
+    num_classes: int
+    embedding_size: int
+    sample_rate: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    weight_dtype: str = "float32"
+    momentum_dtype: str = "float32"
+    matmul_dtype: str = "float32"
+    logits_bytes: int = 1 << 30
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranks = distributed.world_size()
+        if self.num_classes < ranks or self.embedding_size < 1:
+            raise ConfigError(
+                f"{self.num_classes} classes of size {self.embedding_size} cannot be split over {ranks} ranks; "
+                "every rank needs at least one class: use fewer ranks"
+            )
+        if not 0.0 < self.sample_rate <= 1.0:
+            raise ConfigError(f"sample_rate is {self.sample_rate}; allowed: above 0 up to 1")
+        for name in ("weight_dtype", "momentum_dtype", "matmul_dtype"):
+            if getattr(self, name) not in _STORAGE_DTYPES:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(_STORAGE_DTYPES)}")
+
+
+@dataclass
+class _RowGradient:
+    """A gradient for some rows: sorted local rows (None = all) and (rows, D) float32."""
+
+    rows: Optional[np.ndarray]
+    values: paddle.Tensor
+
+
+class ShardedClassifier:
+    """Class centres of classes ``start`` to ``end`` (exclusive) of ``settings.num_classes``.
+
+    Attributes:
+        margin: may be replaced between steps (softmax warm start).
+        statistics: of the last ``loss``, 0-d tensors on the device: mean target cosine, mean target cosine with
+            margin, mean feature norm.
+    """
+
+    def __init__(self, settings: ClassifierSettings, margin: Margin) -> None:
+        self.settings = settings
+        self.margin = margin
+        self.statistics: dict[str, paddle.Tensor] = {}
+        self.start, self.end = class_range(settings.num_classes, distributed.rank(), distributed.world_size())
+        rows = _initial_rows(self.start, self.end, settings)
+        self._weight = paddle.to_tensor(rows).astype(settings.weight_dtype)
+        self._velocity = paddle.zeros(rows.shape, dtype=settings.momentum_dtype)
+        self._problems: list[tuple[Optional[np.ndarray], Problem]] = []
+        self._gradient: Optional[_RowGradient] = None
+
+    def loss(
+        self, features: paddle.Tensor, labels: paddle.Tensor, *, step: int, sampled: Optional[np.ndarray] = None
+    ) -> paddle.Tensor:
+        """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+
+        Args:
+            features: (B, D) of this rank, not normalised; B is the same on all ranks.
+            labels: (B,) int64, global.
+            step: changes the sample of classes; the same on all ranks.
+            sampled: global classes to use instead of the drawn ones (classes of the batch are always used).
+
+        Raises:
+            DataError: a label is not in [0, num_classes[ (checked where the labels are on the host).
+        """
+        labels = distributed.all_gather(labels.astype("int64"))
+        if self.settings.sample_rate < 1.0 or sampled is not None:
+            rows, problem = self._sampled_problem(labels.numpy(), step, sampled)
+        else:
+            rows, problem = None, self._full_problem(labels)
+        if not features.stop_gradient and paddle.is_grad_enabled():
+            self._problems.append((rows, problem))
+        loss = sharded_softmax_loss(features, problem)
+        self.statistics = problem.statistics
+        return loss
+
+    def gradient_square_sum(self) -> paddle.Tensor:
+        """Return the sum of squares of this rank's centre gradient, 0-d float32; add it over ranks for a norm."""
+        self._collect()
+        if self._gradient is None:
+            return paddle.zeros([], dtype="float32")
+        return self._gradient.values.square().sum()
+
+    def gradient(self) -> np.ndarray:
+        """Return the gradient of this rank's centres, (end - start, D) float32, zero in rows that took no part."""
+        self._collect()
+        dense = np.zeros(self._weight.shape, np.float32)
+        if self._gradient is not None:
+            dense[slice(None) if self._gradient.rows is None else self._gradient.rows] = self._gradient.values.numpy()
+        return dense
+
+    def clear_gradient(self) -> None:
+        """Forget the gradient."""
+        self._problems.clear()
+        self._gradient = None
+
+    @paddle.no_grad()
+    def step(
+        self, lr: float, *, factor: Union[float, paddle.Tensor] = 1.0, finite: Optional[paddle.Tensor] = None
+    ) -> None:
+        """Update the rows that took part, ``v = mu v + factor g + decay w; w = w - lr v``, and clear the gradient.
+
+        Args:
+            lr: learning rate.
+            factor: on the gradient (1 / loss scale, clipping).
+            finite: 0-d bool on the device; when False nothing changes, whatever the gradient holds.
+        """
+        self._collect()
+        gradient, self._gradient = self._gradient, None
+        if gradient is None:
+            return
+        settings = self.settings
+        ones = paddle.ones([], dtype="float32")
+        permitted = ones if finite is None else finite.astype("float32").reshape([])
+        mu = settings.momentum * permitted + (1.0 - permitted)
+        for rows, part in _blocks(gradient):
+            weight = self._weight[rows].astype("float32")
+            velocity = self._velocity[rows].astype("float32")
+            change = part * factor + settings.weight_decay * weight
+            if finite is not None:
+                change = paddle.where(finite.reshape([1, 1]), change, paddle.zeros_like(change))
+            velocity = velocity * mu + change
+            self._velocity[rows] = velocity.astype(settings.momentum_dtype)
+            self._weight[rows] = (weight - velocity * (lr * permitted)).astype(settings.weight_dtype)
+
+    def weight(self) -> np.ndarray:
+        """Return this rank's centres, (end - start, D) float32."""
+        return self._weight.astype("float32").numpy()
+
+    def velocity(self) -> np.ndarray:
+        """Return this rank's momentum, (end - start, D) float32."""
+        return self._velocity.astype("float32").numpy()
+
+    def load_rows(self, start: int, weight: np.ndarray, velocity: Optional[np.ndarray] = None) -> int:
+        """Take over what these rows and this rank have in common, and return how many rows that was.
+
+        Calling it for every shard of a checkpoint restores a run on any number of ranks.
+
+        Args:
+            start: global class of the first row.
+            weight: (rows, D).
+            velocity: (rows, D); None leaves the momentum of the rows alone.
+
+        Raises:
+            CheckpointError: another embedding size, or classes beyond the last.
+        """
+        size, end = self.settings.embedding_size, start + len(weight)
+        for array in (weight, velocity):
+            if array is not None and array.shape != (end - start, size):
+                raise CheckpointError(f"classifier rows are {array.shape}, expected ({end - start}, {size})")
+        if start < 0 or end > self.settings.num_classes:
+            raise CheckpointError(
+                f"classifier rows {start} to {end} are outside of {self.settings.num_classes} classes"
+            )
+        first, last = max(start, self.start), min(end, self.end)
+        if first >= last:
+            return 0
+        own, theirs = slice(first - self.start, last - self.start), slice(first - start, last - start)
+        self._weight[own] = paddle.to_tensor(np.asarray(weight[theirs], np.float32)).astype(self._weight.dtype)
+        if velocity is not None:
+            self._velocity[own] = paddle.to_tensor(np.asarray(velocity[theirs], np.float32)).astype(
+                self._velocity.dtype
+            )
+        return last - first
+
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint needs besides the rows: the margin's running statistics."""
+        return self.margin.state()
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Restore ``state()``."""
+        self.margin.load_state(state)
+
+    def _full_problem(self, labels: paddle.Tensor) -> Problem:
+        if labels.place.is_cpu_place():
+            self._check_labels(labels.numpy())
+        local = labels - self.start
+        owned = (local >= 0).logical_and(local < self.end - self.start)
+        columns = paddle.where(owned, local, paddle.zeros_like(local))
+        return self._problem(self._weight, columns, owned)
+
+    def _sampled_problem(
+        self, labels: np.ndarray, step: int, sampled: Optional[np.ndarray]
+    ) -> tuple[np.ndarray, Problem]:
+        self._check_labels(labels)
+        settings = self.settings
+        if sampled is None:
+            sampled = sampled_classes(self.start, self.end, rate=settings.sample_rate, seed=settings.seed, step=step)
+        classes = np.union1d(sampled, labels).astype(np.int64)
+        rows = classes[(classes >= self.start) & (classes < self.end)] - self.start
+        owned = (labels >= self.start) & (labels < self.end)
+        columns = np.where(owned, np.searchsorted(rows, labels - self.start), 0)
+        centres = self._weight[paddle.to_tensor(rows)]
+        return rows, self._problem(centres, paddle.to_tensor(columns), paddle.to_tensor(owned))
+
+    def _problem(self, centres: paddle.Tensor, columns: paddle.Tensor, owned: paddle.Tensor) -> Problem:
+        settings = self.settings
+        return Problem(
+            centres=centres,
+            columns=columns,
+            owned=owned,
+            margin=self.margin,
+            logits_bytes=settings.logits_bytes,
+            matmul_dtype=settings.matmul_dtype,
+        )
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        if labels.size and not (labels.min() >= 0 and labels.max() < self.settings.num_classes):
+            wrong = labels.max() if labels.max() >= self.settings.num_classes else labels.min()
+            raise DataError(
+                f"label {wrong} in a batch, but there are {self.settings.num_classes} classes "
+                f"(0 to {self.settings.num_classes - 1}): correct the labels or --num_classes"
+            )
+
+    def _collect(self) -> None:
+        """Add the centre gradients of the backward passes since the last call to the gradient."""
+        for rows, problem in self._problems:
+            if problem.centre_gradient is None:
+                continue
+            new = _RowGradient(rows, problem.centre_gradient)
+            self._gradient = new if self._gradient is None else _sum(self._gradient, new, len(self._weight))
+        self._problems.clear()
+
+
+def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:
+    if first.rows is None and second.rows is None:
+        return _RowGradient(None, first.values.add_(second.values))
+    first_rows, second_rows = (np.arange(count) if part.rows is None else part.rows for part in (first, second))
+    rows = np.union1d(first_rows, second_rows)
+    values = paddle.zeros([len(rows), first.values.shape[1]], dtype="float32")
+    for own_rows, part in ((first_rows, first.values), (second_rows, second.values)):
+        if len(own_rows):
+            places = paddle.to_tensor(np.searchsorted(rows, own_rows))
+            values = paddle.index_add(values, places, 0, part)
+    return _RowGradient(rows, values)
+
+
+def _blocks(gradient: _RowGradient) -> Iterator[tuple[Union[slice, paddle.Tensor], paddle.Tensor]]:
+    for start in range(0, gradient.values.shape[0], _UPDATE_BLOCK_ROWS):
+        end = min(start + _UPDATE_BLOCK_ROWS, gradient.values.shape[0])
+        rows = slice(start, end) if gradient.rows is None else paddle.to_tensor(gradient.rows[start:end])
+        yield rows, gradient.values[start:end]
+
+
+def _initial_rows(start: int, end: int, settings: ClassifierSettings) -> np.ndarray:
+    """Draw the first centres of classes [start, end), N(0, .01), whatever the number of ranks."""
+    rows = np.empty((end - start, settings.embedding_size), np.float32)
+    for block in range(start // _INIT_BLOCK_ROWS, -(-end // _INIT_BLOCK_ROWS)):
+        first = block * _INIT_BLOCK_ROWS
+        random = np.random.default_rng([settings.seed, block])
+        drawn = random.standard_normal((_INIT_BLOCK_ROWS, settings.embedding_size), np.float32)
+        here, there = max(first, start), min(first + _INIT_BLOCK_ROWS, end)
+        rows[here - start : there - start] = drawn[here - first : there - first]
+    return rows * np.float32(_INIT_STD)

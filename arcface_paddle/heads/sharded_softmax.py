@@ -1,0 +1,209 @@
+"""Softmax cross-entropy over class centres that are split over ranks, with its backward pass written out.
+
+Every rank holds some centres and the logits of the GLOBAL batch against those centres; no rank ever holds the full
+logits, and there is no one-hot matrix. Between ranks travel the features (all-gather), per sample the target's cosine,
+the largest logit and the sum of exponentials (all-reduce), and back the gradient of the features (reduce-scatter).
+
+The loss is the mean over the global batch, the same number on every rank. ``backward`` gives each rank the gradient of
+that loss with respect to ITS features, and leaves the gradient of its centres with the ``Problem``. So parameters of
+the backbone, which every rank holds, need the SUM of the ranks' gradients (``distributed.sum_gradients``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Iterator, Optional
+
+import paddle
+
+from arcface_paddle import distributed
+from arcface_paddle.heads.margins import Margin
+
+_LEAST_NORM = 1e-6
+
+
+@dataclass
+class Problem:
+    """One forward and backward pass, seen from one rank.
+
+    Attributes:
+        centres: (n, D), this rank's centres that take part, not normalised; float32, or half precision.
+        columns: (B,) int64, where in ``centres`` the sample's class is; anything valid where it is not here.
+        owned: (B,) bool, whether it is here.
+        margin: what is done to the cosines.
+        logits_bytes: above this the logits are worked through in pieces, and computed twice.
+        matmul_dtype: dtype of the three large products; ``"float32"`` unless the device has fast half precision.
+        statistics: filled by the forward pass; 0-d tensors for the log.
+        centre_gradient: filled by the backward pass; (n, D) float32.
+    """
+
+    centres: paddle.Tensor
+    columns: paddle.Tensor
+    owned: paddle.Tensor
+    margin: Margin
+    logits_bytes: int = 1 << 30
+    matmul_dtype: str = "float32"
+    statistics: dict[str, paddle.Tensor] = field(default_factory=dict)
+    centre_gradient: Optional[paddle.Tensor] = None
+
+
+def sharded_softmax_loss(features: paddle.Tensor, problem: Problem) -> paddle.Tensor:
+    """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+
+    Args:
+        features: (B_local, D) of this rank, not normalised, any float dtype; B_local is the same on all ranks.
+        problem: this rank's centres and where the targets are among them.
+    """
+    return _ShardedSoftmax.apply(features, problem)
+
+
+class _ShardedSoftmax(paddle.autograd.PyLayer):
+    @staticmethod
+    def forward(ctx: Any, features: paddle.Tensor, problem: Problem) -> paddle.Tensor:
+        with paddle.amp.auto_cast(enable=False):
+            ctx.computation = _Computation(features, problem)
+            return ctx.computation.loss()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
+        computation, ctx.computation = ctx.computation, None
+        with paddle.amp.auto_cast(enable=False):
+            return computation.gradients(gradient)
+
+
+class _Computation:
+    """What the backward pass needs of the forward pass."""
+
+    def __init__(self, features: paddle.Tensor, problem: Problem) -> None:
+        self.problem = problem
+        self.feature_dtype = features.dtype
+        gathered = distributed.all_gather(features).astype("float32")
+        self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=_LEAST_NORM)
+        self.directions = gathered / self.norms.unsqueeze(1)
+        self.batch = gathered.shape[0]
+        self.kept: Optional[tuple[paddle.Tensor, Optional[paddle.Tensor]]] = None
+
+    def loss(self) -> paddle.Tensor:
+        margin, statistics = self.problem.margin, self.problem.statistics
+        cosine = self._target_cosine()
+        margin.observe(cosine, self.norms)
+        self.target_value, self.target_slope = margin.target(cosine, self.norms)
+        self.largest, self.exponential_sum = self._normaliser()
+        losses = self.largest + paddle.log(self.exponential_sum) - margin.scale * self.target_value
+        statistics["target_cosine"] = cosine.mean()
+        statistics["target_with_margin"] = self.target_value.mean()
+        statistics["feature_norm"] = self.norms.mean()
+        return losses.mean()
+
+    def gradients(self, outer: paddle.Tensor) -> paddle.Tensor:
+        """Return the gradient of this rank's features and leave the centres' with the problem."""
+        problem = self.problem
+        factor = outer.astype("float32") * (problem.margin.scale / self.batch)
+        direction_gradient = paddle.zeros_like(self.directions)
+        pieces = []
+        for rows in self._pieces():
+            centres, inverse_norms = self._centres(rows)
+            slopes = self._cosine_gradient(rows, factor)
+            slopes.multiply_(inverse_norms)
+            direction_gradient.add_(self._matmul(slopes, centres))
+            raw = self._matmul(slopes, self.directions, transpose_x=True)
+            radial = (raw * centres).sum(1, keepdim=True) * inverse_norms.square().unsqueeze(1)
+            pieces.append(raw.subtract_(centres * radial))
+        problem.centre_gradient = pieces[0] if len(pieces) == 1 else _joined(pieces, problem.centres)
+        return self._own_feature_gradient(direction_gradient)
+
+    def _target_cosine(self) -> paddle.Tensor:
+        """Cosine of every sample to its centre, (B,); each rank adds the classes it owns."""
+        problem = self.problem
+        if problem.centres.shape[0] == 0:
+            own = paddle.zeros_like(self.norms)
+        else:
+            centres = problem.centres[problem.columns].astype("float32")
+            lengths = paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
+            own = (self.directions * centres).sum(1) / lengths * problem.owned.astype("float32")
+        return distributed.all_reduce_sum(own)
+
+    def _normaliser(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Largest logit and sum of exp(logit - largest) over the classes of all ranks, (B,) each."""
+        largest = paddle.full_like(self.norms, -1e30)
+        exponential_sum = paddle.zeros_like(self.norms)
+        for rows in self._pieces():
+            logits, _ = self._logits(rows)
+            grown = paddle.maximum(largest, logits.max(1))
+            here = paddle.exp(logits - grown.unsqueeze(1)).sum(1)
+            exponential_sum = exponential_sum * paddle.exp(largest - grown) + here
+            largest = grown
+        overall = distributed.all_reduce_max(largest)
+        return overall, distributed.all_reduce_sum(exponential_sum * paddle.exp(largest - overall))
+
+    def _cosine_gradient(self, rows: slice, factor: paddle.Tensor) -> paddle.Tensor:
+        """Derivative of the loss with respect to the cosines of these centres, (B, rows)."""
+        logits, negative_slopes = self._logits(rows)
+        slopes = logits.subtract_(self.largest.unsqueeze(1)).exp_()
+        slopes.multiply_((factor / self.exponential_sum).unsqueeze(1))
+        self.kept = None
+        if negative_slopes is not None:
+            slopes.multiply_(negative_slopes)
+        probability = paddle.exp(self.problem.margin.scale * self.target_value - self.largest) / self.exponential_sum
+        return self._put_targets(slopes, rows, (probability - 1.0) * factor * self.target_slope)
+
+    def _logits(self, rows: slice) -> tuple[paddle.Tensor, Optional[paddle.Tensor]]:
+        """Scaled and margined cosines to these centres, and the slopes of the negatives if a margin changes them."""
+        if self.kept is not None:
+            return self.kept
+        margin = self.problem.margin
+        centres, inverse_norms = self._centres(rows)
+        cosines = self._matmul(self.directions, centres, transpose_y=True).multiply_(inverse_norms)
+        slopes = None
+        if margin.rewrites_negatives:
+            cosines, slopes = margin.negatives(cosines, self.target_value)
+        logits = self._put_targets(cosines, rows, self.target_value).scale_(margin.scale)
+        if self._is_one_piece():
+            self.kept = (logits, slopes)
+        return logits, slopes
+
+    def _put_targets(self, matrix: paddle.Tensor, rows: slice, values: paddle.Tensor) -> paddle.Tensor:
+        """Write one value per sample at its class, in place, where the class is among these centres."""
+        problem = self.problem
+        here = problem.owned
+        columns = problem.columns
+        if not self._is_one_piece():
+            here = here.logical_and(columns >= rows.start).logical_and(columns < rows.stop)
+            columns = paddle.clip(columns - rows.start, 0, rows.stop - rows.start - 1)
+        columns = columns.unsqueeze(1)
+        there = paddle.take_along_axis(matrix, columns, 1)
+        return matrix.put_along_axis_(columns, paddle.where(here.unsqueeze(1), values.unsqueeze(1), there), 1)
+
+    def _own_feature_gradient(self, direction_gradient: paddle.Tensor) -> paddle.Tensor:
+        own = distributed.own_part_of_sum(direction_gradient)
+        first = distributed.rank() * own.shape[0]
+        directions = self.directions[first : first + own.shape[0]]
+        norms = self.norms[first : first + own.shape[0]].unsqueeze(1)
+        tangential = own - directions * (own * directions).sum(1, keepdim=True)
+        return (tangential / norms).astype(self.feature_dtype)
+
+    def _centres(self, rows: slice) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """These centres in float32 and their inverse norms (n,)."""
+        centres = self.problem.centres
+        if not self._is_one_piece():
+            centres = centres[rows.start : rows.stop]
+        centres = centres.astype("float32")
+        return centres, 1.0 / paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
+
+    def _matmul(self, x: paddle.Tensor, y: paddle.Tensor, **transposes: bool) -> paddle.Tensor:
+        dtype = self.problem.matmul_dtype
+        return paddle.matmul(x.astype(dtype), y.astype(dtype), **transposes).astype("float32")
+
+    def _rows_per_piece(self) -> int:
+        return max(1, self.problem.logits_bytes // (4 * self.batch))
+
+    def _is_one_piece(self) -> bool:
+        return 0 < self.problem.centres.shape[0] <= self._rows_per_piece()
+
+    def _pieces(self) -> Iterator[slice]:
+        count, step = self.problem.centres.shape[0], self._rows_per_piece()
+        return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _joined(pieces: list[paddle.Tensor], centres: paddle.Tensor) -> paddle.Tensor:
+    return paddle.concat(pieces) if pieces else paddle.zeros(centres.shape, dtype="float32")
