@@ -1,0 +1,146 @@
+"""Paddle Inference: on CPU with oneDNN, or on a GPU.
+
+Two settings make it as fast as its rivals (measured on the shipped models, one thread of a 2-core AMD EPYC, Paddle
+3.3.1; tools/benchmarks/inference.py measures again):
+
+- Paddle 3's new intermediate representation also for .pdmodel files, which Paddle itself would run the old way:
+  detector 17 to 9.7 ms, embedding 10.2 to 7.6 ms, and loading takes a third.
+- glibc returns freed blocks of more than 128 KB to the system at once, and every run of a network allocates all its
+  feature maps anew, so that the time goes into page faults: detector 22 to 9.2 ms when the C library keeps them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
+
+_GPU_POOL_MB = 256
+# What Paddle raises on files and inputs that it cannot use.
+_PADDLE_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    OSError,
+    NotImplementedError,
+    SystemError,
+    MemoryError,
+)
+
+# glibc's mallopt(3): parameters and the largest mmap threshold that it accepts.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+_KEPT_BYTES = 256 << 20
+
+
+class PaddleRuntime:
+    """A network in Paddle Inference; see ``runtime.InferenceRuntime``."""
+
+    def __init__(self, graph_file: Path, weights_file: Optional[Path], options: RuntimeOptions) -> None:
+        if weights_file is None:
+            raise ModelFileError(
+                f"{graph_file}: the engine paddle runs .pdmodel and .json; use onnxruntime or openvino"
+            )
+        inference = _import_inference()
+        if options.device == "cpu":
+            _keep_freed_memory()
+        config = _configure(inference, graph_file, weights_file, options)
+        try:
+            self._predictor = inference.create_predictor(config)
+        except _PADDLE_ERRORS as error:
+            raise ModelFileError(f"{graph_file}: Paddle cannot load it: {first_line(error)}") from None
+        self.input_names = tuple(self._predictor.get_input_names())
+        self.output_names = tuple(self._predictor.get_output_names())
+        self._inputs = [self._predictor.get_input_handle(name) for name in self.input_names]
+        self._graph_file = graph_file
+        self._precision = options.precision
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        check_inputs(inputs, self.input_names, self._graph_file)
+        with self._lock:
+            try:
+                for handle, array in zip(self._inputs, inputs):
+                    handle.copy_from_cpu(np.ascontiguousarray(array))
+                self._predictor.run()
+                outputs = [self._predictor.get_output_handle(name).copy_to_cpu() for name in self.output_names]
+            except _PADDLE_ERRORS as error:
+                shapes = ", ".join(str(array.shape) for array in inputs)
+                raise ModelFileError(f"{self._graph_file}: cannot run on input {shapes}: {first_line(error)}") from None
+        if self._precision == "bf16":
+            self._refuse_broken(outputs)
+        return outputs
+
+    def _refuse_broken(self, outputs: list[np.ndarray]) -> None:
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise ModelFileError(
+                f"{self._graph_file}: gives NaN in bfloat16 (Paddle's oneDNN PReLU is at fault); use precision fp32, "
+                "or the engine openvino for bf16"
+            )
+
+
+def _import_inference() -> Any:
+    try:
+        from paddle import inference
+    except ImportError:
+        raise MissingDependencyError("paddlepaddle", extra="cpu", purpose="running models") from None
+    return inference
+
+
+def _configure(inference: Any, graph_file: Path, weights_file: Path, options: RuntimeOptions) -> Any:
+    config = inference.Config(str(graph_file), str(weights_file))
+    config.disable_glog_info()
+    config.enable_new_ir(True)
+    config.enable_new_executor(True)
+    if options.device == "cpu":
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(options.thread_count)
+        if options.onednn:
+            config.enable_mkldnn()
+        else:
+            config.disable_mkldnn()
+        if options.precision == "bf16":
+            _require_bfloat16(options)
+            config.enable_mkldnn_bfloat16()
+    else:
+        config.enable_use_gpu(_GPU_POOL_MB, _gpu_index(options.device))
+    return config
+
+
+def _require_bfloat16(options: RuntimeOptions) -> None:
+    from paddle.base import core
+
+    if not options.onednn or not core.supports_bfloat16():
+        raise ConfigError("precision bf16 needs oneDNN and a CPU with AVX512; use fp32")
+
+
+def _gpu_index(device: str) -> int:
+    import paddle
+
+    if not paddle.is_compiled_with_cuda():
+        raise ConfigError(f"device is {device!r}, but this Paddle is built for CPU only (install paddlepaddle-gpu)")
+    index = int(device.partition(":")[2] or 0)
+    count = paddle.device.cuda.device_count()
+    if index >= count:
+        raise ConfigError(f"device is {device!r}, but this machine has {count} GPU(s)")
+    return index
+
+
+@functools.lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep up to 256 MB of freed memory in this process; elsewhere nothing is done."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -1,0 +1,212 @@
+"""From what a user calls a model (a name or a folder) to a checked folder with a card.
+
+A name is looked up in ``REGISTRY``: shipped models lie in the wheel (``arcface_paddle/inference_model``) or in the
+checkout (``inference_model``); published archives are fetched once into the cache folder, see ``fetching``. A folder
+of the user's own works with a card, or without one by a preset (``assets/preset_*.json``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from arcface_paddle import files
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline.fetching import fetch_archive
+from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
+
+HOME_VARIABLE = "ARCFACE_PADDLE_HOME"
+ARCHIVE_BASE_URL = "https://paddle-model-ecology.bj.bcebos.com/model/insight-face/"
+
+WEIGHTS_FILE = "inference.pdiparams"
+GRAPH_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
+"""Names of a model's graph, the first that exists is taken; ONNX files hold their weights themselves."""
+
+_ASSETS = Path(__file__).parent / "assets"
+_PACKAGE = Path(__file__).parent.parent
+_PRESET_OF_TASK = {cards.DETECTION: "blazeface-fpn-ssh", cards.RECOGNITION: "aligned-112"}
+PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
+"""Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
+trained with the constants of the other."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model known by name: shipped with the package when ``archive`` is empty, else published for download."""
+
+    name: str
+    task: str
+    archive: str = ""
+    preset: str = ""
+
+    @property
+    def url(self) -> str:
+        return ARCHIVE_BASE_URL + self.archive
+
+
+REGISTRY = {
+    model.name: model
+    for model in (
+        RegisteredModel("BlazeFace", cards.DETECTION),
+        RegisteredModel("FaceRefiner", cards.REFINEMENT),
+        RegisteredModel("MobileFace", cards.RECOGNITION),
+        RegisteredModel(
+            "BlazeFace-FPN-SSH", cards.DETECTION, "blazeface_fpn_ssh_1000e_v1.0_infer.tar", "blazeface-fpn-ssh"
+        ),
+        RegisteredModel("MobileFace-128", cards.RECOGNITION, "mobileface_v1.0_infer.tar", "aligned-112"),
+        RegisteredModel("ArcFace", cards.RECOGNITION, "arcface_iresnet50_v1.0_infer.tar", "aligned-112"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that is there and whose files were checked.
+
+    Attributes:
+        path: the folder.
+        card: its card, or the preset's under the folder's name.
+        graph_file: ``inference.pdmodel``, ``.json`` or ``.onnx``.
+        weights_file: ``inference.pdiparams``; None for ONNX.
+    """
+
+    path: Path
+    card: cards.ModelCard
+    graph_file: Path
+    weights_file: Optional[Path]
+
+    def weights_sha256(self) -> str:
+        """Return the hash of the file with the weights, which tells two models apart."""
+        weights = self.weights_file or self.graph_file
+        return self.card.files.get(weights.name) or files.sha256_of_file(weights)
+
+
+def open_model(
+    name_or_folder: Union[str, files.PathLike], *, task: Optional[str] = None, preset: Optional[str] = None
+) -> ModelFolder:
+    """Find a model, fetch it if it is a published archive, and check its files.
+
+    Files named in the card are held against its hashes, which takes about 10 ms for the shipped models.
+
+    Args:
+        name_or_folder: a name of ``REGISTRY`` or a folder.
+        task: what the model must do (``cards.TASKS``); None accepts any model that has a card.
+        preset: one of ``PRESETS``, for a folder without a card.
+
+    Raises:
+        ModelFileError: no such model, a file missing or damaged, a model for another task, or no network.
+    """
+    path = find_folder(name_or_folder)
+    card = _card_of(path, task=task, preset=preset or _preset_of(name_or_folder))
+    if task is not None and card.task != task:
+        raise ModelFileError(f"{path}: is a model for {card.task}, not for {task}")
+    graph_file = _graph_file(path)
+    weights_file = None if graph_file.suffix == ".onnx" else path / WEIGHTS_FILE
+    check_files(path, card)
+    if graph_file.name not in card.files:
+        check_graph(graph_file)
+    if weights_file is not None and weights_file.name not in card.files:
+        check_weights(weights_file)
+    return ModelFolder(path, card, graph_file, weights_file)
+
+
+def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
+    """Return the folder of a model; a name of the registry goes before a folder of that name.
+
+    Raises:
+        ModelFileError: neither a known name nor a folder, or an archive that cannot be fetched.
+    """
+    name = os.fspath(name_or_folder)
+    registered = REGISTRY.get(name)
+    if registered is None:
+        if not Path(name).is_dir():
+            raise ModelFileError(
+                f"{name!r} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
+                "(see 'arcface-paddle models list')"
+            )
+        return Path(name)
+    if not registered.archive:
+        return shipped_folder(registered.name)
+    folder = cache_folder() / registered.name
+    if not folder.is_dir():
+        fetch_archive(registered.url, folder, expected=("inference.pdmodel", WEIGHTS_FILE))
+    return folder
+
+
+def shipped_folder(name: str) -> Path:
+    """Return where a shipped model lies: in the installed package, or beside it in a checkout.
+
+    Raises:
+        ModelFileError: the installation is incomplete.
+    """
+    candidates = (_PACKAGE / "inference_model" / name, _PACKAGE.parent / "inference_model" / name)
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise ModelFileError(
+        f"the shipped model {name} is missing (looked in {candidates[0]}): install arcface-paddle again"
+    )
+
+
+def cache_folder() -> Path:
+    """Return where fetched models are kept: ``$ARCFACE_PADDLE_HOME/models``, by default in ``~/.arcface_paddle``."""
+    home = os.environ.get(HOME_VARIABLE)
+    return (Path(home) if home else Path.home() / ".arcface_paddle") / "models"
+
+
+def preset_card(preset: str) -> cards.ModelCard:
+    """Return the card that stands in for a missing one.
+
+    Raises:
+        ModelFileError: an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ModelFileError(f"preset is {preset!r}; allowed: {', '.join(PRESETS)}")
+    return cards.read_card(_ASSETS / f"preset_{preset}.json")
+
+
+def check_files(path: Path, card: cards.ModelCard) -> None:
+    """Hold the files of a folder against the hashes of its card.
+
+    Raises:
+        ModelFileError: a file is missing or its content is not what the card says.
+    """
+    for name, expected in card.files.items():
+        file = path / name
+        if not file.is_file():
+            raise ModelFileError(f"{file}: missing, though {cards.CARD_NAME} names it")
+        if files.sha256_of_file(file) != expected:
+            raise ModelFileError(
+                f"{file}: damaged or exchanged: its SHA-256 is not the one in {cards.CARD_NAME}; restore the file, or "
+                "write the card again if the change was meant"
+            )
+
+
+def _card_of(path: Path, *, task: Optional[str], preset: Optional[str]) -> cards.ModelCard:
+    card_file = path / cards.CARD_NAME
+    if card_file.exists():
+        return cards.read_card(card_file)
+    chosen = preset or _PRESET_OF_TASK.get(task or "")
+    if chosen is None:
+        raise ModelFileError(
+            f"{path}: has no {cards.CARD_NAME}; say what the model is by a preset: {', '.join(PRESETS)}"
+        )
+    return dataclasses.replace(preset_card(chosen), name=path.resolve().name)
+
+
+def _preset_of(name_or_folder: Union[str, files.PathLike]) -> Optional[str]:
+    registered = REGISTRY.get(os.fspath(name_or_folder))
+    return registered.preset or None if registered else None
+
+
+def _graph_file(path: Path) -> Path:
+    for name in GRAPH_FILES:
+        if (path / name).is_file():
+            if not name.endswith(".onnx") and not (path / WEIGHTS_FILE).is_file():
+                raise ModelFileError(f"{path}: holds {name} but no {WEIGHTS_FILE}")
+            return path / name
+    raise ModelFileError(f"{path}: holds no model; expected {' or '.join(GRAPH_FILES)}, and {WEIGHTS_FILE}")
