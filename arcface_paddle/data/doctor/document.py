@@ -59,6 +59,7 @@ def finding_document(finding: Finding, places: dict[int, Location]) -> dict[str,
         ],
         "image_count": len(finding.samples),
         "labels": list(finding.labels),
+        "compare_with": list(finding.references),
     }
     if finding.verification:
         document["verification"] = [

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from arcface_paddle import images
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.doctor.parallel import map_in_order
 from arcface_paddle.data.doctor.scan import decode_checked
 from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.errors import DataError
 
 CROP = 112
@@ -74,7 +74,7 @@ def fill_store(store: EmbeddingStore, dataset: FaceDataset, embedder: Embedder, 
         return np.stack([read_crop(dataset, index) for index in store.indices[start : start + size].tolist()])
 
     with tqdm(total=len(store.indices), desc="embedding", unit="img", disable=None) as progress:
-        for start, crops in zip(starts, map_in_order(crops_from, starts, workers=settings.workers)):
+        for start, crops in zip(starts, ordered_map(crops_from, starts, workers=settings.workers)):
             store.put(start, embed_checked(embedder, crops))
             progress.update(len(crops))
 

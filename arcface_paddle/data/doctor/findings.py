@@ -84,6 +84,7 @@ class Finding:
         labels: identities concerned, for findings about labels rather than images.
         score: similarity, distance or count that orders findings of a kind; None when there is none.
         verification: images of verification sets concerned.
+        references: indices of images to compare with, such as a typical one of the identity.
     """
 
     kind: str
@@ -92,6 +93,7 @@ class Finding:
     labels: tuple[int, ...] = ()
     score: Optional[float] = None
     verification: tuple[VerificationRef, ...] = ()
+    references: tuple[int, ...] = ()
 
 
 class Ledger:

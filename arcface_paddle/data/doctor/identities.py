@@ -108,7 +108,8 @@ def _mislabelled(index: int, other: int, similarity: float, labels: np.ndarray, 
     to_own = "alone in its own" if np.isnan(own) else f"{own:.3f} to its own"
     owners = int(labels[index]), int(facts.labels[other])
     detail = f"{similarity:.3f} similar to label {owners[1]}, {to_own} ({owners[0]})"
-    return Finding("mislabelled", detail, (index, int(facts.medoids[other])), owners, score=similarity)
+    typical = int(facts.medoids[np.searchsorted(facts.labels, owners[0])]), int(facts.medoids[other])
+    return Finding("mislabelled", detail, (index,), owners, score=similarity, references=typical)
 
 
 def _by_label(indices: np.ndarray, labels: np.ndarray) -> Iterator[np.ndarray]:
@@ -133,6 +134,7 @@ def _report_division(division: Division, members: np.ndarray, label: int, own: n
         detail = f"{len(members)} images fall into {division.clusters} clusters, none larger than all others"
         ledger.add(Finding("split_identity", detail, tuple(members.tolist()), (label,), score=float(len(members))))
         return
+    typical = (int(members[np.argmax(np.where(division.in_main, own, -np.inf))]),)
     for index, similarity in zip(members[~division.in_main].tolist(), own[~division.in_main].tolist()):
         detail = f"{similarity:.3f} similar to the main cluster of label {label}"
-        ledger.add(Finding("cluster_reject", detail, (index,), (label,), score=similarity))
+        ledger.add(Finding("cluster_reject", detail, (index,), (label,), score=similarity, references=typical))

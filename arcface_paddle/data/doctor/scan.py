@@ -15,8 +15,8 @@ from arcface_paddle import images
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.findings import Finding, Ledger
 from arcface_paddle.data.doctor.hashing import content_digest, gray_thumbnail, perceptual_hash, pixel_digest
-from arcface_paddle.data.doctor.parallel import map_in_order
 from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.errors import DataError, ImageError
 
 _CHUNK = 128
@@ -130,7 +130,7 @@ def scan(dataset: FaceDataset, chosen: np.ndarray, settings: DoctorSettings, led
     chunks = [chosen[at : at + _CHUNK] for at in range(0, len(chosen), _CHUNK)]
     scanner = _ChunkScanner(dataset, settings, facts)
     with tqdm(total=len(chosen), desc="reading", unit="img", disable=None) as progress:
-        for chunk, part in zip(chunks, map_in_order(scanner.scan, chunks, workers=settings.workers)):
+        for chunk, part in zip(chunks, ordered_map(scanner.scan, chunks, workers=settings.workers)):
             facts.colors.merge(part.colors)
             facts.sizes.update(part.sizes)
             for finding in part.findings:

@@ -98,5 +98,5 @@ def _finding_row(finding: Finding, places: dict[int, Location]) -> tuple[str, st
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     table = PrettyTable(list(headers), align="l")
     table.add_rows([list(row) for row in rows])
-    table._max_width = {"what": 60, "where": 80}
+    table.max_width = 72
     return str(table.get_string())
