@@ -46,6 +46,10 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 
+# OpenCV 4.11 and later decode to RGB directly, which saves a pass over every training crop.
+_DECODES_TO_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
+_CROP_FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+
 _SUFFIX_OF_SIGNATURE = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -145,12 +149,10 @@ def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
         raise ImageError(f"{name}: truncated JPEG (no end marker in {len(content)} bytes)")
     buffer = np.frombuffer(content, dtype=np.uint8)
     try:
-        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV's limit
-        bgr = None
-    if bgr is None:
+        image = cv2.imdecode(buffer, _CROP_FLAGS) if buffer.size else None
+    if image is None:
         raise ImageError(f"{name}: not a picture that can be decoded ({len(content)} bytes)")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return image if _DECODES_TO_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def from_array(array: np.ndarray, *, color_order: str = "RGB") -> np.ndarray:

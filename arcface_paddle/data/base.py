@@ -24,9 +24,6 @@ IMAGE_SIZE = 112
 MAX_LABEL = 2**31 - 1
 """Labels are 32-bit in the classifier's kernels; a larger one is a damaged label file."""
 
-# (x/255 - 0.5)/0.5 for every uint8 value, in float32 steps as the published trainer computed it.
-_NORMALIZED = (np.arange(256, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
-
 
 class FaceDataset(abc.ABC):
     """Labelled face crops, accessible by index from any number of threads and processes.
@@ -118,12 +115,20 @@ def normalize_into(out: np.ndarray, image: np.ndarray, *, mirror: bool = False) 
     """Write (x/255 - 0.5)/0.5 of a picture, optionally mirrored, into a (3, H, W) float32 array.
 
     Args:
-        out: (3, H, W) float32, for example one row of a batch.
+        out: (3, H, W) float32 and contiguous, for example one row of a batch.
         image: (H, W, 3) uint8 RGB.
         mirror: swap left and right.
     """
-    planes = cv2.LUT(image, _NORMALIZED).transpose(2, 0, 1)
-    out[...] = planes[:, :, ::-1] if mirror else planes
+    if mirror:
+        image = cv2.flip(image, 1)
+    height, width = image.shape[:2]
+    planes = np.empty((3, height, width), dtype=np.uint8)
+    cv2.split(image, list(planes))
+    rows = out.view()
+    rows.shape = (3 * height, width)  # unlike reshape, an error rather than a copy if out is not contiguous
+    flat = planes.reshape(rows.shape)
+    # x/127.5 - 1 in one pass of OpenCV; numpy needs several, each over memory that is larger than a core's cache.
+    cv2.addWeighted(flat, 1 / 127.5, flat, 0.0, -1.0, dst=rows, dtype=cv2.CV_32F)
 
 
 def normalize(image: np.ndarray) -> np.ndarray:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import pickle
 import struct
-from pathlib import Path
 from typing import Iterator
 
 from arcface_paddle import files
+from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.errors import DataError
 from arcface_paddle.safe_pickle import load_single_bytes
 
@@ -71,13 +71,7 @@ def decode_records(data: bytes, *, name: str) -> Iterator[tuple[str, bytes]]:
 
 def read_bin(path: files.PathLike) -> tuple[str, bytes]:
     """Read key and encoded picture of the first record of a file; raises ``DataError``."""
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return decode_record(data, name=str(path))
+    return decode_record(read_small_file(str(path)), name=str(path))
 
 
 def _take(data: bytes, offset: int, name: str, *, part: str) -> tuple[bytes, int]:

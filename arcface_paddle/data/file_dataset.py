@@ -10,8 +10,9 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
-from arcface_paddle.data.bin_record import read_bin
+from arcface_paddle.data.bin_record import decode_record
 from arcface_paddle.data.label_file import PathTable, read_label_file
+from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.errors import DataError
 
 
@@ -38,7 +39,7 @@ class ImageFileDataset(FaceDataset):
 
     def read_encoded(self, index: int) -> bytes:
         """Return the content of the picture file."""
-        return images.read_file(self.path_of(index))
+        return read_small_file(self.path_of(index))
 
 
 class BinFileDataset(ImageFileDataset):
@@ -46,7 +47,8 @@ class BinFileDataset(ImageFileDataset):
 
     def read_encoded(self, index: int) -> bytes:
         """Return the picture inside of the sample's ``.bin``."""
-        return read_bin(self.path_of(index))[1]
+        path = self.path_of(index)
+        return decode_record(read_small_file(path), name=path)[1]
 
 
 def open_label_file(

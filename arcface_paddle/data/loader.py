@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -121,6 +122,9 @@ class BatchLoader:
             drop_last=options.drop_last,
         )
         self.wait_s = 0.0
+        shape = (options.batch_size, 3, dataset.image_size, dataset.image_size)
+        # Those ahead, the one with the consumer, and the one before it that the consumer has not yet let go.
+        self._buffers = _BufferPool(shape, capacity=options.prefetch_batches + 2)
         self._bad: dict[int, BadSample] = {}
         self._lock = threading.Lock()
         self._pool: Optional[ThreadPoolExecutor] = None
@@ -211,6 +215,40 @@ class BatchLoader:
                 self._bad[index] = BadSample(index, self.dataset.path_of(index), str(error))
 
 
+class _BufferPool:
+    """Memory for batches, used again once nobody holds it.
+
+    A fresh array of a batch's size is fresh memory from the system, and touching its pages for the first time costs
+    as much as writing the normalised pictures. Every array or tensor that shares the memory of a batch keeps a
+    reference to its buffer, so the reference count tells whether the consumer has let go of it; a consumer that
+    keeps batches simply gets new memory for the next ones.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, capacity: int) -> None:
+        self._shape = shape
+        self._capacity = capacity
+        self._buffers: list[np.ndarray] = []
+
+    def take(self, count: int) -> np.ndarray:
+        """Return (count, ...) float32 of undefined content."""
+        for place in range(len(self._buffers)):
+            if sys.getrefcount(self._buffers[place]) == _REFERENCES_WHEN_FREE:
+                return self._buffers[place][:count]
+        buffer = np.empty(self._shape, dtype=np.float32)
+        if len(self._buffers) < self._capacity:
+            self._buffers.append(buffer)
+        return buffer[:count]
+
+
+def _references_when_free() -> int:
+    """Return what ``sys.getrefcount`` says of a list's item that nothing else holds (it differs between Pythons)."""
+    items = [object()]
+    return sys.getrefcount(items[0])
+
+
+_REFERENCES_WHEN_FREE = _references_when_free()
+
+
 class _EpochPlan:
     """The order of one epoch and how a position of it becomes a sample."""
 
@@ -218,6 +256,7 @@ class _EpochPlan:
         options = loader.options
         self.loader = loader
         self.epoch = epoch
+        self.buffers = loader._buffers
         self.order = epoch_order(len(loader.dataset), seed=options.seed, epoch=epoch, shuffle=options.shuffle)
 
     def mirrors(self, indices: np.ndarray) -> np.ndarray:
@@ -245,11 +284,10 @@ class _BatchJob:
     """One batch under construction; several workers fill disjoint parts of it."""
 
     def __init__(self, plan: _EpochPlan, positions: range) -> None:
-        size = plan.loader.dataset.image_size
         self._plan = plan
         self._positions = positions
         self.indices = plan.order[positions.start : positions.stop].copy()
-        self.images = np.empty((len(positions), 3, size, size), dtype=np.float32)
+        self.images = plan.buffers.take(len(positions))
         self._mirrors = plan.mirrors(self.indices).tolist()
 
     def __len__(self) -> int:
