@@ -42,8 +42,8 @@ class DataConfig:
     is_bin: bool = _option(True, "label.txt names per-image .bin records (True) or plain image files (False)")
     data_kind: str = _option(
         "auto",
-        "layout of the data; auto: label.txt with is_bin, else train.rec, else a folder per identity",
-        choices=("auto", "bin", "image", "folder", "rec", "pack"),
+        "layout of the data; auto: packed shards, train.rec, label.txt with is_bin, or a folder per identity",
+        choices=("auto", "bin", "image", "folder", "recordio", "packed"),
     )
     num_classes: Optional[int] = _option(None, "number of identities (default: from the labels)", least=1)
     batch_size: int = _option(512, "images per process and forward pass", least=1)
@@ -83,6 +83,7 @@ class ClassifierConfig:
     loss: str = _option("ArcFace", "margin: ArcFace, CosFace, SphereFace, AdaFace, CurricularFace, Softmax, Combined")
     scale: float = _option(64.0, "factor s on the cosines", above=0.0)
     margin: Optional[float] = _option(None, "margin of the chosen loss instead of its published value", least=0.0)
+    combined: Tuple[float, ...] = _option((), "loss=Combined: the three margins m1,m2,m3 of cos(m1 t + m2) - m3")
     sample_rate: float = _option(
         1.0, "share of the class centres used in a step (PartialFC); 1 = all", above=0.0, most=1.0
     )
@@ -157,6 +158,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.optimizer.fp16 and self.optimizer.bf16:
             raise ConfigError("fp16 and bf16 are both set; choose one precision")
+        if len(self.classifier.combined) not in (0, 3):
+            raise ConfigError(f"combined is {self.classifier.combined}; three margins m1,m2,m3 are needed")
 
     @property
     def label_path(self) -> Path:

@@ -89,6 +89,7 @@ class MomentumSgd:
 
         Raises:
             KeyError: a parameter has no velocity in ``arrays``.
+            ValueError: a velocity has another shape.
         """
         for group in self._groups:
             group.load_velocities(arrays)
@@ -133,8 +134,11 @@ class _FlatGroup:
         return {name: part.reshape(weight.shape) for name, weight, part in zip(self.names, self._weights, parts)}
 
     def load_velocities(self, arrays: Mapping[str, np.ndarray]) -> None:
-        flat = np.concatenate([np.asarray(arrays[name], np.float32).reshape(-1) for name in self.names])
-        self._velocity = paddle.to_tensor(flat)
+        parts = [np.asarray(arrays[name], np.float32) for name in self.names]
+        for name, part, weight in zip(self.names, parts, self._weights):
+            if part.shape != tuple(weight.shape):
+                raise ValueError(f"{name} has shape {part.shape}, needed: {tuple(weight.shape)}")
+        self._velocity = paddle.to_tensor(np.concatenate([part.reshape(-1) for part in parts]))
 
 
 def norm_parameter_names(network: nn.Layer) -> frozenset[str]:

@@ -31,6 +31,7 @@ class LoopState:
         skipped: steps skipped so far because the gradient was not finite.
         skipped_in_a_row: how many of them are the latest steps.
         scaler: state of the loss scaler.
+        margin: running statistics of the margin.
         trained_s: seconds of training behind this state, over all sessions.
     """
 
@@ -44,6 +45,7 @@ class LoopState:
     skipped: int = 0
     skipped_in_a_row: int = 0
     scaler: dict[str, float] = field(default_factory=dict)
+    margin: dict[str, float] = field(default_factory=dict)
     trained_s: float = 0.0
 
     def advance(self, *, images: int, epoch_images: int) -> None:

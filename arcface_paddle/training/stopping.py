@@ -21,10 +21,14 @@ class StopRequest:
         return self.signal_name is not None
 
     def note(self, number: int, _frame: Optional[FrameType]) -> None:
-        """Handle a signal: note it; a second one ends the process the usual way."""
-        self.signal_name = signal.Signals(number).name
-        for each in _SIGNALS:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+        """Handle a signal: note it; a second Ctrl-C ends the process at once.
+
+        A SIGTERM behind a SIGINT is the launcher passing Ctrl-C on, not impatience.
+        """
+        if self.signal_name is None:
+            self.signal_name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,74 @@
+"""Train a face recogniser, alone or under python -m paddle.distributed.launch.
+
+Settings come from the defaults, then --config FILE (YAML, the same names), then the flags. The resolved settings are
+written to OUTPUT/config.yaml.
+
+Exit codes: 0 finished; 1 finished, but unreadable samples were replaced (each is named in OUTPUT/training.log);
+2 wrong use or an error, checkpoints already written are intact; 130 stopped by Ctrl-C or SIGTERM after saving, go on
+with --resume 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--config`` and one flag per option."""
+    parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
+    for option in options():
+        _add_flag(parser, option)
+
+
+def config_of(args: argparse.Namespace) -> TrainConfig:
+    """Return the resolved settings: defaults, then the file, then the flags that were given.
+
+    Raises:
+        ConfigError: an unknown key or a bad value.
+    """
+    given = {option.name: getattr(args, option.name) for option in options() if hasattr(args, option.name)}
+    base = load_config(args.config) if args.config else TrainConfig()
+    return config_from(given, base=base, origin="flag")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and return the exit code."""
+    config = config_of(args)
+    import paddle
+    from tqdm import tqdm
+
+    from arcface_paddle import distributed
+    from arcface_paddle.training.device import choose_device
+    from arcface_paddle.training.trainer import train
+
+    paddle.set_device(choose_device(config.run.device))
+
+    def say(text: str) -> None:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    with distributed.process_group():
+        outcome = train(config, say=say)
+    if outcome.reason == "stopped":
+        return EXIT_INTERRUPTED
+    return EXIT_PARTIAL if outcome.bad_samples else EXIT_OK
+
+
+def _add_flag(parser: argparse.ArgumentParser, option: Option) -> None:
+    default = "" if option.default is None else f" (default: {_shown(option.default)})"
+    parser.add_argument(
+        f"--{option.name}",
+        default=argparse.SUPPRESS,
+        nargs="?" if option.is_bool else None,
+        const="true" if option.is_bool else None,
+        metavar="{" + ",".join(option.choices) + "}" if option.choices else option.name.upper(),
+        help=(option.help_text + default).replace("%", "%%"),
+    )
+
+
+def _shown(default: object) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

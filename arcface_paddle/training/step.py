@@ -1,0 +1,72 @@
+"""One training step: forward and backward passes, one verdict on the gradient, one update. Nothing is fetched."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import paddle
+
+from arcface_paddle import distributed
+from arcface_paddle.data import Batch
+from arcface_paddle.heads.margins import Margin
+from arcface_paddle.training.assembly import Run
+from arcface_paddle.training.optimizer import judge_gradient
+from arcface_paddle.training.schedule import learning_rate
+from arcface_paddle.training.state import seed_step
+
+RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm")
+"""What ``train_step`` notes of a step, in this order."""
+
+
+def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
+    """Do the step of ``run.state.step`` on one batch per accumulated pass; all ranks together.
+
+    Returns:
+        (5,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+    """
+    state, optimizer = run.state, run.config.optimizer
+    seed_step(state.seed, state.step, distributed.rank())
+    run.classifier.margin = _margin_now(run)
+    run.statistics.remember()
+    noted = [_forward_backward(run, batch, number) for number, batch in enumerate(batches)]
+
+    gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
+    square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
+    for gradient in gradients:
+        square_sum = square_sum + gradient.square().sum()
+    verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=optimizer.clip_norm)
+
+    rate = learning_rate(run.schedule, state.step)
+    run.optimizer.apply(gradients, verdict, rate)
+    run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite)
+    run.scaler.update(verdict.finite)
+    run.statistics.settle(verdict.finite)
+    loss, cosine, feature_norm = paddle.stack(noted).mean(axis=0).unbind()
+    return paddle.stack([loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm])
+
+
+def _forward_backward(run: Run, batch: Batch, number: int) -> paddle.Tensor:
+    """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
+    settings = run.config.optimizer
+    with paddle.amp.auto_cast(enable=_has_mixed_precision(settings.precision), dtype=_amp_dtype(settings.precision)):
+        features = run.network(paddle.to_tensor(batch.images))
+    passes = run.state.step * settings.accumulation + number
+    loss = run.classifier.loss(features.astype("float32"), paddle.to_tensor(batch.labels), step=passes)
+    (loss * (run.scaler.scale / settings.accumulation)).backward()
+    statistics = run.classifier.statistics
+    noted = [loss, statistics["target_cosine"], statistics["feature_norm"]]
+    return paddle.stack([value.detach().astype("float32").reshape([]) for value in noted])
+
+
+def _margin_now(run: Run) -> Margin:
+    if run.state.step < run.config.classifier.softmax_steps:
+        return Margin(scale=run.config.classifier.scale)
+    return run.margin
+
+
+def _has_mixed_precision(precision: str) -> bool:
+    return precision != "float32" and not paddle.get_device().startswith("cpu")
+
+
+def _amp_dtype(precision: str) -> str:
+    return "bfloat16" if precision == "bfloat16" else "float16"

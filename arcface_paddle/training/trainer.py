@@ -1,0 +1,319 @@
+"""The training loop, read aloud: step, log, validate, save, until the end, a target or a signal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Optional
+
+import paddle
+from tqdm import tqdm
+
+from arcface_paddle import distributed
+from arcface_paddle.data import Batch
+from arcface_paddle.errors import ArcfaceError, ConfigError, MissingDependencyError
+from arcface_paddle.evaluation.verification import log_lines
+from arcface_paddle.training.assembly import Run, Say, build_run, resume, take_snapshot
+from arcface_paddle.training.checkpoint import (
+    clear_leftovers,
+    list_checkpoints,
+    mark_best,
+    publish,
+    save_checkpoint,
+    set_aside_earlier_run,
+)
+from arcface_paddle.training.config import TrainConfig, save_config
+from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
+from arcface_paddle.training.interval import Interval, IntervalSummary
+from arcface_paddle.training.run_log import RunLog, memory_megabytes, speed_line
+from arcface_paddle.training.schedule import learning_rate
+from arcface_paddle.training.state import LoopState
+from arcface_paddle.training.step import train_step
+from arcface_paddle.training.stopping import StopRequest, stop_on_signals
+from arcface_paddle.training.validation import mean_accuracy, validate
+
+CONFIG_FILE = "config.yaml"
+
+
+class DivergedError(ArcfaceError):
+    """Training makes no progress any more: every gradient is NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: where it stands.
+        reason: ``finished``, ``target`` (accuracy reached) or ``stopped`` (by a signal, after saving).
+        bad_samples: pictures of the training data that could not be read and were replaced, over all ranks.
+    """
+
+    state: LoopState
+    reason: str
+    bad_samples: int
+
+
+def train(config: TrainConfig, *, say: Say) -> Outcome:
+    """Train as configured; call it on every rank, inside ``distributed.process_group``.
+
+    Args:
+        config: the settings.
+        say: gets every line for the terminal.
+
+    Raises:
+        ConfigError: settings that do not fit together, the machine or the data.
+        DataError: the data cannot be read.
+        CheckpointError: nothing sound to resume from, or a checkpoint cannot be written.
+        DivergedError: too many steps in a row had a non-finite gradient.
+    """
+    log = _open_log(config, say)
+    try:
+        run = build_run(config, say=log.line)
+        _begin_or_resume(run, log)
+        with stop_on_signals() as stop, run.loader:
+            return _Loop(run, log, stop).go()
+    finally:
+        log.close()
+
+
+def _open_log(config: TrainConfig, say: Say) -> RunLog:
+    """Open the log and write the resolved configuration; finds out early whether the folder can be written."""
+    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
+    if distributed.is_main():
+        try:
+            save_config(config, f"{config.run.output}/{CONFIG_FILE}")
+        except OSError as error:
+            raise ConfigError(f"cannot write to the output folder {config.run.output}: {error}") from None
+    return log
+
+
+def _begin_or_resume(run: Run, log: RunLog) -> None:
+    output = run.config.run.output
+    distributed.barrier()
+    if run.config.run.resume:
+        if distributed.is_main():
+            clear_leftovers(output)
+        distributed.barrier()
+        resume(run, say=log.line)
+        newest = list_checkpoints(output)
+        if distributed.is_main() and newest and newest[0][0] == run.state.step:
+            publish(Path(output), newest[0][1])
+    elif distributed.is_main():
+        moved = set_aside_earlier_run(output)
+        if moved is not None:
+            log.line(f"{output} holds an earlier run and --resume is 0: its checkpoints are now in {moved}")
+    log.rewind(run.state.step if run.config.run.resume else -1)
+    distributed.barrier()
+    _announce(run, log)
+
+
+def _announce(run: Run, log: RunLog) -> None:
+    identity, config = run.identity, run.config
+    log.line(
+        f"{identity.network}, embedding {identity.embedding_size}, {config.classifier.loss}, "
+        f"{identity.num_classes} identities, {identity.epoch_images} images; "
+        f"{distributed.world_size()} processes on {paddle.get_device()}, {identity.global_batch} images per step, "
+        f"{run.schedule.total_steps} steps"
+    )
+    if config.optimizer.precision != "float32" and paddle.get_device().startswith("cpu"):
+        log.line(
+            f"paddle has no mixed precision on CPU: computing in float32 instead of {config.optimizer.precision}"
+            + (", with loss scaling" if config.optimizer.fp16 else "")
+        )
+
+
+class _Loop:
+    """The loop and what it keeps besides the state of the run: the log, the clock, the last validation."""
+
+    def __init__(self, run: Run, log: RunLog, stop: StopRequest) -> None:
+        self.run, self.log, self.stop = run, log, stop
+        self.interval = Interval()
+        self.first_step = run.state.step
+        self.started = self.noted = time.perf_counter()
+        self.saved_step: Optional[int] = run.state.step if run.state.step else None
+        self.validated_step: Optional[int] = None
+        self.reported_bad: set[str] = set()
+
+    def go(self) -> Outcome:
+        """Train to the end, then save, validate and draw the curves."""
+        reason = self._train()
+        if reason == "finished" and self.run.sets and self.validated_step != self.run.state.step:
+            self._validate()
+        self._log()
+        self._save()
+        self._report_bad_samples()
+        if reason != "stopped":
+            self._draw_curves()
+        self.log.line(self._farewell(reason))
+        return Outcome(self.run.state, reason, len(self.reported_bad))
+
+    def _train(self) -> str:
+        total = self.run.schedule.total_steps
+        progress = tqdm(
+            total=total, initial=self.run.state.step, unit="step", disable=None if distributed.is_main() else True
+        )
+        with progress:
+            for batches in self._batches():
+                self._step(batches)
+                progress.update()
+                if self._asked_to_stop():
+                    return "stopped"
+                if self._after_step():
+                    return "target"
+        return "finished"
+
+    def _batches(self) -> Iterator[list[Batch]]:
+        """Give the batches of every step from where the state stands to the end of the run."""
+        run, state = self.run, self.run.state
+        while state.step < run.schedule.total_steps:
+            epoch, passes = state.epoch, []
+            for batch in run.loader.epoch(epoch, start_sample=state.sample):
+                passes.append(batch)
+                if len(passes) == run.config.optimizer.accumulation:
+                    yield passes
+                    passes = []
+                    if state.epoch != epoch or state.step >= run.schedule.total_steps:
+                        break
+
+    def _step(self, batches: list[Batch]) -> None:
+        run = self.run
+        distributed.barrier()  # a rank may have waited for its data for longer than a collective is patient
+        record = train_step(run, batches)
+        images = run.identity.global_batch
+        self.interval.add(record, run.state, images=images, wait_s=sum(batch.wait_s for batch in batches))
+        run.state.advance(images=images, epoch_images=run.identity.epoch_images)
+
+    def _asked_to_stop(self) -> bool:
+        """Agree on stopping; on a GPU only at log steps, where the host waits for the device anyway."""
+        if paddle.get_device().startswith("gpu") and self.run.state.step % self.run.config.run.log_every:
+            return False
+        return distributed.any_rank(bool(self.stop))
+
+    def _after_step(self) -> bool:
+        """Log, validate and save where they are due; True when the target accuracy is reached."""
+        run, step = self.run.config.run, self.run.state.step
+        if step % run.log_every == 0:
+            self._log()
+        reached = False
+        if self.run.sets and run.validate_every and step % run.validate_every == 0:
+            reached = self._validate()
+        if step % run.save_every == 0:
+            self._save()
+        return reached
+
+    def _log(self) -> None:
+        """Fetch the figures of the interval and write the published line, what else helps, and skipped steps."""
+        summary = self.interval.close()
+        if summary is None:
+            return
+        state = self.run.state
+        self._note_skipped(summary)
+        rate = learning_rate(self.run.schedule, state.step - 1)
+        done = state.step - self.first_step
+        hours = (time.perf_counter() - self.started) / done * (self.run.schedule.total_steps - state.step) / 3600
+        memory = memory_megabytes()
+        self.log.line(
+            speed_line(
+                speed=summary.speed, loss=summary.loss, epoch=state.epoch, step=state.step, hours=hours,
+                learning_rate=rate,
+            )
+        )  # fmt: skip
+        self.log.line(
+            f"[train][{state.step}]Data wait: {100 * summary.wait_share:.1f} %   "
+            f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
+            f"Feature norm: {summary.feature_norm:.2f}   Memory: {memory:.0f} MB"
+        )
+        scalars = {
+            "loss": summary.loss, "time_for_end": hours, "learning_rate": rate, "images_per_second": summary.speed,
+            "data_wait_share": summary.wait_share, "gradient_norm": summary.gradient_norm,
+            "target_cosine": summary.target_cosine, "feature_norm": summary.feature_norm, "memory_mb": memory,
+            "epoch": state.epoch + state.sample / self.run.identity.epoch_images,
+        }  # fmt: skip
+        if self.run.config.optimizer.fp16:
+            scalars["loss_scale"] = self.run.scaler.state()["scale"]
+        self.log.scalars(state.step, scalars)
+
+    def _note_skipped(self, summary: IntervalSummary) -> None:
+        state = self.run.state
+        all_skipped = summary.skipped_at_end == summary.steps
+        state.skipped_in_a_row = summary.skipped_at_end + (state.skipped_in_a_row if all_skipped else 0)
+        state.skipped += len(summary.skipped)
+        for skipped in summary.skipped:
+            last = skipped.first_image + self.run.identity.global_batch - 1
+            self.log.line(
+                f"step {skipped.step} skipped: gradient not finite (epoch {skipped.epoch}, images "
+                f"{skipped.first_image} to {last} of its order)"
+            )
+        if state.skipped_in_a_row >= self.run.config.optimizer.max_skipped:
+            raise DivergedError(
+                f"the gradient was not finite in {state.skipped_in_a_row} steps in a row up to step {state.step}: "
+                "training has diverged or the data holds NaN; weights and checkpoints are those before it. "
+                "Try a smaller --lr, a longer --warmup_epochs or --softmax_steps"
+            )
+
+    def _validate(self) -> bool:
+        """Validate on all ranks, keep the best backbone; True when the target accuracy is reached."""
+        paused_at = self.interval.pause()
+        run, state = self.run, self.run.state
+        results = validate(run.network, run.sets)
+        for result in results:
+            accuracy = result.accuracy.mean
+            state.highest[result.name] = max(state.highest.get(result.name, 0.0), accuracy)
+            for line in log_lines(result, step=state.step, highest=state.highest[result.name]):
+                self.log.line(line)
+        mean = mean_accuracy(results)
+        scalars = {f"{ACCURACY_PREFIX}{result.name}": result.accuracy.mean for result in results}
+        self.log.scalars(state.step, {**scalars, "accuracy_mean": mean})
+        self.validated_step = state.step
+        if state.best_accuracy is None or mean > state.best_accuracy:
+            state.best_accuracy, state.best_step = mean, state.step
+            self._save(best=True)
+        self.interval.go_on(paused_at)
+        target = run.config.schedule.target_accuracy
+        return target is not None and mean >= target
+
+    def _save(self, *, best: bool = False) -> None:
+        """Save unless this very state is saved already."""
+        if self.saved_step == self.run.state.step and not best:
+            return
+        paused_at = self.interval.pause()
+        run, state, config = self.run, self.run.state, self.run.config.run
+        now = time.perf_counter()
+        state.trained_s += now - self.noted
+        self.noted = now
+        folder = save_checkpoint(config.output, take_snapshot(run), keep_last=config.keep_last)
+        if best:
+            mark_best(
+                config.output,
+                folder,
+                network=run.identity.network,
+                step=state.step,
+                accuracy=state.best_accuracy or 0.0,
+            )
+        self.saved_step = state.step
+        self._report_bad_samples()
+        self.interval.go_on(paused_at)
+
+    def _report_bad_samples(self) -> None:
+        own = [f"{sample.path}: {sample.reason}" for sample in self.run.loader.bad_samples]
+        everybody = {text for texts in distributed.gather_json(own) for text in texts}
+        for text in sorted(everybody - self.reported_bad):
+            self.log.line(f"unreadable sample, replaced by another: {text}")
+        self.reported_bad |= everybody
+
+    def _draw_curves(self) -> None:
+        if not distributed.is_main():
+            return
+        try:
+            self.log.line(f"curves drawn into {draw_curves(self.run.config.run.output)}")
+        except MissingDependencyError as error:
+            self.log.line(f"no picture of the curves: {error}")
+
+    def _farewell(self, reason: str) -> str:
+        state = self.run.state
+        where = f"at step {state.step}, epoch {state.epoch}; saved in {self.run.config.run.output}"
+        if reason == "stopped":
+            return f"stopped by {self.stop.signal_name or 'another rank'} {where}; continue with --resume 1"
+        return f"{'target accuracy reached' if reason == 'target' else 'finished'} {where}"
