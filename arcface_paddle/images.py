@@ -150,6 +150,8 @@ def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
     buffer = np.frombuffer(content, dtype=np.uint8)
     try:
         image = cv2.imdecode(buffer, _CROP_FLAGS) if buffer.size else None
+    except cv2.error:  # a header that claims more pixels than OpenCV's limit
+        image = None
     if image is None:
         raise ImageError(f"{name}: not a picture that can be decoded ({len(content)} bytes)")
     return image if _DECODES_TO_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
