@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Mapping, Optional
 
 import numpy as np
 from paddle import nn
@@ -12,6 +12,7 @@ from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
+_LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight")  # of MobileFaceNet, of iResNet
 
 
 def load_backbone(network: nn.Layer, path: PathLike) -> None:
@@ -26,6 +27,14 @@ def load_backbone(network: nn.Layer, path: PathLike) -> None:
     except ModelFileError as error:
         raise CheckpointError(str(error)) from error
     load_arrays(network, arrays, name=str(path))
+
+
+def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
+    """Read the length of the feature off a state_dict, or None when its keys are not those of a known network."""
+    for key in _LAST_NORMALIZATION:
+        if key in arrays:
+            return int(np.asarray(arrays[key]).size)
+    return None
 
 
 def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: str) -> None:

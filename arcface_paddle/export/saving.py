@@ -1,4 +1,4 @@
-"""Write a network as an inference model: ``inference.pdmodel``, ``inference.json`` or ``model.onnx``.
+"""Write a network as an inference model: ``inference.pdmodel``, ``inference.json`` or ``inference.onnx``.
 
 ``pdmodel`` is the format of Paddle 2, readable by Paddle 2.6, Paddle 3 and Paddle Lite; ``json`` is that of Paddle 3.
 Both come with ``inference.pdiparams``. All three take any batch size.
@@ -7,21 +7,21 @@ Both come with ``inference.pdiparams``. All three take any batch size.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from typing import Optional
 
 import paddle
 from paddle.pir_utils import OldIrGuard
 from paddle.static import InputSpec
 
-from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
+from arcface_paddle import files
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.export.graph import INPUT_NAME, INPUT_SHAPE
+from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 
 FORMATS = ("pdmodel", "json", "onnx")
-ONNX_FILE = "model.onnx"
+ONNX_FILE = "inference.onnx"
 _STEM = "inference"
 _ONNX_OPSET = 17  # per-channel quantisation needs 13 or newer
 
@@ -52,34 +52,17 @@ def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
 
 
 def _save_onnx(graph: paddle.nn.Layer, path: Path) -> None:
-    try:
-        import paddle2onnx
-    except ImportError:
-        raise MissingDependencyError("paddle2onnx", extra="onnx", purpose="export to ONNX") from None
     with tempfile.TemporaryDirectory(prefix="arcface_onnx_") as name:
         stem = Path(name) / _STEM
         _save_paddle(graph, stem)
-        with _stdout_silenced():
-            paddle2onnx.export(
-                f"{stem}.json",
-                f"{stem}.pdiparams",
-                str(path),
-                opset_version=_ONNX_OPSET,
-                optimize_tool="None",  # its default optimiser takes half a minute and gains nothing at run time
-            )
-    if not path.exists() or path.stat().st_size == 0:
-        raise ModelFileError("paddle2onnx could not convert this network; export it as pdmodel or json instead")
+        convert_to_onnx(Path(f"{stem}.json"), Path(f"{stem}.pdiparams"), path)
 
 
-@contextlib.contextmanager
-def _stdout_silenced() -> Iterator[None]:
-    """Send file descriptor 1 to nowhere: the converter's C++ part prints progress there."""
-    sys.stdout.flush()
-    saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(nowhere)
+def convert_to_onnx(graph_file: Path, weights_file: Optional[Path], path: Path) -> None:
+    """Convert a Paddle inference model to an ONNX file.
+
+    Raises:
+        MissingDependencyError: paddle2onnx is not installed.
+        ModelFileError: it cannot convert this network.
+    """
+    files.write_bytes(path, onnx_from_paddle(graph_file, weights_file, opset=_ONNX_OPSET))

@@ -71,11 +71,13 @@ class ScaleSpec:
         border: black border around the picture as a fraction of its longer side, so that a face that fills the
             frame gets the surroundings that the network expects.
         square: whether the input is always size x size; otherwise the shorter side is only as long as it must be.
+        from_longer_side: the pass is made only for pictures whose longer side has at least so many pixels.
     """
 
     size: int
     border: float = 0.0
     square: bool = True
+    from_longer_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ class RefinerSpec:
         crop_factor: side of the first square crop in sides of the candidate's box.
         passes: number of runs; each crops the square of the box that the one before gave.
         min_probability: candidates with a lower face probability are dropped.
-        same_points_distance: mean distance of the five points, in eye distances, below which two are one face.
+        same_points_distance: mean offset of the five points' coordinates, in eye distances, below which two are one
+            face.
         same_box_iou: overlap above which two are one face.
         same_box_containment: share of the smaller box inside the larger one above which two are one face.
     """
@@ -210,6 +213,7 @@ class ModelCard:
         input: see ``InputSpec``.
         output: the network's outputs in words.
         notice: what a user must know before using it; may be empty.
+        engine: the runtime engine that it was made for, such as ``openvino`` for INT8; empty for the default.
         files: SHA-256 of each file of the folder by name.
     """
 
@@ -221,6 +225,7 @@ class ModelCard:
     input: InputSpec
     output: str
     notice: str = ""
+    engine: str = ""
     detector: Optional[DetectorSpec] = None
     refiner: Optional[RefinerSpec] = None
     recognizer: Optional[RecognizerSpec] = None

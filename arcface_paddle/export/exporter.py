@@ -1,0 +1,163 @@
+"""From trained weights to a model folder that is proven equal to the network: build, save, compare, install."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from arcface_paddle import images
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.export.graph import INPUT_SHAPE, GraphSettings, build_graph
+from arcface_paddle.export.network_source import NetworkSource
+from arcface_paddle.export.parity import Embed, ParityReport, check_parity
+from arcface_paddle.export.saving import ONNX_FILE, save_model
+from arcface_paddle.files import PathLike, sha256_of_file
+from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline.model_files import open_model, preset_card
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+
+_REAL_FACES = Path(__file__).parent / "assets" / "parity_faces.png"
+_RANDOM_IMAGES = 7
+_MODEL_FILES = (cards.CARD_NAME, "inference.pdmodel", "inference.json", ONNX_FILE, "inference.pdiparams")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export left behind.
+
+    Attributes:
+        folder: the model folder.
+        files: names of the files in it.
+        parity: how the model compares with its network.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    parity: ParityReport
+
+
+def export_model(
+    source: NetworkSource, folder: PathLike, *, model_format: str, settings: GraphSettings
+) -> ExportResult:
+    """Export a trained network into ``folder``, through the parity gate.
+
+    Everything is made and compared in a temporary folder beside the target; only then are the files moved, the card
+    last. Other files of the target stay.
+
+    Args:
+        source: network and weights.
+        folder: where the model goes; created when missing.
+        model_format: one of ``saving.FORMATS``.
+        settings: what the graph does besides the network.
+
+    Raises:
+        ConfigError, CheckpointError, MissingDependencyError: see ``NetworkSource.load`` and ``save_model``.
+        ModelFileError: the folder cannot be written, or the exported model is not equal to the network.
+    """
+    target = Path(folder)
+    network = source.load()
+    with staging_beside(target) as staging:
+        graph = build_graph(network, settings)
+        save_model(graph, staging, model_format=model_format)
+        unfolded = build_graph(network, GraphSettings(settings.mirror, settings.normalize, fold=False))
+        inputs = parity_inputs()
+        embedding_size = int(embed_with_network(unfolded)(inputs[:1]).shape[1])
+        cards.write_card(staging, _card(source, settings, embedding_size=embedding_size))
+        report = check_parity(embed_with_network(unfolded), embed_with_folder(staging), inputs=inputs)
+        names = install(staging, target)
+    return ExportResult(folder=target, files=names, parity=report)
+
+
+def parity_inputs() -> np.ndarray:
+    """Return the pictures of the gate, (14, 3, 112, 112) float32: seven real faces, seven of seeded noise."""
+    strip = images.read_image(_REAL_FACES)
+    faces = np.stack(np.split(strip, strip.shape[1] // INPUT_SHAPE[2], axis=1))
+    noise = np.random.default_rng(0).integers(0, 256, (_RANDOM_IMAGES, *faces.shape[1:]), dtype=np.uint8)
+    return to_network_input(np.concatenate([faces, noise]))
+
+
+def to_network_input(crops: np.ndarray) -> np.ndarray:
+    """Turn (N, 112, 112, 3) uint8 RGB into (N, 3, 112, 112) float32, (x/255 - 0.5)/0.5."""
+    return np.ascontiguousarray(((crops.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2))
+
+
+def embed_with_network(network: nn.Layer) -> Embed:
+    """Return a function that runs a network in evaluation mode on numpy batches."""
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        with paddle.no_grad():
+            return network(paddle.to_tensor(batch)).numpy()
+
+    return embed
+
+
+def embed_with_folder(folder: PathLike) -> Embed:
+    """Return a function that runs a model folder in its own runtime on numpy batches."""
+    model = open_model(folder, task=cards.RECOGNITION)
+    engine = "onnxruntime" if model.graph_file.suffix == ".onnx" else "paddle"
+    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine=engine))
+    return lambda batch: runtime.run([batch])[0]
+
+
+def _card(source: NetworkSource, settings: GraphSettings, *, embedding_size: int) -> cards.ModelCard:
+    preset = preset_card("aligned-112")
+    output = f"{'embeddings' if settings.normalize else 'features'} (N, {embedding_size}) float32, "
+    output += "L2-normalised" if settings.normalize else "not normalised; compare by the cosine"
+    if settings.mirror:
+        output += "; the sum over the picture and its mirror image"
+    assert preset.recognizer is not None
+    return cards.ModelCard(
+        task=cards.RECOGNITION,
+        name=Path(source.weights).stem,
+        version="1",
+        source=f"{source.network}, {Path(source.weights).name} (sha256 {sha256_of_file(source.weights)}), exported by "
+        "arcface_paddle",
+        licence="that of the weights and of the data they were trained on",
+        input=preset.input,
+        output=output,
+        recognizer=cards.RecognizerSpec(embedding_size=embedding_size, template=preset.recognizer.template),
+    )
+
+
+@contextlib.contextmanager
+def staging_beside(target: Path) -> Iterator[Path]:
+    """Give a temporary folder on the file system of ``target``; whatever is left in it at the end is removed.
+
+    Raises:
+        ModelFileError: the target, or the folder around it, cannot be written.
+    """
+    try:
+        if target.exists() and not (target.is_dir() and os.access(target, os.W_OK)):
+            raise OSError(0, "not a folder that may be written")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export_", suffix=".tmp", dir=target.parent))
+    except OSError as error:
+        raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def install(staging: Path, target: Path) -> tuple[str, ...]:
+    """Move the files of ``staging`` to ``target``, the card last, and remove what an earlier export left."""
+    names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == cards.CARD_NAME, name))
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        # Without its card and graph a folder is no model: a crash in between cannot leave a mixture that loads.
+        for name in _MODEL_FILES:
+            (target / name).unlink(missing_ok=True)
+        for name in names:
+            os.replace(staging / name, target / name)
+    except OSError as error:
+        raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
+    return tuple(names)

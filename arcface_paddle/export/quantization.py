@@ -1,0 +1,197 @@
+"""INT8 for CPU: post-training quantisation of a recogniser, and the gate that says what it cost.
+
+The network becomes ONNX, its convolutions get 8-bit weights per channel and 8-bit inputs (QDQ form, ranges from the
+user's pictures), and OpenVINO runs it. Outputs of convolutions stay in floating point: OpenVINO then fuses convolution,
+PReLU and the next quantisation into one kernel. With quantised outputs, as ONNX Runtime's default has it, the same
+network is slower than in float32.
+
+Quantisation-aware training is not offered: ``paddle.quantization.QAT`` of Paddle 3.3.1 trains, but its ``convert``
+fails (``zero_point`` is None), so that nothing can be exported from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+import numpy as np
+
+from arcface_paddle.data.verification import VerificationSet
+from arcface_paddle.errors import DataError, MissingDependencyError, ModelFileError
+from arcface_paddle.evaluation.verification import VerificationResult, verify
+from arcface_paddle.export.exporter import install, staging_beside
+from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx
+from arcface_paddle.files import PathLike
+from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline.model_files import ModelFolder, open_model
+from arcface_paddle.pipeline.preprocessing import to_blob
+from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+
+ENGINE = "openvino"
+MAX_AUC_LOSS = 0.002
+_TIMED_RUNS = 40
+
+
+@dataclass(frozen=True)
+class GateSide:
+    """What one precision reached: accuracy of ten folds and AUC on the gate's pairs, and milliseconds a face."""
+
+    accuracy: float
+    auc: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """Float32 against INT8 in the same runtime, one thread, the same pairs.
+
+    Attributes:
+        pairs: name and number of the pairs that the gate used.
+        calibration_images: pictures that gave the ranges.
+        float32: before.
+        int8: after.
+    """
+
+    pairs: str
+    calibration_images: int
+    float32: GateSide
+    int8: GateSide
+
+    @property
+    def speedup(self) -> float:
+        return self.float32.milliseconds / self.int8.milliseconds
+
+
+def quantize_model(
+    name_or_folder: PathLike,
+    folder: PathLike,
+    *,
+    calibration: np.ndarray,
+    pairs: VerificationSet,
+    max_auc_loss: float = MAX_AUC_LOSS,
+) -> QuantizationReport:
+    """Quantise a recogniser into ``folder``, through the accuracy gate.
+
+    Args:
+        name_or_folder: the float32 model.
+        folder: where the INT8 model goes.
+        calibration: (N, 112, 112, 3) uint8 RGB aligned crops like those that it will see; 100 to 500 are enough.
+        pairs: pairs of faces for the gate; both kinds are needed.
+        max_auc_loss: largest loss of AUC that passes.
+
+    Raises:
+        DataError: no calibration pictures, or pairs of one kind only.
+        MissingDependencyError: ONNX Runtime, paddle2onnx or OpenVINO is not installed.
+        ModelFileError: the model cannot be converted, the gate failed, or the folder cannot be written.
+    """
+    if len(calibration) == 0:
+        raise DataError("quantisation needs pictures for calibration; none were given")
+    model = open_model(name_or_folder, task=cards.RECOGNITION)
+    with staging_beside(Path(folder)) as staging:
+        with tempfile.TemporaryDirectory(prefix="arcface_int8_") as scratch:
+            _write_int8_onnx(model, staging / ONNX_FILE, calibration=calibration, scratch=Path(scratch))
+        cards.write_card(staging, _int8_card(model, len(calibration)))
+        report = QuantizationReport(
+            pairs=f"{pairs.name}, {len(pairs)} pairs",
+            calibration_images=len(calibration),
+            float32=_measure(model, pairs),
+            int8=_measure(open_model(staging), pairs),
+        )
+        loss = report.float32.auc - report.int8.auc
+        if loss > max_auc_loss:
+            raise ModelFileError(
+                f"accuracy gate: INT8 loses {loss:.4f} of AUC on {report.pairs} ({report.float32.auc:.4f} to "
+                f"{report.int8.auc:.4f}), allowed {max_auc_loss}; nothing was written. More or more typical "
+                "calibration pictures may help"
+            )
+        install(staging, Path(folder))
+    return report
+
+
+def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray, scratch: Path) -> None:
+    quantization, preprocess = _import_quantizer()
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))  # it advises to run what runs below
+    source, prepared = scratch / "float32.onnx", scratch / "prepared.onnx"
+    if model.graph_file.suffix == ".onnx":
+        shutil.copyfile(model.graph_file, source)
+    else:
+        convert_to_onnx(model.graph_file, model.weights_file, source)
+    input_name = open_runtime(source, options=RuntimeOptions(engine="onnxruntime")).input_names[0]
+    preprocess(str(source), str(prepared), skip_symbolic_shape=True)
+    quantization.quantize_static(
+        str(prepared),
+        str(path),
+        _reader(quantization, calibration, model.card, input_name),
+        quant_format=quantization.QuantFormat.QDQ,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        extra_options={"OpTypesToExcludeOutputQuantization": ["Conv", "Gemm", "MatMul"]},
+    )
+
+
+def _reader(quantization: Any, crops: np.ndarray, card: cards.ModelCard, input_name: str) -> Any:
+    class Reader(quantization.CalibrationDataReader):
+        """Gives the calibration pictures one by one, as the recogniser would see them."""
+
+        def __init__(self) -> None:
+            self.feeds = self._feeds()
+
+        def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
+            for crop in crops:
+                yield {input_name: to_blob([crop], card.input)}
+
+        def get_next(self) -> Optional[dict[str, np.ndarray]]:
+            return next(self.feeds, None)
+
+    return Reader()
+
+
+def _measure(model: ModelFolder, pairs: VerificationSet) -> GateSide:
+    """Evaluate one model on the pairs and time it on single faces, both in OpenVINO on one thread."""
+    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine=ENGINE, threads=1))
+    recognizer = Recognizer(model, runtime)
+    crops = [pairs.decode(index) for index in range(2 * len(pairs))]
+    result = verify(recognizer.embed(crops).vectors, None, pairs.issame, name=pairs.name)
+    return GateSide(result.accuracy.mean, _auc_of(result), _milliseconds_a_face(recognizer, crops))
+
+
+def _auc_of(result: VerificationResult) -> float:
+    if result.auc is None:
+        raise DataError(f"{result.name}: the gate needs pairs of one person and pairs of two persons")
+    return result.auc
+
+
+def _milliseconds_a_face(recognizer: Recognizer, crops: list[np.ndarray]) -> float:
+    seconds = []
+    for index in range(_TIMED_RUNS):
+        start = time.perf_counter()
+        recognizer.embed([crops[index % len(crops)]])
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds) * 1000)
+
+
+def _int8_card(model: ModelFolder, calibration_images: int) -> cards.ModelCard:
+    return dataclasses.replace(
+        model.card,
+        name=f"{model.card.name}-int8",
+        source=f"{model.card.source}; quantised to INT8 by arcface_paddle on {calibration_images} pictures",
+        engine=ENGINE,
+    )
+
+
+def _import_quantizer() -> tuple[Any, Any]:
+    try:
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError:
+        raise MissingDependencyError("onnxruntime", extra="onnx", purpose="INT8 quantisation") from None
+    return quantization, quant_pre_process
