@@ -10,6 +10,7 @@ from typing import Iterator
 import numpy as np
 
 from arcface_paddle import files, images
+from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.examine import Report
 from arcface_paddle.data.doctor.location import listed_path, locate
 from arcface_paddle.data.doctor.scan import Status
@@ -97,16 +98,19 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
         DataError: nothing would be left.
     """
     label_file = Path(target)
-    check_fixable(report, label_file)
+    if report.settings.sample is not None:
+        raise ConfigError("a cleaned label file needs an examination of the whole dataset; leave the sample out")
+    check_target(report.dataset, label_file)
     reasons, kept_copy = plan_removals(report)
     kept = np.flatnonzero(reasons == Reason.KEPT)
     if not len(kept):
         raise DataError(f"{label_file}: not written; no image would be left of {len(reasons)}")
     old_labels, new_labels, counts = np.unique(report.dataset.labels[kept], return_inverse=True, return_counts=True)
+    map_file, removed_file = _side_files(label_file)
     result = CleanResult(
         label_file=label_file,
-        map_file=label_file.with_name(label_file.name + ".map.tsv"),
-        removed_file=label_file.with_name(label_file.name + ".removed.tsv"),
+        map_file=map_file,
+        removed_file=removed_file,
         kept=len(kept),
         removed={_WORDS[reason]: int((reasons == reason).sum()) for reason in _WORDS if (reasons == reason).any()},
         identities=len(old_labels),
@@ -117,17 +121,20 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
     return result
 
 
-def check_fixable(report: Report, label_file: Path) -> None:
-    """Refuse what ``write_cleaned`` cannot do; see there for the errors."""
-    if report.settings.sample is not None:
-        raise ConfigError("a cleaned label file needs an examination of the whole dataset; leave the sample out")
-    if not isinstance(report.dataset, ImageFileDataset):
+def check_target(dataset: FaceDataset, target: files.PathLike) -> None:
+    """Refuse datasets that cannot be cleaned by a label file, and names that are taken.
+
+    Raises:
+        ConfigError: as ``write_cleaned``.
+    """
+    if not isinstance(dataset, ImageFileDataset):
         raise ConfigError(
-            f"{report.dataset.name}: only images that are files of their own can be listed in a label file; "
+            f"{dataset.name}: only images that are files of their own can be listed in a label file; "
             "convert the dataset to .bin files or a folder first"
         )
-    if label_file.exists():
-        raise ConfigError(f"{label_file}: exists already; name a new file, nothing is overwritten")
+    for path in (Path(target), *_side_files(Path(target))):
+        if path.exists():
+            raise ConfigError(f"{path}: exists already; name a new file, nothing is overwritten")
 
 
 def copy_rejected(report: Report, folder: files.PathLike) -> int:
@@ -149,6 +156,11 @@ def copy_rejected(report: Report, folder: files.PathLike) -> int:
         name = f"{index:08d}_{Path(report.dataset.path_of(index)).stem}{suffix}"
         files.write_bytes(Path(folder) / str(int(report.dataset.labels[index])) / name, content)
     return len(rejected)
+
+
+def _side_files(label_file: Path) -> tuple[Path, Path]:
+    """Return the paths of the map of labels and of the list of removals."""
+    return label_file.with_name(f"{label_file.name}.map.tsv"), label_file.with_name(f"{label_file.name}.removed.tsv")
 
 
 def _samples(report: Report, kept: np.ndarray, new_labels: np.ndarray) -> Iterator[tuple[str, int]]:

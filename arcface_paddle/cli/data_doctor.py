@@ -1,0 +1,199 @@
+"""Examine a dataset of any kind; report as text, JSON and HTML with pictures; write a cleaned label file.
+
+arcface-paddle data doctor MS1M_bin --val MS1M_bin/lfw.bin --html report.html --json report.json
+arcface-paddle data doctor MS1M_bin --no_embedding --sample 100000
+arcface-paddle data doctor people/ --fix people/label.clean.txt --copy_rejected aside/
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Optional
+
+from arcface_paddle import files
+from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.recognize_inputs import require_writable_file, require_writable_folder
+from arcface_paddle.data.doctor.document import report_document
+from arcface_paddle.data.doctor.embedding import CROP, Embedder
+from arcface_paddle.data.doctor.examine import Report, examine
+from arcface_paddle.data.doctor.findings import KINDS
+from arcface_paddle.data.doctor.fix import check_target, copy_rejected, write_cleaned
+from arcface_paddle.data.doctor.page import write_report_page
+from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.doctor.text import report_text
+from arcface_paddle.data.opening import KINDS as DATASET_KINDS
+from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.verification import read_verification_set
+from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.pipeline.cards import RECOGNITION
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+
+DEFAULT_MODEL = "MobileFace"
+
+EPILOG = """\
+Broken images are listed, all of them; none stops the examination. Nothing is ever deleted or overwritten.
+
+With --fix, the cleaned label file leaves out images that are missing or broken, exact duplicates (one copy stays: the
+one most similar to its own identity) and images apart from their identity's main cluster, and numbers the labels
+anew; beside it, LABEL.map.tsv maps old labels to new ones and LABEL.removed.tsv lists each line left out and why.
+
+exit codes: 0 no problem found; 1 problems found (notes and kinds under --ignore do not count);
+            2 wrong use, or the dataset cannot be opened; 130 interrupted
+
+kinds of findings:
+""" + "\n".join(f"  {kind.key:<24}{kind.title} ({kind.severity})" for kind in KINDS.values())
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of ``arcface-paddle data doctor``."""
+    defaults = DoctorSettings()
+    parser.epilog = EPILOG
+    parser.add_argument("dataset", help="folder of the dataset, or a .rec file")
+    parser.add_argument("--label_file", metavar="FILE", help="default: label.txt in the folder")
+    parser.add_argument("--kind", choices=DATASET_KINDS, default="auto", help="layout (default: found out)")
+    parser.add_argument("--num_classes", type=int, metavar="N", help="labels should be 0 to N-1 (default: as labelled)")
+    parser.add_argument("--val", nargs="+", default=[], metavar="FILE", help="verification sets (.bin) to compare with")
+    parser.add_argument("--sample", type=int, metavar="N", help="examine N images only: whole identities, at random")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the sample (%(default)s)")
+    parser.add_argument("--workers", type=int, default=defaults.workers, help="decoding threads (%(default)s)")
+    _add_output_options(parser.add_argument_group("results"))
+    _add_recogniser_options(parser.add_argument_group("labels by embedding"), defaults)
+    _add_limit_options(parser.add_argument_group("what counts"), defaults)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine, report, and clean if asked; 1 when problems were found."""
+    _check_arguments(args)
+    dataset = open_dataset(args.dataset, label_file=args.label_file, kind=args.kind, num_classes=args.num_classes)
+    if args.fix is not None:
+        check_target(dataset, args.fix)
+    verification_sets = [read_verification_set(path) for path in args.val]
+    recognizer = None if args.no_embedding else _open_recognizer(args)
+    report = examine(
+        dataset,
+        _settings(args, recognizer),
+        verification_sets=verification_sets,
+        embedder=None if recognizer is None else _embedder_of(recognizer),
+    )
+    print(report_text(report, rows_per_kind=args.rows))
+    _write_results(report, args)
+    return EXIT_PARTIAL if report.problems else EXIT_OK
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--json", metavar="FILE", help="write everything found as JSON")
+    group.add_argument("--html", metavar="FILE", help="write a page with pictures, one file")
+    group.add_argument("--rows", type=int, default=10, help="findings of a kind in the text (%(default)s)")
+    group.add_argument("--pictures", type=int, default=24, help="findings of a kind on the page (%(default)s)")
+    group.add_argument("--fix", metavar="LABEL", help="write a cleaned label file under this new name")
+    group.add_argument("--copy_rejected", metavar="DIR", help="copy images apart from their identity to DIR/label/")
+
+
+def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
+    group.add_argument("--no_embedding", action="store_true", help="do not doubt labels; many times faster")
+    group.add_argument("--rec_model", default=DEFAULT_MODEL, help="recogniser: a name or a folder (%(default)s)")
+    group.add_argument("--cpu_threads", type=int, metavar="N", help="threads of the recogniser (default: all cores)")
+    group.add_argument("--device", default="cpu", help="cpu, gpu or gpu:1 (%(default)s)")
+    group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
+    group.add_argument(
+        "--cluster_distance",
+        type=float,
+        default=defaults.cluster_distance,
+        help="mean cosine distance (1 - similarity) at which images part (%(default)s)",
+    )
+    group.add_argument(
+        "--same_person",
+        type=float,
+        metavar="COSINE",
+        help="similarity of one person (default: the identification threshold of the model's card, "
+        f"or {defaults.same_person_similarity})",
+    )
+
+
+def _add_limit_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
+    group.add_argument("--image_size", type=int, default=defaults.image_size, help="expected side (%(default)s)")
+    group.add_argument(
+        "--near_radius", type=int, default=defaults.near_radius, help="bits of 64 in which hashes differ (%(default)s)"
+    )
+    group.add_argument(
+        "--near_correlation",
+        type=float,
+        default=defaults.near_correlation,
+        help="correlation of near duplicates (%(default)s)",
+    )
+    group.add_argument(
+        "--ignore", nargs="+", default=[], metavar="KIND", choices=tuple(KINDS), help="kinds that are no problem"
+    )
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Refuse wrong use before anything is read. Raises ``ConfigError``."""
+    for option in ("rows", "pictures"):
+        if getattr(args, option) < 1:
+            raise ConfigError(f"--{option} is {getattr(args, option)}; allowed: 1 or more")
+    if args.copy_rejected is not None and args.no_embedding:
+        raise ConfigError("--copy_rejected needs the recogniser; leave out --no_embedding")
+    if args.fix is not None and args.sample is not None:
+        raise ConfigError("--fix needs an examination of the whole dataset; leave out --sample")
+    for option in ("json", "html", "fix"):
+        require_writable_file(getattr(args, option), option=f"--{option}")
+    require_writable_folder(args.copy_rejected, option="--copy_rejected")
+
+
+def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
+    same_person = args.same_person
+    calibration = recognizer.card.recognizer and recognizer.card.recognizer.calibration if recognizer else None
+    if same_person is None:
+        same_person = calibration.identification if calibration else DoctorSettings.same_person_similarity
+    return DoctorSettings(
+        image_size=args.image_size,
+        near_radius=args.near_radius,
+        near_correlation=args.near_correlation,
+        cluster_distance=args.cluster_distance,
+        same_person_similarity=same_person,
+        sample=args.sample,
+        seed=args.seed,
+        workers=args.workers,
+        embed_batch=args.batch_size,
+        ignored=frozenset(args.ignore),
+    )
+
+
+def _open_recognizer(args: argparse.Namespace) -> Recognizer:
+    model = open_model(args.rec_model, task=RECOGNITION)
+    if model.card.input.size_wh != (CROP, CROP):
+        width, height = model.card.input.size_wh
+        raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with {CROP}x{CROP}")
+    options = RuntimeOptions(device=args.device, threads=args.cpu_threads)
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+    return Recognizer(model, runtime, max_batch_size=args.batch_size)
+
+
+def _embedder_of(recognizer: Recognizer) -> Embedder:
+    return lambda crops: recognizer.embed(crops).vectors
+
+
+def _write_results(report: Report, args: argparse.Namespace) -> None:
+    try:
+        if args.json is not None:
+            files.write_json(args.json, report_document(report))
+            print(f"wrote {args.json}")
+        if args.html is not None:
+            write_report_page(report, args.html, findings_per_kind=args.pictures)
+            print(f"wrote {args.html}")
+        if args.copy_rejected is not None:
+            print(f"copied {copy_rejected(report, args.copy_rejected):,} rejected images to {args.copy_rejected}")
+        if args.fix is not None:
+            _clean(report, args.fix)
+    except OSError as error:
+        raise DataError(f"{error.filename or 'results'}: cannot be written: {error.strerror or error}") from None
+
+
+def _clean(report: Report, target: str) -> None:
+    result = write_cleaned(report, target)
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.removed.items()) or "none"
+    print(f"wrote {result.label_file}: {result.kept:,} images of {result.identities:,} identities")
+    print(f"left out (see {result.removed_file}): {left_out}")
+    print(f"labels are numbered anew (see {result.map_file})")
