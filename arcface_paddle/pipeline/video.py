@@ -117,7 +117,8 @@ class VideoReader:
 class VideoWriter:
     """An .mp4 that appears under its name when it is complete.
 
-    Leaving the context without an error, or by Ctrl-C, finalises what was written; any other error removes it.
+    Leaving the context without an error, by Ctrl-C, or because the caller wants no more frames finalises what was
+    written; any other error removes it.
     """
 
     def __init__(self, path: files.PathLike, *, fps: float) -> None:
@@ -135,7 +136,7 @@ class VideoWriter:
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self.close(keep=kind is None or issubclass(kind, KeyboardInterrupt))
+        self.close(keep=kind is None or issubclass(kind, (KeyboardInterrupt, GeneratorExit)))
 
     def write(self, image: np.ndarray) -> None:
         """Append (H, W, 3) uint8 RGB; a frame of another size than the first is resized.

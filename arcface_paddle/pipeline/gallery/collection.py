@@ -63,9 +63,16 @@ class Gallery:
         )
 
     @classmethod
-    def empty(cls, model: ModelIdentity, *, decision: str = DEFAULT_DECISION) -> Gallery:
+    def empty(
+        cls,
+        model: ModelIdentity,
+        *,
+        decision: str = DEFAULT_DECISION,
+        parameters: Optional[Mapping[str, Any]] = None,
+    ) -> Gallery:
         """Return a gallery of nobody, to which faces embedded by ``model`` can be added."""
-        return cls([], np.zeros((0, model.embedding_size), np.float32), model=model, decision=decision)
+        nothing = np.zeros((0, model.embedding_size), np.float32)
+        return cls([], nothing, model=model, decision=decision, parameters=parameters)
 
     @classmethod
     def load(cls, path: files.PathLike) -> Gallery:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.types import UNKNOWN
+
+if TYPE_CHECKING:
+    from arcface_paddle.pipeline.recognition import Recognizer
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class GalleryEntry:
     @property
     def is_from_file(self) -> bool:
         return bool(self.sha256)
+
+
+def identity_of(recognizer: Recognizer) -> ModelIdentity:
+    """Return what a gallery records of the recogniser that makes its embeddings."""
+    return ModelIdentity(
+        name=recognizer.card.name,
+        embedding_size=recognizer.embedding_size,
+        weights_sha256=recognizer.weights_sha256,
+        preprocessing_sha256=recognizer.card.preprocessing_sha256(),
+        mirrored=recognizer.mirrored,
+    )
 
 
 def clean_name(name: str) -> str:
