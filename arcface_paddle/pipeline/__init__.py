@@ -1,1 +1,36 @@
+"""From photographs to named faces: ``build_detector`` and ``build_recognizer``, and ``Analyzer`` over both.
 
+    analyzer = Analyzer(build_detector(), build_recognizer())
+    for face in analyzer.analyze(load_image("group.jpg")).faces:
+        print(face.detection.box_xyxy, face.embedding)
+
+Importing this package does not import paddle; the builders do when they load a network.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME_OF_NAME = {
+    "Analyzer": "arcface_paddle.pipeline.analyzer",
+    "Detector": "arcface_paddle.pipeline.detection.base",
+    "ModelCard": "arcface_paddle.pipeline.cards",
+    "Recognizer": "arcface_paddle.pipeline.recognition",
+    "RuntimeOptions": "arcface_paddle.pipeline.runtime",
+    "build_detector": "arcface_paddle.pipeline.building",
+    "build_recognizer": "arcface_paddle.pipeline.building",
+}
+
+__all__ = sorted(_HOME_OF_NAME)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF_NAME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'arcface_paddle.pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

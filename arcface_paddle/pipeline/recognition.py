@@ -107,8 +107,8 @@ class Recognizer:
         expected = self._embedding_size or features.shape[-1]
         if features.shape != (len(blob), expected):
             raise ModelFileError(
-                f"{self._model.path}: the network gave {features.shape} for {len(blob)} crops, the card says {expected} "
-                "values each"
+                f"{self._model.path}: the network gave {features.shape} for {len(blob)} crops, the card says "
+                f"{expected} values each"
             )
         return features.astype(np.float32, copy=False)
 

@@ -1,0 +1,1 @@
+"""Finding faces: ``base`` is the contract, one module per detector."""

@@ -1,0 +1,72 @@
+"""What every detector offers."""
+
+from __future__ import annotations
+
+from typing import Optional, Protocol, Sequence
+
+import numpy as np
+
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.pipeline.cards import DetectorSpec, ModelCard
+from arcface_paddle.types import Detection
+
+
+class Detector(Protocol):
+    """Finds faces in pictures; may be called from several threads.
+
+    Attributes:
+        card: of its model.
+        threshold: faces with a lower score are dropped.
+    """
+
+    card: ModelCard
+    threshold: float
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Find the faces of a picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            The faces, largest first; empty when there is none.
+
+        Raises:
+            ImageError: an array of another shape or type.
+            ModelFileError: the network does not fit its card.
+        """
+
+
+def detector_spec(card: ModelCard) -> DetectorSpec:
+    """Return the detector's section of a card that ``open_model`` let through as one of a detector."""
+    assert card.detector is not None, f"{card.name} is a model for {card.task}"
+    return card.detector
+
+
+def chosen_threshold(threshold: Optional[float], card: ModelCard) -> float:
+    """Return the user's threshold, or the card's when the user gave none.
+
+    Raises:
+        ConfigError: not above 0 and at most 1.
+    """
+    if threshold is None:
+        return detector_spec(card).score_threshold
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"the threshold of the detector is {threshold}; allowed: above 0, at most 1")
+    return float(threshold)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Refuse what is not a picture of at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ImageError(f"image is {image.dtype} of shape {image.shape}; allowed: uint8 of (H, W, 3), RGB")
+
+
+def largest_first(detections: Sequence[Detection]) -> list[Detection]:
+    """Sort by the area of the box, then from left to right."""
+
+    def order(detection: Detection) -> tuple[float, float, float]:
+        left, top, right, bottom = (float(edge) for edge in detection.box_xyxy)
+        return -(right - left) * (bottom - top), left, top
+
+    return sorted(detections, key=order)

@@ -1,0 +1,55 @@
+"""Boxes against boxes. A box is left, top, right, bottom in continuous coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def intersection_areas(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (N,) areas that a box (4,) shares with each of ``others`` (N, 4)."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:4], others[:, 2:4])
+    return np.prod(np.maximum(high - low, 0), axis=1)
+
+
+def box_areas(boxes: np.ndarray) -> np.ndarray:
+    """Return (N,) areas of boxes (N, 4)."""
+    return np.prod(np.maximum(boxes[:, 2:4] - boxes[:, :2], 0), axis=1)
+
+
+def overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compare a box (4,) with others (N, 4).
+
+    Returns:
+        (N,) intersection over union, and (N,) share of the smaller box that lies in the larger one.
+    """
+    shared = intersection_areas(box, others)
+    own, areas = box_areas(box[None])[0], box_areas(others)
+    tiny = np.finfo(np.float64).tiny
+    return shared / np.maximum(own + areas - shared, tiny), shared / np.maximum(np.minimum(own, areas), tiny)
+
+
+def weighted_nms(candidates: np.ndarray, *, iou: float) -> np.ndarray:
+    """Replace each group of overlapping candidates by their mean, weighted by score.
+
+    The best candidate takes all that overlap it by more than ``iou`` into its group and gives it its score; then the
+    best of the rest does (Bazarevsky et al. 2019, section 3.5).
+
+    Args:
+        candidates: (N, 5 + K) rows of box, score, and K further coordinates.
+        iou: intersection over union.
+
+    Returns:
+        (M, 5 + K), best score first.
+    """
+    rest = candidates[np.argsort(-candidates[:, 4], kind="stable")]
+    merged = []
+    while len(rest):
+        grouped = overlaps(rest[0, :4], rest[:, :4])[0] > iou
+        grouped[0] = True
+        group = rest[grouped]
+        mean = np.average(group, axis=0, weights=group[:, 4])
+        mean[4] = group[0, 4]
+        merged.append(mean)
+        rest = rest[~grouped]
+    return np.array(merged).reshape(-1, candidates.shape[1])
