@@ -12,6 +12,7 @@ from arcface_paddle.reports.html import Html, escape
 
 _MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 18, 30, 46
 _SERIES_COLORS = 4
+_LABEL_CHARACTER_PX, _LABEL_GAP_PX = 7, 8
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Axes:
     x_title: str = ""
     y_title: str = ""
     x_log: bool = False
-    size_wh: tuple[int, int] = (520, 300)
+    size_wh: tuple[int, int] = (480, 290)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], *, axes: Axes) -> 
     ticks = nice_ticks(0.0, float(heights.max(initial=0.0)) or 1.0)
     frame = _Frame(axes, (0.0, max(len(labels), 1)), (0.0, ticks[-1]))
     parts = [_y_axis(frame, ticks)]
-    step = math.ceil(len(labels) / 12) if labels else 1
+    step = _label_step(labels, frame.right - frame.left)
     for index, (label, height) in enumerate(zip(labels, heights)):
         left, right, top = frame.x(index + 0.1), frame.x(index + 0.9), frame.y(height)
         parts.append(
@@ -125,6 +126,12 @@ class _Frame:
     def y(self, value: float) -> float:
         low, high = self._y_range
         return self.bottom - (value - low) / ((high - low) or 1.0) * (self.bottom - self.top)
+
+
+def _label_step(labels: Sequence[str], width_px: float) -> int:
+    """Return n so that every n-th label fits beside the next."""
+    widest = max(map(len, labels), default=1) * _LABEL_CHARACTER_PX + _LABEL_GAP_PX
+    return max(1, math.ceil(len(labels) * widest / width_px))
 
 
 def _y_axis(frame: _Frame, ticks: Sequence[float]) -> str:

@@ -140,8 +140,9 @@ def matplotlib_image(figure: Figure, *, alt: str, caption: Part = None, dpi: int
 
 
 def grid(figures: Iterable[Html]) -> Html:
-    """Return figures side by side, wrapping to the width of the page."""
-    return Html(f'<div class="grid">{join(figures)}</div>')
+    """Return figures side by side, wrapping to the width of the page; nothing for no figure."""
+    content = join(figures)
+    return Html(f'<div class="grid">{content}</div>') if content else content
 
 
 def details(summary: Part, *parts: Part) -> Html:
@@ -220,7 +221,7 @@ th{color:var(--dim);font-weight:600;white-space:nowrap}td.number{text-align:righ
 .badge.good{color:var(--good)}.badge.warn{color:var(--warn)}.badge.bad{color:var(--bad)}
 .grid{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-start;margin:10px 0}
 figure{margin:0;max-width:100%}figure img,figure svg{display:block;max-width:100%;height:auto;border-radius:4px}
-.grid figure{max-width:168px}.grid figure.chart{max-width:100%}
+.grid figure{max-width:136px}.grid figure.chart{max-width:100%}
 figcaption{color:var(--dim);font-size:12px;line-height:1.35;margin-top:4px;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--accent)}
 svg text{fill:var(--dim);font:12px system-ui,"Noto Sans",sans-serif}svg .title{fill:var(--text);font-weight:600}

@@ -12,7 +12,7 @@ from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.document import locate_findings, statistics_document
 from arcface_paddle.data.doctor.examine import Report
 from arcface_paddle.data.doctor.findings import PROBLEM, Finding, Kind
-from arcface_paddle.data.doctor.location import Location, locate
+from arcface_paddle.data.doctor.location import Location, listed_path, locate
 from arcface_paddle.data.doctor.overlap import decode_reference
 from arcface_paddle.data.doctor.scan import read_checked
 from arcface_paddle.data.doctor.text import fact_rows, verdict
@@ -187,7 +187,8 @@ def _figures(
         picture = _picture(dataset, index)
         if picture is not None:
             place = places[index]
-            caption = f"{prefix}label {place.label}, {place}"
+            line = "" if place.line is None else f", line {place.line}"
+            caption = f"{prefix}label {place.label}, {listed_path(dataset, index)}{line}"
             figures.append(html.image(picture, alt=caption, caption=caption))
     return figures
 

@@ -22,6 +22,7 @@ from arcface_paddle.errors import DataError, ImageError
 _CHUNK = 128
 _GREY_TAIL_ROWS = 8
 _JPEG_FILL = 128
+_NAME = "picture"  # in the decoders' errors; the report knows the path
 
 
 class Status(IntEnum):
@@ -203,11 +204,12 @@ def read_checked(dataset: FaceDataset, index: int) -> tuple[bytes, Optional[np.n
     try:
         content = dataset.read_encoded(index)
     except (DataError, ImageError, OSError) as error:
-        return b"", None, Finding(_kind_of(error), str(error), (index,))
+        reason = str(error).removeprefix(f"{dataset.path_of(index)}: ")
+        return b"", None, Finding(_kind_of(error), reason, (index,))
     try:
         image = decode_checked(content)
     except ImageError as error:
-        return content, None, Finding(_kind_of(error), str(error), (index,))
+        return content, None, Finding(_kind_of(error), str(error).removeprefix(f"{_NAME}: "), (index,))
     gray_rows = missing_rows(content, image)
     if gray_rows:
         detail = f"the last {gray_rows} of {len(image)} rows are the grey that decoders put for missing data"
@@ -229,8 +231,8 @@ def decode_checked(content: bytes) -> np.ndarray:
         ImageError: one of the decoders refuses the bytes.
     """
     if images.suffix_by_content(content) != ".jpg":
-        images.decode_image(content, name="picture")
-    return images.decode_crop(content, name="picture")
+        images.decode_image(content, name=_NAME)
+    return images.decode_crop(content, name=_NAME)
 
 
 def missing_rows(content: bytes, image: np.ndarray) -> int:

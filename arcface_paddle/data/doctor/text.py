@@ -12,6 +12,7 @@ from arcface_paddle.data.doctor.findings import PROBLEM, Finding, Kind
 from arcface_paddle.data.doctor.location import Location
 
 _PLACES_PER_FINDING = 3
+_LABELS_PER_FINDING = 4
 
 
 def report_text(report: Report, *, rows_per_kind: int = 10) -> str:
@@ -91,8 +92,9 @@ def _finding_row(finding: Finding, places: dict[int, Location]) -> tuple[str, st
     where = [str(places[index]) for index in shown]
     if len(finding.samples) > len(shown):
         where.append(f"and {len(finding.samples) - len(shown)} more")
-    labels = [str(label) for label in finding.labels] or [str(places[index].label) for index in shown]
-    return "\n".join(where) or "-", ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else ""), finding.detail
+    labels = [str(label) for label in dict.fromkeys(finding.labels or (places[index].label for index in shown))]
+    more = ", ..." if len(labels) > _LABELS_PER_FINDING else ""
+    return "\n".join(where) or "-", ", ".join(labels[:_LABELS_PER_FINDING]) + more, finding.detail
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
