@@ -1,4 +1,4 @@
-"""The sharded classifier in one process against a dense numpy twin, in pieces, sampled, accumulated, in half precision."""
+"""The sharded classifier in one process: against a dense twin, in pieces, sampled, accumulated, in half precision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""Two and three processes equal one: losses, every gradient, weights after 20 steps, running statistics."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from classifier_worker import SCENARIOS
+from launch import run_ranks
+
+WORKER = str(Path(__file__).with_name("classifier_worker.py"))
+ROUNDING = 1e-6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All scenarios trained by 1, 2 and 3 processes."""
+    path = tmp_path_factory.mktemp("equality")
+    for ranks in (1, 2, 3):
+        run_ranks([WORKER, str(path)], ranks, timeout_s=300)
+    return path
+
+
+def whole(folder: Path, scenario: str, ranks: int) -> dict[str, np.ndarray]:
+    """Results of all ranks in one: rows joined in the order of ranks, everything else checked to agree."""
+    parts = [dict(np.load(folder / f"{scenario}_{ranks}_{rank}.npz")) for rank in range(ranks)]
+    for part in parts[1:]:
+        for key in part:
+            if not key.startswith("rows:"):
+                np.testing.assert_array_equal(part[key], parts[0][key], err_msg=f"ranks disagree on {key}")
+    return {
+        key: np.concatenate([part[key] for part in parts]) if key.startswith("rows:") else parts[0][key]
+        for key in parts[0]
+    }
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_equals_one_process(folder, scenario, ranks):
+    one, many = whole(folder, scenario, 1), whole(folder, scenario, ranks)
+    assert one.keys() == many.keys()
+    assert np.isfinite(one["loss"]).all()
+    groups = {key.split(":")[0] for key in one if key.startswith(("gradient:", "weight:"))}
+    scales = {group: max(np.abs(one[key]).max() for key in one if key.startswith(group + ":")) for group in groups}
+    for key, expected in one.items():
+        scale, largest = np.abs(expected).max(initial=0.0), scales.get(key.split(":")[0], 0.0)
+        if scale < ROUNDING * largest:  # zero but for rounding, such as a bias before a normalisation
+            scale = largest
+        difference = np.abs(many[key] - expected).max(initial=0.0) / max(scale, 1e-30)
+        assert difference <= SCENARIOS[scenario].tolerance, (
+            f"{scenario} with {ranks} ranks: {key} differs by {difference:.2e}"
+        )
+
+
+def test_training_moved_the_weights(folder):
+    for scenario in SCENARIOS:
+        one = whole(folder, scenario, 1)
+        assert np.abs(one["rows:velocity"]).max() > 1e-4, scenario
