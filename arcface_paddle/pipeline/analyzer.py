@@ -51,8 +51,8 @@ class Analyzer:
         self,
         detector: Optional[Detector] = None,
         recognizer: Optional[Recognizer] = None,
-        *,
         gallery: Optional[FaceGallery] = None,
+        *,
         top_k: int = 5,
         threshold: Optional[float] = None,
     ) -> None:
