@@ -142,7 +142,7 @@ def _summary_table(models: Sequence[ModelResults]) -> html.Html:
 
 def _tar_table(models: Sequence[ModelResults]) -> html.Html:
     targets = [point.far_target for point in models[0].results[0].operating_points]
-    rows = [
+    rows: list[list[html.Part]] = [
         [entry.model, result.name, result.impostors, *(point_text(point) for point in result.operating_points)]
         for entry in models
         for result in entry.results

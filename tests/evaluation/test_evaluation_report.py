@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.data.verification import VerificationSet
+from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
+from arcface_paddle.evaluation.report import ModelResults, far_text, percent, report_document, write_report
+from arcface_paddle.evaluation.verification import verify
+
+sys.path.insert(0, str(Path(__file__).parent))
+import published_protocol as twin
+
+pytest.importorskip("matplotlib")
+
+
+def set_of(name, pairs, *, genuine=None, noise=1.0):
+    features, mirrored, issame = twin.random_set(pairs, 16, seed=pairs, genuine=genuine, noise=noise)
+    gray = [images.encode_image(np.full((112, 112, 3), i % 256, dtype=np.uint8)) for i in range(2 * pairs)]
+    return VerificationSet(name, gray, issame), verify(features, mirrored, issame, name=name)
+
+
+def test_report_of_several_models_and_odd_sets(tmp_path):
+    sets, results = {}, []
+    for name, pairs, genuine in (("lfw", 300, None), ("same_only", 20, np.ones(20)), ("<b>", 12, None)):
+        sets[name], result = set_of(name, pairs, genuine=genuine)
+        results.append(result)
+    models = [ModelResults("one", "a/b", results), ModelResults("two $x$ <i>", "c", results)]
+    path = write_report(tmp_path / "report", models, sets, title="A <title>")
+    page = path.read_text()
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "A &lt;title&gt;" in page
+    assert page.count("data:image/png") == 3
+    document = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert document == json.loads(json.dumps(report_document(models)))
+    assert document["models"][0]["sets"][1]["auc"] is None
+    assert (tmp_path / "report" / "report.png").stat().st_size > 10_000
+
+
+def test_hardest_pairs_are_shown_first(tmp_path):
+    pictures, result = set_of("lfw", 60, noise=1.5)
+    page = write_report(tmp_path, [ModelResults("m", "", [result])], {"lfw": pictures}, title="t").read_text()
+    genuine = np.flatnonzero(result.issame)
+    hardest = genuine[np.argmin(result.similarities[genuine])]
+    assert page.index(f"pair {hardest}: {result.similarities[hardest]:.3f}") < page.index("Two persons")
+    impostor = np.flatnonzero(~result.issame)
+    nearest = impostor[np.argmax(result.similarities[impostor])]
+    first = page.split("Two persons, most similar")[1].split("<figcaption>")[1]
+    assert first.startswith(f"pair {nearest}: ")
+
+
+def test_long_curves_are_thinned_without_losing_their_ends():
+    generator = np.random.default_rng(0)
+    issame = generator.random(50_000) < 0.5
+    scores = Scores(generator.normal(0.4 * issame, 0.15), issame)
+    curve = scores.curve
+    assert len(curve.far) < 2500
+    assert (curve.far[0], curve.tar[0]) == (0, 0)
+    assert (curve.far[-1], curve.tar[-1]) == (1, 1)
+    lowest = curve.far[curve.far > 0].min()
+    assert lowest == pytest.approx(1 / np.count_nonzero(~issame))
+    assert png_bytes(score_figure({"s": {"m": scores}})).startswith(b"\x89PNG")
+
+
+def test_cmc_figure_without_open_set_points():
+    from arcface_paddle.evaluation.identification import identification_result, rank_probes
+
+    embeddings = np.eye(6)
+    ranking = rank_probes(embeddings, np.arange(6), embeddings, np.arange(6))
+    result = identification_result(ranking, name="s", people=6)
+    assert png_bytes(cmc_figure({"m": result})).startswith(b"\x89PNG")
+
+
+def test_texts():
+    assert percent(0.99617) == "99.62 %"
+    assert far_text(1e-3) == "FAR 1e-3"
+    assert far_text(1e-2, rate="FPIR") == "FPIR 1e-2"
