@@ -1,0 +1,74 @@
+"""The shipped models against what the original runtimes made of the original weights (recorded, see tools/)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle.pipeline.cards import ModelCard
+from arcface_paddle.pipeline.detection.base import detector_spec
+from arcface_paddle.pipeline.detection.blazeface import decode_heads
+from arcface_paddle.pipeline.model_files import ModelFolder, open_model
+from arcface_paddle.pipeline.preprocessing import to_blob
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+
+
+@pytest.fixture(scope="module")
+def references() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent.parent / "fixtures" / "model_references.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def run(model: ModelFolder, pictures: np.ndarray, *, onednn: bool = True) -> list[np.ndarray]:
+    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(threads=1, onednn=onednn))
+    return runtime.run([to_blob(list(pictures), model.card.input)])
+
+
+def anchors_of(card: ModelCard, side: int) -> np.ndarray:
+    """Centres of all anchors in the original's order, as a plain loop."""
+    spec = detector_spec(card)
+    return np.array(
+        [
+            ((column + 0.5) * stride, (row + 0.5) * stride)
+            for stride, count in zip(spec.strides, spec.anchors)
+            for row in range(side // stride)
+            for column in range(side // stride)
+            for _ in range(count)
+        ]
+    )
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_mobileface_matches_tflite(references: dict[str, np.ndarray], onednn: bool) -> None:
+    [features] = run(open_model("MobileFace"), references["faces"], onednn=onednn)
+    expected = references["mobileface_features"]
+    assert features.shape == expected.shape == (2, 192)
+    cosine = np.sum(features * expected, axis=1) / np.linalg.norm(features, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() > 0.9999999
+    assert np.abs(features - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_blazeface_matches_tflite(references: dict[str, np.ndarray]) -> None:
+    model = open_model("BlazeFace")
+    points, scores = decode_heads(run(model, references["scene"][None]), detector_spec(model.card), input_hw=(256, 256))
+    original = references["blazeface_boxes"].reshape(-1, 8, 2).astype(np.float64)
+    anchors = anchors_of(model.card, 256)
+    center = original[:, 0] + anchors
+    keypoints = original[:, 2:] + anchors[:, None]
+    expected = np.concatenate(
+        [(center - original[:, 1] / 2)[:, None], (center + original[:, 1] / 2)[:, None], keypoints], axis=1
+    )
+    assert np.abs(points - expected).max() < 3.4e-4  # pixels; coordinates go to 256
+    expected_scores = 1 / (1 + np.exp(-np.clip(references["blazeface_logits"].astype(np.float64), -80, 80)))
+    assert np.abs(scores - expected_scores).max() < 1e-5
+    assert (scores > 0.5).sum() >= 1  # the photograph shows a face
+
+
+def test_refiner_matches_torch(references: dict[str, np.ndarray]) -> None:
+    box, landmarks, probability = run(open_model("FaceRefiner"), references["crops"])
+    np.testing.assert_allclose(box, references["refiner_box"], atol=1e-5)
+    np.testing.assert_allclose(landmarks, references["refiner_landmarks"], atol=1e-5)
+    np.testing.assert_allclose(probability, references["refiner_probability"], atol=1e-5)
+    assert probability[0, 1] > 0.99 and probability[1, 1] < 0.5  # a face, and a piece of a flag
