@@ -1,0 +1,117 @@
+"""The shape of a person's head: a weight for every target, and the positions that follow."""
+
+from __future__ import annotations
+
+import functools
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from arcface_paddle.data.synthetic.head import EYES_CENTRE, Head, load_head
+from arcface_paddle.data.synthetic.traits import Traits, macro_weights
+
+OPPOSITES = (
+    ("incr", "decr"),
+    ("up", "down"),
+    ("in", "out"),
+    ("forward", "backward"),
+    ("convex", "concave"),
+    ("compress", "uncompress"),
+)
+"""Ends of the names of two targets that are one control in two directions."""
+
+CONTROL_SIGMA = 0.38
+"""Deviation of a control. Above .42 heads turn into caricatures; below .34 they grow alike."""
+
+_ASYMMETRY = 0.04  # deviation between the left and the right side of one control
+# (part of a name, factor): controls that reach implausible shapes sooner than the others.
+_CALMED = (
+    ("jaw-drop", 0.6),
+    ("scale-vert", 0.6),
+    ("eye-trans", 0.55),
+    ("eye-scale", 0.55),
+    ("ear-rot", 0.55),
+    ("neck", 0.5),
+)
+_CALMED_NOSE = 0.8
+
+
+def draw_shape(rng: np.random.Generator, traits: Traits) -> dict[str, float]:
+    """Draw the weights of all shape targets of a person, macro targets included."""
+    weights = macro_weights(traits)
+    available = load_head().targets.number_of
+    weights = {name: weight for name, weight in weights.items() if name in available}
+    weights.update(_draw_controls(rng))
+    weights.update(_draw_singles(rng))
+    return weights
+
+
+def shaped_positions(head: Head, weights: dict[str, float]) -> np.ndarray:
+    """Return the (V, 3) float32 rough positions of a head, moved so that the eyes lie at ``EYES_CENTRE``."""
+    positions = head.base.copy()
+    head.targets.move(positions, weights)
+    right, left = (positions[eye].mean(axis=0) for eye in head.eyes)
+    return positions + (EYES_CENTRE - (right + left) / 2)
+
+
+def _draw_controls(rng: np.random.Generator) -> dict[str, float]:
+    shared: Dict[str, float] = {}
+    weights = {}
+    for stem, positive, negative in _controls()[0]:
+        both_sides = stem.replace("/l-", "/").replace("/r-", "/")
+        if both_sides not in shared:
+            shared[both_sides] = float(np.clip(rng.normal(0, CONTROL_SIGMA), -0.95, 0.95))
+        value = shared[both_sides]
+        if both_sides != stem:
+            value = float(np.clip(value + rng.normal(0, _ASYMMETRY), -1.1, 1.1))
+        value *= _calming_factor(stem)
+        weights[positive if value > 0 else negative] = abs(value)
+    return weights
+
+
+def _draw_singles(rng: np.random.Generator) -> dict[str, float]:
+    weights: Dict[str, float] = {}
+    singles = _controls()[1]
+    head_shapes = [name for name in singles if name.startswith("head/")]
+    shares = rng.dirichlet([0.25] * len(head_shapes)) * rng.uniform(0.1, 0.85)
+    weights.update(zip(head_shapes, shares.tolist()))
+    for name in singles:
+        if name.startswith("asym/"):
+            weights[name] = abs(rng.normal(0, 0.10)) if rng.random() < 0.5 else 0.0
+        elif "ear-shape" in name:
+            weights[name] = max(0.0, rng.normal(0, 0.35))
+        elif name == "chin/chin-triangle":
+            weights[name] = max(0.0, rng.normal(0, 0.3))
+    return weights
+
+
+def _calming_factor(stem: str) -> float:
+    if stem.startswith("nose/"):
+        return _CALMED_NOSE
+    return next((factor for part, factor in _CALMED if part in stem), 1.0)
+
+
+@functools.lru_cache(maxsize=1)
+def _controls() -> Tuple[List[Tuple[str, str, str]], List[str]]:
+    """Split the local targets into controls (stem, positive target, negative target) and single targets."""
+    names = [name for name in load_head().targets.number_of if "/" in name]
+    controls: List[Tuple[str, str, str]] = []
+    singles: List[str] = []
+    for name in names:
+        opposite = _opposite(name)
+        if opposite is None or opposite[1] not in names:
+            singles.append(name)
+        elif opposite[0]:
+            controls.append((name.rpartition("-")[0], name, opposite[1]))
+    return controls, singles
+
+
+def _opposite(name: str) -> Optional[Tuple[bool, str]]:
+    """Return whether ``name`` is the positive direction of a control, and the name of the other direction."""
+    stem, _, end = name.rpartition("-")
+    for positive, negative in OPPOSITES:
+        if end == positive:
+            return True, f"{stem}-{negative}"
+        if end == negative:
+            return False, f"{stem}-{positive}"
+    return None
