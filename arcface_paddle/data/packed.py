@@ -32,6 +32,7 @@ from arcface_paddle import files, images
 from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.random_access import RandomAccessFile
+from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError, ImageError
 
 DEFAULT_SHARD_BYTES = 1 << 30
@@ -135,10 +136,16 @@ def pack_dataset(
         progress: called with the number of samples done since the last call.
 
     Raises:
-        DataError: the folder holds shards of another dataset.
-        OSError: the disk is full or the folder cannot be written; whole shards remain.
+        DataError: the folder holds shards of another dataset, no sample can be read, or the disk is full (whole
+            shards remain).
     """
-    target = Path(root)
+    with disk_errors_as_data_errors(root):
+        return _pack(dataset, Path(root), shard_bytes, workers, progress)
+
+
+def _pack(
+    dataset: FaceDataset, target: Path, shard_bytes: int, workers: int, progress: Callable[[int], Any]
+) -> PackReport:
     packer = _Packer(dataset, target, shard_bytes, progress)
     manifest = read_manifest(target)
     if manifest is not None:

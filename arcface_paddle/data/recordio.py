@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Iterator
+from typing import Iterator, Protocol
 
 import numpy as np
 
@@ -32,6 +32,13 @@ _MAGIC_BYTES = struct.pack("<I", MAGIC)
 _PREFIX = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+
+
+class RecordStream(Protocol):
+    """What records can be appended to; every binary file is one."""
+
+    def write(self, content: bytes, /) -> int:
+        """Append bytes and return their number."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ def scan_offsets(file: RandomAccessFile) -> np.ndarray:
     return np.array(offsets, dtype=np.int64)
 
 
-def write_record(stream: BinaryIO, payload: bytes) -> int:
+def write_record(stream: RecordStream, payload: bytes) -> int:
     """Append a record to a stream and return the number of bytes written.
 
     Raises:

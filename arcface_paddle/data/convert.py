@@ -1,0 +1,213 @@
+"""Converting without loss: trees of pictures to trees of ``.bin`` and back, and any dataset to any layout.
+
+Pictures are never decoded and encoded again, their bytes are copied. Every converter can be interrupted (Ctrl-C, a
+full disk) and run again: what is complete is recognised by its content and kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+from arcface_paddle import files, images
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.bin_record import decode_record, encode_record
+from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.data.random_access import read_small_file
+from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
+from arcface_paddle.errors import DataError, ImageError
+
+Progress = Callable[[int], Any]
+FILE_LAYOUTS = ("bin", "image", "folder")
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """What a conversion did.
+
+    Attributes:
+        written: outputs written by this run.
+        unchanged: outputs that an earlier run had written.
+        bad: inputs left out: path and reason.
+    """
+
+    written: int
+    unchanged: int
+    bad: tuple[tuple[str, str], ...]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Trees of files
+
+
+def list_tree(root: files.PathLike, *, suffix: str = "") -> list[Path]:
+    """Return the sorted paths of the pictures below a folder, or of the files with ``suffix``.
+
+    Raises:
+        DataError: no such folder or nothing in it.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise DataError(f"{root}: no such folder")
+    found = sorted(path for path in folder.rglob("*") if _is_wanted(path, suffix))
+    if not found:
+        raise DataError(f"{root}: no {suffix or 'picture'} file in this folder or below it")
+    return found
+
+
+def images_to_bins(
+    image_root: files.PathLike, bin_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
+) -> ConvertReport:
+    """Wrap every picture below ``image_root`` into a per-image ``.bin`` at the same place below ``bin_root``.
+
+    The key of the record is the picture's file name, the value its bytes as they are.
+
+    Raises:
+        DataError: no pictures, or the disk is full.
+    """
+    taken: dict[Path, Path] = {}
+
+    def convert(source: Path) -> bool:
+        target = Path(bin_root) / source.relative_to(image_root).with_suffix(".bin")
+        if taken.setdefault(target, source) != source:
+            raise DataError(f"{source}: {taken[target].name} already becomes {target.name}; rename one of them")
+        content = read_small_file(str(source))
+        if images.suffix_by_content(content) is None:
+            raise DataError(f"{source}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF)")
+        return place_file(target, encode_record(source.name, content))
+
+    sources = list_tree(image_root)
+    for source in sources:  # in order, so that it does not depend on the threads which of two namesakes wins
+        taken.setdefault(Path(bin_root) / source.relative_to(image_root).with_suffix(".bin"), source)
+    return _convert_all(convert, sources, bin_root, workers, progress)
+
+
+def bins_to_images(
+    bin_root: files.PathLike, image_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
+) -> ConvertReport:
+    """Write the picture inside of every ``.bin`` below ``bin_root`` to the same place below ``image_root``.
+
+    The bytes are those that were wrapped; the suffix follows their content, not the key.
+
+    Raises:
+        DataError: no ``.bin``, or the disk is full.
+    """
+
+    def convert(source: Path) -> bool:
+        _, content = decode_record(read_small_file(str(source)), name=str(source))
+        suffix = images.suffix_by_content(content)
+        if suffix is None:
+            raise DataError(f"{source}: what it holds is not a picture in a known format")
+        return place_file(Path(image_root) / source.relative_to(bin_root).with_suffix(suffix), content)
+
+    return _convert_all(convert, list_tree(bin_root, suffix=".bin"), image_root, workers, progress)
+
+
+def _is_wanted(path: Path, suffix: str) -> bool:
+    if suffix:
+        return path.suffix.lower() == suffix and not path.name.startswith(".")
+    return images.is_image_path(path) and path.is_file()
+
+
+def _convert_all(
+    convert: Callable[[Path], bool], sources: list[Path], target: files.PathLike, workers: int, progress: Progress
+) -> ConvertReport:
+    def attempt(source: Path) -> tuple[bool, str]:
+        try:
+            return convert(source), ""
+        except (DataError, ImageError) as error:
+            return False, str(error)
+
+    outcomes = []
+    with disk_errors_as_data_errors(target):
+        for outcome in ordered_map(attempt, sources, workers=workers):
+            outcomes.append(outcome)
+            progress(1)
+    bad = tuple((str(source), reason) for source, (_, reason) in zip(sources, outcomes) if reason)
+    written = sum(was_written for was_written, _ in outcomes)
+    return ConvertReport(written, len(sources) - written - len(bad), bad)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Datasets
+
+
+def export_files(
+    dataset: FaceDataset,
+    target: files.PathLike,
+    *,
+    layout: str,
+    workers: int = 2,
+    progress: Progress = lambda count: None,
+) -> ConvertReport:
+    """Write any dataset as one file per sample and a ``label.txt``.
+
+    Args:
+        dataset: any reader.
+        target: the folder to write to.
+        layout: ``bin`` (images/00000000.bin), ``image`` (images/00000000.jpg) or ``folder``
+            (00000012/00000000.jpg, one folder per label). The number is the sample's index.
+        workers: threads.
+        progress: called with the number of samples done since the last call.
+
+    Raises:
+        DataError: an unknown layout, a file of other content is in the way, no sample can be read, or the disk is
+            full.
+    """
+    if layout not in FILE_LAYOUTS:
+        raise DataError(f"layout {layout!r}; allowed: {', '.join(FILE_LAYOUTS)}")
+    exporter = _FileExporter(dataset, Path(target), layout)
+    lines: list[tuple[str, int]] = []
+    bad: list[tuple[str, str]] = []
+    written = 0
+    with disk_errors_as_data_errors(target):
+        for index, (name, was_written, reason) in enumerate(
+            ordered_map(exporter.export, range(len(dataset)), workers=workers)
+        ):
+            progress(1)
+            written += was_written
+            if reason:
+                bad.append((dataset.path_of(index), reason))
+            else:
+                lines.append((name, int(dataset.labels[index])))
+        if not lines:
+            raise DataError(f"{target}: nothing to write; none of the {len(dataset)} samples could be read")
+        write_label_file(Path(target) / "label.txt", lines)
+    return ConvertReport(written, len(lines) - written, tuple(bad))
+
+
+@dataclass(frozen=True)
+class _FileExporter:
+    dataset: FaceDataset
+    target: Path
+    layout: str
+
+    def export(self, index: int) -> tuple[str, bool, str]:
+        """Write a sample; return its path in the label file, whether it was written, and why it could not be read."""
+        try:
+            content = self.dataset.read_encoded(index)
+        except (DataError, ImageError) as error:
+            return "", False, str(error)
+        suffix = images.suffix_by_content(content) or ".img"
+        if self.layout == "bin":
+            name = f"images/{index:08d}.bin"
+            content = encode_record(f"{index:08d}{suffix}", content)
+        elif self.layout == "image":
+            name = f"images/{index:08d}{suffix}"
+        else:
+            name = f"{int(self.dataset.labels[index]):08d}/{index:08d}{suffix}"
+        return name, place_file(self.target / name, content), ""
+
+
+def readable_samples(dataset: FaceDataset, indices: list[int], *, workers: int) -> Iterator[tuple[int, bytes, str]]:
+    """Give index, picture and, if it cannot be read, the reason, of samples in order, read ahead by threads."""
+
+    def read(index: int) -> tuple[int, bytes, str]:
+        try:
+            return index, dataset.read_encoded(index), ""
+        except (DataError, ImageError) as error:
+            return index, b"", str(error)
+
+    return ordered_map(read, indices, workers=workers)

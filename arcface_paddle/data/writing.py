@@ -1,0 +1,51 @@
+"""Writing datasets: many small files, full disks, and outputs that an earlier run has left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Iterator
+
+from arcface_paddle import files
+from arcface_paddle.errors import DataError
+
+
+@contextlib.contextmanager
+def disk_errors_as_data_errors(target: files.PathLike) -> Iterator[None]:
+    """Turn an ``OSError`` of writing (a full disk, no permission) into a ``DataError`` that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or target}: cannot be written: {error.strerror or error}. What is complete under "
+            f"{target} stays usable; the same command goes on where this one stopped"
+        ) from None
+
+
+def place_file(path: Path, content: bytes) -> bool:
+    """Write a file unless it is there already with the same content; tell whether it was written.
+
+    The file appears as a whole or not at all, but is not forced to the disk: that would cost minutes to hours for
+    millions of files. After a power cut an empty file may stand there, which the next run writes anew.
+
+    Raises:
+        DataError: a file of other content is there; it is not touched.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        present = path.read_bytes()
+        if present == content:
+            return False
+        if present:
+            raise DataError(f"{path}: exists with other content and is left alone; choose an empty folder or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return True
