@@ -12,6 +12,7 @@ from typing import Optional
 
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.pipeline_options import add_bool
 from arcface_paddle.cli.recognize_inputs import require_writable_file, require_writable_folder
 from arcface_paddle.data.doctor.document import report_document
 from arcface_paddle.data.doctor.embedding import CROP, Embedder
@@ -25,12 +26,10 @@ from arcface_paddle.data.opening import KINDS as DATASET_KINDS
 from arcface_paddle.data.opening import open_dataset
 from arcface_paddle.data.verification import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.pipeline.cards import RECOGNITION
-from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.building import DEFAULT_RECOGNIZER, build_recognizer
+from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
-
-DEFAULT_MODEL = "MobileFace"
+from arcface_paddle.pipeline.runtime import ENGINES, RuntimeOptions
 
 EPILOG = """\
 Broken images are listed, all of them; none stops the examination. Nothing is ever deleted or overwritten.
@@ -93,9 +92,11 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
     group.add_argument("--no_embedding", action="store_true", help="do not doubt labels; many times faster")
-    group.add_argument("--rec_model", default=DEFAULT_MODEL, help="recogniser: a name or a folder (%(default)s)")
+    group.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
+    group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
+    add_bool(group, "--use_gpu", default=False, help="run the recogniser on the GPU (false)")
     group.add_argument("--cpu_threads", type=int, metavar="N", help="threads of the recogniser (default: all cores)")
-    group.add_argument("--device", default="cpu", help="cpu, gpu or gpu:1 (%(default)s)")
+    group.add_argument("--backend", choices=sorted(ENGINES), default="paddle", help="(%(default)s)")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(
         "--cluster_distance",
@@ -162,13 +163,14 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
 
 
 def _open_recognizer(args: argparse.Namespace) -> Recognizer:
-    model = open_model(args.rec_model, task=RECOGNITION)
-    if model.card.input.size_wh != (CROP, CROP):
-        width, height = model.card.input.size_wh
+    options = RuntimeOptions(engine=args.backend, device="gpu" if args.use_gpu else "cpu", threads=args.cpu_threads)
+    recognizer = build_recognizer(
+        args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=options
+    )
+    width, height = recognizer.card.input.size_wh
+    if (width, height) != (CROP, CROP):
         raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with {CROP}x{CROP}")
-    options = RuntimeOptions(device=args.device, threads=args.cpu_threads)
-    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
-    return Recognizer(model, runtime, max_batch_size=args.batch_size)
+    return recognizer
 
 
 def _embedder_of(recognizer: Recognizer) -> Embedder:

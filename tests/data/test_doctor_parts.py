@@ -68,6 +68,11 @@ def test_distance_of_extremes():
     assert neighbors.hamming_distance(ones, np.zeros(3, np.uint64)).tolist() == [64, 0, 1]
 
 
+def test_bits_counted_without_numpy_2():
+    values = clustered_codes(0)
+    assert neighbors.count_bits(values).tolist() == [slow_distance(value, 0) for value in values]
+
+
 def code_of(image: np.ndarray) -> int:
     return hashing.perceptual_hash(hashing.gray_thumbnail(image))
 
