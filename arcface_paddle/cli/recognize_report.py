@@ -1,0 +1,99 @@
+"""Results of a recognition as a table for the terminal, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any, Optional, Sequence
+
+from prettytable import PrettyTable
+
+from arcface_paddle.types import Face, ImageResult
+
+CSV_COLUMNS = (
+    "source", "time_s", "face", "left", "top", "right", "bottom", "detection_score", "name", "similarity",
+)  # fmt: skip
+
+_TABLE_COLUMNS = ("picture", "face", "box", "name", "similarity", "detection")
+
+
+def face_to_json(face: Face) -> dict[str, Any]:
+    """Return a face as JSON values; pixels, scores and cosines are rounded to what they are worth."""
+    landmarks = face.detection.landmarks
+    return {
+        "box": [round(float(value), 2) for value in face.detection.box_xyxy],
+        "detection_score": round(float(face.detection.score), 4),
+        "landmarks": None if landmarks is None else [[round(float(v), 2) for v in point] for point in landmarks],
+        "name": face.name,
+        "similarity": _rounded(face.similarity),
+        "candidates": [{"name": c.name, "similarity": _rounded(c.similarity)} for c in face.candidates],
+        "feature_norm": _rounded(face.feature_norm),
+    }
+
+
+def result_to_json(result: ImageResult, *, time_s: Optional[float] = None) -> dict[str, Any]:
+    """Return all of a picture, or of a frame at ``time_s``, as JSON values."""
+    timing = {} if time_s is None else {"time_s": round(time_s, 3)}
+    return {
+        "source": result.source,
+        **timing,
+        "width": result.size_wh[0],
+        "height": result.size_wh[1],
+        "faces": [face_to_json(face) for face in result.faces],
+    }
+
+
+def to_csv(images: Sequence[dict[str, Any]]) -> str:
+    """Return one line per face of what ``result_to_json`` gave, under ``CSV_COLUMNS``."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for image in images:
+        for number, face in enumerate(image["faces"], start=1):
+            values = (number, *face["box"], face["detection_score"], face["name"], face["similarity"])
+            writer.writerow([image["source"], image.get("time_s", ""), *("" if v is None else v for v in values)])
+    return buffer.getvalue()
+
+
+def table_of_pictures(images: Sequence[dict[str, Any]]) -> str:
+    """Return a table with one line per face, and a line for every picture without one."""
+    rows: list[list[Any]] = []
+    for image in images:
+        for number, face in enumerate(image["faces"], start=1):
+            box = ", ".join(str(round(value)) for value in face["box"])
+            scores = (_shown(face["similarity"]), _shown(face["detection_score"]))
+            rows.append([image["source"], number, box, face["name"] or "-", *scores])
+        if not image["faces"]:
+            rows.append([image["source"], "-", "-", "no face found", "-", "-"])
+    return text_table(_TABLE_COLUMNS, rows)
+
+
+def table_of_video(frames: Sequence[dict[str, Any]]) -> str:
+    """Return a table with one line per name: in how many frames, from when to when, and the best similarity."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for frame in frames:
+        for face in frame["faces"]:
+            similarity = face["similarity"] if face["similarity"] is not None else float("nan")
+            seen.setdefault(face["name"] or "face", []).append((frame["time_s"], similarity))
+    rows = []
+    for name, sightings in sorted(seen.items()):
+        times = [time for time, _ in sightings]
+        best = max((value for _, value in sightings if value == value), default=None)
+        rows.append([name, len(sightings), f"{min(times):.2f}", f"{max(times):.2f}", _shown(best)])
+    return text_table(("name", "faces", "first (s)", "last (s)", "best similarity"), rows)
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows under their columns, left-aligned, for the terminal."""
+    table = PrettyTable(list(columns))
+    table.align = "l"
+    table.add_rows([list(row) for row in rows])
+    return str(table.get_string())
+
+
+def _rounded(value: Optional[float]) -> Optional[float]:
+    return None if value is None else round(float(value), 4)
+
+
+def _shown(value: Optional[float]) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,363 @@
+"""``test_recognition`` from the outside: flags, bad input, and what is written."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.cli import main
+from arcface_paddle.cli.recognize_inputs import OutputNames
+from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+
+ROOT = Path(__file__).parents[2]
+PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
+
+
+def recognize(*arguments) -> int:
+    """Run the command in this process; argparse's exits count as exit codes."""
+    try:
+        return main.run_module("recognize", [str(argument) for argument in arguments], prog="test_recognition")
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("gallery") / "index.bin"
+    assert recognize(f"--build_index={path}", f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt") == 0
+    return path
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def error_line(capsys) -> str:
+    """Return what stands on stderr, which must be one line."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+# -- pictures
+
+
+def test_folder_with_all_kinds_of_output(index, tmp_path, capsys):
+    status = recognize(
+        *("--det", "--rec", f"--index={index}", f"--input={QUERIES}", f"--output={tmp_path}/out"),
+        *(f"--json={tmp_path}/found.json", f"--csv={tmp_path}/found.csv", f"--save_crops={tmp_path}/crops"),
+    )
+    assert status == 0
+    table = capsys.readouterr().out
+    content = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    names = {Path(i["source"]).name: sorted(f["name"] for f in i["faces"]) for i in content["images"]}
+    assert names == {
+        "obama_speech_2009.jpg": ["Barack Obama"],
+        "obama_blue_room.jpg": ["Barack Obama"],
+        "biden_relit.jpg": ["Joe Biden"],
+        "hopper_relit.jpg": ["Grace Hopper"],
+        "stranger_collins.jpg": ["unknown"],
+        "group.jpg": ["Barack Obama", "Grace Hopper", "Joe Biden", "unknown"],
+    }
+    assert content["failed"] == [] and 0 < content["rec_thresh"] < 1
+    for image in content["images"]:
+        for face in image["faces"]:
+            assert face["similarity"] == face["candidates"][0]["similarity"] and len(face["candidates"]) == 3
+            assert (face["similarity"] >= content["rec_thresh"]) == (face["name"] != "unknown")
+            assert f"{face['similarity']:.4f}" in table and face["name"] in table
+    assert files_below(tmp_path / "out") == sorted(path.name for path in QUERIES.iterdir())
+    drawn, original = images.load_image(tmp_path / "out" / "group.jpg"), images.load_image(QUERIES / "group.jpg")
+    assert drawn.shape == original.shape and (drawn != original).any()
+    rows = list(csv.DictReader((tmp_path / "found.csv").open(encoding="utf-8")))
+    assert len(rows) == 9 and {row["name"] for row in rows} == {name for found in names.values() for name in found}
+    assert sorted({Path(path).parts[0] for path in files_below(tmp_path / "crops")}) == [
+        "Barack Obama", "Grace Hopper", "Joe Biden", "unknown"]  # fmt: skip
+    assert len(files_below(tmp_path / "crops")) == 9
+
+
+def test_detection_alone_needs_no_gallery(tmp_path, capsys):
+    picture = QUERIES / "group.jpg"
+    assert recognize("--det", f"--input={picture}", f"--output={tmp_path}", f"--json={tmp_path}/f.json") == 0
+    (image,) = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"]
+    assert len(image["faces"]) == 4
+    assert {(f["name"], f["similarity"]) for f in image["faces"]} == {(None, None)}
+    assert "group.jpg" in capsys.readouterr().out and (tmp_path / "group.jpg").is_file()
+
+
+def test_recognition_alone_takes_the_picture_for_one_face(index, tmp_path):
+    found = tmp_path / "f.json"
+    crops = tmp_path / "crops"
+    recognize("--det", "--rec", f"--index={index}", f"--input={QUERIES}/obama_blue_room.jpg", "--no_draw",
+              f"--save_crops={crops}")  # fmt: skip
+    (crop,) = list(crops.rglob("*.png"))
+    assert recognize("--rec", f"--index={index}", f"--input={crop}", "--no_draw", f"--json={found}") == 0
+    (image,) = json.loads(found.read_text(encoding="utf-8"))["images"]
+    (face,) = image["faces"]
+    assert face["box"] == [0, 0, image["width"], image["height"]]
+    assert face["candidates"][0]["name"] == "Barack Obama"
+
+
+def test_thresholds(index, tmp_path):
+    picture, found = QUERIES / "obama_speech_2009.jpg", tmp_path / "f.json"
+
+    def name_with(*flags):
+        status = recognize(
+            "--det", "--rec", f"--index={index}", f"--input={picture}", "--no_draw", f"--json={found}", *flags
+        )
+        assert status == 0
+        content = json.loads(found.read_text(encoding="utf-8"))
+        return content["rec_thresh"], content["images"][0]["faces"][0]["name"]
+
+    card = json.loads((ROOT / "inference_model" / "MobileFace" / "model.json").read_text(encoding="utf-8"))
+    calibration = card["recognizer"]["calibration"]
+    assert name_with() == (calibration["identification"], "Barack Obama")
+    assert name_with("--far=1e-2") == (calibration["far_1e2"], "Barack Obama")
+    assert name_with("--rec_thresh=0.999") == (0.999, "unknown")
+    assert name_with("--rec_thresh=-1", "--cdd_num=500") == (-1.0, "Barack Obama")
+
+
+def test_build_and_recognise_in_one_run(tmp_path):
+    status = recognize(
+        *(f"--build_index={tmp_path}/g", f"--img_dir={PEOPLE}", "--det", "--rec", f"--input={QUERIES}/biden_relit.jpg"),
+        *("--no_draw", f"--json={tmp_path}/f.json"),
+    )
+    assert status == 0
+    content = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert content["gallery_build"]["people"] == 3
+    assert content["images"][0]["faces"][0]["name"] == "Joe Biden"
+
+
+def test_bad_files_of_a_folder_are_reported_and_the_rest_goes_on(index, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(QUERIES / "obama_speech_2009.jpg", folder / "good.jpg")
+    (folder / "text.jpg").write_text("this is text")
+    (folder / "zero.png").write_bytes(b"")
+    images.write_image(folder / "dot.png", np.zeros((1, 1, 3), np.uint8))
+    images.write_image(folder / "strip.png", np.zeros((20, 20000, 3), np.uint8))
+    images.write_image(folder / "nobody.png", np.full((200, 200, 3), 128, np.uint8))
+    out, found = tmp_path / "out", tmp_path / "f.json"
+    status = recognize("--det", "--rec", f"--index={index}", f"--input={folder}", f"--output={out}", f"--json={found}")
+    assert status == 1
+    shown = capsys.readouterr()
+    assert "text.jpg: not a picture" in shown.err and "zero.png" in shown.err and "2 of 6" in shown.err
+    assert shown.out.count("no face found") == 3
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert [Path(item["source"]).name for item in content["failed"]] == ["text.jpg", "zero.png"]
+    assert files_below(out) == ["dot.png", "good.jpg", "nobody.png", "strip.png"]
+
+
+def test_the_source_is_never_overwritten(index, tmp_path):
+    picture = tmp_path / "me.jpg"
+    shutil.copy(QUERIES / "obama_speech_2009.jpg", picture)
+    before = picture.read_bytes()
+    assert recognize("--det", f"--input={picture}", f"--output={tmp_path}") == 0
+    assert picture.read_bytes() == before and files_below(tmp_path) == ["me.jpg", "me_1.jpg"]
+
+
+def test_names_of_results(tmp_path):
+    names = OutputNames(str(tmp_path))
+    given = [names.for_picture(Path(p)).name for p in ("a/x.jpg", "b/x.jpg", "x.PNG", "x.gif", "X.ppm", "x.jpg")]
+    assert given == ["x.jpg", "x_1.jpg", "x.PNG", "x_1.png", "X_2.png", "x_2.jpg"]
+    assert names.for_video("rtsp://user:secret@host/1").name == "stream.mp4"
+    assert names.for_video("0").name == "camera0.mp4"
+
+
+# -- bad input: one line, exit code 2, nothing written
+
+
+PICTURE = f"--input={QUERIES}/biden_relit.jpg"
+NAMED = ["--det", "--rec", PICTURE]
+BUILD = "--build_index=new.bin"
+BAD_INPUTS = {
+    "missing": (["--det", "--input=none.jpg"], "no such file"),
+    "text": (["--det", "--input=text.jpg"], "not a picture"),
+    "zero": (["--det", "--input=zero.jpg"], "empty"),
+    "empty folder": (["--det", "--input=empty"], "no picture"),
+    "no video": (["--det", "--input=video.mp4"], "not a video"),
+    "nothing to do": ([], "nothing to do"),
+    "neither": ([PICTURE], "--det"),
+    "rec without index": (["--rec", PICTURE], "--index"),
+    "missing index": ([*NAMED, "--index=none.bin"], "none.bin"),
+    "damaged index": ([*NAMED, "--index=damaged.bin"], "damaged"),
+    "text index": ([*NAMED, "--index=text.jpg"], "text.jpg"),
+    "output is a file": (["--det", PICTURE, "--output=a_file"], "is a file"),
+    "output below a file": (["--det", PICTURE, "--output=a_file/x"], "is a file"),
+    "json is a folder": (["--det", PICTURE, "--json=empty"], "is a folder"),
+    "csv below a file": (["--det", PICTURE, "--csv=a_file/x.csv"], "is a file"),
+    "font": (["--det", PICTURE, "--font=font.ttf"], "font.ttf"),
+    "missing font": (["--det", PICTURE, "--font=none.ttf"], "no such file"),
+    "cdd_num": (["--det", PICTURE, "--cdd_num=0"], "1 or more"),
+    "det_thresh": (["--det", PICTURE, "--det_thresh=7"], "7"),
+    "model": (["--det", PICTURE, "--det_model=Nothing"], "Nothing"),
+    "model of another task": (["--det", PICTURE, "--det_model=MobileFace"], "recognition"),
+    "threads": (["--det", PICTURE, "--cpu_threads=0"], "threads"),
+    "bool": (["--det", PICTURE, "--use_gpu=perhaps"], "true/t/1/yes"),
+    "crops of a video": (["--det", "--input=video.mp4", "--save_crops=crops"], "--save_crops"),
+    "two thresholds": ([*NAMED, "--index={index}", "--far=1e-3", "--rec_thresh=0.5"], "give one"),
+    "threshold": ([*NAMED, "--index={index}", "--rec_thresh=1.5"], "-1 to 1"),
+    "far of no card": ([*NAMED, "--index={index}", "--far=1e-4"], "1e-4"),
+    "no img_dir": ([BUILD], "--img_dir"),
+    "missing img_dir": ([BUILD, "--img_dir=none"], "no such folder"),
+    "empty img_dir": ([BUILD, "--img_dir=empty"], "no picture"),
+    "missing label": ([BUILD, f"--img_dir={PEOPLE}", "--label=none.txt"], "none.txt"),
+    "index is a folder": (["--build_index=empty", f"--img_dir={PEOPLE}"], "is a folder"),
+}
+"""Name -> arguments and a part of the message."""
+
+
+@pytest.fixture
+def odd_files(tmp_path, monkeypatch):
+    (tmp_path / "text.jpg").write_text("this is text")
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "font.ttf").write_text("no font")
+    (tmp_path / "a_file").write_text("x")
+    (tmp_path / "video.mp4").write_text("no video")
+    (tmp_path / "damaged.bin").write_bytes(b"PK\x03\x04 and then nothing of use")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", sorted(BAD_INPUTS))
+def test_bad_input_is_one_line_and_nothing_is_written(odd_files, index, capsys, case):
+    arguments, message = BAD_INPUTS[case]
+    before = files_below(odd_files)
+    assert recognize(*(argument.format(index=index) for argument in arguments)) == 2
+    assert message in error_line(capsys)
+    assert files_below(odd_files) == before and not (odd_files / "output").exists()
+
+
+# -- galleries
+
+
+def test_gallery_of_another_model_is_refused(index, tmp_path, capsys):
+    gallery = Gallery.load(index)
+    assert gallery.model is not None
+    other = dataclasses.replace(gallery.model, name="OtherNet", weights_sha256="0" * 64)
+    Gallery(gallery.entries, gallery.embeddings, model=other).save(tmp_path / "other.bin")
+    assert recognize(*NAMED, f"--index={tmp_path}/other.bin", f"--output={tmp_path}/out") == 2
+    assert "OtherNet" in error_line(capsys) and not (tmp_path / "out").exists()
+
+
+def test_gallery_with_mirrored_average_is_followed(tmp_path):
+    assert recognize(f"--build_index={tmp_path}/g", f"--img_dir={PEOPLE}", "--flip=yes") == 0
+    assert recognize(*NAMED, f"--index={tmp_path}/g", "--no_draw", f"--json={tmp_path}/f.json") == 0
+    assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["flip"] is True
+    assert recognize(*NAMED, f"--index={tmp_path}/g", "--no_draw", "--flip=no") == 2
+
+
+def test_published_index_works_with_a_caution(tmp_path, capsys):
+    rows = [np.full((1, 192), 3.0, np.float32), np.eye(1, 192, dtype=np.float32) * 5]
+    (tmp_path / "index.bin").write_bytes(pickle.dumps({"label": ["Joey", "Ross"], "feature": rows}, protocol=3))
+    assert recognize(*NAMED, f"--index={tmp_path}/index.bin", "--no_draw", f"--json={tmp_path}/f.json") == 0
+    assert "does not say which model" in capsys.readouterr().err
+    (image,) = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"]
+    assert image["faces"][0]["name"] == "unknown" and len(image["faces"][0]["candidates"]) == 2
+
+
+def test_malicious_index_is_not_executed(tmp_path, capsys):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    (tmp_path / "index.bin").write_bytes(pickle.dumps(Payload(), protocol=3))
+    assert recognize(*NAMED, f"--index={tmp_path}/index.bin", "--no_draw") == 2
+    assert "open" in error_line(capsys) and not (tmp_path / "executed").exists()
+
+
+def test_pictures_without_use_are_listed_and_the_rest_is_built(tmp_path, capsys):
+    people = tmp_path / "people"
+    shutil.copytree(PEOPLE, people)
+    shutil.copy(QUERIES / "group.jpg", people / "Joe Biden" / "group.jpg")
+    images.write_image(people / "Joe Biden" / "wall.png", np.full((200, 200, 3), 128, np.uint8))
+    pictures = ("portrait_2013.jpg", "group.jpg", "wall.png", "none.jpg")
+    lines = [*(f"Joe Biden/{picture}\tJoe Biden" for picture in pictures), "no tab in this line"]
+    (people / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+    target, report = tmp_path / "g", tmp_path / "report.json"
+    arguments = [f"--build_index={target}", f"--img_dir={people}", f"--label={people}/list.txt", f"--json={report}"]
+    assert recognize(*arguments) == 1
+    shown = capsys.readouterr().err
+    for part in ("group.jpg", "wall.png", "none.jpg", "list.txt:5"):
+        assert part in shown
+    built = json.loads(report.read_text(encoding="utf-8"))["gallery_build"]
+    assert sorted(r["reason"] for r in built["rejected"]) == ["bad_line", "no_face", "several_faces", "unreadable"]
+    assert built["faces"] == 1 and len(Gallery.load(target)) == 1
+    recognize(*arguments, "--pick_largest")
+    reasons = [r["reason"] for r in json.loads(report.read_text(encoding="utf-8"))["gallery_build"]["rejected"]]
+    assert "several_faces" not in reasons and len(Gallery.load(target)) == 2
+
+
+def test_no_usable_picture_writes_no_gallery(tmp_path, capsys):
+    images.write_image(tmp_path / "p" / "Ada" / "wall.png", np.full((200, 200, 3), 128, np.uint8))
+    assert recognize(f"--build_index={tmp_path}/g", f"--img_dir={tmp_path}/p") == 2
+    assert "was not written" in capsys.readouterr().err and not (tmp_path / "g").exists()
+
+
+# -- video
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """Six frames: a portrait, moving."""
+    portrait = images.resize(images.load_image(QUERIES / "biden_relit.jpg"), (240, 300))
+    with VideoWriter(tmp_path / "clip.mp4", fps=12.5) as writer:
+        for i in range(6):
+            frame = np.full((320, 300, 3), 90, np.uint8)
+            frame[10:310, 8 * i : 8 * i + 240] = portrait
+            writer.write(frame)
+    return tmp_path / "clip.mp4"
+
+
+def test_video_is_annotated_with_a_time_line(index, clip, tmp_path, capsys):
+    out, found = tmp_path / "out", tmp_path / "f.json"
+    arguments = ["--det", "--rec", f"--index={index}", f"--input={clip}", f"--output={out}"]
+    assert recognize(*arguments, f"--json={found}", f"--csv={tmp_path}/f.csv") == 0
+    assert "Joe Biden" in capsys.readouterr().out
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert content["fps"] == 12.5 and len(content["frames"]) == 6
+    assert [frame["time_s"] for frame in content["frames"]] == pytest.approx([i / 12.5 for i in range(6)], abs=2e-3)
+    assert {face["name"] for frame in content["frames"] for face in frame["faces"]} == {"Joe Biden"}
+    with VideoReader(str(out / "clip.mp4")) as reader:
+        frames = list(reader)
+        assert len(frames) == 6 and reader.fps == 12.5 and frames[0].image.shape == (320, 300, 3)
+    assert files_below(out) == ["clip.mp4"]
+    assert len(list(csv.DictReader((tmp_path / "f.csv").open(encoding="utf-8")))) == 6
+
+
+def test_ctrl_c_keeps_the_video_and_the_time_line(index, clip, tmp_path, monkeypatch):
+    analyze, calls = Analyzer.analyze, []
+
+    def interrupted(self, image, *, source):
+        calls.append(source)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return analyze(self, image, source=source)
+
+    monkeypatch.setattr(Analyzer, "analyze", interrupted)
+    out, found = tmp_path / "out", tmp_path / "f.json"
+    status = recognize("--det", "--rec", f"--index={index}", f"--input={clip}", f"--output={out}", f"--json={found}")
+    assert status == 130
+    assert len(json.loads(found.read_text(encoding="utf-8"))["frames"]) == 3
+    with VideoReader(str(out / "clip.mp4")) as reader:
+        assert len(list(reader)) == 3
+
+
+def test_help_says_the_exit_codes(capsys):
+    assert recognize("--help") == 0
+    shown = capsys.readouterr().out
+    assert "exit codes" in shown and "130" in shown
+    for flag in ("det", "rec", "det_model", "rec_model", "use_gpu", "enable_mkldnn", "cpu_threads", "input", "output",
+                 "det_thresh", "index", "cdd_num", "rec_thresh", "max_batch_size", "build_index", "img_dir",
+                 "label"):  # fmt: skip
+        assert f"--{flag}" in shown
