@@ -77,7 +77,7 @@ def cmc_figure(by_model: Mapping[str, IdentificationResult]) -> Figure:
         open_set.errorbar(fpir, tpir, yerr=reach, color=color, marker="o", capsize=3, label=_plain(name))
     _label(ranks, "closed set: CMC", "rank k", "right person among the first k")
     _label(open_set, "open set: TPIR with 95 % interval", "FPIR (strangers given a name)", "TPIR")
-    open_set.set_xscale("log")
+    open_set.set(xscale="log", xlim=(5e-4, 0.5), ylim=(0, 1.03))
     return figure
 
 

@@ -80,8 +80,13 @@ def write_report(
         html.section("Models", html.table(["model", "loaded from"], [[m.model, m.description] for m in models])),
     ]
     page = html.page(title, parts, subtitle=f"arcface_paddle {__version__}")
+    return write_files(folder, page=page, picture=picture, document=report_document(models))
+
+
+def write_files(folder: files.PathLike, *, page: str, picture: bytes, document: dict[str, Any]) -> Path:
+    """Write ``report.html``, ``report.png`` and ``report.json`` and return the page's path."""
     target = Path(folder)
-    files.write_json(target / "report.json", report_document(models))
+    files.write_json(target / "report.json", document)
     files.write_bytes(target / "report.png", picture)
     files.write_text(target / "report.html", page)
     return target / "report.html"
