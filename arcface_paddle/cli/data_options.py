@@ -1,0 +1,60 @@
+"""Flags and reports that the data commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Sequence
+
+from tqdm import tqdm
+
+from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.loader import default_workers
+from arcface_paddle.data.opening import KINDS, open_dataset
+
+_LISTED = 20
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Declare the dataset that is read."""
+    parser.add_argument("dataset", help="folder of the dataset, or a .rec file")
+    add_source_flags(parser)
+
+
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare how the dataset is read."""
+    parser.add_argument("--label_file", help="label file (default: label.txt in the folder)")
+    parser.add_argument("--kind", choices=KINDS, default="auto", help="layout of the dataset (%(default)s)")
+
+
+def open_source(args: argparse.Namespace) -> FaceDataset:
+    """Open the dataset that the flags of ``add_source`` name."""
+    return open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare the number of threads."""
+    parser.add_argument("--workers", type=positive_int, default=default_workers(), help="threads (%(default)s)")
+
+
+def positive_int(text: str) -> int:
+    """Read an integer from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+def progress_bar(total: int, unit: str) -> tqdm:
+    """Return a progress bar on stderr; silent when stderr is not a terminal."""
+    return tqdm(total=total, unit=f" {unit}", disable=None)
+
+
+def report_bad(bad: Sequence[tuple[str, str]]) -> int:
+    """Name what was left out and return the exit code."""
+    for path, reason in bad[:_LISTED]:
+        print(f"left out: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
+    if len(bad) > _LISTED:
+        print(f"left out: {len(bad) - _LISTED} more", file=sys.stderr)
+    return EXIT_PARTIAL if bad else EXIT_OK

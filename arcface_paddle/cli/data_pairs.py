@@ -1,0 +1,44 @@
+"""Build an lfw-style verification set, from a list of pairs or by drawing pairs from a dataset.
+
+arcface-paddle data pairs mine.bin --list pairs.txt --root pictures/
+arcface-paddle data pairs mine.bin --dataset people/ --pairs 6000 --seed 0
+
+A list has lines of path1<TAB>path2<TAB>1 (same person) or 0; spaces instead of tabs and LFW's own pairs.txt are read
+too. Drawn pairs are half genuine, half impostor and alternate, so that each of the 10 folds is balanced. The pictures
+should be aligned as the training data is (see 'arcface-paddle data align'); their bytes are stored as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from arcface_paddle.cli.data_options import add_source_flags, add_workers, open_source
+from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
+from arcface_paddle.data.verification import write_verification_set
+from arcface_paddle.data.writing import disk_errors_as_data_errors
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("target", help="the .bin to write")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--list", dest="pair_list", help="list of pairs")
+    source.add_argument("--dataset", help="dataset to draw pairs from (folder per identity, label.txt, .rec, shards)")
+    parser.add_argument("--root", help="folder that the paths of the list are relative to (default: the list's)")
+    parser.add_argument("--pairs", type=int, default=6000, help="pairs to draw, even (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawing (%(default)s)")
+    add_source_flags(parser)
+    add_workers(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build and write the set."""
+    if args.pair_list:
+        pictures, issame = load_pairs(read_pair_list(args.pair_list, root=args.root), workers=args.workers)
+    else:
+        pictures, issame = pairs_from_dataset(open_source(args), args.pairs, seed=args.seed, workers=args.workers)
+    with disk_errors_as_data_errors(args.target):
+        write_verification_set(args.target, pictures, issame)
+    print(f"{args.target}: {len(issame)} pairs, {sum(issame)} of the same person")
+    return EXIT_OK
