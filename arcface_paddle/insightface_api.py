@@ -1,15 +1,18 @@
 """The Python interface of the published wheel, on top of this package's pipeline.
 
-    from arcface_paddle import InsightFace, parser
+From the root of the repository:
 
-    args = parser().parse_args([])
-    args.build_index, args.img_dir, args.label = "index.bin", "gallery", "gallery/label.txt"
-    InsightFace(args).build_index()
+    >>> from arcface_paddle import InsightFace, parser
+    >>> args = parser().parse_args([])
+    >>> args.build_index, args.img_dir, args.label = "index.bin", "demo/gallery", "demo/gallery/label.txt"
+    >>> InsightFace(args).build_index()["people"]
+    3
 
-    args.det = args.rec = True
-    args.index = "index.bin"
-    for result in InsightFace(args).predict("friends2.jpg"):
-        print(result["box_list"], result["labels"])
+    >>> args.det = args.rec = True
+    >>> args.index, args.output = "index.bin", "output"
+    >>> for result in InsightFace(args).predict("demo/queries/obama_speech_2009.jpg"):
+    ...     print(result["labels"], result["box_list"].shape, result["features"].shape)
+    ['Barack Obama'] (1, 6) (1, 192)
 
 New code is better off with ``build_detector``, ``build_recognizer``, ``Gallery`` and ``Analyzer``.
 """

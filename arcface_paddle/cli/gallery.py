@@ -153,7 +153,7 @@ def check(args: argparse.Namespace) -> int:
         return EXIT_OK
     print(
         text_table(
-            ["kind", "name", "picture", "own", "resembles", "picture", "similarity"],
+            ["kind", "name", "picture", "own", "resembles", "its picture", "similarity"],
             [_row(item) for item in suspicions],
         )
     )

@@ -1,4 +1,22 @@
-"""The gallery of known people: build it from pictures, keep it in a file, ask it who a face is."""
+"""The gallery of known people: build it from pictures, keep it in a file, ask it who a face is.
+
+From the root of the repository:
+
+    >>> from arcface_paddle import Analyzer, Gallery, build_detector, build_recognizer, load_image
+    >>> from arcface_paddle.pipeline.gallery import collect_faces, identity_of, list_from_tree
+    >>> detector, recognizer = build_detector(), build_recognizer()
+    >>> pictures, bad_lines = list_from_tree("demo/gallery")
+    >>> found = collect_faces(pictures, Analyzer(detector, recognizer), embedding_size=recognizer.embedding_size)
+    >>> gallery = Gallery.empty(identity_of(recognizer)).with_faces(found.entries, found.embeddings)
+    >>> gallery.names, found.rejections
+    (('Barack Obama', 'Grace Hopper', 'Joe Biden'), ())
+    >>> gallery.save("people.index")
+
+    >>> analyzer = Analyzer(detector, recognizer, gallery=Gallery.load("people.index"))
+    >>> result = analyzer.analyze(load_image("demo/queries/group.jpg"))
+    >>> sorted(face.name for face in result.faces)
+    ['Barack Obama', 'Grace Hopper', 'Joe Biden', 'unknown']
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,153 @@
+"""``arcface-paddle gallery``: every subcommand, and that a failed one leaves the file as it was."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.cli import main
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
+
+ROOT = Path(__file__).parents[2]
+PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
+
+
+def gallery_command(*arguments) -> int:
+    try:
+        return main.main(["gallery", *(str(argument) for argument in arguments)])
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("gallery") / "people.index"
+    assert gallery_command("build", path, f"--img_dir={PEOPLE}") == 0
+    return path
+
+
+@pytest.fixture
+def people(built, tmp_path) -> Path:
+    return Path(shutil.copy(built, tmp_path / "people.index"))
+
+
+def simple_gallery(path: Path, names: str, *, seed: int) -> Path:
+    rows = np.random.default_rng(seed).normal(size=(len(names), 192)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    Gallery([GalleryEntry(name, f"{name}{i}.jpg") for i, name in enumerate(names)], rows).save(path)
+    return path
+
+
+def test_build_twice_gives_the_same_bytes(people, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
+    for name in ("first", "second"):
+        assert gallery_command("build", tmp_path / name, f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt") == 0
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_add_keeps_what_was_there_and_adds_once(people, tmp_path, capsys):
+    more = tmp_path / "more"
+    (more / "Eileen Collins").mkdir(parents=True)
+    shutil.copy(QUERIES / "stranger_collins.jpg", more / "Eileen Collins")
+    assert gallery_command("add", people, f"--img_dir={more}", f"--json={tmp_path}/report.json") == 0
+    assert Gallery.load(people).names == ("Barack Obama", "Eileen Collins", "Grace Hopper", "Joe Biden")
+    assert json.loads((tmp_path / "report.json").read_text())["added"] == 1
+    before = people.read_bytes()
+    assert gallery_command("add", people, f"--img_dir={more}") == 0
+    assert "already" in capsys.readouterr().err
+    assert people.read_bytes() == before
+
+
+def test_add_reports_what_has_no_face(people, tmp_path, capsys):
+    images.write_image(tmp_path / "more" / "Ada" / "wall.png", np.full((200, 200, 3), 128, np.uint8))
+    assert gallery_command("add", people, f"--img_dir={tmp_path}/more") == 1
+    assert "wall.png" in capsys.readouterr().err and len(Gallery.load(people)) == 3
+
+
+def test_add_follows_the_gallery_and_refuses_another_model(people, tmp_path, capsys):
+    simple_gallery(tmp_path / "imported", "ab", seed=0)
+    assert gallery_command("add", tmp_path / "imported", f"--img_dir={PEOPLE}") == 2
+    assert "does not say which model" in capsys.readouterr().err
+    before = people.read_bytes()
+    assert gallery_command("add", people, f"--img_dir={PEOPLE}", "--flip=true") == 2
+    assert "mirrored" in capsys.readouterr().err and people.read_bytes() == before
+
+
+def test_remove_rename_and_list(people, tmp_path, capsys):
+    assert gallery_command("rename", people, "Joe Biden", "拜登") == 0
+    assert gallery_command("remove", people, "Grace Hopper") == 0
+    assert gallery_command("list", people, f"--json={tmp_path}/list.json") == 0
+    shown = capsys.readouterr().out
+    assert "拜登" in shown and "2 faces of 2 people" in shown and "MobileFace" in shown
+    listed = json.loads((tmp_path / "list.json").read_text(encoding="utf-8"))
+    assert listed["people"] == {"Barack Obama": 1, "拜登": 1} and len(listed["entries"][0]["sha256"]) == 64
+    assert gallery_command("list", people, "--pictures") == 0
+    assert "Barack Obama/portrait_2012.jpg" in capsys.readouterr().out
+    assert gallery_command("remove", people, "--picture", "Barack Obama/portrait_2012.jpg") == 0
+    assert Gallery.load(people).names == ("拜登",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["remove", "{g}", "Nobody"], "Barack Obama, Grace Hopper, Joe Biden"),
+        (["remove", "{g}", "--picture", "none.jpg"], "none.jpg"),
+        (["rename", "{g}", "Joe Biden", "Grace Hopper"], "--join"),
+        (["rename", "{g}", "Joe Biden", "unknown"], "reserved"),
+        (["list", "{g}.none"], "No such file"),
+        (["add", "{g}"], "--img_dir"),
+        (["build", "{g}"], "--img_dir"),
+        (["check", "{g}", "--rec_model=None"], "None"),
+        (["merge", "{g}.new", "{g}", "{g}.none"], "No such file"),
+    ],
+)
+def test_refusals_leave_the_gallery(people, capsys, arguments, message):
+    before = sorted(people.parent.iterdir()), people.read_bytes()
+    assert gallery_command(*(argument.format(g=people) for argument in arguments)) == 2
+    assert message in capsys.readouterr().err
+    assert (sorted(people.parent.iterdir()), people.read_bytes()) == before
+
+
+def test_no_subcommand_is_wrong_use(capsys):
+    assert gallery_command() == 2
+
+
+def test_merge(people, tmp_path):
+    first = simple_gallery(tmp_path / "1", "ab", seed=1)
+    second = simple_gallery(tmp_path / "2", "bc", seed=2)
+    assert gallery_command("merge", tmp_path / "all", first, second) == 0
+    assert Gallery.load(tmp_path / "all").names == ("a", "b", "c")
+    assert gallery_command("merge", tmp_path / "none", first, people) == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_import_of_a_published_index(people, tmp_path, capsys):
+    rows = [3 * row[None] for row in np.random.default_rng(0).normal(size=(3, 192)).astype(np.float32)]
+    old = tmp_path / "old.bin"
+    old.write_bytes(pickle.dumps({"label": ["x", "y", "x"], "feature": rows}, protocol=3))
+    assert gallery_command("import", tmp_path / "new", old) == 0
+    assert "not known" in capsys.readouterr().out and Gallery.load(tmp_path / "new").model is None
+    assert gallery_command("import", tmp_path / "new", old, "--rec_model=MobileFace") == 0
+    assert gallery_command("merge", tmp_path / "all", tmp_path / "new", people) == 0
+    assert len(Gallery.load(tmp_path / "all").names) == 5
+
+
+def test_check_finds_a_person_under_two_names(people, tmp_path, capsys):
+    assert gallery_command("check", people) == 0
+    assert "nothing suspicious" in capsys.readouterr().out
+    more = tmp_path / "more" / "B. Obama"
+    more.mkdir(parents=True)
+    shutil.copy(QUERIES / "obama_speech_2009.jpg", more)
+    assert gallery_command("add", people, f"--img_dir={more.parent}") == 0
+    assert gallery_command("check", people, f"--json={tmp_path}/check.json") == 1
+    shown = capsys.readouterr().out
+    assert "same_person" in shown and "B. Obama" in shown
+    found = json.loads((tmp_path / "check.json").read_text())["suspicions"]
+    assert {item["entry"]["name"] for item in found} == {"B. Obama", "Barack Obama"}
+    assert gallery_command("check", people, "--threshold=0.99") == 0
