@@ -15,6 +15,7 @@ import ctypes
 import functools
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
@@ -90,7 +91,10 @@ class PaddleRuntime:
 
 def _import_inference() -> Any:
     try:
-        from paddle import inference
+        with warnings.catch_warnings():
+            # About compiling C++ extensions, which nobody does here; users took it for an error of theirs.
+            warnings.filterwarnings("ignore", message="No ccache found")
+            from paddle import inference
     except ImportError:
         raise MissingDependencyError("paddlepaddle", extra="cpu", purpose="running models") from None
     return inference
