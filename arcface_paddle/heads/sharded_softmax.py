@@ -12,7 +12,7 @@ the backbone, which every rank holds, need the SUM of the ranks' gradients (``di
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 import paddle
 
@@ -20,6 +20,7 @@ from arcface_paddle import distributed
 from arcface_paddle.heads.margins import Margin
 
 _LEAST_NORM = 1e-6
+_MINUS_INFINITY = -1e30
 
 
 @dataclass
@@ -71,6 +72,14 @@ class _ShardedSoftmax(paddle.autograd.PyLayer):
             return computation.gradients(gradient)
 
 
+class _Piece(NamedTuple):
+    """Some centres' part of the softmax: exp(logit - largest) (B, n), largest (B,), slopes of rewritten negatives."""
+
+    exponentials: paddle.Tensor
+    largest: paddle.Tensor
+    negative_slopes: Optional[paddle.Tensor]
+
+
 class _Computation:
     """What the backward pass needs of the forward pass."""
 
@@ -81,7 +90,7 @@ class _Computation:
         self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=_LEAST_NORM)
         self.directions = gathered / self.norms.unsqueeze(1)
         self.batch = gathered.shape[0]
-        self.kept: Optional[tuple[paddle.Tensor, Optional[paddle.Tensor]]] = None
+        self.kept: Optional[_Piece] = None
 
     def loss(self) -> paddle.Tensor:
         margin, statistics = self.problem.margin, self.problem.statistics
@@ -125,12 +134,12 @@ class _Computation:
 
     def _normaliser(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Largest logit and sum of exp(logit - largest) over the classes of all ranks, (B,) each."""
-        largest = paddle.full_like(self.norms, -1e30)
+        largest = paddle.full_like(self.norms, _MINUS_INFINITY)
         exponential_sum = paddle.zeros_like(self.norms)
         for rows in self._pieces():
-            logits, _ = self._logits(rows)
-            grown = paddle.maximum(largest, logits.max(1))
-            here = paddle.exp(logits - grown.unsqueeze(1)).sum(1)
+            piece = self._exponentials(rows)
+            grown = paddle.maximum(largest, piece.largest)
+            here = piece.exponentials.sum(1) * paddle.exp(piece.largest - grown)
             exponential_sum = exponential_sum * paddle.exp(largest - grown) + here
             largest = grown
         overall = distributed.all_reduce_max(largest)
@@ -138,17 +147,16 @@ class _Computation:
 
     def _cosine_gradient(self, rows: slice, factor: paddle.Tensor) -> paddle.Tensor:
         """Derivative of the loss with respect to the cosines of these centres, (B, rows)."""
-        logits, negative_slopes = self._logits(rows)
-        slopes = logits.subtract_(self.largest.unsqueeze(1)).exp_()
-        slopes.multiply_((factor / self.exponential_sum).unsqueeze(1))
-        self.kept = None
-        if negative_slopes is not None:
-            slopes.multiply_(negative_slopes)
+        piece, self.kept = self._exponentials(rows), None
+        to_loss = paddle.exp(piece.largest - self.largest) * factor / self.exponential_sum
+        slopes = piece.exponentials.multiply_(to_loss.unsqueeze(1))
+        if piece.negative_slopes is not None:
+            slopes.multiply_(piece.negative_slopes)
         probability = paddle.exp(self.problem.margin.scale * self.target_value - self.largest) / self.exponential_sum
         return self._put_targets(slopes, rows, (probability - 1.0) * factor * self.target_slope)
 
-    def _logits(self, rows: slice) -> tuple[paddle.Tensor, Optional[paddle.Tensor]]:
-        """Scaled and margined cosines to these centres, and the slopes of the negatives if a margin changes them."""
+    def _exponentials(self, rows: slice) -> _Piece:
+        """Scaled and margined cosines to these centres, exponentiated in the one buffer that holds them."""
         if self.kept is not None:
             return self.kept
         margin = self.problem.margin
@@ -158,9 +166,11 @@ class _Computation:
         if margin.rewrites_negatives:
             cosines, slopes = margin.negatives(cosines, self.target_value)
         logits = self._put_targets(cosines, rows, self.target_value).scale_(margin.scale)
+        largest = logits.max(1)
+        piece = _Piece(logits.subtract_(largest.unsqueeze(1)).exp_(), largest, slopes)
         if self._is_one_piece():
-            self.kept = (logits, slopes)
-        return logits, slopes
+            self.kept = piece
+        return piece
 
     def _put_targets(self, matrix: paddle.Tensor, rows: slice, values: paddle.Tensor) -> paddle.Tensor:
         """Write one value per sample at its class, in place, where the class is among these centres."""

@@ -1,0 +1,208 @@
+"""Training on 1, 2 and 3 processes: the same run, continued on any number, stopped by a signal, a rank killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launch import ROOT, launch, start
+
+sys.path.insert(0, str(ROOT / "tests" / "training"))
+from tiny_data import write_dataset
+
+from arcface_paddle import safe_pickle
+from arcface_paddle.training.run_log import read_metrics
+from arcface_paddle.weight_files import read_state_dict
+
+pytestmark = pytest.mark.slow
+
+RELATIVE = 1e-5  # of the largest value of a tensor
+RELATIVE_MOMENTUM = 1e-4  # sums of gradients, whose rounding errors follow larger values elsewhere in the network
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3, pairs=11)
+
+
+def arguments(data: Path, output: Path, **changes) -> list[str]:
+    values = {
+        "data_dir": data, "output": output, "logdir": "", "val_targets": "val", "validate_every": 0, "width": 0.125,
+        "embedding_size": 8, "global_batch_size": 12, "lr": 1.0, "steps": 6, "warmup_steps": 2, "decay": "constant",
+        "log_every": 1, "save_every": 3, "num_workers": 1, "batch_norm": "frozen", "clip_norm": 5, **changes,
+    }  # fmt: skip
+    return [str(ROOT / "train.py"), *(f"--{name}={value}" for name, value in values.items())]
+
+
+def train(ranks: int, data: Path, output: Path, **changes) -> list[str]:
+    results = launch(arguments(data, output, **changes), ranks, timeout_s=150)
+    assert [result.code for result in results] == [0] * ranks, "\n".join(result.output[-3000:] for result in results)
+    return [result.output for result in results]
+
+
+def checkpoint(output: Path, step: int) -> Path:
+    return output / "checkpoints" / f"step_{step:08d}"
+
+
+def continue_from(source: Path, step: int, target: Path) -> Path:
+    """Make a run's folder that has only the checkpoint of ``step``."""
+    shutil.copytree(checkpoint(source, step), checkpoint(target, step))
+    return target
+
+
+def everything(folder: Path) -> dict[str, np.ndarray]:
+    """Read a checkpoint, with the shards put together."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    arrays = {f"backbone {key}": value for key, value in read_state_dict(folder / "MobileFaceNet_128.pdparams").items()}
+    momentum = read_state_dict(folder / "backbone_momentum.pdparams")
+    arrays.update({f"momentum {key}": value for key, value in momentum.items()})
+    for kind in ("weight", "weight_mom"):
+        names = [f"rank_{rank}_softmax_{kind}.pkl" for rank in range(manifest["world_size"])]
+        shards = [safe_pickle.load_arrays((folder / name).read_bytes(), name=name) for name in names]
+        arrays[f"classifier {kind}"] = np.concatenate(shards)
+    return arrays
+
+
+def assert_same_run(one: Path, other: Path, step: int = 6) -> None:
+    mine, theirs = everything(checkpoint(one, step)), everything(checkpoint(other, step))
+    assert list(mine) == list(theirs)
+    for key, value in mine.items():
+        difference = float(np.abs(value - theirs[key]).max())
+        allowed = RELATIVE_MOMENTUM if "mom" in key.split(".")[0] else RELATIVE
+        assert difference <= allowed * float(np.abs(value).max()), (key, difference)
+    losses = [[row["loss"] for row in read_metrics(output) if "loss" in row][-3:] for output in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=RELATIVE)
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory) -> dict[int, Path]:
+    """Uninterrupted runs of 1 and 2 ranks, by rank count."""
+    folder = tmp_path_factory.mktemp("runs")
+    for ranks in (1, 2):
+        train(ranks, data, folder / str(ranks))
+    return {ranks: folder / str(ranks) for ranks in (1, 2)}
+
+
+def test_two_ranks_are_one_run(runs):
+    assert_same_run(runs[1], runs[2], step=3)
+    assert_same_run(runs[1], runs[2], step=6)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+def test_continued_on_another_number_of_ranks(data, runs, tmp_path, before, after):
+    output = continue_from(runs[before], 3, tmp_path / "out")
+    said = train(after, data, output, resume=1)[0]
+    assert "at step 3, epoch 1, image 12" in said
+    assert json.loads((checkpoint(output, 6) / "manifest.json").read_text())["world_size"] == after
+    published = sorted(path.name for path in output.glob("rank:*_softmax_weight.pkl"))
+    assert published == [f"rank:{rank}_softmax_weight.pkl" for rank in range(after)]
+    assert_same_run(runs[before], output)
+
+
+def test_continued_on_the_same_number_is_bit_for_bit(data, tmp_path):
+    """Local BatchNorm, sampling, accumulation: everything that may differ between ranks."""
+    changes = {"batch_norm": "local", "sample_rate": 0.5, "accumulation": 2, "loss": "AdaFace"}
+    train(2, data, tmp_path / "whole", **changes)
+    output = continue_from(tmp_path / "whole", 3, tmp_path / "parts")
+    train(2, data, output, resume=1, **changes)
+    manifests = [
+        json.loads((checkpoint(folder, 6) / "manifest.json").read_text()) for folder in (tmp_path / "whole", output)
+    ]
+    hashes = [{name: entry["sha256"] for name, entry in manifest["files"].items()} for manifest in manifests]
+    for entry in hashes:
+        del entry["state.json"]  # holds a time
+    assert len(hashes[0]) == 6
+    assert hashes[0] == hashes[1]
+
+
+def test_synchronised_batch_norm_makes_two_ranks_one_run(data, tmp_path):
+    for ranks in (1, 2):
+        train(ranks, data, tmp_path / str(ranks), batch_norm="sync", steps=3, val_targets="")
+    assert_same_run(tmp_path / "1", tmp_path / "2", step=3)
+
+
+def wait_for(text: str, log: Path, processes, *, timeout_s: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while text not in log.read_text(errors="replace"):
+        assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
+        assert all(process.poll() is None for process in processes), log.read_text(errors="replace")[-3000:]
+        time.sleep(0.05)
+
+
+def test_a_signal_to_one_rank_saves_and_ends_all(data, tmp_path):
+    logs = [tmp_path / f"{rank}.log" for rank in range(2)]
+    processes = start(arguments(data, tmp_path / "out", steps=500, save_every=1000, val_targets=""), logs)
+    try:
+        wait_for("Global Step: 2 ", logs[0], processes)
+        processes[1].send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in processes] == [130, 130]
+    finally:
+        for process in processes:
+            process.kill()
+    assert "stopped by another rank at step" in logs[0].read_text()
+    (saved,) = (tmp_path / "out" / "checkpoints").iterdir()
+    step = int(saved.name.split("_")[1])
+    assert f"step {step}, epoch" in train(2, data, tmp_path / "out", resume=1, steps=step + 1, val_targets="")[0]
+
+
+def test_a_killed_rank_ends_the_other_and_the_run_resumes(data, tmp_path):
+    logs = [tmp_path / f"{rank}.log" for rank in range(2)]
+    processes = start(arguments(data, tmp_path / "out", steps=500, save_every=2, val_targets=""), logs)
+    try:
+        wait_for("Global Step: 5 ", logs[0], processes)
+        processes[1].kill()
+        begin = time.monotonic()
+        assert processes[0].wait(60) not in (0, 130)
+        assert time.monotonic() - begin < 40
+    finally:
+        for process in processes:
+            process.kill()
+    newest = max(int(path.name.split("_")[1]) for path in (tmp_path / "out" / "checkpoints").glob("step_*"))
+    assert newest >= 4
+    said = train(1, data, tmp_path / "out", resume=1, steps=newest + 1, val_targets="")[0]
+    assert f"at step {newest}, epoch" in said
+
+
+def test_one_rank_with_a_full_disk_ends_all_with_one_clear_line(data, runs, tmp_path):
+    """Rank 1 may not write files beyond 100 bytes; the checkpoint of step 3 stays as it was."""
+    output = continue_from(runs[2], 3, tmp_path / "out")
+    code = (
+        "import os, resource, sys\n"
+        "from arcface_paddle.cli.main import run_module\n"
+        "if os.environ['PADDLE_TRAINER_ID'] == '1':\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "sys.exit(run_module('train', sys.argv[1:], prog='train.py'))\n"
+    )
+    flags = arguments(data, output, resume=1, val_targets="")[1:]
+    results = launch(["-c", code, *flags], 2, timeout_s=120)
+    assert {result.code for result in results} == {2}
+    for result in results:
+        assert "cannot write the checkpoint" in result.output
+        assert "rank 1: File too large" in result.output
+        assert "Traceback" not in result.output
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["step_00000003"]
+    train(2, data, output, resume=1, val_targets="")
+
+
+def test_the_launcher_of_paddle_passes_a_signal_on(data, tmp_path):
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", f"--log_dir={tmp_path / 'log'}"]
+    flags = arguments(data, tmp_path / "out", steps=500, save_every=1000, val_targets="")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(tmp_path / "launcher.log", "wb") as stream:
+        launcher = subprocess.Popen([*command, *flags], stdout=stream, stderr=subprocess.STDOUT, env=environment)
+    try:
+        wait_for("Global Step: 2 ", tmp_path / "launcher.log", [launcher])
+        launcher.send_signal(signal.SIGTERM)
+        launcher.wait(60)
+    finally:
+        launcher.kill()
+    assert "continue with --resume 1" in (tmp_path / "out" / "training.log").read_text()
+    assert len(list((tmp_path / "out" / "checkpoints").glob("step_*"))) == 1
