@@ -105,11 +105,16 @@ def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSett
         help="mean cosine distance (1 - similarity) at which images part (%(default)s)",
     )
     group.add_argument(
-        "--same_person",
+        "--match_similarity",
         type=float,
-        metavar="COSINE",
-        help="similarity of one person (default: the identification threshold of the model's card, "
-        f"or {defaults.same_person_similarity})",
+        help="cosine from which an image may belong to an identity (default: the identification threshold of the "
+        f"model's card, or {defaults.match_similarity})",
+    )
+    group.add_argument(
+        "--merge_similarity",
+        type=float,
+        default=defaults.merge_similarity,
+        help="cosine from which two identities are one person (%(default)s)",
     )
 
 
@@ -144,16 +149,18 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
-    same_person = args.same_person
-    calibration = recognizer.card.recognizer and recognizer.card.recognizer.calibration if recognizer else None
-    if same_person is None:
-        same_person = calibration.identification if calibration else DoctorSettings.same_person_similarity
+    match_similarity = args.match_similarity
+    if match_similarity is None:
+        spec = recognizer.card.recognizer if recognizer is not None else None
+        calibration = spec.calibration if spec is not None else None
+        match_similarity = calibration.identification if calibration else DoctorSettings.match_similarity
     return DoctorSettings(
         image_size=args.image_size,
         near_radius=args.near_radius,
         near_correlation=args.near_correlation,
         cluster_distance=args.cluster_distance,
-        same_person_similarity=same_person,
+        match_similarity=match_similarity,
+        merge_similarity=args.merge_similarity,
         sample=args.sample,
         seed=args.seed,
         workers=args.workers,

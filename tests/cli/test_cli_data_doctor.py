@@ -135,7 +135,7 @@ def test_shipped_recogniser_takes_the_threshold_of_its_card(tmp_path, capsys):
     code = doctor(tmp_path, "--json", report, "--cpu_threads", 1, "--copy_rejected", tmp_path / "aside")
     found = json.loads(report.read_text(encoding="utf-8"))
     assert found["settings"]["recogniser"] is True
-    assert found["settings"]["same_person_similarity"] == 0.58
+    assert found["settings"]["match_similarity"] == 0.58
     assert 0 < found["statistics"]["own_similarity"]["median"] < 1
     rejected = found["counts"].get("cluster_reject", 0)
     assert code == (1 if found["counts"] else 0)

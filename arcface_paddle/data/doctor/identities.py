@@ -14,7 +14,6 @@ from arcface_paddle.data.doctor.findings import Finding, Ledger
 from arcface_paddle.data.doctor.settings import DoctorSettings
 
 _BLOCK_ROWS = 2048
-_NO_CENTROID = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def find_same_person(facts: IdentityFacts, settings: DoctorSettings, ledger: Led
     pairs = []
     for start in range(0, len(facts.labels), _BLOCK_ROWS):
         block = facts.centroids[start : start + _BLOCK_ROWS] @ facts.centroids[start:].T
-        rows, columns = np.nonzero(np.triu(block >= settings.same_person_similarity, k=1))
+        rows, columns = np.nonzero(np.triu(block >= settings.merge_similarity, k=1))
         similarities = block[rows, columns].tolist()
         pairs += list(zip(similarities, (rows + start).tolist(), (columns + start).tolist()))
     for similarity, one, other in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
@@ -88,18 +87,22 @@ def find_mislabelled(
 ) -> None:
     """Write images that are clearly nearer to another identity than to their own into the ledger.
 
-    Only images that are not sure of their own identity (similarity below ``same_person_similarity`` or unknown) are
-    compared with all centroids; the other centroid must be at least that similar.
+    Only images that do not match their own identity (similarity below ``match_similarity``, or unknown) are compared
+    with all centroids. The other one must match, and by ``mislabel_margin`` better than the own one; for an image
+    whose own identity is unknown, because it is alone or the identity is split, it must reach ``merge_similarity``.
     """
-    own = np.nan_to_num(facts.own_similarity[store.indices], nan=_NO_CENTROID)
-    doubtful = store.indices[own < settings.same_person_similarity]
+    own = facts.own_similarity[store.indices]
+    doubtful = store.indices[~(own >= settings.match_similarity)]
     for start in range(0, len(doubtful), _BLOCK_ROWS):
         block = doubtful[start : start + _BLOCK_ROWS]
         similarity = store.take(block) @ facts.centroids.T
         similarity[np.arange(len(block)), np.searchsorted(facts.labels, labels[block])] = -np.inf
         nearest = np.argmax(similarity, axis=1)
         best = similarity[np.arange(len(block)), nearest]
-        for at in np.flatnonzero(best >= settings.same_person_similarity).tolist():
+        own = facts.own_similarity[block]
+        needed = np.maximum(settings.match_similarity, own + settings.mislabel_margin)
+        needed = np.where(np.isnan(own), settings.merge_similarity, needed)
+        for at in np.flatnonzero(best >= needed).tolist():
             ledger.add(_mislabelled(int(block[at]), int(nearest[at]), float(best[at]), labels, facts))
 
 

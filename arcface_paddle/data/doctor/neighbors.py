@@ -46,35 +46,48 @@ def hamming_join(probes: np.ndarray, codes: np.ndarray, radius: int) -> np.ndarr
     Returns:
         (M, 2) int64, indices of probe and code, sorted, each pair once.
     """
-    if not 0 <= radius < 3 * BANDS:
-        raise ValueError(f"radius is {radius}; allowed: 0 to {3 * BANDS - 1}")
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for band in range(BANDS):
-        found += _join_band(probes, codes, radius, band)
-    return np.unique(np.concatenate(found), axis=0)
+    found = []
+    for band, flips in _bands_and_flips(radius):
+        probe_order, probe_keys = _sorted_by_band(probes, band)
+        code_order, code_keys = _sorted_by_band(codes, band)
+        first, end = _buckets(code_keys, probe_keys ^ flips)
+        for rows, columns in _compare(probes[probe_order], codes[code_order], first, end - first, radius=radius):
+            found.append(np.stack([probe_order[rows], code_order[columns]], axis=1))
+    return _distinct(found)
 
 
 def near_pairs(codes: np.ndarray, radius: int) -> np.ndarray:
-    """Return all pairs (i, j), i < j, of codes that differ in at most ``radius`` bits, as (M, 2) int64.
+    """Return all pairs (i, j), i < j, of codes that differ in at most ``radius`` (0 to 11) bits, as (M, 2) int64.
 
     Equal codes make a pair too; collapse large groups of equal codes first (``numpy.unique``).
     """
-    pairs = hamming_join(codes, codes, radius)
-    return pairs[pairs[:, 0] < pairs[:, 1]]
-
-
-def _join_band(probes: np.ndarray, codes: np.ndarray, radius: int, band: int) -> list[np.ndarray]:
-    probe_order, probe_keys = _sorted_by_band(probes, band)
-    code_order, code_keys = _sorted_by_band(codes, band)
-    starts = np.searchsorted(code_keys, np.arange((1 << BAND_BITS) + 1))
-    ordered_probes, ordered_codes = probes[probe_order], codes[code_order]
     found = []
-    for flips in _flip_masks(radius // BANDS):
-        keys = probe_keys ^ flips
-        first, count = starts[keys], starts[keys + 1] - starts[keys]
-        for pairs in _compare_buckets(ordered_probes, ordered_codes, first, count, radius=radius):
-            found.append(np.stack([probe_order[pairs[0]], code_order[pairs[1]]], axis=1))
-    return found
+    for band, flips in _bands_and_flips(radius):
+        order, keys = _sorted_by_band(codes, band)
+        first, end = _buckets(keys, keys ^ flips)
+        # Every pair once: with those behind oneself in the same bucket, or from the lower bucket to the higher one.
+        first = np.maximum(first, np.arange(1, len(codes) + 1))
+        ordered = codes[order]
+        for rows, columns in _compare(ordered, ordered, first, np.maximum(end - first, 0), radius=radius):
+            found.append(np.sort(np.stack([order[rows], order[columns]], axis=1), axis=1))
+    return _distinct(found)
+
+
+def _bands_and_flips(radius: int) -> list[tuple[int, int]]:
+    """Return each band with each pattern of bits that may differ in it."""
+    if not 0 <= radius < 3 * BANDS:
+        raise ValueError(f"radius is {radius}; allowed: 0 to {3 * BANDS - 1}")
+    return [(band, flips) for band in range(BANDS) for flips in _flip_masks(radius // BANDS)]
+
+
+def _buckets(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the run of each wanted key begins and ends among the sorted keys."""
+    starts = np.searchsorted(sorted_keys, np.arange((1 << BAND_BITS) + 1))
+    return starts[wanted], starts[wanted + 1]
+
+
+def _distinct(found: list[np.ndarray]) -> np.ndarray:
+    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), dtype=np.int64)
 
 
 def _sorted_by_band(codes: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +97,7 @@ def _sorted_by_band(codes: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarra
     return order, keys[order].astype(np.int64)
 
 
-def _compare_buckets(
+def _compare(
     probes: np.ndarray, codes: np.ndarray, first: np.ndarray, count: np.ndarray, *, radius: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Compare each probe with ``count`` codes from ``first`` on; yield the positions of close probes and codes."""

@@ -111,16 +111,17 @@ def find_identity_overlap(
     settings: DoctorSettings,
     ledger: Ledger,
 ) -> None:
-    """Write identities whose centroid is as similar to a verification picture as one person's into the ledger.
+    """Write identities whose centroid is at least ``merge_similarity`` similar to a verification picture.
 
-    They are candidates for a look: among many identities some strangers are similar by chance.
+    The stricter of the thresholds, because every picture meets every identity; even so they are candidates for a
+    look: among many identities some strangers are similar by chance.
     """
     hits: dict[tuple[int, str], list[tuple[float, VerificationRef]]] = defaultdict(list)
     for start in range(0, len(pictures.refs), settings.embed_batch):
         block = range(start, min(start + settings.embed_batch, len(pictures.refs)))
         crops = np.stack([to_crop(pictures.decode(picture)) for picture in block])
         similarity = embed_checked(embedder, crops) @ facts.centroids.T
-        for row, column in zip(*np.nonzero(similarity >= settings.same_person_similarity)):
+        for row, column in zip(*np.nonzero(similarity >= settings.merge_similarity)):
             ref = pictures.refs[block[int(row)]][0]
             hits[(int(column), ref.set_name)].append((float(similarity[row, column]), ref))
     for (column, set_name), found in sorted(hits.items()):

@@ -20,9 +20,16 @@ class DoctorSettings:
         dark_mean: mean level (0 to 255) up to which a picture is near-black.
         bright_mean: mean level from which a picture is near-white.
         gray_chroma: mean difference of the largest and smallest channel (levels) up to which a picture is grey.
-        cluster_distance: average-linkage cosine distance at which images of one label part (1 - similarity).
+        cluster_distance: average-linkage cosine distance at which images of one label part (1 - similarity). With
+            the shipped recogniser, on 60 synthetic identities of 10 images and one stranger each, 0.6 finds 85 % of
+            the strangers and rejects 2.3 % of the others; 0.7 (what egcode/facerec uses with its own recogniser)
+            64 and 0.8 %, 0.5 98 and 5 %.
         cluster_cap: images of one identity that are clustered; further ones join by their mean similarity.
-        same_person_similarity: cosine from which two identities, or an image and an identity, are one person.
+        match_similarity: cosine of an image and an identity's centroid from which they may be one person.
+        mislabel_margin: by how much an image must be more similar to another identity than to its own.
+        merge_similarity: cosine of two centroids from which they are one person. Averaging brings all centroids
+            nearer to each other than single images are: on the same data, centroids of two halves of a person were
+            0.81 to 0.96 similar, those of two persons up to 0.73.
         sample: number of images to examine, whole identities drawn at random; all when None.
         seed: of the sample and of the choice within very large identities.
         workers: decoding threads.
@@ -37,9 +44,11 @@ class DoctorSettings:
     dark_mean: float = 8.0
     bright_mean: float = 247.0
     gray_chroma: float = 1.5
-    cluster_distance: float = 0.7
+    cluster_distance: float = 0.6
     cluster_cap: int = 1000
-    same_person_similarity: float = 0.6
+    match_similarity: float = 0.6
+    mislabel_margin: float = 0.2
+    merge_similarity: float = 0.75
     sample: Optional[int] = None
     seed: int = 0
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -56,7 +65,9 @@ class DoctorSettings:
         _require_range("gray_chroma", self.gray_chroma, 0, 255)
         _require_range("cluster_distance", self.cluster_distance, 0, 2)
         _require_range("cluster_cap", self.cluster_cap, 2, 20_000)
-        _require_range("same_person_similarity", self.same_person_similarity, -1, 1)
+        _require_range("match_similarity", self.match_similarity, -1, 1)
+        _require_range("mislabel_margin", self.mislabel_margin, 0, 2)
+        _require_range("merge_similarity", self.merge_similarity, -1, 1)
         _require_range("sample", 1 if self.sample is None else self.sample, 1, 2**40)
         _require_range("workers", self.workers, 1, 1024)
         _require_range("embed_batch", self.embed_batch, 1, 65_536)
