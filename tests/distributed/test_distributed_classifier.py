@@ -13,7 +13,6 @@ from classifier_worker import SCENARIOS
 from launch import run_ranks
 
 WORKER = str(Path(__file__).with_name("classifier_worker.py"))
-TOLERANCE = 1e-5
 ROUNDING = 1e-6
 
 
@@ -57,7 +56,7 @@ def test_equals_one_process(folder, scenario, ranks):
         if scale < ROUNDING * largest[key.split(":")[0]]:  # zero but for rounding, as a bias before a normalisation
             scale = largest[key.split(":")[0]]
         difference = size(many[key] - expected) / max(scale, 1e-30)
-        assert difference <= TOLERANCE, f"{scenario} with {ranks} ranks: {key} differs by {difference:.2e}"
+        assert difference <= SCENARIOS[scenario].tolerance, f"{scenario} with {ranks} ranks: {key} differs by {difference:.2e}"
 
 
 def test_training_moved_the_weights(folder):
