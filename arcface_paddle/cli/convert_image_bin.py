@@ -29,11 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
-    if args.mode == "image2bin":
-        convert, source, target, suffix = images_to_bins, args.image_path, args.bin_path, ""
-    else:
-        convert, source, target, suffix = bins_to_images, args.bin_path, args.image_path, ".bin"
-    with progress_bar(len(list_tree(source, suffix=suffix)), "files") as bar:
-        report = convert(source, target, workers=args.workers, progress=bar.update)
+    to_bin = args.mode == "image2bin"
+    source, target = (args.image_path, args.bin_path) if to_bin else (args.bin_path, args.image_path)
+    with progress_bar(len(list_tree(source, suffix="" if to_bin else ".bin")), "files") as bar:
+        if to_bin:
+            report = images_to_bins(source, target, workers=args.workers, progress=bar.update)
+        else:
+            report = bins_to_images(source, target, workers=args.workers, progress=bar.update)
     print(f"{target}: {report.written} files written, {report.unchanged} were there, {len(report.bad)} left out")
     return report_bad(report.bad)

@@ -1,0 +1,167 @@
+"""The data commands as users type them."""
+
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.cli.main import main, run_module
+from arcface_paddle.data import open_dataset, read_verification_set
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOGRAPHS = ROOT / "demo" / "gallery"
+
+
+def picture(number, suffix=".jpg"):
+    tiles = np.random.default_rng(number).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return images.encode_image(images.resize(tiles, (112, 112)), suffix=suffix)
+
+
+@pytest.fixture
+def people(tmp_path):
+    root = tmp_path / "people"
+    for number in range(12):
+        path = root / f"person {number // 3}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    return root
+
+
+def data(*arguments):
+    return main(["data", *map(str, arguments)])
+
+
+def test_convert_image_bin_as_the_published_command(tmp_path):
+    for name in ("a.jpg", "sub/b.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(picture(1, name[-4:]))
+
+    def command(mode, **paths):
+        flags = [f"--{key}={value}" for key, value in paths.items()]
+        script = str(ROOT / "tools/convert_image_bin.py")
+        return subprocess.run(
+            [sys.executable, script, *flags, f"--mode={mode}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = command("image2bin", image_path="in", bin_path="bins")
+    assert done.returncode == 0 and done.stdout == "bins: 2 files written, 0 were there, 0 left out\n", done.stderr
+    content = (tmp_path / "bins/sub/b.bin").read_bytes()
+    assert content[:9] == b"\x05\0\0\0b.png" and pickle.loads(content[13:]) == picture(1, ".png")
+    assert command("bin2image", image_path="out", bin_path="bins").returncode == 0
+    assert (tmp_path / "out/sub/b.png").read_bytes() == picture(1, ".png")
+    assert (tmp_path / "out/a.jpg").read_bytes() == picture(1)
+    (tmp_path / "bins/a.bin").write_bytes(b"12345")
+    done = command("bin2image", image_path="out", bin_path="bins")
+    assert done.returncode == 1 and "a.bin: truncated record" in done.stderr
+    done = command("image2bin", image_path="nothing", bin_path="bins")
+    assert done.returncode == 2 and done.stderr == "convert_image_bin.py: error: nothing: no such folder\n"
+
+
+@pytest.mark.parametrize("layout", ["bin", "image", "folder", "recordio", "packed"])
+def test_convert(tmp_path, people, layout, capsys):
+    assert data("convert", people, tmp_path / "out", "--to", layout) == 0
+    assert "12 samples written, 0 were there, 0 left out" in capsys.readouterr().out
+    source, converted = open_dataset(people), open_dataset(tmp_path / "out")
+    assert converted.labels.tolist() == source.labels.tolist()
+    assert [converted.read_encoded(index) for index in range(12)] == [source.read_encoded(index) for index in range(12)]
+
+
+def test_convert_tells_what_it_left_out(tmp_path, people, capsys):
+    (people / "person 1/4.jpg").write_bytes(b"")
+    assert data("convert", people, tmp_path / "out", "--to", "bin") == 1
+    assert f"left out: {people}/person 1/4.jpg: the file is empty" in capsys.readouterr().err
+    assert data("convert", people, tmp_path / "out", "--to", "bin") == 1
+    assert "0 samples written, 11 were there, 1 left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"), [("pack_dataset.py", []), ("convert_recordio.py", ["--to", "recordio"])]
+)
+def test_tools(tmp_path, people, script, arguments):
+    command = [sys.executable, str(ROOT / "tools" / script), str(people), str(tmp_path / "out"), *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(open_dataset(tmp_path / "out")) == 12
+
+
+def test_info(people, capsys):
+    assert data("info", people) == 0
+    printed = capsys.readouterr().out
+    assert "FolderDataset" in printed and "3 to 3, median 3" in printed
+    assert data("info", people / "person 0") == 2
+    assert "no dataset found" in capsys.readouterr().err
+
+
+def test_pairs_from_dataset_and_list(tmp_path, people, capsys):
+    assert data("pairs", tmp_path / "own.bin", "--dataset", people, "--pairs", "20", "--seed", "1") == 0
+    assert "20 pairs, 10 of the same person" in capsys.readouterr().out
+    assert read_verification_set(tmp_path / "own.bin").issame.tolist() == [True, False] * 10
+    (people / "pairs.txt").write_text("person 0/0.jpg\tperson 0/1.jpg\t1\nperson 0/0.jpg\tperson 1/3.jpg\t0\n")
+    assert data("pairs", tmp_path / "listed.bin", "--list", people / "pairs.txt") == 0
+    listed = read_verification_set(tmp_path / "listed.bin")
+    assert listed.images == [picture(0), picture(1), picture(0), picture(3)]
+    assert data("pairs", tmp_path / "more.bin", "--dataset", people, "--pairs", "1000") == 2
+    assert "500 genuine pairs asked for, but the dataset has 12" in capsys.readouterr().err
+    assert not (tmp_path / "more.bin").exists()
+
+
+def test_wrong_use(tmp_path, capsys):
+    for arguments in (["convert", "a"], ["convert", "a", "b", "--to", "zip"], ["nothing"], []):
+        with pytest.raises(SystemExit) as caught:
+            data(*arguments)
+        assert caught.value.code == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_every_subcommand_has_help(capsys):
+    for arguments in ([], ["info"], ["convert"], ["pairs"], ["align"], ["doctor"]):
+        with pytest.raises(SystemExit) as caught:
+            data(*arguments, "--help")
+        assert caught.value.code == 0
+        assert f"usage: arcface-paddle data {' '.join(arguments)}".strip() in capsys.readouterr().out
+
+
+def test_align_photographs(tmp_path, capsys):
+    source = tmp_path / "photographs"
+    shutil.copytree(PHOTOGRAPHS, source)
+    people = sorted(path.name for path in source.iterdir() if path.is_dir())
+    nobody = source / "Aaron Empty"
+    nobody.mkdir()
+    images.write_image(nobody / "wall.jpg", np.full((200, 200, 3), 128, np.uint8))
+    (source / people[0] / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    group = ROOT / "demo/queries/group.jpg"
+    shutil.copy(group, source / people[1] / "group.jpg")
+
+    assert data("align", source, tmp_path / "faces") == 1
+    errors = capsys.readouterr().err
+    assert "wall.jpg: no face found" in errors and "broken.jpg" in errors and "group.jpg: " in errors
+    dataset = open_dataset(tmp_path / "faces")
+    assert dataset.num_classes == len(people)  # numbered anew, without the one who has no face
+    assert {dataset.read_image(index).shape for index in range(len(dataset))} == {(112, 112, 3)}
+    assert dataset.resized_count == 0
+    faces_before = len(dataset)
+
+    assert data("align", source, tmp_path / "faces", "--largest") == 1
+    assert "group.jpg" not in capsys.readouterr().err
+    assert len(open_dataset(tmp_path / "faces")) == faces_before + 1
+
+
+def test_aligned_faces_are_those_the_recogniser_sees(tmp_path):
+    from arcface_paddle.pipeline.alignment import align_face
+    from arcface_paddle.pipeline.building import build_detector, build_recognizer
+
+    source = next(path for path in sorted(PHOTOGRAPHS.rglob("*.jpg")))
+    (tmp_path / "in/a").mkdir(parents=True)
+    shutil.copy(source, tmp_path / "in/a/a.jpg")
+    assert run_module("data_align", [str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    photograph = images.read_image(source)
+    expected = align_face(photograph, build_detector().detect(photograph)[0], build_recognizer().card)
+    np.testing.assert_array_equal(open_dataset(tmp_path / "out").read_image(0), expected)
