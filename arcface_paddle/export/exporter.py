@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -124,7 +125,8 @@ def _card(source: NetworkSource, settings: GraphSettings, *, embedding_size: int
         licence="that of the weights and of the data they were trained on",
         input=preset.input,
         output=output,
-        recognizer=cards.RecognizerSpec(embedding_size=embedding_size, template=preset.recognizer.template),
+        notice="Its thresholds are those of no model in particular: run 'arcface-paddle calibrate' on pairs of faces.",
+        recognizer=dataclasses.replace(preset.recognizer, embedding_size=embedding_size),
     )
 
 

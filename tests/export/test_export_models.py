@@ -1,0 +1,168 @@
+"""Exported models equal their network in every format, through the gate, or do not exist."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle.backbones import BACKBONES, build_backbone
+from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
+from arcface_paddle.export import exporter
+from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_inputs
+from arcface_paddle.export.graph import GraphSettings
+from arcface_paddle.export.network_source import NetworkSource
+from arcface_paddle.export.parity import check_parity
+from arcface_paddle.export.saving import FORMATS
+from arcface_paddle.pipeline import build_recognizer
+from arcface_paddle.pipeline.cards import read_card
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+from arcface_paddle.weight_files import write_state_dict
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+WIDTH = 0.25
+
+
+def save_weights(path: Path, name: str, *, width: float = WIDTH) -> NetworkSource:
+    network = build_backbone(name, width=width)
+    random = np.random.default_rng(0)
+    arrays = {key: value.numpy() for key, value in network.state_dict().items()}
+    for key in arrays:
+        if key.endswith(("_mean", "_variance")):
+            arrays[key] = random.uniform(0.5, 1.5, arrays[key].shape).astype(np.float32)
+        if key.endswith("bn3.weight"):
+            arrays[key] *= 0.2  # untrained residual branches of a deep network would overflow
+    write_state_dict(path, arrays)
+    return NetworkSource(name, str(path), width=width)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> NetworkSource:
+    return save_weights(tmp_path_factory.mktemp("weights") / "run.pdparams", "MobileFaceNet_128")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_in_every_format(tmp_path, name, monkeypatch):
+    weights = save_weights(tmp_path / "w.pdparams", name)
+    settings = GraphSettings(mirror=name == "MobileFaceNet_128", normalize=name != "iresnet34")
+    monkeypatch.setattr(exporter, "parity_inputs", lambda: parity_inputs()[3:10])  # faces and noise; deep ones are slow
+    for model_format in FORMATS:
+        result = export_model(weights, tmp_path / model_format, model_format=model_format, settings=settings)
+        assert result.parity.min_cosine > 0.99999
+        assert result.parity.max_relative_norm_error < 1e-3
+        assert result.parity.images == 7
+
+
+def test_folder_drops_into_the_pipeline(tmp_path, source):
+    folder = tmp_path / "model"
+    export_model(source, folder, model_format="json", settings=GraphSettings(normalize=True))
+    card = read_card(folder / "model.json")
+    assert card.recognizer.embedding_size == 128
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    vectors = build_recognizer(str(folder)).embed(crops).vectors
+    expected = embed_with_folder(folder)(exporter.to_network_input(crops))
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
+
+
+def test_mirror_inside_the_graph_does_not_see_left_from_right(tmp_path, source):
+    export_model(source, tmp_path / "m", model_format="json", settings=GraphSettings(mirror=True))
+    embed, inputs = embed_with_folder(tmp_path / "m"), parity_inputs()
+    flipped = np.ascontiguousarray(inputs[:, :, :, ::-1])
+    np.testing.assert_allclose(embed(inputs), embed(flipped), rtol=1e-3, atol=1e-4)
+
+
+def test_export_replaces_an_older_one_and_keeps_other_files(tmp_path, source):
+    folder = tmp_path / "inference_model"
+    (folder / "BlazeFace").mkdir(parents=True)
+    export_model(source, folder, model_format="json", settings=GraphSettings())
+    export_model(source, folder, model_format="onnx", settings=GraphSettings())
+    assert sorted(path.name for path in folder.iterdir()) == ["BlazeFace", "inference.onnx", "model.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["inference_model"]
+
+
+def test_gate_failure_leaves_the_old_model(tmp_path, source, monkeypatch):
+    folder = tmp_path / "model"
+    export_model(source, folder, model_format="json", settings=GraphSettings())
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    honest = exporter.embed_with_folder
+
+    def disturbed(path):
+        embed = honest(path)
+        return lambda batch: embed(batch) + np.linspace(0, 0.1, 128, dtype=np.float32)
+
+    monkeypatch.setattr(exporter, "embed_with_folder", disturbed)
+    with pytest.raises(ModelFileError, match="parity gate"):
+        export_model(source, folder, model_format="json", settings=GraphSettings())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with pytest.raises(ModelFileError, match="parity gate"):
+        export_model(source, tmp_path / "new", model_format="json", settings=GraphSettings())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda batch: np.full((len(batch), 4), np.nan, np.float32), "not finite"),
+        (lambda batch: np.ones((1, 4), np.float32), "batch of 7"),
+        (lambda batch: -np.ones((len(batch), 4), np.float32), "smallest cosine -1"),
+    ],
+)
+def test_gate_refuses(output, message):
+    with pytest.raises(ModelFileError, match=message):
+        check_parity(lambda batch: np.ones((len(batch), 4), np.float32), output, inputs=np.zeros((7, 1), np.float32))
+
+
+def test_wrong_network_and_damaged_weights(tmp_path, source):
+    with pytest.raises(CheckpointError, match="does not fit"):
+        export_model(
+            NetworkSource("iresnet18", source.weights), tmp_path / "m", model_format="json", settings=GraphSettings()
+        )
+    with pytest.raises(ConfigError, match="no network"):
+        export_model(
+            NetworkSource("resnet", source.weights), tmp_path / "m", model_format="json", settings=GraphSettings()
+        )
+    half = tmp_path / "half.pdparams"
+    half.write_bytes(Path(source.weights).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="half"):
+        export_model(
+            NetworkSource("MobileFaceNet_128", str(half), width=WIDTH),
+            tmp_path / "m",
+            model_format="json",
+            settings=GraphSettings(),
+        )
+    assert not (tmp_path / "m").exists()
+
+
+def test_unwritable_target(tmp_path, source):
+    (tmp_path / "file").write_text("in the way")
+    for target in (tmp_path / "file", tmp_path / "file" / "model"):
+        with pytest.raises(ModelFileError, match="cannot be written"):
+            export_model(source, target, model_format="json", settings=GraphSettings())
+
+
+def test_a_model_of_paddle_2_6_2_loads_and_matches():
+    # Made by Paddle 2.6.2: a strided convolution, BatchNorm, PReLU, convolution, BatchNorm; expected.npy is what that
+    # version computed for this input.
+    folder = FIXTURES / "paddle_2_6_2"
+    runtime = open_runtime(folder / "inference.pdmodel", folder / "inference.pdiparams", options=RuntimeOptions())
+    x = np.random.default_rng(0).standard_normal((3, 3, 112, 112)).astype(np.float32)
+    np.testing.assert_allclose(runtime.run([x])[0], np.load(folder / "expected.npy"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX mode")
+def test_command_line(tmp_path, source, capsys):
+    from arcface_paddle.cli.main import run_module
+
+    arguments = ["--network", "MobileFaceNet_128", "--width", str(WIDTH), "--pretrained_model", source.weights]
+    assert run_module("export", [*arguments, "--output", str(tmp_path / "m")]) == 0
+    assert "parity gate passed" in capsys.readouterr().out
+    assert (tmp_path / "m" / "inference.pdmodel").exists()
+    assert (
+        run_module("export", [*arguments[:-1], str(tmp_path / "none.pdparams"), "--output", str(tmp_path / "n")]) == 2
+    )
+    assert "none.pdparams" in capsys.readouterr().err
+    assert not (tmp_path / "n").exists()
