@@ -62,6 +62,7 @@ def everything(text: str) -> str:
             html.notice(text, tone="warn"),
             html.table([text], [[text], [html.badge(text, tone="bad")]], caption=text),
             html.grid([html.image(picture(), alt=text, caption=text, width_px=64)]),
+            html.cards([(text, html.grid([]))]),
             html.details(text, text),
             charts.bar_chart([text], [3.0], axes=axes),
             charts.line_chart([charts.Line(text, np.array([1.0, 2.0]), np.array([0.0, 1.0]))], axes=axes),

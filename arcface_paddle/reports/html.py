@@ -145,6 +145,12 @@ def grid(figures: Iterable[Html]) -> Html:
     return Html(f'<div class="grid">{content}</div>') if content else content
 
 
+def cards(items: Iterable[tuple[Part, Html]]) -> Html:
+    """Return small titled blocks (title, content) side by side, wrapping to the width of the page."""
+    blocks = (f'<div class="card"><h3>{escape(title)}</h3>{escape(content)}</div>' for title, content in items)
+    return Html(f'<div class="cards">{"".join(blocks)}</div>')
+
+
 def details(summary: Part, *parts: Part) -> Html:
     """Return parts that are folded away under a line the reader can open."""
     return Html(f"<details><summary>{escape(summary)}</summary>{join(parts)}</details>")
@@ -220,6 +226,9 @@ th{color:var(--dim);font-weight:600;white-space:nowrap}td.number{text-align:righ
 .notice.good{border-color:var(--good)}.notice.warn{border-color:var(--warn)}.notice.bad{border-color:var(--bad)}
 .badge.good{color:var(--good)}.badge.warn{color:var(--warn)}.badge.bad{color:var(--bad)}
 .grid{display:flex;flex-wrap:wrap;gap:14px;align-items:flex-start;margin:10px 0}
+.cards{display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start;margin:10px 0}
+.card{border:1px solid var(--line);border-radius:6px;padding:10px 12px;max-width:100%}
+.card h3{font-size:13px;margin:0 0 6px;max-width:420px}.card .grid{margin:0}
 figure{margin:0;max-width:100%}figure img,figure svg{display:block;max-width:100%;height:auto;border-radius:4px}
 .grid figure{max-width:136px}.grid figure.chart{max-width:100%}
 figcaption{color:var(--dim);font-size:12px;line-height:1.35;margin-top:4px;overflow-wrap:anywhere}

@@ -19,12 +19,15 @@ class Kind:
         severity: ``problem`` makes the command exit with 1, ``note`` does not.
         title: heading in reports.
         advice: what it means and what to do.
+        order: 1 puts findings with the lowest score first, -1 those with the highest; 0 leaves the order of the
+            dataset.
     """
 
     key: str
     severity: str
     title: str
     advice: str
+    order: int = 0
 
 
 _ALL_KINDS = (
@@ -49,13 +52,15 @@ _ALL_KINDS = (
         "near_duplicate_across", PROBLEM, "Near duplicates across identities", "Almost one picture with several labels."
     ),
     Kind("verification_image", PROBLEM, "Images of a verification set", "Training on them makes the score worthless."),
-    Kind("verification_identity", PROBLEM, "People of a verification set", "Candidates by embedding; look at them."),
-    Kind("cluster_reject", PROBLEM, "Images apart from their identity", "Outside of the identity's main cluster."),
+    Kind(
+        "verification_identity", PROBLEM, "People of a verification set", "Candidates by embedding; look at them.", -1
+    ),
+    Kind("cluster_reject", PROBLEM, "Images apart from their identity", "Outside of the identity's main cluster.", 1),
     Kind(
         "split_identity", PROBLEM, "Identities without a main cluster", "Several people of equal weight; sort by hand."
     ),
-    Kind("same_person", PROBLEM, "One person under two labels", "Centroids are very similar; merge or look."),
-    Kind("mislabelled", PROBLEM, "Images nearer to another identity", "Probably carry the wrong label."),
+    Kind("same_person", PROBLEM, "One person under two labels", "Centroids are very similar; merge or look.", -1),
+    Kind("mislabelled", PROBLEM, "Images nearer to another identity", "Probably carry the wrong label.", -1),
 )
 KINDS = {kind.key: kind for kind in _ALL_KINDS}
 """Every kind by its key, in the order of reports."""
@@ -115,8 +120,9 @@ class Ledger:
         return len(self._listed[kind]) < self._max_listed
 
     def listed(self, kind: str) -> list[Finding]:
-        """Return the listed findings of a kind in the order in which they were found."""
-        return list(self._listed[kind])
+        """Return the listed findings of a kind, in the order that the kind asks for."""
+        order = KINDS[kind].order
+        return sorted(self._listed[kind], key=lambda finding: order * (finding.score or 0.0))
 
     def kinds_found(self) -> list[Kind]:
         """Return the kinds that occur, in the order of reports."""

@@ -13,7 +13,7 @@ from arcface_paddle.data.doctor.embedding import EmbeddingStore, unit_rows
 from arcface_paddle.data.doctor.findings import Finding, Ledger
 from arcface_paddle.data.doctor.settings import DoctorSettings
 
-_BLOCK_ROWS = 2048
+_BLOCK_VALUES = 1 << 24  # similarities held at a time, 64 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,10 @@ def examine_identities(
 
 def find_same_person(facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger) -> None:
     """Write pairs of identities with centroids as similar as one person's into the ledger, most similar first."""
-    pairs = []
-    for start in range(0, len(facts.labels), _BLOCK_ROWS):
-        block = facts.centroids[start : start + _BLOCK_ROWS] @ facts.centroids[start:].T
+    pairs: list[tuple[float, int, int]] = []
+    step = _rows_per_block(facts)
+    for start in range(0, len(facts.labels), step):
+        block = facts.centroids[start : start + step] @ facts.centroids[start:].T
         rows, columns = np.nonzero(np.triu(block >= settings.merge_similarity, k=1))
         similarities = block[rows, columns].tolist()
         pairs += list(zip(similarities, (rows + start).tolist(), (columns + start).tolist()))
@@ -93,8 +94,9 @@ def find_mislabelled(
     """
     own = facts.own_similarity[store.indices]
     doubtful = store.indices[~(own >= settings.match_similarity)]
-    for start in range(0, len(doubtful), _BLOCK_ROWS):
-        block = doubtful[start : start + _BLOCK_ROWS]
+    step = _rows_per_block(facts)
+    for start in range(0, len(doubtful), step):
+        block = doubtful[start : start + step]
         similarity = store.take(block) @ facts.centroids.T
         similarity[np.arange(len(block)), np.searchsorted(facts.labels, labels[block])] = -np.inf
         nearest = np.argmax(similarity, axis=1)
@@ -104,6 +106,11 @@ def find_mislabelled(
         needed = np.where(np.isnan(own), settings.merge_similarity, needed)
         for at in np.flatnonzero(best >= needed).tolist():
             ledger.add(_mislabelled(int(block[at]), int(nearest[at]), float(best[at]), labels, facts))
+
+
+def _rows_per_block(facts: IdentityFacts) -> int:
+    """Return how many rows of similarities to all identities are computed at a time."""
+    return max(1, _BLOCK_VALUES // max(1, len(facts.labels)))
 
 
 def _mislabelled(index: int, other: int, similarity: float, labels: np.ndarray, facts: IdentityFacts) -> Finding:

@@ -149,7 +149,7 @@ class _Shower:
             shown = [finding.samples[0] for finding in findings if finding.samples]
             parts.append(html.grid(_figures(self._report.dataset, self._places, shown)))
         else:
-            parts += [self._finding(finding) for finding in findings]
+            parts.append(html.cards(self._card(finding) for finding in findings))
         if count > len(findings):
             parts.append(html.paragraph(f"... and {count - len(findings):,} more (see the JSON report)."))
         return html.section(title, *parts)
@@ -162,14 +162,14 @@ class _Shower:
             rows.append((where, None if place is None else place.line, finding.detail))
         return html.table(("where", "line", "what"), rows)
 
-    def _finding(self, finding: Finding) -> html.Html:
+    def _card(self, finding: Finding) -> tuple[str, html.Html]:
         shown = finding.samples[:_PICTURES_PER_FINDING]
         figures = _figures(self._report.dataset, self._places, shown)
         figures += _figures(self._report.dataset, self._places, finding.references, prefix="compare: ")
         figures += [self._verification_figure(finding, at) for at in range(min(len(finding.verification), 3))]
         hidden = len(finding.samples) - len(shown)
         tail = f" ({hidden} more images)" if hidden else ""
-        return html.join([html.Html("<h3>"), finding.detail + tail, html.Html("</h3>"), html.grid(figures)])
+        return finding.detail + tail, html.grid(figures)
 
     def _verification_figure(self, finding: Finding, at: int) -> html.Html:
         ref = finding.verification[at]
