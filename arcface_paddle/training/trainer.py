@@ -158,10 +158,10 @@ class _Loop:
             for batches in self._batches():
                 self._step(batches)
                 progress.update()
-                if self._asked_to_stop():
-                    return "stopped"
                 if self._after_step():
                     return "target"
+                if self._asked_to_stop():
+                    return "stopped"
         return "finished"
 
     def _batches(self) -> Iterator[list[Batch]]:

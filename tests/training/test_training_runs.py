@@ -1,0 +1,285 @@
+"""Whole runs of one process on tiny data: stopping and resuming, broken steps, early end, what the log says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_data import write_dataset, write_validation
+
+from arcface_paddle.data import loader
+from arcface_paddle.errors import CheckpointError, ConfigError, DataError
+from arcface_paddle.training.config import TrainConfig, config_from, load_config
+from arcface_paddle.training.run_log import read_metrics
+from arcface_paddle.training.trainer import DivergedError, train
+from arcface_paddle.weight_files import read_state_dict
+
+STEPS = 9  # of 12 images; 30 images make two steps an epoch, 6 images of each are left out
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3)
+
+
+def settings(data: Path, output: Path, **changes) -> TrainConfig:
+    values = {
+        "data_dir": str(data), "output": str(output), "logdir": "", "val_targets": "", "width": 0.125,
+        "embedding_size": 8, "batch_size": 12, "lr": 2.0, "steps": STEPS, "warmup_steps": 3, "decay": "cosine",
+        "log_every": 1, "save_every": 1000, "num_workers": 1, "seed": 3,
+    }  # fmt: skip
+    return config_from({**values, **changes})
+
+
+class Listener:
+    """Takes the lines of a run; sends this process a signal once a line matches."""
+
+    def __init__(self, pattern: str = r"$^", number: int = signal.SIGTERM) -> None:
+        self.lines: list[str] = []
+        self.pattern, self.number = pattern, number
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        if re.search(self.pattern, line):
+            os.kill(os.getpid(), self.number)
+
+    def __contains__(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+def saved_files(output: Path, step: int) -> dict[str, str]:
+    """Return the hashes of a checkpoint's files, but for the state, which holds a time."""
+    manifest = json.loads((output / "checkpoints" / f"step_{step:08d}" / "manifest.json").read_text())
+    return {name: entry["sha256"] for name, entry in manifest["files"].items() if name != "state.json"}
+
+
+def saved_state(output: Path, step: int) -> dict:
+    state = json.loads((output / "checkpoints" / f"step_{step:08d}" / "state.json").read_text())
+    del state["trained_s"]
+    return state
+
+
+def losses(output: Path) -> dict[int, float]:
+    return {int(row["step"]): row["loss"] for row in read_metrics(output) if "loss" in row}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sample_rate": 0.3, "accumulation": 2, "batch_size": 6, "loss": "CurricularFace", "decay_norm": False},
+        {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
+    ],
+    ids=["plain", "sampled-accumulated", "scaled-warm-start"],
+)
+def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(settings(data, whole, **changes), say=Listener()).reason == "finished"
+
+    for stop_at in (1, 6):  # the first step of epoch 0, and between two epochs
+        listener = Listener(f"Global Step: {stop_at} ")
+        outcome = train(settings(data, parts, resume=stop_at > 1, **changes), say=listener)
+        assert (outcome.reason, outcome.state.step) == ("stopped", stop_at)
+        assert "stopped by SIGTERM" in listener
+        assert "continue with --resume 1" in listener
+    listener = Listener()
+    assert train(settings(data, parts, resume=True, **changes), say=listener).reason == "finished"
+
+    assert "resumed from" in listener
+    assert saved_files(parts, STEPS) == saved_files(whole, STEPS)
+    assert saved_state(parts, STEPS) == saved_state(whole, STEPS)
+    assert losses(parts) == losses(whole)
+    assert sorted(losses(parts)) == list(range(1, STEPS + 1))
+
+
+def test_another_seed_is_another_run(data, tmp_path):
+    train(settings(data, tmp_path / "a", steps=2), say=Listener())
+    train(settings(data, tmp_path / "b", steps=2, seed=4), say=Listener())
+    assert saved_files(tmp_path / "a", 2) != saved_files(tmp_path / "b", 2)
+
+
+def test_learns_validates_keeps_the_best_and_ends_at_the_target(data, tmp_path):
+    write_validation(data / "val.bin", identities=10, pairs=40)
+    listener = Listener()
+    config = settings(
+        data, tmp_path, steps=120, validate_every=10, val_targets="val,lfw", target_accuracy=0.9, log_every=10,
+        logdir=str(tmp_path / "log"),
+    )  # fmt: skip
+    outcome = train(config, say=listener)
+    assert outcome.reason == "target"
+    assert outcome.state.step < 120
+    assert "lfw.bin is missing; lfw is left out" in listener
+
+    curve = list(losses(tmp_path).values())
+    assert curve[-1] < 0.6 * curve[0]
+    best = json.loads((tmp_path / "best" / "best.json").read_text())
+    assert best["step"] == outcome.state.best_step
+    assert best["accuracy"] == max(row["accuracy_mean"] for row in read_metrics(tmp_path) if "accuracy_mean" in row)
+    assert (tmp_path / "best" / "MobileFaceNet_128.pdparams").is_file()
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "log").glob("vdlrecords.*"))
+    assert load_config(tmp_path / "config.yaml") == config
+
+    log = (tmp_path / "training.log").read_text().splitlines()
+    assert log == listener.lines
+    speed = re.compile(
+        r"Speed \d+\.\d\d samples/sec   Loss \d+\.\d{4}   Epoch: \d+   Global Step: \d+   Required: \d+ hours, "
+        r"lr_backbone_value: \d\.\d{6}, lr_pfc_value: \d\.\d{6}"
+    )
+    assert sum(speed.fullmatch(line) is not None for line in log) == outcome.state.step // 10
+    for pattern in (
+        r"\[val\]\[10\]XNorm: \d+\.\d{6}",
+        r"\[val\]\[10\]Accuracy-Flip: \d\.\d{5}\+-\d\.\d{5}",
+        r"\[val\]\[10\]Accuracy-Highest: \d\.\d{5}",
+    ):
+        assert any(re.fullmatch(pattern, line) for line in log)
+
+
+def test_softmax_warm_start_leaves_the_margin_out(data, tmp_path):
+    train(settings(data, tmp_path / "arc", steps=1), say=Listener())
+    train(settings(data, tmp_path / "warm", steps=2, softmax_steps=1), say=Listener())
+    train(settings(data, tmp_path / "softmax", steps=2, loss="Softmax"), say=Listener())
+    warm, softmax = losses(tmp_path / "warm"), losses(tmp_path / "softmax")
+    assert warm[1] == softmax[1]
+    assert warm[1] < losses(tmp_path / "arc")[1] - 10  # cos(t + .5) instead of cos t, times 64
+    assert warm[2] > softmax[2] + 10
+
+
+def nan_in(monkeypatch, *, picked) -> None:
+    """Let pictures whose index ``picked`` accepts arrive as NaN."""
+    real = loader._BatchJob.fill
+
+    def fill(self, start, stop):
+        real(self, start, stop)
+        for row in range(start, min(stop, len(self))):
+            if picked(int(self.indices[row])):
+                self.images[row, 0, 5, 5] = np.nan
+
+    monkeypatch.setattr(loader._BatchJob, "fill", fill)
+
+
+def test_nan_in_the_data_skips_the_step_and_says_which(data, tmp_path, monkeypatch):
+    nan_in(monkeypatch, picked=lambda index: index == 4)
+    listener = Listener()
+    outcome = train(settings(data, tmp_path), say=listener)
+    assert outcome.reason == "finished"
+    assert 1 <= outcome.state.skipped < STEPS
+    skipped = [
+        line for line in listener.lines if re.search(r"^step \d+ skipped: .* \(epoch \d, images \d+ to \d+", line)
+    ]
+    assert len(skipped) == outcome.state.skipped
+    for array in read_state_dict(tmp_path / "MobileFaceNet_128.pdparams").values():
+        assert np.isfinite(array).all()
+
+
+def test_nothing_but_nan_ends_the_run_and_keeps_the_checkpoint(data, tmp_path, monkeypatch):
+    train(settings(data, tmp_path, steps=2), say=Listener())
+    before = saved_files(tmp_path, 2)
+    nan_in(monkeypatch, picked=lambda index: True)
+    with pytest.raises(DivergedError, match=r"not finite in 4 steps in a row up to step 6"):
+        train(settings(data, tmp_path, resume=True, max_skipped=4), say=Listener())
+    assert saved_files(tmp_path, 2) == before
+
+
+def test_unreadable_samples_are_named_and_counted(data, tmp_path):
+    broken = write_dataset(tmp_path / "data", identities=10, pictures=3)
+    (broken / "images" / "00000007.bin").write_bytes(b"\x05\x00")
+    listener = Listener()
+    outcome = train(settings(broken, tmp_path / "out", steps=3), say=listener)
+    assert outcome.bad_samples == 1
+    assert "unreadable sample, replaced by another:" in listener
+    assert "00000007.bin" in listener
+
+
+def test_a_new_run_in_a_used_folder_sets_the_old_one_aside(data, tmp_path):
+    train(settings(data, tmp_path, steps=3), say=Listener())
+    listener = Listener()
+    train(settings(data, tmp_path, steps=2), say=listener)
+    assert "holds an earlier run and --resume is 0" in listener
+    assert (tmp_path / "checkpoints_before_1" / "step_00000003").is_dir()
+    assert sorted(losses(tmp_path)) == [1, 2]
+    listener = Listener()
+    train(settings(data, tmp_path, steps=4, resume=True), say=listener)
+    assert "step_00000002 at step 2" in listener
+
+
+def test_resume_in_an_empty_folder_begins(data, tmp_path):
+    listener = Listener()
+    assert train(settings(data, tmp_path, steps=1, resume=True), say=listener).state.step == 1
+    assert "nothing to resume from" in listener
+
+
+def test_resume_from_published_files_says_what_is_missing(data, tmp_path):
+    train(settings(data, tmp_path / "a", steps=2), say=Listener())
+    (tmp_path / "b").mkdir()
+    for path in (tmp_path / "a").iterdir():
+        if path.suffix in (".pdparams", ".pkl"):
+            (tmp_path / "b" / path.name).write_bytes(path.read_bytes())
+    listener = Listener()
+    outcome = train(settings(data, tmp_path / "b", steps=1, resume=True), say=listener)
+    assert outcome.state.step == 1
+    assert "not restored, because the folder has only the published files: momentum of the backbone" in listener
+
+
+def test_fine_tuning_from_a_weight_file_with_other_identities(data, tmp_path):
+    train(settings(data, tmp_path / "a", steps=2), say=Listener())
+    other = write_dataset(tmp_path / "data", identities=7, pictures=4)
+    weights = tmp_path / "a" / "MobileFaceNet_128.pdparams"
+    listener = Listener()
+    train(settings(other, tmp_path / "b", steps=1, pretrained=str(weights), lr=1e-9), say=listener)
+    assert f"backbone starts from {weights}" in listener
+    start, tuned = read_state_dict(weights), read_state_dict(tmp_path / "b" / "MobileFaceNet_128.pdparams")
+    np.testing.assert_allclose(tuned["conv1.conv.weight"], start["conv1.conv.weight"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"num_classes": 5}, DataError, r"label \d, but num_classes is 5"),
+        ({"batch_size": 31}, ConfigError, "make batch_size smaller"),
+        ({"batch_size": 12, "accumulation": 3}, ConfigError, r"a step takes 36 images .* the data has 30"),
+        ({"accumulation": 2, "global_batch_size": 11}, ConfigError, "it must be a multiple of 2"),
+        ({"data_dir": "no/such/folder"}, DataError, "no/such/folder"),
+        ({"network": "ResNet9000"}, ConfigError, "no network 'ResNet9000'"),
+        ({"loss": "TripletFace"}, ConfigError, "no loss 'TripletFace'"),
+        ({"pretrained": "no.pdparams"}, CheckpointError, r"no\.pdparams"),
+        ({"device": "gpu"}, ConfigError, "this paddle sees none"),
+    ],
+)
+def test_bad_settings_are_refused(data, tmp_path, changes, error, message):
+    if "device" in changes:
+        from arcface_paddle.training.device import choose_device
+
+        with pytest.raises(error, match=message):
+            choose_device("gpu")
+        return
+    with pytest.raises(error, match=message):
+        train(settings(data, tmp_path, **changes), say=Listener())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "MobileFaceNet_192"}, "made with network MobileFaceNet_128, this run has MobileFaceNet_192"),
+        ({"embedding_size": 16}, "made with embedding_size 8, this run has 16"),
+        ({"num_classes": 11}, "made with num_classes 10, this run has 11"),
+        ({"batch_size": 6}, "made with global_batch 12, this run has 6: keep it with --global_batch_size"),
+        ({"width": 0.25}, "does not fit MobileFaceNet"),
+        ({"seed": 9}, "made with seed 3, this run has 9"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(data, tmp_path, changes, message):
+    train(settings(data, tmp_path, steps=1), say=Listener())
+    with pytest.raises(CheckpointError, match=message):
+        train(settings(data, tmp_path, resume=True, **changes), say=Listener())
+
+
+def test_an_output_that_cannot_be_written_is_refused(data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="cannot write to the output folder"):
+        train(settings(data, tmp_path / "file" / "out"), say=Listener())
