@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn, Optional, Sequence
@@ -56,6 +57,7 @@ def run_module(module_name: str, argv: Optional[Sequence[str]] = None, *, prog: 
     parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
     module.configure(parser)
     args = parser.parse_args(argv)
+    _never_fail_on_characters()
     try:
         return int(module.run(args))
     except ArcfaceError as error:
@@ -94,6 +96,13 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {help_text}" for name, (_, help_text) in COMMANDS.items()]
     return "usage: arcface-paddle SUBCOMMAND [-h] ...\n\n" + "\n".join(lines)
+
+
+def _never_fail_on_characters() -> None:
+    """Let a terminal that lacks Chinese characters show question marks instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _complain(prog: str, message: str) -> None:

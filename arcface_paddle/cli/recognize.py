@@ -31,7 +31,7 @@ EPILOG = """exit codes:
   1    processed, but some inputs were bad: unreadable pictures of a folder, a video that ends early, gallery pictures
        without a face or with several, bad lines of the label file; each is reported on stderr and in --json
   2    wrong options, or an error before or during the work: nothing half-written is left
-  130  interrupted by Ctrl-C; what a video has so far is kept
+  130  interrupted by Ctrl-C; what was found so far is kept, --json and --csv and the video are complete files
 """
 
 _CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
@@ -135,19 +135,17 @@ class Session:
     def run_pictures(self) -> int:
         """Recognise a picture or the pictures of a folder, write the results, and return the exit code."""
         inputs = recognize_inputs.list_pictures(self.args.input)
-        progress = tqdm(inputs.paths, unit="picture", disable=None if inputs.from_folder else True)
-        for path in progress:
-            try:
-                self._run_picture(path)
-            except ImageError as error:
-                if not inputs.from_folder:
-                    raise
-                self._fail(str(path), str(error))
+        interrupted = False
+        try:
+            for path in tqdm(inputs.paths, unit="picture", disable=None if inputs.from_folder else True):
+                self._try_picture(path, alone=not inputs.from_folder)
+        except KeyboardInterrupt:
+            interrupted = True
         self._write_results("images")
         print(table_of_pictures(self.found))
         if self.failed:
-            pipeline_options.complain(f"{len(self.failed)} of {len(inputs.paths)} pictures could not be read")
-        return EXIT_PARTIAL if self.failed else EXIT_OK
+            pipeline_options.complain(f"{len(self.failed)} of {len(inputs.paths)} pictures could not be processed")
+        return self._exit_code(interrupted)
 
     def run_video(self) -> int:
         """Recognise frame after frame, write the annotated video and the results, and return the exit code."""
@@ -167,9 +165,21 @@ class Session:
             self.facts["fps"] = round(reader.fps, 3)
         self._write_results("frames")
         print(table_of_video(self.found))
+        return self._exit_code(interrupted)
+
+    def _exit_code(self, interrupted: bool) -> int:
         if interrupted:
             raise KeyboardInterrupt
         return EXIT_PARTIAL if self.failed else EXIT_OK
+
+    def _try_picture(self, path: Path, *, alone: bool) -> None:
+        """Process one picture; that of a folder may fail, that of ``--input`` alone is an error of the command."""
+        try:
+            self._run_picture(path)
+        except ImageError as error:
+            if alone:
+                raise
+            self._fail(str(path), str(error))
 
     def _run_picture(self, path: Path) -> None:
         image = images.read_image(path)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -351,6 +354,30 @@ def test_ctrl_c_keeps_the_video_and_the_time_line(index, clip, tmp_path, monkeyp
     assert len(json.loads(found.read_text(encoding="utf-8"))["frames"]) == 3
     with VideoReader(str(out / "clip.mp4")) as reader:
         assert len(list(reader)) == 3
+
+
+def test_ctrl_c_in_a_folder_keeps_what_was_found(tmp_path, monkeypatch):
+    analyze = Analyzer.analyze
+
+    def interrupted(self, image, *, source):
+        if source.endswith("group.jpg"):
+            raise KeyboardInterrupt
+        return analyze(self, image, source=source)
+
+    monkeypatch.setattr(Analyzer, "analyze", interrupted)
+    found = tmp_path / "f.json"
+    assert recognize("--det", f"--input={QUERIES}", f"--output={tmp_path}/out", f"--json={found}") == 130
+    assert len(json.loads(found.read_text(encoding="utf-8"))["images"]) == 1
+    assert files_below(tmp_path / "out") == ["biden_relit.jpg"]
+
+
+def test_names_on_a_terminal_that_knows_ascii_only(index, tmp_path):
+    Gallery.load(index).renamed("Joe Biden", "拜登").save(tmp_path / "g")
+    command = [sys.executable, "-m", "arcface_paddle", "recognize", *NAMED, f"--index={tmp_path}/g", "--no_draw"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "??" in done.stdout and done.stderr == ""
 
 
 def test_help_says_the_exit_codes(capsys):

@@ -128,6 +128,18 @@ def test_pick_largest_takes_the_first_face(people):
     assert collected.rejections == () and collected.persons == 2
 
 
+def test_a_face_too_small_to_tell_people_apart_is_reported(people):
+    class FindsTinyFaces:
+        def analyze(self, image, *, source="array"):
+            width = 16.4 if source.startswith("Ada") else 17.0
+            box = np.array([5, 5, 5 + width, 30], np.float32)
+            return ImageResult(source, (8, 8), (Face(Detection(box, 0.9), embedding=np.eye(4, dtype=np.float32)[0]),))
+
+    collected = collect_faces(list_from_tree(people)[0], FindsTinyFaces(), embedding_size=4)
+    assert [(r.source, r.reason) for r in collected.rejections] == [("Ada/1.png", "small_face")]
+    assert len(collected.entries) == 2
+
+
 def test_nothing_usable_gives_an_empty_matrix_of_the_right_width(tmp_path):
     put_picture(tmp_path / "Ada" / "nobody.png", faces=0)
     collected = collect_faces(list_from_tree(tmp_path)[0], OneFacePerBrightSquare(), embedding_size=4)
@@ -144,7 +156,7 @@ def test_collected_faces_join_a_gallery_once(people):
 def test_an_analyzer_without_recogniser_is_refused(people):
     class DetectsOnly:
         def analyze(self, image, *, source="array"):
-            return ImageResult(source, (8, 8), (Face(Detection(np.zeros(4, np.float32), 1.0)),))
+            return ImageResult(source, (8, 8), (Face(Detection(np.array([0, 0, 50, 50], np.float32), 1.0)),))
 
     with pytest.raises(GalleryError, match="recogniser"):
         collect_faces(list_from_tree(people)[0], DetectsOnly(), embedding_size=4)

@@ -16,6 +16,9 @@ from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
 from arcface_paddle.types import Face, ImageResult
 
+SMALLEST_FACE_PX = 17
+"""Width of a box below which the shipped recogniser cannot tell people apart; such a face would attract strangers."""
+
 
 class ImageAnalyzer(Protocol):
     """What finds and embeds faces: ``arcface_paddle.pipeline.Analyzer`` without a gallery."""
@@ -86,6 +89,12 @@ def _refusal(result: ImageResult, picture: LabelledPicture, *, pick_largest: boo
     if count > 1 and not pick_largest:
         detail = f"{count} faces were found; crop the picture, or take the largest face with --pick_largest"
         return Rejection(picture.listed_as, picture.name, "several_faces", detail)
+    left, _, right, _ = (float(edge) for edge in result.faces[0].detection.box_xyxy)
+    if right - left < SMALLEST_FACE_PX:
+        detail = (
+            f"the face is {right - left:.0f} pixels wide; at least {SMALLEST_FACE_PX} are needed to tell people apart"
+        )
+        return Rejection(picture.listed_as, picture.name, "small_face", detail)
     return None
 
 

@@ -32,7 +32,8 @@ class Rejection:
     Attributes:
         source: the picture as listed, or ``label.txt:12`` for a bad line.
         name: the person, empty when it could not be read.
-        reason: one of ``bad_line``, ``unreadable``, ``no_face``, ``several_faces``, ``not_in_a_person_folder``.
+        reason: one of ``bad_line``, ``unreadable``, ``no_face``, ``several_faces``, ``small_face``,
+            ``not_in_a_person_folder``.
         detail: the reason as a sentence.
     """
 
