@@ -4,8 +4,8 @@ arcface-paddle data align photographs/ faces/
 
 The source has one folder per person with photographs inside; so has the target, with PNG pictures (lossless) of the
 same names and a label.txt. A photograph with no face or with several is named and left out; --largest takes the
-largest face of several. The faces are aligned exactly as the recogniser aligns them when it runs. Pictures that an
-earlier run has written are kept.
+largest face of several. The faces are aligned exactly as the recogniser aligns them when it runs. Faces that an
+earlier run has written are kept, and their photographs are not looked at again.
 
 exit codes: 0 every photograph gave a face; 1 some did not (each is named); 2 wrong use or an error; 130 interrupted
 """
@@ -100,6 +100,8 @@ class Aligner:
         # The suffix of the photograph stays in the name: a.jpg and a.png beside each other are two faces.
         stem, _, suffix = name.rpartition(".")
         target = f"{stem}.{suffix}.png" if suffix.lower() != "png" else name
+        if _is_complete(self.target / target):
+            return target, ""
         try:
             image = images.decode_image(self.photographs.read_encoded(index), name=name)
             faces = self.detector.detect(image)
@@ -110,6 +112,11 @@ class Aligner:
         except (DataError, ImageError) as error:
             return "", str(error)
         return target, ""
+
+
+def _is_complete(path: Path) -> bool:
+    # Files appear as a whole; an empty one is what a power cut can leave.
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _contiguous(lines: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:

@@ -61,7 +61,7 @@ def test_convert_image_bin_as_the_published_command(tmp_path):
     assert (tmp_path / "out/a.jpg").read_bytes() == picture(1)
     (tmp_path / "bins/a.bin").write_bytes(b"12345")
     done = command("bin2image", image_path="out", bin_path="bins")
-    assert done.returncode == 1 and "a.bin: truncated record" in done.stderr
+    assert done.returncode == 1 and "a.bin: key length" in done.stderr
     done = command("image2bin", image_path="nothing", bin_path="bins")
     assert done.returncode == 2 and done.stderr == "convert_image_bin.py: error: nothing: no such folder\n"
 

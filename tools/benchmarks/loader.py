@@ -1,0 +1,170 @@
+"""Training batches: loader against bare decoding, loose files against packed shards, start-up on millions of lines.
+
+The baseline is a loop over the same encoded pictures in memory: cv2.imdecode, mirror, normalise into a batch. All
+variants run in turn, several rounds; the table gives the median of images per second and, because other work on the
+machine disturbs it, the CPU time per image. "of" is the row that the ratio is taken against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable
+
+import cv2
+import numpy as np
+
+from arcface_paddle import images
+from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, open_dataset
+from arcface_paddle.data.base import normalize_into
+from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.data.packed import pack_dataset
+
+NAME = "loader"
+
+STARTUP_PROGRAM = """
+import resource, sys, time
+from arcface_paddle.data.label_file import read_label_file
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+begin = time.perf_counter()
+samples = read_label_file(sys.argv[1])
+seconds = time.perf_counter() - begin
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+kept = len(samples.paths.buffer) + samples.paths.starts.nbytes + samples.paths.lengths.nbytes + samples.labels.nbytes
+print(seconds, peak, peak - before, kept / len(samples))
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--dataset", help="dataset to read (default: pictures made for the purpose)")
+    parser.add_argument("--samples", type=int, default=4000, help="pictures to make (%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=256, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds, of which the median counts (%(default)s)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers (%(default)s)")
+    parser.add_argument("--lines", type=int, default=5_822_653, help="lines of the start-up test (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    """Measure and return the rows."""
+    cv2.setNumThreads(1)  # OpenCV's own threads would share the work of one worker
+    with tempfile.TemporaryDirectory(prefix="arcface_loader_") as folder:
+        root = Path(folder)
+        loose = open_dataset(args.dataset) if args.dataset else make_dataset(root / "loose", args.samples)
+        pack_dataset(loose, root / "packed")
+        rows = measure_throughput(args, {"loose": loose, "packed": open_dataset(root / "packed")})
+        rows += measure_cold_reading(loose, open_dataset(root / "packed"))
+        rows += measure_startup(root / "label.txt", args.lines)
+    return rows
+
+
+def make_dataset(root: Path, count: int) -> FaceDataset:
+    """Write pictures whose JPEG size is about that of aligned photographs (6 KB)."""
+    generator = np.random.default_rng(0)
+    lines = []
+    (root / "images").mkdir(parents=True)
+    for number in range(count):
+        tiles = generator.integers(0, 256, (14, 14, 3), dtype=np.uint8)
+        picture = cv2.resize(tiles, (112, 112), interpolation=cv2.INTER_CUBIC)
+        noisy = np.clip(picture + generator.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+        name = f"images/{number:08d}.jpg"
+        (root / name).write_bytes(images.encode_image(noisy, suffix=".jpg", quality=92))
+        lines.append((name, number // 20))
+    write_label_file(root / "label.txt", lines)
+    return open_dataset(root)
+
+
+def measure_throughput(args: argparse.Namespace, datasets: dict[str, FaceDataset]) -> list[dict]:
+    """Run every variant in turn, round after round, so that all see the same disturbance."""
+    encoded = [datasets["loose"].read_encoded(index) for index in range(len(datasets["loose"]))]
+    variants: dict[str, Callable[[], int]] = {"bare cv2, in memory": lambda: decode_bare(encoded, args.batch_size)}
+    for workers in args.workers:
+        for kind, dataset in datasets.items():
+            options = LoaderOptions(args.batch_size, workers=workers)
+            variants[f"{kind}, {workers} workers"] = lambda dataset=dataset, options=options: drain(dataset, options)
+    wall: dict[str, list[float]] = {name: [] for name in variants}
+    cpu: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(args.rounds):
+        for name, variant in variants.items():
+            wall_begin, cpu_begin = time.perf_counter(), time.process_time()
+            count = variant()
+            wall[name].append(count / (time.perf_counter() - wall_begin))
+            cpu[name].append((time.process_time() - cpu_begin) / count)
+    return [throughput_row(name, wall, cpu) for name in variants]
+
+
+def throughput_row(name: str, wall: dict[str, list[float]], cpu: dict[str, list[float]]) -> dict:
+    """Compare one worker with bare decoding, more workers with one."""
+    kind, _, rest = name.partition(", ")
+    baseline = f"{kind}, 1 workers" if rest[:1].isdigit() and not rest.startswith("1 ") else "bare cv2, in memory"
+    baseline = baseline if baseline in wall else "bare cv2, in memory"
+    # The ratio is taken within each round, whose variants ran within the same seconds.
+    ratio = statistics.median(mine / other for mine, other in zip(wall[name], wall[baseline]))
+    return {
+        "what": name,
+        "images/s": round(statistics.median(wall[name])),
+        "best": round(max(wall[name])),
+        "ratio": round(ratio, 2),
+        "of": baseline,
+        "CPU us/image": round(statistics.median(cpu[name]) * 1e6, 1),
+    }
+
+
+def decode_bare(encoded: list[bytes], batch_size: int) -> int:
+    """Decode, mirror and normalise what is in memory, with the least that this can be done with."""
+    side = cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_COLOR).shape[0]
+    batch = np.empty((batch_size, 3, side, side), dtype=np.float32)
+    for number, content in enumerate(encoded):
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        normalize_into(batch[number % batch_size], picture, mirror=number % 2 == 1)
+    return len(encoded)
+
+
+def drain(dataset: FaceDataset, options: LoaderOptions) -> int:
+    """Consume an epoch and do nothing with it."""
+    with BatchLoader(dataset, options) as loader:
+        return sum(len(batch.labels) for batch in loader.epoch(0))
+
+
+def measure_cold_reading(loose: FaceDataset, packed: FaceDataset) -> list[dict]:
+    """Read all samples in random order after dropping the system's cache; needs root, else no rows."""
+    order = np.random.default_rng(1).permutation(len(loose)).tolist()
+    rows = []
+    for name, dataset in (("loose", loose), ("packed", packed)):
+        try:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3\n")
+        except OSError:
+            return []
+        begin = time.perf_counter()
+        for index in order:
+            dataset.read_encoded(index)
+        rate = len(order) / (time.perf_counter() - begin)
+        rows.append({"what": f"{name}, cold cache, reading only", "images/s": round(rate)})
+    if rows:
+        rows[1].update(ratio=round(rows[1]["images/s"] / rows[0]["images/s"], 2), of=rows[0]["what"])
+    return rows
+
+
+def measure_startup(path: Path, lines: int) -> list[dict]:
+    """Open a label file of many lines in a process of its own."""
+    write_label_file(path, ((f"images/{number:08d}.bin", number * 85_742 // lines) for number in range(lines)))
+    done = subprocess.run(
+        [sys.executable, "-c", STARTUP_PROGRAM, str(path)], capture_output=True, text=True, check=True
+    )
+    seconds, peak_kb, added_kb, per_sample = map(float, done.stdout.split())
+    return [
+        {
+            "what": f"start-up, {lines:,} lines",
+            "seconds": round(seconds, 2),
+            "peak MB": round(peak_kb / 1024),
+            "of it for the file MB": round(added_kb / 1024),
+            "bytes/sample kept": round(per_sample, 1),
+        }
+    ]
