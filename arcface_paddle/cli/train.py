@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from pathlib import Path
 
 from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
@@ -37,7 +39,8 @@ def config_of(args: argparse.Namespace) -> TrainConfig:
 
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit code."""
-    config = config_of(args)
+    config = _with_model_found(config_of(args))
+    _hide_notes_of_paddle()
     import paddle
     from tqdm import tqdm
 
@@ -56,6 +59,22 @@ def run(args: argparse.Namespace) -> int:
     if outcome.reason == "stopped":
         return EXIT_INTERRUPTED
     return EXIT_PARTIAL if outcome.bad_samples else EXIT_OK
+
+
+def _with_model_found(config: TrainConfig) -> TrainConfig:
+    """Replace the name of a shipped or published model in ``--pretrained`` by its folder."""
+    source = config.network.pretrained
+    if source is None or Path(source).suffix == ".pdparams" or Path(source).is_dir():
+        return config
+    from arcface_paddle.pipeline.model_files import find_folder
+
+    return config_from({"pretrained": str(find_folder(source))}, base=config)
+
+
+def _hide_notes_of_paddle() -> None:
+    """Keep off the terminal what users took for errors of theirs."""
+    for note in ("No ccache found", "When training, we now always track global mean and variance"):
+        warnings.filterwarnings("ignore", message=note)
 
 
 def _add_flag(parser: argparse.ArgumentParser, option: Option) -> None:

@@ -8,7 +8,7 @@ them by running the network once on one picture.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterator
 
 from arcface_paddle.errors import ConfigError
@@ -25,10 +25,12 @@ class BackboneSize:
     Attributes:
         parameters: number of trainable values.
         activations_per_image: number of values kept for the backward pass for one 112x112 picture.
+        multiplications_per_image: of one forward pass.
     """
 
     parameters: int
     activations_per_image: int
+    multiplications_per_image: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def advice(plan: Plan, backbone: BackboneSize) -> list[str]:
 
 
 def measure_backbone(name: str, *, embedding_size: int, width: float = 1.0) -> BackboneSize:
-    """Count parameters and kept activations of a network by running it on one picture.
+    """Count parameters, kept activations and multiplications of a network by running it on one picture.
 
     Every output of a layer without sublayers is counted once: a convolution keeps its input, a normalisation its
     input, a PReLU its input, and each of these is the output of the layer before.
@@ -179,14 +181,26 @@ def measure_backbone(name: str, *, embedding_size: int, width: float = 1.0) -> B
 
     network = build_backbone(name, embedding_size=embedding_size, width=width)
     network.eval()
-    counts: list[int] = []
+    sizes: list[int] = []
+    multiplications: list[int] = []
+
+    def count(layer: paddle.nn.Layer, _inputs: object, output: paddle.Tensor) -> None:
+        sizes.append(int(output.size))
+        weight = getattr(layer, "weight", None)
+        if weight is not None and weight.ndim > 1:  # a convolution (out, in, h, w) or a product (in, out)
+            outputs = weight.shape[0] if weight.ndim > 2 else weight.shape[1]
+            multiplications.append(int(output.size * weight.size // outputs))
+
     for layer in network.sublayers():
         if not layer.sublayers():
-            layer.register_forward_post_hook(lambda _layer, _inputs, output: counts.append(int(output.size)))
+            layer.register_forward_post_hook(count)
     with paddle.no_grad():
         network(paddle.zeros([1, 3, 112, 112]))
-    parameters = sum(int(weight.size) for weight in network.parameters() if not weight.stop_gradient)
-    return BackboneSize(parameters=parameters, activations_per_image=sum(counts) + 3 * 112 * 112)
+    return BackboneSize(
+        parameters=sum(int(weight.size) for weight in network.parameters() if not weight.stop_gradient),
+        activations_per_image=sum(sizes) + 3 * 112 * 112,
+        multiplications_per_image=sum(multiplications),
+    )
 
 
 def _rows_in_step(settings: PlanSettings, rows: int) -> int:
@@ -236,28 +250,18 @@ def _communication(settings: PlanSettings, backbone: BackboneSize) -> Communicat
 
 def _advise(plan: Plan, backbone: BackboneSize) -> Iterator[str]:
     settings, memory = plan.settings, plan.memory
-    backbone_work = 3 * backbone.activations_per_image * 64 * settings.batch_size  # about 64 multiplications a value
+    backbone_work = 3 * backbone.multiplications_per_image * settings.batch_size
     share = plan.multiplications_per_step / (plan.multiplications_per_step + backbone_work)
     if settings.sample_rate >= 1.0:
-        sampled = make_plan(_with_rate(settings, 0.1), backbone)
-        saved = memory.classifier_peak - sampled.memory.classifier_peak
-        if share > 0.3 or saved > 0.3 * memory.total:
-            yield (
-                f"sampling pays: --sample_rate 0.1 would save {saved / _MB:,.0f} MB per rank and cut the classifier's "
-                f"{share:.0%} of the arithmetic to about {share * plan_ratio(sampled, plan):.0%}"
-            )
-        else:
-            yield (
-                f"sampling does not pay: the classifier is {memory.classifier_peak / memory.total:.0%} of the memory "
-                f"and about {share:.0%} of the arithmetic; keep --sample_rate 1"
-            )
+        yield _advise_sampling(plan, make_plan(replace(settings, sample_rate=0.1), backbone), share)
     else:
-        full = make_plan(_with_rate(settings, 1.0), backbone)
+        full = make_plan(replace(settings, sample_rate=1.0), backbone)
+        saved = full.memory.classifier_peak - memory.classifier_peak
         yield (
-            f"sampling at {settings.sample_rate:g} saves {(full.memory.classifier_peak - memory.classifier_peak) / _MB:,.0f}"
-            f" MB per rank against all classes; {plan.rows_in_step:,} of {plan.rows_per_rank:,} rows take part in a step"
+            f"sampling at {settings.sample_rate:g} saves {saved / _MB:,.0f} MB per rank against all classes; "
+            f"{plan.rows_in_step:,} of {plan.rows_per_rank:,} rows take part in a step"
         )
-        if plan.rows_in_step * settings.ranks < 2 * settings.batch_size * settings.ranks:
+        if plan.rows_in_step < 2 * settings.batch_size:
             yield "few negatives are left beside the classes of the batch: raise --sample_rate"
     if memory.classifier_momentum > 0.2 * memory.total and settings.momentum_dtype == "float32":
         half = memory.classifier_momentum / 2 / _MB
@@ -271,10 +275,17 @@ def _advise(plan: Plan, backbone: BackboneSize) -> Iterator[str]:
         )
 
 
-def plan_ratio(smaller: Plan, larger: Plan) -> float:
-    """Return the classifier arithmetic of one plan as a share of another's."""
-    return smaller.multiplications_per_step / larger.multiplications_per_step
-
-
-def _with_rate(settings: PlanSettings, rate: float) -> PlanSettings:
-    return PlanSettings(**{**asdict(settings), "sample_rate": rate})
+def _advise_sampling(plan: Plan, sampled: Plan, share: float) -> str:
+    """Compare a run with all classes, whose classifier does ``share`` of the arithmetic, with sampling at .1."""
+    memory = plan.memory
+    saved = memory.classifier_peak - sampled.memory.classifier_peak
+    if share > 0.3 or saved > 0.3 * memory.total:
+        work = sampled.multiplications_per_step / plan.multiplications_per_step
+        return (
+            f"sampling pays: --sample_rate 0.1 saves {saved / _MB:,.0f} MB per rank, and the classifier, "
+            f"{share:.0%} of the arithmetic, shrinks to {work:.0%} of its work"
+        )
+    return (
+        f"sampling does not pay: the classifier is {memory.classifier_peak / memory.total:.0%} of the memory "
+        f"and {share:.0%} of the arithmetic; keep --sample_rate 1"
+    )

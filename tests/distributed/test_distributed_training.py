@@ -24,8 +24,7 @@ from arcface_paddle.weight_files import read_state_dict
 
 pytestmark = pytest.mark.slow
 
-RELATIVE = 1e-5  # of the largest value of a tensor
-RELATIVE_MOMENTUM = 1e-4  # sums of gradients, whose rounding errors follow larger values elsewhere in the network
+RELATIVE = 1e-5  # of the largest value of a tensor; of all momenta of the backbone, where small ones inherit rounding
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +73,11 @@ def everything(folder: Path) -> dict[str, np.ndarray]:
 def assert_same_run(one: Path, other: Path, step: int = 6) -> None:
     mine, theirs = everything(checkpoint(one, step)), everything(checkpoint(other, step))
     assert list(mine) == list(theirs)
+    largest_momentum = max(float(np.abs(value).max()) for key, value in mine.items() if key.startswith("momentum"))
     for key, value in mine.items():
+        largest = largest_momentum if key.startswith("momentum") else float(np.abs(value).max())
         difference = float(np.abs(value - theirs[key]).max())
-        allowed = RELATIVE_MOMENTUM if "mom" in key.split(".")[0] else RELATIVE
-        assert difference <= allowed * float(np.abs(value).max()), (key, difference)
+        assert difference <= RELATIVE * largest, (key, difference, largest)
     losses = [[row["loss"] for row in read_metrics(output) if "loss" in row][-3:] for output in (one, other)]
     assert losses[0] == pytest.approx(losses[1], rel=RELATIVE)
 
