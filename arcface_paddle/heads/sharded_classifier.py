@@ -94,9 +94,8 @@ class ShardedClassifier:
         self.margin = margin
         self.statistics: dict[str, paddle.Tensor] = {}
         self.start, self.end = class_range(settings.num_classes, distributed.rank(), distributed.world_size())
-        rows = _initial_rows(self.start, self.end, settings)
-        self._weight = paddle.to_tensor(rows).astype(settings.weight_dtype)
-        self._velocity = paddle.zeros(rows.shape, dtype=settings.momentum_dtype)
+        self._weight = paddle.to_tensor(_initial_rows(self.start, self.end, settings)).astype(settings.weight_dtype)
+        self._velocity = paddle.zeros(self._weight.shape, dtype=settings.momentum_dtype)
         self._problems: list[tuple[Optional[np.ndarray], Problem]] = []
         self._gradient: Optional[_RowGradient] = None
 
@@ -319,5 +318,5 @@ def _initial_rows(start: int, end: int, settings: ClassifierSettings) -> np.ndar
         random = np.random.default_rng([settings.seed, block])
         drawn = random.standard_normal((_INIT_BLOCK_ROWS, settings.embedding_size), np.float32)
         here, there = max(first, start), min(first + _INIT_BLOCK_ROWS, end)
-        rows[here - start : there - start] = drawn[here - first : there - first]
-    return rows * np.float32(_INIT_STD)
+        rows[here - start : there - start] = drawn[here - first : there - first] * np.float32(_INIT_STD)
+    return rows

@@ -56,7 +56,9 @@ def test_equals_one_process(folder, scenario, ranks):
         if scale < ROUNDING * largest[key.split(":")[0]]:  # zero but for rounding, as a bias before a normalisation
             scale = largest[key.split(":")[0]]
         difference = size(many[key] - expected) / max(scale, 1e-30)
-        assert difference <= SCENARIOS[scenario].tolerance, f"{scenario} with {ranks} ranks: {key} differs by {difference:.2e}"
+        assert difference <= SCENARIOS[scenario].tolerance, (
+            f"{scenario} with {ranks} ranks: {key} differs by {difference:.2e}"
+        )
 
 
 def test_training_moved_the_weights(folder):

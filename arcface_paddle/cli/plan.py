@@ -1,0 +1,70 @@
+"""Predict memory per process and communication per step of a training run, and say whether sampling pays.
+
+    arcface-paddle plan --num_classes 1000000 --network iresnet50 --embedding_size 512 --ranks 8 --batch_size 128
+    arcface-paddle plan --num_classes 1000000 --sample_rate 0.1 --format json
+
+Nothing is trained; the network runs once on an empty picture to be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from prettytable import PrettyTable
+
+from arcface_paddle.training.planner import BYTES_OF, Plan, PlanSettings, advice, make_plan, measure_backbone
+
+_MB = 1 << 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    dtypes = tuple(BYTES_OF)
+    parser.add_argument("--num_classes", type=int, required=True, help="identities")
+    parser.add_argument("--network", default="MobileFaceNet_128", help="name of the backbone (MobileFaceNet_128)")
+    parser.add_argument("--embedding_size", type=int, default=128, help="length of the embedding (128)")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the network's channel counts (1)")
+    parser.add_argument("--ranks", type=int, default=1, help="processes (1)")
+    parser.add_argument("--batch_size", type=int, default=128, help="images per process and forward pass (128)")
+    parser.add_argument("--sample_rate", type=float, default=1.0, help="share of the class centres in a step (1)")
+    parser.add_argument("--precision", choices=dtypes, default="float32", help="of activations (float32)")
+    parser.add_argument("--weight_dtype", choices=dtypes, default="float32", help="of class centres (float32)")
+    parser.add_argument("--momentum_dtype", choices=dtypes, default="float32", help="of their momentum (float32)")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print (table)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and print."""
+    settings = PlanSettings(
+        num_classes=args.num_classes,
+        embedding_size=args.embedding_size,
+        ranks=args.ranks,
+        batch_size=args.batch_size,
+        sample_rate=args.sample_rate,
+        precision=args.precision,
+        weight_dtype=args.weight_dtype,
+        momentum_dtype=args.momentum_dtype,
+    )
+    backbone = measure_backbone(args.network, embedding_size=args.embedding_size, width=args.width)
+    plan = make_plan(settings, backbone)
+    sentences = advice(plan, backbone)
+    if args.format == "json":
+        print(json.dumps({**plan.as_dict(), "network": args.network, "advice": sentences}, indent=2))
+        return 0
+    print(_table(plan))
+    for sentence in sentences:
+        print(f"- {sentence}")
+    return 0
+
+
+def _table(plan: Plan) -> PrettyTable:
+    values = plan.as_dict()
+    table = PrettyTable(["per process", "MB"])
+    table.align["per process"], table.align["MB"] = "l", "r"
+    for group in ("memory", "communication"):
+        rows = list(values[group].items())
+        for index, (name, count) in enumerate(rows):
+            words = f"{group}: {name.replace('_', ' ')}" + (" sent per pass" if group == "communication" else "")
+            table.add_row([words, f"{count / _MB:,.1f}"], divider=index == len(rows) - 1)
+    return table
