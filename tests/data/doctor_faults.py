@@ -34,9 +34,9 @@ def jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def embedder(crops: np.ndarray) -> np.ndarray:
-    """Stand in for a recogniser: the person's pattern dominates an 9 x 9 grey version of the crop."""
-    rows = [cv2.resize(crop.mean(axis=2), (9, 9), interpolation=cv2.INTER_AREA).ravel() for crop in crops]
-    features = np.array(rows, dtype=np.float32)
+    """Stand in for a recogniser: a 9 x 9 grey version, in which the person's pattern dominates, plus its mirror."""
+    small = np.array([cv2.resize(crop.mean(axis=2), (9, 9), interpolation=cv2.INTER_AREA) for crop in crops])
+    features = (small + small[:, :, ::-1]).reshape(len(crops), -1).astype(np.float32)
     return unit_rows(features - features.mean(axis=1, keepdims=True))
 
 
@@ -141,6 +141,8 @@ def _plant_copies(writer: Writer, expected: dict[str, set[tuple[int, ...]]]) -> 
     expected["near_duplicate_same"] = {(13, writer.add(jpeg(picture(2, 1), quality=60), 2))}
     brighter = np.clip(picture(3, 2).astype(np.int16) + 6, 0, 255).astype(np.uint8)
     near_across = writer.add(jpeg(brighter), 5)
+    mirrored = np.ascontiguousarray(picture(0, 4)[:, ::-1])
+    expected["near_duplicate_same"].add((4, writer.add(jpeg(mirrored, quality=80), 0)))
     expected["near_duplicate_across"] = {(20, near_across)}
     expected["cluster_reject"] |= {(across,), (near_across,)}
     expected["mislabelled"] = {(across,), (near_across,)}
@@ -161,9 +163,10 @@ def _plant_labels(writer: Writer, expected: dict[str, set[tuple[int, ...]]]) -> 
 
 def _write_verification(path: Path, expected: dict[str, set[tuple[int, ...]]]) -> None:
     exact, near = jpeg(picture(3, 4)), jpeg(picture(5, 1), quality=55)  # images 22 and 31
-    of_person_0 = jpeg(picture(0, 90))
+    turned = jpeg(np.ascontiguousarray(picture(4, 2)[:, ::-1]))  # image 26
+    of_person_0 = jpeg(picture(0, 96))
     strangers = [jpeg(picture(30 + number, 0)) for number in range(4)]
-    pictures = [exact, strangers[0], strangers[1], near, of_person_0, strangers[2], exact, strangers[3]]
+    pictures = [exact, strangers[0], strangers[1], near, of_person_0, turned, exact, strangers[3]]
     write_verification_set(path, pictures, [False, False, False, False])
-    expected["verification_image"] = {(22,), (31,)}
-    expected["verification_identity"] = {(0,), (3,), (5,)}
+    expected["verification_image"] = {(22,), (31,), (26,)}
+    expected["verification_identity"] = {(0,), (3,), (4,), (5,), (GAP_LABEL + 1,)}

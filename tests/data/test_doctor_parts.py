@@ -91,6 +91,14 @@ def test_perceptual_hash_survives_reencoding_and_light_but_tells_pictures_apart(
     assert slow_distance(code_of(image), code_of(picture(person + 100, 0))) > 12
 
 
+@pytest.mark.parametrize("person", range(4))
+def test_hash_of_the_mirror_image_follows_from_the_hash(person):
+    image = picture(person, 0)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    expected = hashing.mirrored_hash(np.array([code_of(image)], dtype=np.uint64))[0]
+    assert slow_distance(code_of(mirrored), expected) <= 1
+
+
 def test_pixel_digest_sees_shape_and_every_pixel():
     image = picture(0, 0)
     changed = image.copy()

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.findings import Finding, Ledger
-from arcface_paddle.data.doctor.hashing import correlation, gray_thumbnail
-from arcface_paddle.data.doctor.neighbors import near_pairs
+from arcface_paddle.data.doctor.hashing import correlation, gray_thumbnail, mirrored_hash
+from arcface_paddle.data.doctor.neighbors import hamming_join, near_pairs
 from arcface_paddle.data.doctor.scan import ScanFacts, decode_checked
 from arcface_paddle.data.doctor.settings import DoctorSettings
 
@@ -52,27 +52,31 @@ def find_exact(facts: ScanFacts, labels: np.ndarray, ledger: Ledger) -> list[np.
 
 
 def find_near(dataset: FaceDataset, facts: ScanFacts, settings: DoctorSettings, ledger: Ledger) -> None:
-    """Write groups of nearly equal images into the ledger, exact copies left out.
+    """Write groups of nearly equal images, mirror images included, into the ledger; exact copies are left out.
 
     Candidates are pairs whose perceptual hashes differ in at most ``near_radius`` bits; a pair counts when the two
     grey thumbnails, made again from the files, correlate at least ``near_correlation``. Pairs that share an image
-    make one group.
+    make one group. Training mirrors at random, so a mirror image is as much a copy as any other.
     """
     good = facts.good()
     _, first = np.unique(facts.pixels[good], return_index=True)
-    distinct = good[np.sort(first)]
-    thumbnail_of = thumbnail_reader(dataset)
-    pairs = sorted(_candidate_pairs(facts.perceptual, distinct, settings, thumbnail_of))
-    links: list[tuple[int, int]] = []
-    weakest: dict[int, float] = {}
-    for one, other in tqdm(pairs, desc="comparing", unit="pair", disable=None):
-        similarity = correlation(thumbnail_of(one), thumbnail_of(other))
-        if similarity >= settings.near_correlation:
-            links.append((one, other))
-            weakest[other] = min(similarity, weakest.get(other, 1.0))
-    for group in connected(links):
-        lowest = min(weakest[index] for index in group.tolist() if index in weakest)
-        detail = f"{len(group)} images, correlation from {lowest:.3f}"
+    matcher = _Matcher(facts.perceptual, good[np.sort(first)], settings, thumbnail_reader(dataset))
+    similarity_of: dict[tuple[int, int], float] = {}
+    mirrored: set[tuple[int, int]] = set()
+    for one, other, is_mirrored in tqdm(sorted(matcher.candidates()), desc="comparing", unit="pair", disable=None):
+        similarity = matcher.similarity(one, other, mirrored=is_mirrored)
+        if similarity >= settings.near_correlation and (one, other) not in similarity_of:
+            similarity_of[(one, other)] = similarity
+            mirrored |= {(one, other)} if is_mirrored else set()
+    lowest_of: dict[int, float] = defaultdict(lambda: 1.0)
+    for (_, other), similarity in similarity_of.items():
+        lowest_of[other] = min(similarity, lowest_of[other])
+    turned = {index for pair in mirrored for index in pair}
+    for group in connected(similarity_of):
+        members = group.tolist()
+        lowest = min(lowest_of[index] for index in members)
+        tail = ", mirrored" if turned.intersection(members) else ""
+        detail = f"{len(group)} images, correlation from {lowest:.3f}{tail}"
         ledger.add(_finding("near_duplicate", group, dataset.labels, detail, score=lowest))
 
 
@@ -106,32 +110,46 @@ def connected(links: Iterable[tuple[int, int]]) -> list[np.ndarray]:
     return [np.array(group, dtype=np.int64) for _, group in sorted(members.items())]
 
 
-def _candidate_pairs(
-    codes: np.ndarray, indices: np.ndarray, settings: DoctorSettings, thumbnail_of: ThumbnailOf
-) -> Iterator[tuple[int, int]]:
-    """Yield pairs of images with near hashes.
+class _Matcher:
+    """Finds pairs of images that may be near duplicates, and compares them."""
 
-    Images of one and the same hash are compared with the first few of them that differ (its leaders) only, so that
-    a million black pictures do not make a million squared pairs.
-    """
-    order = indices[np.argsort(codes[indices], kind="stable")]
-    distinct, starts = np.unique(codes[order], return_index=True)
-    bounds = np.append(starts, len(order))
-    leaders_of: dict[int, list[int]] = {}
-    for at in np.flatnonzero(np.diff(bounds) > 1).tolist():
-        leaders: list[int] = []
-        for index in order[bounds[at] : bounds[at + 1]].tolist():
-            yield from ((leader, index) for leader in leaders)
-            alone = all(
-                correlation(thumbnail_of(leader), thumbnail_of(index)) < settings.near_correlation for leader in leaders
-            )
-            if alone and len(leaders) < _LEADERS_PER_CODE:
-                leaders.append(index)
-        leaders_of[at] = leaders
-    for one, other in near_pairs(distinct, settings.near_radius).tolist():
-        for left in leaders_of.get(one, [int(order[starts[one]])]):
-            for right in leaders_of.get(other, [int(order[starts[other]])]):
-                yield (min(left, right), max(left, right))
+    def __init__(
+        self, codes: np.ndarray, indices: np.ndarray, settings: DoctorSettings, thumbnail_of: ThumbnailOf
+    ) -> None:
+        self._settings = settings
+        self._thumbnail_of = thumbnail_of
+        self._order = indices[np.argsort(codes[indices], kind="stable")]
+        self._codes, starts = np.unique(codes[self._order], return_index=True)
+        self._bounds = np.append(starts, len(self._order))
+
+    def similarity(self, one: int, other: int, *, mirrored: bool = False) -> float:
+        """Return the correlation of two images' thumbnails, the second one mirrored if asked."""
+        second = self._thumbnail_of(other)
+        return correlation(self._thumbnail_of(one), second[:, ::-1] if mirrored else second)
+
+    def candidates(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield pairs (lower index, higher index, whether mirrored) of images with near hashes.
+
+        Images of one and the same hash are compared with the first few of them that differ (its leaders) only, so
+        that a million black pictures do not make a million squared pairs.
+        """
+        leaders_of: dict[int, list[int]] = {}
+        for at in np.flatnonzero(np.diff(self._bounds) > 1).tolist():
+            leaders = leaders_of.setdefault(at, [])
+            for index in self._order[self._bounds[at] : self._bounds[at + 1]].tolist():
+                yield from ((leader, index, False) for leader in leaders)
+                if len(leaders) < _LEADERS_PER_CODE and self._is_new(index, leaders):
+                    leaders.append(index)
+        radius = self._settings.near_radius
+        turned = hamming_join(mirrored_hash(self._codes), self._codes, radius)
+        for pairs, mirrored in ((near_pairs(self._codes, radius), False), (turned[turned[:, 0] < turned[:, 1]], True)):
+            for one, other in pairs.tolist():
+                for left in leaders_of.get(one, [int(self._order[self._bounds[one]])]):
+                    for right in leaders_of.get(other, [int(self._order[self._bounds[other]])]):
+                        yield min(left, right), max(left, right), mirrored
+
+    def _is_new(self, index: int, leaders: list[int]) -> bool:
+        return all(self.similarity(leader, index) < self._settings.near_correlation for leader in leaders)
 
 
 def _finding(kind: str, group: np.ndarray, labels: np.ndarray, detail: str, *, score: float = 1.0) -> Finding:

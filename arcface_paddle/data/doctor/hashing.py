@@ -21,6 +21,9 @@ def _dct_rows() -> np.ndarray:
 
 _DCT = _dct_rows()
 _BIT_VALUES = np.uint64(1) << np.arange(64, dtype=np.uint64)
+# Bit 8 v + h is the sign of vertical frequency v + 1 and horizontal frequency h + 1. A mirror image changes the sign
+# of the odd horizontal frequencies, which are those with even h.
+_MIRROR_BITS = np.uint64(0x5555555555555555)
 
 
 def content_digest(content: bytes) -> int:
@@ -55,6 +58,11 @@ def perceptual_hash(thumbnail: np.ndarray) -> int:
     coefficients = (_DCT @ thumbnail @ _DCT.T)[1:, 1:].ravel()
     bits = coefficients > 0
     return int(_BIT_VALUES[bits].sum(dtype=np.uint64))
+
+
+def mirrored_hash(codes: np.ndarray) -> np.ndarray:
+    """Return the perceptual hashes (uint64) that the mirror images of hashed pictures have."""
+    return codes ^ _MIRROR_BITS
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -13,7 +13,13 @@ from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.duplicates import thumbnail_reader
 from arcface_paddle.data.doctor.embedding import Embedder, embed_checked, to_crop
 from arcface_paddle.data.doctor.findings import Finding, Ledger, VerificationRef
-from arcface_paddle.data.doctor.hashing import correlation, gray_thumbnail, perceptual_hash, pixel_digest
+from arcface_paddle.data.doctor.hashing import (
+    correlation,
+    gray_thumbnail,
+    mirrored_hash,
+    perceptual_hash,
+    pixel_digest,
+)
 from arcface_paddle.data.doctor.identities import IdentityFacts
 from arcface_paddle.data.doctor.neighbors import hamming_join
 from arcface_paddle.data.doctor.scan import ScanFacts
@@ -21,7 +27,6 @@ from arcface_paddle.data.doctor.settings import DoctorSettings
 from arcface_paddle.data.verification import VerificationSet
 
 _REFS_SHOWN = 8
-_EXACT = 2.0  # above every correlation
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,26 +87,47 @@ def find_overlap(
 ) -> None:
     """Write images of the dataset that stand in a verification set, exactly or nearly, into the ledger."""
     good = facts.good()
-    matches: dict[int, tuple[float, int]] = {}
-    at = np.searchsorted(pictures.pixels, facts.pixels[good])
-    at = np.minimum(at, len(pictures.pixels) - 1)
+    at = np.minimum(np.searchsorted(pictures.pixels, facts.pixels[good]), len(pictures.pixels) - 1)
     equal = pictures.pixels[at] == facts.pixels[good]
-    for index, picture in zip(good[equal].tolist(), at[equal].tolist()):
-        matches[index] = (_EXACT, picture)
-    thumbnail_of = thumbnail_reader(dataset)
-    for picture, row in hamming_join(pictures.perceptual, facts.perceptual[good], settings.near_radius).tolist():
-        index = int(good[row])
-        if matches.get(index, (0.0, 0))[0] == _EXACT:
-            continue
-        similarity = correlation(gray_thumbnail(pictures.decode(picture)), thumbnail_of(index))
-        if similarity >= max(settings.near_correlation, matches.get(index, (-1.0, 0))[0]):
-            matches[index] = (similarity, picture)
-    for index, (similarity, picture) in sorted(matches.items()):
-        refs = pictures.refs[picture]
-        how = "identical pixels" if similarity == _EXACT else f"correlation {similarity:.3f}"
-        detail = f"{_places(refs)}, {how}"
+    matches = {
+        index: _Match(picture, 1.0, "identical pixels")
+        for index, picture in zip(good[equal].tolist(), at[equal].tolist())
+    }
+    _match_near(dataset, facts, pictures, settings, matches)
+    for index, match in sorted(matches.items()):
+        refs = pictures.refs[match.picture]
         owner = (int(dataset.labels[index]),)
-        ledger.add(Finding("verification_image", detail, (index,), owner, min(similarity, 1.0), refs[:_REFS_SHOWN]))
+        detail = f"{_places(refs)}, {match.how}"
+        ledger.add(Finding("verification_image", detail, (index,), owner, match.similarity, refs[:_REFS_SHOWN]))
+
+
+@dataclass(frozen=True)
+class _Match:
+    """The verification picture that an image equals most, how similar (-1 to 1), and that in words."""
+
+    picture: int
+    similarity: float
+    how: str
+
+
+def _match_near(
+    dataset: FaceDataset,
+    facts: ScanFacts,
+    pictures: VerificationPictures,
+    settings: DoctorSettings,
+    matches: dict[int, _Match],
+) -> None:
+    """Add images that are near a verification picture or its mirror image to ``matches``, which has the exact ones."""
+    candidates = np.setdiff1d(facts.good(), np.array(list(matches), dtype=np.int64))
+    thumbnail_of = thumbnail_reader(dataset)
+    for codes, tail in ((pictures.perceptual, ""), (mirrored_hash(pictures.perceptual), ", mirrored")):
+        for picture, row in hamming_join(codes, facts.perceptual[candidates], settings.near_radius).tolist():
+            index = int(candidates[row])
+            thumbnail = gray_thumbnail(pictures.decode(picture))
+            similarity = correlation(thumbnail[:, ::-1] if tail else thumbnail, thumbnail_of(index))
+            best = matches[index].similarity if index in matches else settings.near_correlation
+            if similarity >= best:
+                matches[index] = _Match(picture, similarity, f"correlation {similarity:.3f}{tail}")
 
 
 def find_identity_overlap(
