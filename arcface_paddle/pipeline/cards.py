@@ -72,12 +72,14 @@ class ScaleSpec:
             frame gets the surroundings that the network expects.
         square: whether the input is always size x size; otherwise the shorter side is only as long as it must be.
         from_longer_side: the pass is made only for pictures whose longer side has at least so many pixels.
+        min_score: candidates of this pass need at least this score, whatever the threshold.
     """
 
     size: int
     border: float = 0.0
     square: bool = True
     from_longer_side: int = 0
+    min_score: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ BLAZEFACE = cards.ModelCard(
     detector=cards.DetectorSpec(
         decoder="blazeface",
         score_threshold=0.5,
-        scales=(cards.ScaleSpec(size=256, border=0.25), cards.ScaleSpec(size=640, square=False)),
+        scales=(
+            cards.ScaleSpec(size=256, border=0.25),
+            cards.ScaleSpec(size=640, square=False),
+            # Faces of 24 pixels among 2000x1500: 39 of 40 found instead of 9, for about 3 times the time.
+            cards.ScaleSpec(size=1280, square=False, from_longer_side=1281, min_score=0.6),
+        ),
         strides=(16, 32),
         anchors=(2, 6),
         keypoints=6,

@@ -82,7 +82,7 @@ class BlazeFaceDetector:
         """Run one pass; return (N, 5 + 2 K) rows of box, score and K keypoints in pixels of the picture."""
         blob, offset_xy, scale_xy = self._letterbox(image, scale)
         points, scores = decode_heads(self._runtime.run([blob]), self._spec, input_hw=blob.shape[2:])
-        likely = scores >= self.threshold
+        likely = scores >= max(self.threshold, scale.min_score)
         in_picture = ((points[likely] - offset_xy) / scale_xy).reshape(-1, points.shape[1] * 2)
         rows = np.concatenate([in_picture[:, :4], scores[likely, None], in_picture[:, 4:]], axis=1)
         return rows[(rows[:, 2:4] > rows[:, :2]).all(axis=1)]

@@ -1,0 +1,116 @@
+"""List, check, show and fetch models.
+
+    arcface-paddle models list                     what is known by name, and where it lies
+    arcface-paddle models check [MODEL ...]        hold the files against the hashes of their cards, and load them
+    arcface-paddle models show MODEL               the card
+    arcface-paddle models fetch MODEL ...          get published archives into the cache folder
+
+MODEL is a name of the list or a folder. Fetched models lie in $ARCFACE_PADDLE_HOME/models (~/.arcface_paddle/models).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Optional
+
+from prettytable import PrettyTable
+
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline import cards, model_files
+from arcface_paddle.pipeline.runtime import open_runtime
+
+EXIT_OK, EXIT_PARTIAL = 0, 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="table of the known models")
+    listing.set_defaults(action=run_list)
+    check = actions.add_parser("check", help="check files against their hashes and load them")
+    check.add_argument("models", nargs="*", metavar="MODEL", help="names or folders (default: all that are here)")
+    check.set_defaults(action=run_check)
+    show = actions.add_parser("show", help="print a model's card")
+    show.add_argument("model", metavar="MODEL")
+    show.add_argument("--preset", choices=model_files.PRESETS, help="for a folder without a card")
+    show.set_defaults(action=run_show)
+    fetch = actions.add_parser("fetch", help="fetch published archives")
+    fetch.add_argument("models", nargs="+", metavar="MODEL", choices=_published_names(), help="%(choices)s")
+    fetch.set_defaults(action=run_fetch)
+
+
+def run(args: argparse.Namespace) -> int:
+    result: int = args.action(args)
+    return result
+
+
+def run_list(args: argparse.Namespace) -> int:
+    table = PrettyTable(["name", "task", "MB", "where", "licence"], align="l")
+    table.align["MB"] = "r"
+    table.max_width["licence"] = 50
+    for registered in model_files.REGISTRY.values():
+        folder = local_folder(registered)
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6 if folder else 0.0
+        table.add_row(
+            [
+                registered.name,
+                registered.task,
+                f"{size:.1f}" if folder else "",
+                str(folder) if folder else f"not here: {registered.url}",
+                _licence(registered, folder),
+            ]
+        )
+    print(table)
+    return EXIT_OK
+
+
+def run_check(args: argparse.Namespace) -> int:
+    names = args.models or [name for name, model in model_files.REGISTRY.items() if local_folder(model)]
+    code = EXIT_OK
+    for name in names:
+        try:
+            model = model_files.open_model(name)
+            runtime = open_runtime(model.graph_file, model.weights_file)
+        except ModelFileError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            code = EXIT_PARTIAL
+            continue
+        proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
+        print(f"{name}: {model.card.task}, {proof}, loads with {len(runtime.input_names)} input(s)")
+    return code
+
+
+def run_show(args: argparse.Namespace) -> int:
+    model = model_files.open_model(args.model, preset=args.preset)
+    document = {"folder": str(model.path), **dataclasses.asdict(model.card)}
+    print(
+        json.dumps({key: value for key, value in document.items() if value is not None}, ensure_ascii=False, indent=2)
+    )
+    return EXIT_OK
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    for name in args.models:
+        print(f"{name}: {model_files.find_folder(name)}")
+    return EXIT_OK
+
+
+def local_folder(registered: model_files.RegisteredModel) -> Optional[Path]:
+    """Return where a known model lies on this machine, None when it would have to be fetched."""
+    folder = model_files.cache_folder() / registered.name
+    if not registered.archive:
+        return model_files.shipped_folder(registered.name)
+    return folder if folder.is_dir() else None
+
+
+def _licence(registered: model_files.RegisteredModel, folder: Optional[Path]) -> str:
+    if folder is not None and (folder / cards.CARD_NAME).exists():
+        return cards.read_card(folder / cards.CARD_NAME).licence
+    return model_files.preset_card(registered.preset).licence
+
+
+def _published_names() -> list[str]:
+    return [name for name, model in model_files.REGISTRY.items() if model.archive]
