@@ -1,0 +1,169 @@
+"""The train command: flags as published, precedence, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
+from tiny_data import write_dataset
+
+from arcface_paddle.cli import train
+from arcface_paddle.cli.main import run_module
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.training.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), identities=6, pictures=2)
+
+
+def parse(*argv: str):
+    parser = argparse.ArgumentParser()
+    train.configure(parser)
+    return train.config_of(parser.parse_args(argv))
+
+
+def flags(data: Path, output: Path, **changes) -> list[str]:
+    values = {
+        "data_dir": data, "output": output, "logdir": "", "val_targets": "", "width": 0.125, "embedding_size": 8,
+        "batch_size": 4, "steps": 2, "log_every": 1, "num_workers": 0, **changes,
+    }  # fmt: skip
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def test_the_published_command():
+    config = parse(
+        "--network", "MobileFaceNet_128", "--lr=0.1", "--batch_size", "512", "--weight_decay", "2e-4",
+        "--embedding_size", "128", "--logdir=log", "--output", "emore_arcface", "--resume", "0",
+    )  # fmt: skip
+    assert config == parse()
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--resume", "1"], (True, True, False)),
+        (["--is_bin", "False"], (False, False, False)),
+        (["--is_bin=no", "--fp16"], (False, False, True)),
+        (["--fp16", "t", "--resume", "yes"], (True, True, True)),
+    ],
+)
+def test_truth_values_of_flags(argv, expected):
+    config = parse(*argv)
+    assert (config.run.resume, config.data.is_bin, config.optimizer.fp16) == expected
+
+
+def test_flags_override_the_file_which_overrides_the_defaults(tmp_path):
+    (tmp_path / "c.yaml").write_text("lr: 0.3\nbatch_size: 64\n")
+    config = parse("--config", str(tmp_path / "c.yaml"), "--lr", "0.2")
+    assert (config.optimizer.lr, config.data.batch_size, config.data.is_bin) == (0.2, 64, True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_loads_and_says_how_to_run_it(path):
+    config = load_config(path)
+    header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any("train.py --config configs/" + path.name in line for line in header)
+    assert any("xpected" in line for line in header)
+    assert config.run.output in path.read_text(encoding="utf-8")
+
+
+def test_there_is_a_recipe_for_every_published_scale():
+    names = {path.stem for path in (ROOT / "configs").glob("*.yaml")}
+    assert {"ms1m_mobilefacenet", "ms1m_iresnet50", "glint360k_iresnet100_partialfc", "synthetic_2core"} <= names
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": "fast"}, "flag: lr is 'fast'; a number is needed"),
+        ({"is_bin": "maybe"}, "'maybe' is not a truth value"),
+        ({"data_dir": "no/such"}, "no/such"),
+        ({"num_classes": 3}, "num_classes is 3"),
+        ({"batch_size": 999}, "make batch_size smaller"),
+        ({"network": "Nonesuch"}, "no network 'Nonesuch'"),
+        ({"pretrained": "Nonesuch"}, "Nonesuch"),
+        ({"pretrained": "none.pdparams"}, "none.pdparams"),
+        ({"config": "none.yaml"}, "cannot read the configuration none.yaml"),
+        ({"output": "/dev/null/out"}, "cannot write to the output folder /dev/null/out"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(data, tmp_path, capsys, changes, message):
+    assert run_module("train", flags(data, tmp_path, **changes) if "output" not in changes else
+                      flags(data, Path(changes["output"])), prog="train.py") == 2  # fmt: skip
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_key_in_the_file(data, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("learning_rate: 0.3\n")
+    assert run_module("train", ["--config", str(tmp_path / "c.yaml")], prog="train.py") == 2
+    assert "unknown key learning_rate; the keys are: " in capsys.readouterr().err
+
+
+def test_finished_and_with_unreadable_samples(data, tmp_path, capsys):
+    assert run_module("train", flags(data, tmp_path / "a"), prog="train.py") == 0
+    assert "finished at step 2" in capsys.readouterr().out
+    broken = write_dataset(tmp_path / "data", identities=6, pictures=2)
+    (broken / "images" / "00000003.bin").unlink()
+    assert run_module("train", flags(broken, tmp_path / "b", steps=3), prog="train.py") == 1
+    assert "00000003.bin" in (tmp_path / "b" / "training.log").read_text()
+
+
+def test_fine_tuning_the_shipped_recogniser(data, tmp_path, capsys):
+    changes = {"network": "MobileFaceNet_192", "embedding_size": 192, "width": 1.0, "pretrained": "MobileFace"}
+    assert run_module("train", flags(data, tmp_path, steps=1, batch_size=2, **changes), prog="train.py") == 0
+    assert "training.pdparams; the class centres start at random" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_exits_with_130(data, tmp_path, number):
+    command = [sys.executable, str(ROOT / "train.py"), *flags(data, tmp_path, steps=100_000, save_every=100_000)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with open(tmp_path / "console", "wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=environment, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 90
+        while "Global Step: 2 " not in (tmp_path / "console").read_text():
+            assert process.poll() is None, (tmp_path / "console").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    text = (tmp_path / "console").read_text()
+    assert f"stopped by {number.name} at step" in text
+    assert "Traceback" not in text
+    assert len(list((tmp_path / "checkpoints").glob("step_*"))) == 1
+
+
+def test_help_is_fast_and_complete():
+    begin = time.monotonic()
+    process = subprocess.run([sys.executable, str(ROOT / "train.py"), "--help"], capture_output=True, text=True)
+    assert process.returncode == 0
+    for flag in ("--network", "--sample_rate", "--resume", "--val_targets", "--config"):
+        assert flag in process.stdout
+    assert "130 stopped by Ctrl-C" in process.stdout
+    assert time.monotonic() - begin < 20
+    code = "import arcface_paddle.cli.train, sys; print('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_file_with_both_precisions_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("fp16: true\n")
+    with pytest.raises(ConfigError, match="fp16 and bf16"):
+        parse("--config", str(tmp_path / "c.yaml"), "--bf16")
