@@ -14,14 +14,19 @@ from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.pipeline_options import add_bool
 from arcface_paddle.cli.recognize_inputs import require_writable_file, require_writable_folder
-from arcface_paddle.data.doctor.document import report_document
+from arcface_paddle.data.doctor import (
+    KINDS,
+    DoctorSettings,
+    Report,
+    copy_rejected,
+    examine,
+    report_document,
+    report_text,
+    write_cleaned,
+    write_report_page,
+)
 from arcface_paddle.data.doctor.embedding import CROP, Embedder
-from arcface_paddle.data.doctor.examine import Report, examine
-from arcface_paddle.data.doctor.findings import KINDS
-from arcface_paddle.data.doctor.fix import check_target, copy_rejected, write_cleaned
-from arcface_paddle.data.doctor.page import write_report_page
-from arcface_paddle.data.doctor.settings import DoctorSettings
-from arcface_paddle.data.doctor.text import report_text
+from arcface_paddle.data.doctor.fix import check_target
 from arcface_paddle.data.opening import KINDS as DATASET_KINDS
 from arcface_paddle.data.opening import open_dataset
 from arcface_paddle.data.verification import read_verification_set
