@@ -165,6 +165,8 @@ class InsightFace:
             if self.args.rec and not self.args.index:
                 raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
             gallery = Gallery.load(self.args.index) if self.args.rec else None
+            if gallery is not None and self.args.decision is not None:
+                gallery = gallery.with_decision(self.args.decision)
             self._pipeline = pipeline_options.open_pipeline(
                 self.args, det=self.args.det, rec=self.args.rec, gallery=gallery
             )

@@ -36,8 +36,8 @@ def add_decision_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--decision",
         choices=DECISIONS,
-        default=DEFAULT_DECISION,
-        help="a person's score: that of the most similar picture, or of the mean of all (%(default)s)",
+        help="a person's score: that of the most similar picture, or of the mean of all (default: as the gallery was "
+        f"made; {DEFAULT_DECISION} for a new one)",
     )
 
 
@@ -65,7 +65,7 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     detects = args.det or not args.rec
     pipeline = pipeline_options.open_pipeline(args, det=detects, rec=True, gallery=None)
     assert pipeline.model is not None
-    empty = Gallery.empty(pipeline.model, decision=args.decision, parameters=pipeline.facts)
+    empty = Gallery.empty(pipeline.model, decision=args.decision or DEFAULT_DECISION, parameters=pipeline.facts)
     gallery, report = extend(empty, pictures, rejections, args=args, pipeline=pipeline)
     if not len(gallery):
         raise GalleryError(f"none of the {len(pictures)} pictures gave a face; {target} was not written")

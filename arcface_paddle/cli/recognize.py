@@ -127,6 +127,8 @@ class Session:
         """Load the gallery and the models; ``facts`` go into the JSON result before what is found."""
         index = args.index or args.build_index
         gallery = Gallery.load(index) if args.rec else None
+        if gallery is not None and args.decision is not None:
+            gallery = gallery.with_decision(args.decision)
         pipeline = pipeline_options.open_pipeline(args, det=args.det, rec=args.rec, gallery=gallery)
         if pipeline.caution:
             pipeline_options.complain(f"{index}: {pipeline.caution}")

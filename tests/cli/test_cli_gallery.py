@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import shutil
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main
+from arcface_paddle.cli import main, pipeline_options
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,15 @@ def gallery_command(*arguments) -> int:
         return main.main(["gallery", *(str(argument) for argument in arguments)])
     except SystemExit as leaving:
         return int(leaving.code or 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load_models_once():
+    """Keep loaded networks between the commands of this file; loading takes most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("build_detector", "build_recognizer"):
+            patch.setattr(pipeline_options, name, functools.cache(getattr(pipeline_options, name)))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pickle
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main
+from arcface_paddle.cli import main, pipeline_options
 from arcface_paddle.cli.recognize_inputs import OutputNames
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
@@ -32,6 +35,15 @@ def recognize(*arguments) -> int:
         return main.run_module("recognize", [str(argument) for argument in arguments], prog="test_recognition")
     except SystemExit as leaving:
         return int(leaving.code or 0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load_models_once():
+    """Keep loaded networks between the commands of this file; loading takes most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("build_detector", "build_recognizer"):
+            patch.setattr(pipeline_options, name, functools.cache(getattr(pipeline_options, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +141,18 @@ def test_thresholds(index, tmp_path):
     assert name_with("--rec_thresh=-1", "--cdd_num=500") == (-1.0, "Barack Obama")
 
 
+def test_thresholds_that_a_card_does_not_have():
+    card = read_card(ROOT / "inference_model" / "MobileFace" / "model.json")
+    for calibration, message in (
+        (None, "no calibrated threshold"),
+        (dataclasses.replace(card.recognizer.calibration, far_1e4=None), "1e-4"),
+    ):
+        poor = dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=calibration))
+        assert pipeline_options.choose_threshold(poor, rec_thresh=0.3, far=None) == 0.3
+        with pytest.raises(ConfigError, match=message):
+            pipeline_options.choose_threshold(poor, rec_thresh=None, far="1e-4")
+
+
 def test_build_and_recognise_in_one_run(tmp_path):
     status = recognize(
         *(f"--build_index={tmp_path}/g", f"--img_dir={PEOPLE}", "--det", "--rec", f"--input={QUERIES}/biden_relit.jpg"),
@@ -209,7 +233,6 @@ BAD_INPUTS = {
     "crops of a video": (["--det", "--input=video.mp4", "--save_crops=crops"], "--save_crops"),
     "two thresholds": ([*NAMED, "--index={index}", "--far=1e-3", "--rec_thresh=0.5"], "give one"),
     "threshold": ([*NAMED, "--index={index}", "--rec_thresh=1.5"], "-1 to 1"),
-    "far of no card": ([*NAMED, "--index={index}", "--far=1e-4"], "1e-4"),
     "no img_dir": ([BUILD], "--img_dir"),
     "missing img_dir": ([BUILD, "--img_dir=none"], "no such folder"),
     "empty img_dir": ([BUILD, "--img_dir=empty"], "no picture"),
@@ -258,6 +281,15 @@ def test_gallery_with_mirrored_average_is_followed(tmp_path):
     assert recognize(*NAMED, f"--index={tmp_path}/g", "--no_draw", f"--json={tmp_path}/f.json") == 0
     assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["flip"] is True
     assert recognize(*NAMED, f"--index={tmp_path}/g", "--no_draw", "--flip=no") == 2
+
+
+def test_decision_is_the_gallerys_unless_given(tmp_path):
+    def decision_with(*flags):
+        assert recognize(*NAMED, f"--index={tmp_path}/g", "--no_draw", f"--json={tmp_path}/f.json", *flags) == 0
+        return json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["decision"]
+
+    assert recognize(f"--build_index={tmp_path}/g", f"--img_dir={PEOPLE}", "--decision=mean") == 0
+    assert (decision_with(), decision_with("--decision=best")) == ("mean", "best")
 
 
 def test_published_index_works_with_a_caution(tmp_path, capsys):
