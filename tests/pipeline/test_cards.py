@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcface_paddle import files
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline.model_files import PRESETS, REGISTRY, preset_card, shipped_folder
+
+SHIPPED = [name for name, model in REGISTRY.items() if not model.archive]
+
+
+def shipped_document(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((shipped_folder(name) / cards.CARD_NAME).read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_cards_are_complete_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    card = cards.read_card(shipped_folder(name) / cards.CARD_NAME)
+    assert card.name == name and card.task == REGISTRY[name].task
+    assert card.source and card.licence and card.output and card.version
+    assert {"inference.pdmodel", "inference.pdiparams"} <= set(card.files)
+    for file_name in card.files:
+        (tmp_path / file_name).write_bytes((shipped_folder(name) / file_name).read_bytes())
+    assert cards.write_card(tmp_path, card) == card
+    assert cards.read_card(tmp_path / cards.CARD_NAME) == card
+
+
+def test_the_recognizer_says_what_its_training_data_allow() -> None:
+    card = cards.read_card(shipped_folder("MobileFace") / cards.CARD_NAME)
+    assert "MS-Celeb-1M" in card.notice and "research" in card.notice and "--rec_model" in card.notice
+    assert card.recognizer is not None and card.recognizer.calibration is not None
+    assert card.recognizer.calibration.statement
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid_cards_without_hashes(preset: str) -> None:
+    assert preset_card(preset).files == {}
+
+
+def test_write_card_computes_the_hashes_anew(tmp_path: Path) -> None:
+    (tmp_path / "inference.pdiparams").write_bytes(b"weights")
+    stale = dataclasses.replace(preset_card("aligned-112"), files={"inference.pdiparams": "0" * 64, "gone": "1" * 64})
+    written = cards.write_card(tmp_path, stale)
+    assert written.files == {"inference.pdiparams": files.sha256_of_file(tmp_path / "inference.pdiparams")}
+
+
+def test_write_card_refuses_an_invalid_card_and_keeps_the_old_one(tmp_path: Path) -> None:
+    card = cards.write_card(tmp_path, preset_card("aligned-112"))
+    broken = dataclasses.replace(card, task="face painting")
+    with pytest.raises(ModelFileError, match="face painting"):
+        cards.write_card(tmp_path, broken)
+    assert cards.read_card(tmp_path / cards.CARD_NAME) == card
+
+
+def test_preprocessing_hash_follows_the_template_and_the_normalisation_only() -> None:
+    card = preset_card("aligned-112")
+    assert card.recognizer is not None
+    moved = dataclasses.replace(card.recognizer, template=((0.0, 0.0), *card.recognizer.template[1:]))
+    others = [
+        dataclasses.replace(card, recognizer=moved),
+        dataclasses.replace(card, input=dataclasses.replace(card.input, color_order="BGR")),
+    ]
+    assert len({one.preprocessing_sha256() for one in [card, *others]}) == 3
+    assert dataclasses.replace(card, name="x", notice="y").preprocessing_sha256() == card.preprocessing_sha256()
+
+
+def broken_documents() -> list[tuple[str, dict[str, Any], str]]:
+    def changed(name: str, path: str, value: Any) -> dict[str, Any]:
+        document = shipped_document(name)
+        *parents, last = path.split(".")
+        section = document
+        for parent in parents:
+            section = section[parent]
+        if value is None:
+            del section[last]
+        else:
+            section[last] = value
+        return document
+
+    return [
+        ("unknown key", changed("MobileFace", "colour", "red"), "unknown key 'colour'"),
+        ("nested unknown key", changed("BlazeFace", "detector.stride", 3), "detector: unknown key 'stride'"),
+        ("missing key", changed("MobileFace", "licence", None), "'licence' is missing"),
+        ("wrong type", changed("MobileFace", "input.scale", "one"), "scale: must be a float"),
+        ("bool for a number", changed("MobileFace", "recognizer.embedding_size", True), "must be a int"),
+        ("wrong length", changed("MobileFace", "input.mean", [1.0]), "must have 3 values"),
+        ("not finite", changed("MobileFace", "input.scale", float("nan")), "scale"),
+        ("zero std", changed("MobileFace", "input.std", [1.0, 0.0, 1.0]), "std above 0"),
+        ("color order", changed("MobileFace", "input.color_order", "GBR"), "'GBR'"),
+        ("format", changed("MobileFace", "format", 99), "format is 99"),
+        ("task", changed("MobileFace", "task", "face detection"), "exactly the section"),
+        ("threshold", changed("MobileFace", "recognizer.calibration.identification", 45), "cosines"),
+        ("template", changed("MobileFace", "recognizer.template", [[1, 2]]), "five points"),
+        ("scale size", changed("BlazeFace", "detector.scales", [{"size": 250}]), "multiples of the strides"),
+        ("no scales", changed("BlazeFace", "detector.scales", []), "scales is empty"),
+        ("decoder", changed("BlazeFace", "detector.decoder", "ssd"), "'ssd'"),
+        ("hash", changed("BlazeFace", "files", {"a": 3}), "object of texts"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"), [case[1:] for case in broken_documents()], ids=[case[0] for case in broken_documents()]
+)
+def test_bad_cards_are_named_errors(document: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / cards.CARD_NAME
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ModelFileError, match=message) as caught:
+        cards.read_card(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_files_that_are_no_card(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / cards.CARD_NAME
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError):
+        cards.read_card(path)
+    with pytest.raises(ModelFileError, match="No such file"):
+        cards.read_card(tmp_path / "nothing.json")
