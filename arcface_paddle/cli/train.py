@@ -11,6 +11,7 @@ with --resume 1.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and return the exit code."""
     config = _with_model_found(config_of(args))
     _hide_notes_of_paddle()
+    _share_cores()
     import paddle
     from tqdm import tqdm
 
@@ -69,6 +71,13 @@ def _with_model_found(config: TrainConfig) -> TrainConfig:
     from arcface_paddle.pipeline.model_files import find_folder
 
     return config_from({"pretrained": str(find_folder(source))}, base=config)
+
+
+def _share_cores() -> None:
+    """Give each launched process its share of the cores (before paddle is imported), unless the user has decided."""
+    processes = int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))
+    if processes > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 def _hide_notes_of_paddle() -> None:

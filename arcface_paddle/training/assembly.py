@@ -63,8 +63,13 @@ class Run:
     state: LoopState
 
 
-def build_run(config: TrainConfig, *, say: Say) -> Run:
-    """Open the data and build network, classifier and optimizer; ``say`` gets what the user should know.
+def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
+    """Open the data and build network, classifier and optimizer.
+
+    Args:
+        config: the settings.
+        say: gets what the user should know.
+        dataset: instead of the one that ``config`` names.
 
     Raises:
         ConfigError: settings that do not fit together or the data.
@@ -79,7 +84,7 @@ def build_run(config: TrainConfig, *, say: Say) -> Run:
         combined=_three_margins(config.classifier.combined),
     )
     network = _build_network(config, say)
-    dataset = _open_data(config)
+    dataset = dataset or _open_data(config)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     loader = BatchLoader(
         dataset,
