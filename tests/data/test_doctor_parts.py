@@ -48,19 +48,19 @@ def test_join_of_two_lists_with_blocks_smaller_than_the_work(monkeypatch):
     monkeypatch.setattr(neighbors, "_PAIRS_PER_STEP", 7)
     probes, codes = clustered_codes(1, 60), clustered_codes(1, 90)
     expected = [[i, j] for i in range(60) for j in range(90) if slow_distance(probes[i], codes[j]) <= 3]
-    assert expected and neighbors.hamming_join(probes, codes, 3).tolist() == expected
+    assert expected and neighbors.hamming_join(probes, codes, radius=3).tolist() == expected
 
 
 @pytest.mark.parametrize("probes, codes", [(0, 5), (5, 0), (0, 0)])
 def test_join_with_nothing(probes, codes):
-    empty = neighbors.hamming_join(np.zeros(probes, np.uint64), np.zeros(codes, np.uint64), 3)
+    empty = neighbors.hamming_join(np.zeros(probes, np.uint64), np.zeros(codes, np.uint64), radius=3)
     assert empty.shape == (0, 2)
 
 
 @pytest.mark.parametrize("radius", [-1, 12])
 def test_join_refuses_other_radii(radius):
     with pytest.raises(ValueError, match="allowed: 0 to 11"):
-        neighbors.hamming_join(np.zeros(1, np.uint64), np.zeros(1, np.uint64), radius)
+        neighbors.hamming_join(np.zeros(1, np.uint64), np.zeros(1, np.uint64), radius=radius)
 
 
 def test_distance_of_extremes():
@@ -150,18 +150,18 @@ def directions(*angles_deg: float) -> np.ndarray:
 
 
 def test_division_keeps_the_largest_cluster():
-    division = clustering.divide(directions(0, 5, 100, 10), DoctorSettings(), np.random.default_rng(0))
+    division = clustering.divide(directions(0, 5, 100, 10), DoctorSettings(), rng=np.random.default_rng(0))
     assert division.in_main.tolist() == [True, True, False, True]
     assert not division.is_split and division.clusters == 2
 
 
 def test_division_without_a_largest_cluster_is_a_split():
-    division = clustering.divide(directions(0, 5, 100, 110), DoctorSettings(), np.random.default_rng(0))
+    division = clustering.divide(directions(0, 5, 100, 110), DoctorSettings(), rng=np.random.default_rng(0))
     assert division.is_split and division.in_main.all()
 
 
 def test_single_image_is_its_own_main_cluster():
-    division = clustering.divide(directions(0), DoctorSettings(), np.random.default_rng(0))
+    division = clustering.divide(directions(0), DoctorSettings(), rng=np.random.default_rng(0))
     assert division.in_main.all() and not division.is_split
 
 
@@ -169,13 +169,13 @@ def test_capped_identity_judges_the_images_that_were_not_clustered():
     rng = np.random.default_rng(3)
     angles = np.where(np.arange(200) % 10 == 0, 120.0, 0.0) + rng.uniform(-8, 8, 200)
     settings = DoctorSettings(cluster_cap=30)
-    division = clustering.divide(directions(*angles), settings, np.random.default_rng(0))
+    division = clustering.divide(directions(*angles), settings, rng=np.random.default_rng(0))
     assert np.array_equal(division.in_main, np.arange(200) % 10 != 0)
 
 
 def test_label_facts():
     ledger = Ledger(100)
-    facts = labels.examine_labels(np.array([5, 2, 2, 7, 7, 7]), 10, ledger)
+    facts = labels.examine_labels(np.array([5, 2, 2, 7, 7, 7]), 10, ledger=ledger)
     assert facts.unused == ((0, 1), (3, 4), (6, 6), (8, 9))
     assert facts.histogram() == [("1", 1), ("2", 1), ("3-4", 1)]
     assert [finding.detail for finding in ledger.listed("label_gap")][::2] == [
@@ -187,7 +187,7 @@ def test_label_facts():
 
 def test_contiguous_labels_have_no_gap():
     ledger = Ledger(100)
-    labels.examine_labels(np.repeat(np.arange(4), 1500), 4, ledger)
+    labels.examine_labels(np.repeat(np.arange(4), 1500), 4, ledger=ledger)
     assert not ledger.counts
 
 

@@ -55,7 +55,7 @@ def average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
             _close(distances, open_, chain.pop())
         elif len(chain) > 1 and nearest == chain[-2]:
             del chain[-2:]
-            _merge(distances, sizes, nearest, tip)
+            _merge(distances, sizes, kept=nearest, gone=tip)
             _close(distances, open_, tip)
             owner[owner == tip] = nearest
         else:
@@ -64,7 +64,7 @@ def average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse.ravel()]
 
 
-def divide(embeddings: np.ndarray, settings: DoctorSettings, rng: np.random.Generator) -> Division:
+def divide(embeddings: np.ndarray, settings: DoctorSettings, *, rng: np.random.Generator) -> Division:
     """Find the main cluster of an identity.
 
     Of more than ``cluster_cap`` images a random choice is clustered; the others belong to the main cluster when
@@ -92,7 +92,7 @@ def divide(embeddings: np.ndarray, settings: DoctorSettings, rng: np.random.Gene
     return Division(in_main, False, len(sizes))
 
 
-def _merge(distances: np.ndarray, sizes: np.ndarray, kept: int, gone: int) -> None:
+def _merge(distances: np.ndarray, sizes: np.ndarray, *, kept: int, gone: int) -> None:
     """Give ``kept`` the mean distances of both clusters (Lance-Williams update of average linkage)."""
     total = sizes[kept] + sizes[gone]
     mean = (sizes[kept] * distances[kept] + sizes[gone] * distances[gone]) / total

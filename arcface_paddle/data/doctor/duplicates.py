@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from functools import lru_cache
 from typing import Callable, Iterable, Iterator
@@ -37,7 +38,7 @@ def equal_groups(keys: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
     return iter(sorted(groups, key=lambda group: int(group[0])))
 
 
-def find_exact(facts: ScanFacts, labels: np.ndarray, ledger: Ledger) -> list[np.ndarray]:
+def find_exact(facts: ScanFacts, labels: np.ndarray, *, ledger: Ledger) -> list[np.ndarray]:
     """Write groups of images with equal pixels into the ledger.
 
     Returns:
@@ -51,7 +52,7 @@ def find_exact(facts: ScanFacts, labels: np.ndarray, ledger: Ledger) -> list[np.
     return groups
 
 
-def find_near(dataset: FaceDataset, facts: ScanFacts, settings: DoctorSettings, ledger: Ledger) -> None:
+def find_near(dataset: FaceDataset, facts: ScanFacts, *, settings: DoctorSettings, ledger: Ledger) -> None:
     """Write groups of nearly equal images, mirror images included, into the ledger; exact copies are left out.
 
     Candidates are pairs whose perceptual hashes differ in at most ``near_radius`` bits; a pair counts when the two
@@ -60,7 +61,9 @@ def find_near(dataset: FaceDataset, facts: ScanFacts, settings: DoctorSettings, 
     """
     good = facts.good()
     _, first = np.unique(facts.pixels[good], return_index=True)
-    matcher = _Matcher(facts.perceptual, good[np.sort(first)], settings, thumbnail_reader(dataset))
+    matcher = _Matcher(
+        facts.perceptual, good[np.sort(first)], settings=settings, thumbnail_of=thumbnail_reader(dataset)
+    )
     similarity_of: dict[tuple[int, int], float] = {}
     mirrored: set[tuple[int, int]] = set()
     for one, other, is_mirrored in tqdm(sorted(matcher.candidates()), desc="comparing", unit="pair", disable=None):
@@ -114,7 +117,7 @@ class _Matcher:
     """Finds pairs of images that may be near duplicates, and compares them."""
 
     def __init__(
-        self, codes: np.ndarray, indices: np.ndarray, settings: DoctorSettings, thumbnail_of: ThumbnailOf
+        self, codes: np.ndarray, indices: np.ndarray, *, settings: DoctorSettings, thumbnail_of: ThumbnailOf
     ) -> None:
         self._settings = settings
         self._thumbnail_of = thumbnail_of
@@ -133,7 +136,7 @@ class _Matcher:
         Images of one and the same hash are compared with the first few of them that differ (its leaders) only, so
         that a million black pictures do not make a million squared pairs.
         """
-        leaders_of: dict[int, list[int]] = {}
+        leaders_of: dict[int, list[int]] = {}  # by the number of the hash; a hash of one image is led by it
         for at in np.flatnonzero(np.diff(self._bounds) > 1).tolist():
             leaders = leaders_of.setdefault(at, [])
             for index in self._order[self._bounds[at] : self._bounds[at + 1]].tolist():
@@ -141,12 +144,11 @@ class _Matcher:
                 if len(leaders) < _LEADERS_PER_CODE and self._is_new(index, leaders):
                     leaders.append(index)
         radius = self._settings.near_radius
-        turned = hamming_join(mirrored_hash(self._codes), self._codes, radius)
+        turned = hamming_join(mirrored_hash(self._codes), self._codes, radius=radius)
         for pairs, mirrored in ((near_pairs(self._codes, radius), False), (turned[turned[:, 0] < turned[:, 1]], True)):
             for one, other in pairs.tolist():
-                for left in leaders_of.get(one, [int(self._order[self._bounds[one]])]):
-                    for right in leaders_of.get(other, [int(self._order[self._bounds[other]])]):
-                        yield min(left, right), max(left, right), mirrored
+                left, right = (leaders_of.get(at, [int(self._order[self._bounds[at]])]) for at in (one, other))
+                yield from ((min(pair), max(pair), mirrored) for pair in itertools.product(left, right))
 
     def _is_new(self, index: int, leaders: list[int]) -> bool:
         return all(self.similarity(leader, index) < self._settings.near_correlation for leader in leaders)

@@ -61,7 +61,7 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         return unit_rows(np.asarray(self._rows[np.searchsorted(self.indices, indices)], dtype=np.float32))
 
 
-def fill_store(store: EmbeddingStore, dataset: FaceDataset, embedder: Embedder, settings: DoctorSettings) -> None:
+def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embedder, settings: DoctorSettings) -> None:
     """Decode (in threads) and embed (in this thread) every image of the store.
 
     Raises:

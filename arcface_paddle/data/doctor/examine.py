@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
@@ -84,24 +83,21 @@ def examine(
     settings = settings or DoctorSettings()
     begin = time.perf_counter()
     ledger = Ledger(settings.max_listed)
-    label_facts = examine_labels(dataset.labels, dataset.num_classes, ledger)
-    facts = scan(dataset, choose_images(dataset.labels, settings), settings, ledger)
+    label_facts = examine_labels(dataset.labels, dataset.num_classes, ledger=ledger)
+    facts = scan(dataset, choose_images(dataset.labels, settings), settings=settings, ledger=ledger)
     _judge_channel_order(facts.colors, ledger)
-    exact_groups = duplicates.find_exact(facts, dataset.labels, ledger)
-    duplicates.find_near(dataset, facts, settings, ledger)
+    exact_groups = duplicates.find_exact(facts, dataset.labels, ledger=ledger)
+    duplicates.find_near(dataset, facts, settings=settings, ledger=ledger)
     pictures = overlap.index_verification_sets(verification_sets) if verification_sets else None
     if pictures is not None:
-        overlap.find_overlap(dataset, facts, pictures, settings, ledger)
+        overlap.find_overlap(dataset, facts, pictures=pictures, settings=settings, ledger=ledger)
     identity_facts = None
-    with ExitStack() as stack:
-        if embedder is not None and len(facts.good()):
-            store = stack.enter_context(EmbeddingStore(facts.good()))
-            fill_store(store, dataset, embedder, settings)
-            identity_facts = identities.examine_identities(store, dataset.labels, settings, ledger)
-            identities.find_same_person(identity_facts, settings, ledger)
-            identities.find_mislabelled(store, dataset.labels, identity_facts, settings, ledger)
-            if pictures is not None:
-                overlap.find_identity_overlap(pictures, identity_facts, embedder, settings, ledger)
+    if embedder is not None and len(facts.good()):
+        with EmbeddingStore(facts.good()) as store:
+            fill_store(store, dataset, embedder=embedder, settings=settings)
+            identity_facts = _examine_people(store, dataset.labels, settings=settings, ledger=ledger)
+        if pictures is not None:
+            overlap.find_identity_overlap(pictures, identity_facts, embedder=embedder, settings=settings, ledger=ledger)
     return Report(
         dataset=dataset,
         settings=settings,
@@ -113,6 +109,15 @@ def examine(
         verification={} if pictures is None else pictures.sets,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _examine_people(
+    store: EmbeddingStore, labels: np.ndarray, *, settings: DoctorSettings, ledger: Ledger
+) -> identities.IdentityFacts:
+    facts = identities.examine_identities(store, labels, settings=settings, ledger=ledger)
+    identities.find_same_person(facts, settings, ledger=ledger)
+    identities.find_mislabelled(store, labels, facts=facts, settings=settings, ledger=ledger)
+    return facts
 
 
 def choose_images(labels: np.ndarray, settings: DoctorSettings) -> np.ndarray:

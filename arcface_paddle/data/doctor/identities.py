@@ -37,7 +37,7 @@ class IdentityFacts:
 
 
 def examine_identities(
-    store: EmbeddingStore, labels: np.ndarray, settings: DoctorSettings, ledger: Ledger
+    store: EmbeddingStore, labels: np.ndarray, *, settings: DoctorSettings, ledger: Ledger
 ) -> IdentityFacts:
     """Cluster each identity, write rejected images and split identities into the ledger, and describe identities.
 
@@ -54,20 +54,20 @@ def examine_identities(
     for members in tqdm(groups, desc="clustering", unit="id", disable=None):
         label = int(labels[members[0]])
         embeddings = store.take(members)
-        division = divide(embeddings, settings, np.random.default_rng((settings.seed, label)))
+        division = divide(embeddings, settings, rng=np.random.default_rng((settings.seed, label)))
         centroid, own = _centroid_and_own(embeddings, division)
         own_similarity[members] = own
         rejected[members] = ~division.in_main
         centroids.append(centroid)
         medoids.append(int(members[np.argmax(embeddings @ centroid)]))
-        _report_division(division, members, label, own, ledger)
+        _report_division(division, members, label=label, own=own, ledger=ledger)
     known = np.array([int(labels[members[0]]) for members in groups], dtype=np.int64)
     width = store.take(store.indices[:1]).shape[1]
     table = np.array(centroids, dtype=np.float32).reshape(len(groups), width)
     return IdentityFacts(known, table, np.array(medoids, dtype=np.int64), own_similarity, rejected)
 
 
-def find_same_person(facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger) -> None:
+def find_same_person(facts: IdentityFacts, settings: DoctorSettings, *, ledger: Ledger) -> None:
     """Write pairs of identities with centroids as similar as one person's into the ledger, most similar first."""
     pairs: list[tuple[float, int, int]] = []
     step = _rows_per_block(facts)
@@ -84,7 +84,7 @@ def find_same_person(facts: IdentityFacts, settings: DoctorSettings, ledger: Led
 
 
 def find_mislabelled(
-    store: EmbeddingStore, labels: np.ndarray, facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger
+    store: EmbeddingStore, labels: np.ndarray, *, facts: IdentityFacts, settings: DoctorSettings, ledger: Ledger
 ) -> None:
     """Write images that are clearly nearer to another identity than to their own into the ledger.
 
@@ -105,7 +105,12 @@ def find_mislabelled(
         needed = np.maximum(settings.match_similarity, own + settings.mislabel_margin)
         needed = np.where(np.isnan(own), settings.merge_similarity, needed)
         for at in np.flatnonzero(best >= needed).tolist():
-            ledger.add(_mislabelled(int(block[at]), int(nearest[at]), float(best[at]), labels, facts))
+            index = int(block[at])
+            ledger.add(
+                _mislabelled(
+                    index, int(labels[index]), nearest=int(nearest[at]), similarity=float(best[at]), facts=facts
+                )
+            )
 
 
 def _rows_per_block(facts: IdentityFacts) -> int:
@@ -113,12 +118,13 @@ def _rows_per_block(facts: IdentityFacts) -> int:
     return max(1, _BLOCK_VALUES // max(1, len(facts.labels)))
 
 
-def _mislabelled(index: int, other: int, similarity: float, labels: np.ndarray, facts: IdentityFacts) -> Finding:
+def _mislabelled(index: int, label: int, *, nearest: int, similarity: float, facts: IdentityFacts) -> Finding:
+    """Describe the image ``index`` of ``label``, which is nearer to the identity in row ``nearest`` of the facts."""
     own = float(facts.own_similarity[index])
     to_own = "alone in its own" if np.isnan(own) else f"{own:.3f} to its own"
-    owners = int(labels[index]), int(facts.labels[other])
+    owners = label, int(facts.labels[nearest])
     detail = f"{similarity:.3f} similar to label {owners[1]}, {to_own} ({owners[0]})"
-    typical = int(facts.medoids[np.searchsorted(facts.labels, owners[0])]), int(facts.medoids[other])
+    typical = int(facts.medoids[np.searchsorted(facts.labels, owners[0])]), int(facts.medoids[nearest])
     return Finding("mislabelled", detail, (index,), owners, score=similarity, references=typical)
 
 
@@ -139,7 +145,7 @@ def _centroid_and_own(embeddings: np.ndarray, division: Division) -> tuple[np.nd
     return unit_rows(total[None])[0], np.where(alone, np.nan, own)
 
 
-def _report_division(division: Division, members: np.ndarray, label: int, own: np.ndarray, ledger: Ledger) -> None:
+def _report_division(division: Division, members: np.ndarray, *, label: int, own: np.ndarray, ledger: Ledger) -> None:
     if division.is_split:
         detail = f"{len(members)} images fall into {division.clusters} clusters, none larger than all others"
         ledger.add(Finding("split_identity", detail, tuple(members.tolist()), (label,), score=float(len(members))))

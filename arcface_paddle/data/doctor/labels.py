@@ -35,7 +35,7 @@ class LabelFacts:
         return [(_bin_name(index), int(counts[index])) for index in range(used)]
 
 
-def examine_labels(labels: np.ndarray, num_classes: int, ledger: Ledger) -> LabelFacts:
+def examine_labels(labels: np.ndarray, num_classes: int, *, ledger: Ledger) -> LabelFacts:
     """Describe labels and write unused ones and identities with a single image into the ledger.
 
     Args:

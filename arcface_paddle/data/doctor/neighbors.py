@@ -35,7 +35,7 @@ def count_bits(bits: np.ndarray) -> np.ndarray:
     return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-def hamming_join(probes: np.ndarray, codes: np.ndarray, radius: int) -> np.ndarray:
+def hamming_join(probes: np.ndarray, codes: np.ndarray, *, radius: int) -> np.ndarray:
     """Return all pairs of a probe and a code that differ in at most ``radius`` bits.
 
     Args:
@@ -51,7 +51,8 @@ def hamming_join(probes: np.ndarray, codes: np.ndarray, radius: int) -> np.ndarr
         probe_order, probe_keys = _sorted_by_band(probes, band)
         code_order, code_keys = _sorted_by_band(codes, band)
         first, end = _buckets(code_keys, probe_keys ^ flips)
-        for rows, columns in _compare(probes[probe_order], codes[code_order], first, end - first, radius=radius):
+        ordered = probes[probe_order], codes[code_order]
+        for rows, columns in _compare(*ordered, first=first, count=end - first, radius=radius):
             found.append(np.stack([probe_order[rows], code_order[columns]], axis=1))
     return _distinct(found)
 
@@ -68,7 +69,7 @@ def near_pairs(codes: np.ndarray, radius: int) -> np.ndarray:
         # Every pair once: with those behind oneself in the same bucket, or from the lower bucket to the higher one.
         first = np.maximum(first, np.arange(1, len(codes) + 1))
         ordered = codes[order]
-        for rows, columns in _compare(ordered, ordered, first, np.maximum(end - first, 0), radius=radius):
+        for rows, columns in _compare(ordered, ordered, first=first, count=np.maximum(end - first, 0), radius=radius):
             found.append(np.sort(np.stack([order[rows], order[columns]], axis=1), axis=1))
     return _distinct(found)
 
@@ -98,7 +99,7 @@ def _sorted_by_band(codes: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _compare(
-    probes: np.ndarray, codes: np.ndarray, first: np.ndarray, count: np.ndarray, *, radius: int
+    probes: np.ndarray, codes: np.ndarray, *, first: np.ndarray, count: np.ndarray, radius: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Compare each probe with ``count`` codes from ``first`` on; yield the positions of close probes and codes."""
     for block in _blocks_of_work(count):

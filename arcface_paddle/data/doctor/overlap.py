@@ -83,7 +83,12 @@ def index_verification_sets(sets: Sequence[VerificationSet]) -> VerificationPict
 
 
 def find_overlap(
-    dataset: FaceDataset, facts: ScanFacts, pictures: VerificationPictures, settings: DoctorSettings, ledger: Ledger
+    dataset: FaceDataset,
+    facts: ScanFacts,
+    *,
+    pictures: VerificationPictures,
+    settings: DoctorSettings,
+    ledger: Ledger,
 ) -> None:
     """Write images of the dataset that stand in a verification set, exactly or nearly, into the ledger."""
     good = facts.good()
@@ -93,7 +98,7 @@ def find_overlap(
         index: _Match(picture, 1.0, "identical pixels")
         for index, picture in zip(good[equal].tolist(), at[equal].tolist())
     }
-    _match_near(dataset, facts, pictures, settings, matches)
+    _match_near(dataset, facts, pictures=pictures, settings=settings, matches=matches)
     for index, match in sorted(matches.items()):
         refs = pictures.refs[match.picture]
         owner = (int(dataset.labels[index]),)
@@ -113,6 +118,7 @@ class _Match:
 def _match_near(
     dataset: FaceDataset,
     facts: ScanFacts,
+    *,
     pictures: VerificationPictures,
     settings: DoctorSettings,
     matches: dict[int, _Match],
@@ -121,7 +127,7 @@ def _match_near(
     candidates = np.setdiff1d(facts.good(), np.array(list(matches), dtype=np.int64))
     thumbnail_of = thumbnail_reader(dataset)
     for codes, tail in ((pictures.perceptual, ""), (mirrored_hash(pictures.perceptual), ", mirrored")):
-        for picture, row in hamming_join(codes, facts.perceptual[candidates], settings.near_radius).tolist():
+        for picture, row in hamming_join(codes, facts.perceptual[candidates], radius=settings.near_radius).tolist():
             index = int(candidates[row])
             thumbnail = gray_thumbnail(pictures.decode(picture))
             similarity = correlation(thumbnail[:, ::-1] if tail else thumbnail, thumbnail_of(index))
@@ -133,6 +139,7 @@ def _match_near(
 def find_identity_overlap(
     pictures: VerificationPictures,
     facts: IdentityFacts,
+    *,
     embedder: Embedder,
     settings: DoctorSettings,
     ledger: Ledger,

@@ -118,7 +118,7 @@ class ScanFacts:
         return np.flatnonzero(self.status == Status.GOOD)
 
 
-def scan(dataset: FaceDataset, chosen: np.ndarray, settings: DoctorSettings, ledger: Ledger) -> ScanFacts:
+def scan(dataset: FaceDataset, chosen: np.ndarray, *, settings: DoctorSettings, ledger: Ledger) -> ScanFacts:
     """Read and measure the chosen images; broken and unusual ones go into the ledger.
 
     Args:

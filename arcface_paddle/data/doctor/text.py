@@ -28,7 +28,7 @@ def report_text(report: Report, *, rows_per_kind: int = 10) -> str:
         _table(("fact", "value"), fact_rows(report, facts)),
         _table(("images per identity", "identities"), facts["images_per_identity_histogram"].items()),
     ]
-    parts += [_kind_text(report, kind, places, rows_per_kind) for kind in report.ledger.kinds_found()]
+    parts += [_kind_text(report, kind, places=places, rows=rows_per_kind) for kind in report.ledger.kinds_found()]
     parts.append(verdict(report))
     return "\n\n".join(parts)
 
@@ -76,9 +76,9 @@ def verdict(report: Report) -> str:
     return (f"{report.problems:,} problems found" if report.problems else "no problems found") + tail
 
 
-def _kind_text(report: Report, kind: Kind, places: dict[int, Location], rows_per_kind: int) -> str:
+def _kind_text(report: Report, kind: Kind, *, places: dict[int, Location], rows: int) -> str:
     count = report.ledger.counts[kind.key]
-    findings = report.ledger.listed(kind.key)[:rows_per_kind]
+    findings = report.ledger.listed(kind.key)[:rows]
     word = "problem" if kind.severity == PROBLEM and kind.key not in report.settings.ignored else "note"
     lines = [f"{kind.title}: {count:,} ({word}: {kind.key})", kind.advice]
     lines.append(_table(("where", "label", "what"), (_finding_row(finding, places) for finding in findings)))
