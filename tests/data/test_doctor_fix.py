@@ -143,3 +143,23 @@ def test_rejected_images_are_copied_byte_for_byte(planted, tmp_path):
 def test_copying_needs_embeddings(planted, tmp_path):
     with pytest.raises(ConfigError, match="needs a recogniser"):
         copy_rejected(examine(open_dataset(planted.root)), tmp_path / "aside")
+
+
+def test_folder_dataset_gets_a_label_file(tmp_path):
+    for name in ("anna", "bert"):
+        for shot in range(3):
+            images.write_image(tmp_path / "people" / name / f"{shot}.jpg", picture(len(name) + ord(name[0]), shot))
+    (tmp_path / "people/anna/9.jpg").write_bytes(b"broken")
+    result = write_cleaned(examine(open_dataset(tmp_path / "people")), tmp_path / "clean.txt")
+    cleaned = open_dataset(tmp_path / "people", label_file=result.label_file)
+    assert [cleaned.paths[at] for at in (0, 5)] == ["anna/0.jpg", "bert/2.jpg"] and len(cleaned) == 6
+    assert not examine(cleaned).ledger.kinds_found()
+
+
+def test_failure_leaves_nothing_behind(tmp_path):
+    """A file name that a label file cannot hold stops the writing after the other two files."""
+    images.write_image(tmp_path / "people/anna/a\tb.jpg", picture(0, 0))
+    report = examine(open_dataset(tmp_path / "people"))
+    with pytest.raises(DataError, match="cannot stand in a label file"):
+        write_cleaned(report, tmp_path / "clean.txt")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["people"]

@@ -115,9 +115,15 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
         removed={_WORDS[reason]: int((reasons == reason).sum()) for reason in _WORDS if (reasons == reason).any()},
         identities=len(old_labels),
     )
-    _write_lines(result.removed_file, _removed_lines(report, reasons, kept_copy))
-    _write_lines(result.map_file, _map_lines(old_labels, counts))
-    write_label_file(label_file, _samples(report, kept, new_labels.ravel()))
+    try:
+        _write_lines(removed_file, _removed_lines(report, reasons, kept_copy))
+        _write_lines(map_file, _map_lines(old_labels, counts))
+        write_label_file(label_file, _samples(report, kept, new_labels.ravel()))
+    except BaseException:
+        # Half of the three would mislead, and would stand in the way of the next attempt.
+        for path in (removed_file, map_file):
+            path.unlink(missing_ok=True)
+        raise
     return result
 
 

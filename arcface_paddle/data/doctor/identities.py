@@ -121,11 +121,12 @@ def _rows_per_block(facts: IdentityFacts) -> int:
 def _mislabelled(index: int, label: int, *, nearest: int, similarity: float, facts: IdentityFacts) -> Finding:
     """Describe the image ``index`` of ``label``, which is nearer to the identity in row ``nearest`` of the facts."""
     own = float(facts.own_similarity[index])
-    to_own = "alone in its own" if np.isnan(own) else f"{own:.3f} to its own"
+    to_own = "nothing to compare with in its own" if np.isnan(own) else f"{own:.3f} to its own"
     owners = label, int(facts.labels[nearest])
     detail = f"{similarity:.3f} similar to label {owners[1]}, {to_own} ({owners[0]})"
-    typical = int(facts.medoids[np.searchsorted(facts.labels, owners[0])]), int(facts.medoids[nearest])
-    return Finding("mislabelled", detail, (index,), owners, score=similarity, references=typical)
+    typical = (int(facts.medoids[row]) for row in (np.searchsorted(facts.labels, label), nearest))
+    references = tuple(other for other in typical if other != index)
+    return Finding("mislabelled", detail, (index,), owners, score=similarity, references=references)
 
 
 def _by_label(indices: np.ndarray, labels: np.ndarray) -> Iterator[np.ndarray]:
