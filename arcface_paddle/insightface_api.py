@@ -168,7 +168,7 @@ class InsightFace:
             if gallery is not None and self.args.decision is not None:
                 gallery = gallery.with_decision(self.args.decision)
             self._pipeline = pipeline_options.open_pipeline(
-                self.args, det=self.args.det, rec=self.args.rec, gallery=gallery
+                self.args, det=self.args.det, rec=self.args.rec, gallery=gallery, portraits=not self.args.det
             )
             if self._pipeline.caution:
                 _logger.warning("%s: %s", self.args.index, self._pipeline.caution)

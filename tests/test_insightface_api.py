@@ -119,10 +119,12 @@ def test_detection_only(predictor_of, tmp_path):
 
 
 def test_recognition_only(predictor_of, tmp_path):
-    crop = images.load_image(PEOPLE / "Joe Biden" / "portrait_2013.jpg")
-    result = next(predictor_of(tmp_path, det=False).predict(crop))
-    assert len(result["labels"]) == 1 and result["features"].shape == (1, 192)
-    np.testing.assert_array_equal(result["box_list"], [[0, 1, 0, 0, crop.shape[1], crop.shape[0]]])
+    predictor = predictor_of(tmp_path, det=False)
+    portrait = next(predictor.predict(images.load_image(PEOPLE / "Joe Biden" / "portrait_2013.jpg")))
+    assert portrait["labels"] == ["Joe Biden"] and portrait["features"].shape == (1, 192)
+    crop = next(predictor.predict(np.full((112, 112, 3), 128, np.uint8)))
+    assert crop["labels"] == ["unknown"]
+    np.testing.assert_array_equal(crop["box_list"], [[0, 1, 0, 0, 112, 112]])
 
 
 @pytest.mark.parametrize(

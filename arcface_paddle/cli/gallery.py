@@ -72,7 +72,7 @@ def add(args: argparse.Namespace) -> int:
     pictures, rejections = gallery_building.list_people(args)
     if args.flip is None and gallery.model is not None:
         args.flip = gallery.model.mirrored
-    pipeline = pipeline_options.open_pipeline(args, det=args.det or not args.rec, rec=True, gallery=None)
+    pipeline = gallery_building.open_building_pipeline(args)
     assert pipeline.model is not None
     caution = gallery.require_model(pipeline.model)
     if caution:
@@ -171,7 +171,9 @@ def _configure_making(commands: Any) -> None:
         if name == "build":
             gallery_building.add_decision_option(parser)
         parser.add_argument("--det", action="store_true", help="find the face in every picture (the default)")
-        parser.add_argument("--rec", action="store_true", help="without --det: every picture is one aligned face")
+        parser.add_argument(
+            "--rec", action="store_true", help="without --det: a picture is one face, aligned crop or portrait"
+        )
         parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
         pipeline_options.add_model_options(parser)
     importing = _subcommand(commands, "import", import_published, "turn a published index.bin into a gallery")

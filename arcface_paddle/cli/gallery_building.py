@@ -61,9 +61,7 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
         GalleryError: no picture gave a face, or the file cannot be written.
     """
     pictures, rejections = list_people(args)
-    # --rec without --det says that the pictures are aligned faces already.
-    detects = args.det or not args.rec
-    pipeline = pipeline_options.open_pipeline(args, det=detects, rec=True, gallery=None)
+    pipeline = open_building_pipeline(args)
     assert pipeline.model is not None
     empty = Gallery.empty(pipeline.model, decision=args.decision or DEFAULT_DECISION, parameters=pipeline.facts)
     gallery, report = extend(empty, pictures, rejections, args=args, pipeline=pipeline)
@@ -71,6 +69,12 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
         raise GalleryError(f"none of the {len(pictures)} pictures gave a face; {target} was not written")
     gallery.save(target)
     return {"gallery": target, **report}
+
+
+def open_building_pipeline(args: argparse.Namespace) -> pipeline_options.OpenPipeline:
+    """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait."""
+    detects = args.det or not args.rec
+    return pipeline_options.open_pipeline(args, det=detects, rec=True, gallery=None, portraits=not detects)
 
 
 def extend(

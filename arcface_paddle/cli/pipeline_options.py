@@ -17,7 +17,7 @@ from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
 from arcface_paddle.pipeline.model_files import PRESETS
-from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.portrait import PortraitAnalyzer
 from arcface_paddle.pipeline.runtime import ENGINES, PRECISIONS, RuntimeOptions
 
 FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
@@ -101,8 +101,17 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
     )
 
 
-def open_pipeline(args: argparse.Namespace, *, det: bool, rec: bool, gallery: Optional[Gallery]) -> OpenPipeline:
+def open_pipeline(
+    args: argparse.Namespace, *, det: bool, rec: bool, gallery: Optional[Gallery], portraits: bool = False
+) -> OpenPipeline:
     """Load the models that ``det`` and ``rec`` ask for; with a gallery, faces get names.
+
+    Args:
+        args: the flags that this module declares.
+        det: find faces.
+        rec: embed faces.
+        gallery: names faces.
+        portraits: without ``det``, look for the face of a picture that is not an aligned crop.
 
     Raises:
         ModelFileError: a model is missing or damaged.
@@ -110,25 +119,32 @@ def open_pipeline(args: argparse.Namespace, *, det: bool, rec: bool, gallery: Op
         ConfigError: no threshold is known, or options that cannot work here.
     """
     options = runtime_options(args)
-    detector = None
+    detector: Optional[Detector] = None
     facts: dict[str, Any] = {}
-    if det:
-        detector = build_detector(args.det_model, threshold=args.det_thresh, options=options, preset=args.det_preset)
+    if det or portraits:
+        detector = build_detector(args.det_model, threshold=args.det_thresh, preset=args.det_preset, options=options)
         facts.update(det_model=args.det_model, det_thresh=detector.threshold)
     if not rec:
         return OpenPipeline(Analyzer(detector, None), None, "", facts)
     recognizer = build_recognizer(
         args.rec_model,
-        options=options,
-        preset=args.rec_preset,
-        mirrored=_mirrored(args.flip, gallery),
         max_batch_size=args.max_batch_size,
+        mirrored=_mirrored(args.flip, gallery),
+        preset=args.rec_preset,
+        options=options,
     )
     model = identity_of(recognizer)
     facts.update(rec_model=args.rec_model, flip=model.mirrored)
-    if gallery is None:
-        return OpenPipeline(Analyzer(detector, recognizer), model, "", facts)
-    return _with_gallery(args, gallery, detector, recognizer, facts)
+    naming: dict[str, Any] = {}
+    caution = ""
+    if gallery is not None:
+        caution = gallery.require_model(model)
+        threshold = choose_threshold(recognizer.card, rec_thresh=args.rec_thresh, far=args.far)
+        naming = {"gallery": gallery, "top_k": args.cdd_num, "threshold": threshold}
+        facts.update(index=args.index, rec_thresh=threshold, decision=gallery.decision)
+    if detector is not None and not det:
+        return OpenPipeline(PortraitAnalyzer(detector, recognizer, **naming), model, caution, facts)
+    return OpenPipeline(Analyzer(detector, recognizer, **naming), model, caution, facts)
 
 
 def choose_threshold(card: ModelCard, *, rec_thresh: Optional[float], far: Optional[str]) -> float:
@@ -176,21 +192,6 @@ def write_text_result(path: str, text: str, *, option: str) -> None:
         files.write_text(path, text)
     except OSError as error:
         raise ConfigError(f"{option} {path}: cannot be written: {error.strerror or error}") from None
-
-
-def _with_gallery(
-    args: argparse.Namespace,
-    gallery: Gallery,
-    detector: Optional[Detector],
-    recognizer: Recognizer,
-    facts: dict[str, Any],
-) -> OpenPipeline:
-    model = identity_of(recognizer)
-    caution = gallery.require_model(model)
-    threshold = choose_threshold(recognizer.card, rec_thresh=args.rec_thresh, far=args.far)
-    analyzer = Analyzer(detector, recognizer, gallery=gallery, top_k=args.cdd_num, threshold=threshold)
-    names = {"index": args.index, "rec_thresh": threshold, "decision": gallery.decision}
-    return OpenPipeline(analyzer, model, caution, {**facts, **names})
 
 
 def _mirrored(flip: Optional[bool], gallery: Optional[Gallery]) -> bool:

@@ -3,7 +3,7 @@
 test_recognition --build_index=index.bin --img_dir=gallery --label=gallery/label.txt
 test_recognition --det --rec --index=index.bin --input=friends2.jpg --output=./output
 test_recognition --det --input=folder --output=./output          boxes only
-test_recognition --rec --index=index.bin --input=crop.png        the picture is one aligned face
+test_recognition --rec --index=index.bin --input=crop.png        a picture is one face: aligned crop or portrait
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from arcface_paddle import images
 from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.cli.recognize_report import result_to_json, table_of_pictures, table_of_video, to_csv
+from arcface_paddle.cli.recognize_report import VideoSummary, result_to_json, table_of_pictures, to_csv
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery
@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of ``test_recognition``."""
     parser.epilog = EPILOG
     parser.add_argument("--det", action="store_true", help="detect faces")
-    parser.add_argument("--rec", action="store_true", help="recognise faces; alone, the input is one aligned face")
+    parser.add_argument(
+        "--rec", action="store_true", help="recognise faces; alone, a picture is one face: aligned crop or portrait"
+    )
     parser.add_argument("--input", help="picture, folder of pictures, video file, number of a camera, rtsp:// address")
     parser.add_argument("--output", default="./output/", help="folder for annotated pictures or video (%(default)s)")
     pipeline_options.add_model_options(parser)
@@ -119,6 +121,7 @@ class Session:
         self.analyzer = analyzer
         self.facts = facts
         self.names = recognize_inputs.OutputNames(args.output)
+        self.summary = VideoSummary()
         self.found: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
 
@@ -129,7 +132,9 @@ class Session:
         gallery = Gallery.load(index) if args.rec else None
         if gallery is not None and args.decision is not None:
             gallery = gallery.with_decision(args.decision)
-        pipeline = pipeline_options.open_pipeline(args, det=args.det, rec=args.rec, gallery=gallery)
+        pipeline = pipeline_options.open_pipeline(
+            args, det=args.det, rec=args.rec, gallery=gallery, portraits=not args.det
+        )
         if pipeline.caution:
             pipeline_options.complain(f"{index}: {pipeline.caution}")
         return cls(args, pipeline.analyzer, {**facts, **pipeline.facts})
@@ -166,7 +171,7 @@ class Session:
                 )
             self.facts["fps"] = round(reader.fps, 3)
         self._write_results("frames")
-        print(table_of_video(self.found))
+        print(self.summary.table())
         return self._exit_code(interrupted)
 
     def _exit_code(self, interrupted: bool) -> int:
@@ -206,7 +211,10 @@ class Session:
 
     def _analyze_frame(self, image: np.ndarray, index: int, time_s: float) -> ImageResult:
         result = self.analyzer.analyze(image, source=f"{self.args.input}#{index}")
-        self.found.append(result_to_json(result, time_s=time_s))
+        content = result_to_json(result, time_s=time_s)
+        self.summary.add(content)
+        if self.args.json or self.args.csv:  # a camera that runs for days must not fill the memory
+            self.found.append(content)
         return result
 
     def _fail(self, source: str, reason: str) -> None:

@@ -68,19 +68,39 @@ def table_of_pictures(images: Sequence[dict[str, Any]]) -> str:
     return text_table(_TABLE_COLUMNS, rows)
 
 
-def table_of_video(frames: Sequence[dict[str, Any]]) -> str:
-    """Return a table with one line per name: in how many frames, from when to when, and the best similarity."""
-    seen: dict[str, list[tuple[float, float]]] = {}
-    for frame in frames:
+class VideoSummary:
+    """Who was seen in a video so far: one line per name, however long the video runs."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Sightings] = {}
+
+    def add(self, frame: dict[str, Any]) -> None:
+        """Count the faces of a frame, as ``result_to_json`` gives it."""
         for face in frame["faces"]:
-            similarity = face["similarity"] if face["similarity"] is not None else float("nan")
-            seen.setdefault(face["name"] or "face", []).append((frame["time_s"], similarity))
-    rows = []
-    for name, sightings in sorted(seen.items()):
-        times = [time for time, _ in sightings]
-        best = max((value for _, value in sightings if value == value), default=None)
-        rows.append([name, len(sightings), f"{min(times):.2f}", f"{max(times):.2f}", _shown(best)])
-    return text_table(("name", "faces", "first (s)", "last (s)", "best similarity"), rows)
+            name = face["name"] or "face"
+            self._seen.setdefault(name, _Sightings(frame["time_s"])).add(frame["time_s"], face["similarity"])
+
+    def table(self) -> str:
+        """Return how many faces each name had, from when to when, and the best similarity."""
+        rows = [
+            [name, seen.faces, f"{seen.first_s:.2f}", f"{seen.last_s:.2f}", _shown(seen.best_similarity)]
+            for name, seen in sorted(self._seen.items())
+        ]
+        return text_table(("name", "faces", "first (s)", "last (s)", "best similarity"), rows)
+
+
+class _Sightings:
+    def __init__(self, time_s: float) -> None:
+        self.faces = 0
+        self.first_s = time_s
+        self.last_s = time_s
+        self.best_similarity: Optional[float] = None
+
+    def add(self, time_s: float, similarity: Optional[float]) -> None:
+        self.faces += 1
+        self.last_s = time_s
+        if similarity is not None and (self.best_similarity is None or similarity > self.best_similarity):
+            self.best_similarity = similarity
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -21,6 +21,7 @@ from arcface_paddle.cli import main, pipeline_options
 from arcface_paddle.cli.recognize_inputs import OutputNames
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.building import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
@@ -110,16 +111,20 @@ def test_detection_alone_needs_no_gallery(tmp_path, capsys):
 
 
 def test_recognition_alone_takes_the_picture_for_one_face(index, tmp_path):
+    """An aligned crop, a close portrait, and a picture in which no face can be found."""
+    portrait = images.load_image(QUERIES / "obama_blue_room.jpg")
+    [face] = build_detector().detect(portrait)
+    images.write_image(tmp_path / "in" / "aligned.png", build_recognizer().align(portrait, [face])[0])
+    images.write_image(tmp_path / "in" / "portrait.png", portrait)
+    images.write_image(tmp_path / "in" / "wall.png", np.full((200, 150, 3), 128, np.uint8))
     found = tmp_path / "f.json"
-    crops = tmp_path / "crops"
-    recognize("--det", "--rec", f"--index={index}", f"--input={QUERIES}/obama_blue_room.jpg", "--no_draw",
-              f"--save_crops={crops}")  # fmt: skip
-    (crop,) = list(crops.rglob("*.png"))
-    assert recognize("--rec", f"--index={index}", f"--input={crop}", "--no_draw", f"--json={found}") == 0
-    (image,) = json.loads(found.read_text(encoding="utf-8"))["images"]
-    (face,) = image["faces"]
-    assert face["box"] == [0, 0, image["width"], image["height"]]
-    assert face["candidates"][0]["name"] == "Barack Obama"
+    assert recognize("--rec", f"--index={index}", f"--input={tmp_path}/in", "--no_draw", f"--json={found}") == 0
+    aligned, close, wall = (image["faces"] for image in json.loads(found.read_text(encoding="utf-8"))["images"])
+    assert [len(aligned), len(close), len(wall)] == [1, 1, 1]
+    assert aligned[0]["box"] == [0, 0, 112, 112] and wall[0]["box"] == [0, 0, 150, 200]
+    assert close[0]["box"] == pytest.approx(face.box_xyxy.tolist(), abs=0.01)
+    assert [f[0]["name"] for f in (aligned, close, wall)] == ["Barack Obama", "Barack Obama", "unknown"]
+    assert aligned[0]["similarity"] == pytest.approx(close[0]["similarity"], abs=1e-3)
 
 
 def test_thresholds(index, tmp_path):
