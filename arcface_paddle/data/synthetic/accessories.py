@@ -10,7 +10,7 @@ import numpy as np
 from arcface_paddle.data.synthetic.head import INNER_MOUTH, SKIN, Head
 from arcface_paddle.data.synthetic.identity import SKULL_CENTRE, Identity
 from arcface_paddle.data.synthetic.painting import AXIS_Z
-from arcface_paddle.data.synthetic.session import Glasses, Hat
+from arcface_paddle.data.synthetic.session import Glasses, Hat, hat_edge_y
 
 _HAT_ROWS, _HAT_COLUMNS = 10, 48
 _HAT_GAP = 0.06  # dm between skull and cloth, where the hair is
@@ -18,8 +18,8 @@ _PEAK_COLUMNS, _PEAK_ROWS = 20, 4
 _PEAK_HALF_ANGLE = np.radians(52)
 
 _MASK_ROWS, _MASK_COLUMNS = 16, 28
-_MASK_HALF_ANGLE_DEG = 62.0
-_MASK_BOTTOM_Y, _MASK_TOP_Y = 6.08, 7.06
+_MASK_HALF_ANGLE_DEG = 56.0
+_MASK_BOTTOM_Y, _MASK_TOP_Y = 6.14, 7.06
 _MASK_GAP = 0.035
 
 _RIM_POINTS = 32
@@ -60,8 +60,7 @@ def hat_cloth(identity: Identity, hat: Hat) -> Cloth:
     azimuth = np.linspace(-np.pi, np.pi, _HAT_COLUMNS + 1)
     rows, columns = identity.skull_radius.shape
     column = ((azimuth / (2 * np.pi) + 0.5) * columns).astype(int) % columns
-    drop_behind = 0.45 * (1 - np.cos(azimuth)) / 2
-    edge_height = hat.edge_y - drop_behind - SKULL_CENTRE[1]
+    edge_height = hat_edge_y(hat, azimuth) - SKULL_CENTRE[1]
     typical = identity.skull_radius[rows // 3, column] + _HAT_GAP
     edge_polar = np.arccos(np.clip(edge_height / typical, -0.9, 0.95))
     share = np.linspace(0, 1, _HAT_ROWS)[:, None]
@@ -92,7 +91,7 @@ def mask_cloth(head: Head, surface: np.ndarray, color: np.ndarray) -> Cloth:
     share_up = np.linspace(0, 1, _MASK_ROWS)[::-1, None]
     aside = np.abs(angle_deg) / _MASK_HALF_ANGLE_DEG
     top = _MASK_TOP_Y - 0.22 * aside**1.5
-    bottom = _MASK_BOTTOM_Y + 0.42 * aside**2
+    bottom = _MASK_BOTTOM_Y + 0.50 * aside**2
     y = bottom + share_up * (top - bottom)
     radius = _hull_radius(head, surface, angle_deg, y)
     angle = np.radians(angle_deg)

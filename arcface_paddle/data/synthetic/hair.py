@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -63,7 +64,9 @@ class Strands:
 @dataclass(frozen=True, eq=False)
 class _Growth:
     directions: np.ndarray  # (N, 3) where strands begin to grow
-    pulls: np.ndarray  # (N, 3) comb and gravity, per step
+    combs: np.ndarray  # (N, 3) added to the direction at the first step
+    comb_decay: float  # from step to step
+    gravity: float
     lengths: np.ndarray  # (N,) dm
     curl: float
 
@@ -90,14 +93,31 @@ def draw_hair_style(rng: np.random.Generator, traits: Traits, *, under_hat: bool
 
 
 def grow_hair(
-    rng: np.random.Generator, head: Head, identity: Identity, style: HairStyle, color: np.ndarray
+    rng: np.random.Generator,
+    head: Head,
+    identity: Identity,
+    style: HairStyle,
+    *,
+    color: np.ndarray,
+    hat_edge: Optional[np.ndarray],
 ) -> tuple[Strands, ...]:
-    """Grow the hair of the head; nothing for bald and shorn heads."""
+    """Grow the hair of the head; nothing for bald and shorn heads.
+
+    Args:
+        rng: source of randomness.
+        head: the neutral head.
+        identity: whose hair.
+        style: how it is worn.
+        color: (3,) linear RGB.
+        hat_edge: (H, W) height below which hair shows under a hat, or None.
+    """
     if style.name in ("bald", "buzz"):
         return ()
     region = (identity.skin.scalp > 0.4).astype(np.float64)
     if style.name == "wreath":
         region = region * (head.painting.y < 7.75)
+    if hat_edge is not None:  # what a hat covers is pressed flat and not seen
+        region = region * (head.painting.y < hat_edge)
     roots = _draw_roots(rng, head, identity, region, _STRANDS)
     growth = _plan_growth(rng, identity, style, roots)
     if style.fringe and style.name in ("bob", "long"):
@@ -163,16 +183,16 @@ def _plan_growth(rng: np.random.Generator, identity: Identity, style: HairStyle,
     lengths = growth.lengths * rng.uniform(0.7, 1.1, len(growth.lengths))
     if frizzy:
         lengths = np.minimum(lengths, rng.uniform(0.3, 0.85)) * rng.uniform(0.6, 1.1, len(lengths))
-        return _Growth(roots.normals, 0.1 * growth.pulls - [0, 0.02, 0], lengths, 0.9)
+        return _Growth(roots.normals, 0.1 * growth.combs, 1.0, 0.02, lengths, 0.9)
     directions = growth.directions / np.linalg.norm(growth.directions, axis=1, keepdims=True)
-    return _Growth(directions, growth.pulls, lengths, curl)
+    return _Growth(directions, growth.combs, growth.comb_decay, growth.gravity, lengths, curl)
 
 
 def _plan_back(rng: np.random.Generator, roots: _Roots) -> _Growth:
     count = len(roots.points)
-    pulls = np.tile(0.5 * np.array([0, 0.25, -1.0]) - [0, 0.03, 0], (count, 1))
+    combs = np.tile(0.5 * np.array([0, 0.25, -1.0]), (count, 1))
     directions = roots.normals * 0.5 + np.array([0, 0.5, -0.6])
-    return _Growth(directions, pulls, np.full(count, rng.uniform(0.9, 1.6)), 0)
+    return _Growth(directions, combs, 0.9, 0.08, np.full(count, rng.uniform(0.9, 1.6)), 0)
 
 
 def _plan_short(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _Growth:
@@ -184,7 +204,7 @@ def _plan_short(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _G
     lengths = np.where(low, 0.45 * length, length)
     if style.volume < 0.03:
         lengths = np.minimum(lengths, 0.25)
-    return _Growth(roots.normals * 0.8 + comb * 0.5, 0.25 * comb - [0, 0.05, 0], lengths, 0)
+    return _Growth(roots.normals * 0.8 + comb * 0.5, 0.25 * comb, 1.0, 0.05, lengths, 0)
 
 
 def _plan_long(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _Growth:
@@ -193,13 +213,16 @@ def _plan_long(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _Gr
     comb = np.stack([0.55 * side, np.full(count, -0.5), np.full(count, -0.25)], axis=1)
     length = rng.uniform(1.6, 3.2) if style.name == "long" else rng.uniform(1.0, 1.6)
     lengths = np.full(count, length)
+    front = _hangs_into_forehead(roots)
+    # Without a fringe the hair above the forehead is brushed to the sides and back.
+    comb[front] = np.stack([1.9 * side, np.full(count, 0.35), np.full(count, -1.1)], axis=1)[front]
     if style.fringe:
-        front = _hangs_into_forehead(roots)
         sideways = rng.uniform(0.05, 0.35)
         comb[front] = np.stack([sideways * side, np.full(count, -0.6), np.full(count, 0.5)], axis=1)[front]
         lengths[front] = rng.uniform(0.5, 0.85)
     directions = roots.normals * 0.5 + comb * 0.8 + np.array([0, 0.1, 0])
-    return _Growth(directions, 0.22 * comb - [0, 0.16, 0], lengths, 0)
+    # The comb counts near the root; what hangs below the skull follows gravity alone.
+    return _Growth(directions, 0.35 * comb, 0.55, 0.30, lengths, 0)
 
 
 def _hangs_into_forehead(roots: _Roots) -> np.ndarray:
@@ -214,7 +237,9 @@ def _thin_fringe(rng: np.random.Generator, roots: _Roots, growth: _Growth) -> tu
     kept = ~front | (rng.random(len(front)) < density[lock + 180])
     lengths = np.where(front, growth.lengths * rng.uniform(0.6, 1.05, len(front)), growth.lengths)
     roots = _Roots(roots.points[kept], roots.normals[kept], roots.angle_deg[kept])
-    return roots, _Growth(growth.directions[kept], growth.pulls[kept], lengths[kept], growth.curl)
+    return roots, _Growth(
+        growth.directions[kept], growth.combs[kept], growth.comb_decay, growth.gravity, lengths[kept], growth.curl
+    )
 
 
 def _grow(rng: np.random.Generator, identity: Identity, roots: _Roots, growth: _Growth, volume: float) -> np.ndarray:
@@ -227,7 +252,9 @@ def _grow(rng: np.random.Generator, identity: Identity, roots: _Roots, growth: _
         np.ascontiguousarray(roots.points, dtype=np.float64),
         np.ascontiguousarray(growth.directions, dtype=np.float64),
         growth.lengths / (_POINTS - 1),
-        np.ascontiguousarray(growth.pulls, dtype=np.float64),
+        np.ascontiguousarray(growth.combs, dtype=np.float64),
+        float(growth.comb_decay),
+        float(growth.gravity),
         float(growth.curl),
         float(rng.uniform(0.5, 1.3)),
         phases,

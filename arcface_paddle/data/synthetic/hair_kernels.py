@@ -42,7 +42,9 @@ def grow_strands(
     roots: np.ndarray,
     directions: np.ndarray,
     steps: np.ndarray,
-    pulls: np.ndarray,
+    combs: np.ndarray,
+    comb_decay: float,
+    gravity: float,
     curl: float,
     curl_turn: float,
     phases: np.ndarray,
@@ -58,7 +60,9 @@ def grow_strands(
         roots: (N, 3) where the strands begin.
         directions: (N, 3) unit vectors in which they begin.
         steps: (N,) length of one step, dm.
-        pulls: (N, 3) added to the direction at each step: comb and gravity.
+        combs: (N, 3) added to the direction at the first step.
+        comb_decay: factor of the comb from step to step.
+        gravity: taken from the y of the direction at each step.
         curl: strength of the circular change of direction.
         curl_turn: radians by which that change turns at each step.
         phases: (N,) where the turn begins.
@@ -74,11 +78,13 @@ def grow_strands(
         px, py, pz = roots[s, 0], roots[s, 1], roots[s, 2]
         dx, dy, dz = directions[s, 0], directions[s, 1], directions[s, 2]
         strands[s, 0, 0], strands[s, 0, 1], strands[s, 0, 2] = px, py, pz
+        combed = 1.0
         for q in range(1, points):
             turn = phases[s] + curl_turn * q
-            dx += pulls[s, 0] + curl * math.cos(turn) + (np.random.random() - 0.5) * 0.12
-            dy += pulls[s, 1] + curl * math.sin(turn * 1.3) * 0.5 + (np.random.random() - 0.5) * 0.12
-            dz += pulls[s, 2] + curl * math.sin(turn) + (np.random.random() - 0.5) * 0.12
+            dx += combed * combs[s, 0] + curl * math.cos(turn) + (np.random.random() - 0.5) * 0.12
+            dy += combed * combs[s, 1] - gravity + curl * math.sin(turn * 1.3) * 0.5 + (np.random.random() - 0.5) * 0.12
+            dz += combed * combs[s, 2] + curl * math.sin(turn) + (np.random.random() - 0.5) * 0.12
+            combed *= comb_decay
             scale = 1 / math.sqrt(dx * dx + dy * dy + dz * dz + 1e-9)
             dx, dy, dz = dx * scale, dy * scale, dz * scale
             px, py, pz = px + dx * steps[s], py + dy * steps[s], pz + dz * steps[s]

@@ -114,6 +114,7 @@ class Head:
         uv: (S, 2) float32 texture coordinates 0 to 1 of the fine vertices.
         masks: (S, 4) float32 lips, ears, eyelids, inner mouth.
         neutral: (S, 3) float32 the fine surface of the base.
+        teeth: rough vertices of both rows of teeth.
         eyes: rough vertices of the right (image-left) and the left eyeball.
         fine_eyes: their fine vertices.
         landmarks: fine vertices of nose tip, right (image-left) and left mouth corner.
@@ -126,6 +127,7 @@ class Head:
     uv: np.ndarray
     masks: np.ndarray
     neutral: np.ndarray
+    teeth: np.ndarray
     eyes: tuple[np.ndarray, np.ndarray]
     fine_eyes: tuple[np.ndarray, np.ndarray]
     landmarks: np.ndarray
@@ -167,6 +169,7 @@ def build_head(pack: Mapping[str, np.ndarray]) -> Head:
         uv=uv,
         masks=fine_masks,
         neutral=neutral,
+        teeth=np.unique(faces[materials == TEETH]),
         eyes=(right, left),
         fine_eyes=(fine_right, fine_left),
         landmarks=pack["landmarks"].astype(np.int64),

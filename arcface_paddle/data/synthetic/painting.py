@@ -30,12 +30,14 @@ class Painting:
         x: (H, W) float32 x of each texel in dm.
         y: (H, W) float32 y of each texel in dm.
         angle_deg: (H, W) float32 angle about the axis, 0 in front, positive to the person's left.
+        radius: (H, W) float32 distance from the axis in dm.
         frontal_z: (360, 240) float32 depth of the head seen from the front, x -1.2..1.2, y as the texture.
     """
 
     x: np.ndarray
     y: np.ndarray
     angle_deg: np.ndarray
+    radius: np.ndarray
     frontal_z: np.ndarray
 
     def texels(self, points_xy: np.ndarray) -> np.ndarray:
@@ -69,6 +71,7 @@ def build_painting(surface: np.ndarray, uv: np.ndarray, triangles: np.ndarray) -
         x=(radius * np.sin(angle)).astype(np.float32),
         y=(TEXTURE_TOP_Y - v * (TEXTURE_TOP_Y - TEXTURE_BOTTOM_Y)).astype(np.float32),
         angle_deg=np.degrees(angle),
+        radius=radius,
         frontal_z=_frontal_depth(surface, triangles),
     )
 

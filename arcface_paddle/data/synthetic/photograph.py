@@ -10,8 +10,9 @@ import numpy as np
 from arcface_paddle.data.synthetic.color import LUMINANCE, srgb_from_linear
 
 # Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255).
-_TARGET_LIGHT = 0.235
-_CONTRAST_RANGE = (1.0, 1.5)
+_TARGET_LIGHT = 0.20
+_CONTRAST_RANGE = (1.15, 1.85)
+_PIVOT = 0.44  # sRGB value that contrast leaves alone
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def draw_camera_settings(rng: np.random.Generator) -> CameraSettings:
     """Draw a camera, mostly a decent one."""
     balance = np.exp(rng.normal(0, 0.05, 3))
     return CameraSettings(
-        exposure_log=float(rng.normal(0, 0.33)),
+        exposure_log=float(rng.normal(0, 0.30)),
         exposure_auto=0.6,
         white_balance=(float(balance[0]), float(balance[1]), float(balance[2])),
         contrast=float(rng.uniform(*_CONTRAST_RANGE)),
@@ -74,7 +75,7 @@ def take_photograph(
     exposed = light * (_exposure(light, subject, settings) * np.array(settings.white_balance, dtype=np.float32))
     exposed = exposed / (1 + np.maximum(exposed - 0.75, 0) * 0.8)  # soft shoulder instead of hard clipping
     values = srgb_from_linear(exposed)
-    values = np.clip(0.44 + (values - 0.44) * settings.contrast, 0, 1)
+    values = _apply_contrast(values, settings.contrast)
     gray = values.mean(axis=2, keepdims=True)
     values = gray + (values - gray) * settings.saturation
     values = _soften(values.astype(np.float32), settings)
@@ -83,10 +84,18 @@ def take_photograph(
     return _compress(picture, settings.jpeg_quality)
 
 
+def _apply_contrast(values: np.ndarray, contrast: float) -> np.ndarray:
+    """Stretch sRGB values 0 to 1 about the pivot along a curve that bends towards black and white."""
+    offset = (values - _PIVOT) * contrast
+    room = np.where(offset > 0, 1 - _PIVOT, _PIVOT)
+    square = (offset / room) ** 2
+    return _PIVOT + offset / np.sqrt(np.sqrt(1 + square * square))
+
+
 def _exposure(light: np.ndarray, subject: np.ndarray, settings: CameraSettings) -> float:
     luminance = light @ LUMINANCE
     seen = luminance[subject] if subject.any() else luminance
-    level = max(float(np.percentile(seen, 70)), 1e-3)
+    level = max(float(np.percentile(seen, 80)), 1e-3)
     return (_TARGET_LIGHT / level) ** settings.exposure_auto * float(np.exp(settings.exposure_log))
 
 

@@ -31,7 +31,7 @@ from arcface_paddle.data.synthetic.shading_kernels import Look, Surface
 
 SUPERSAMPLING = 2
 
-_HAIR_BIAS, _WIRE_BIAS, _LASH_BIAS = 0.004, 0.03, 0.004  # dm by which they are brought forward
+_HAIR_BIAS, _WIRE_BIAS, _LASH_BIAS = 0.004, 0.10, 0.004  # dm by which they are brought forward
 _FARTHEST_HAIR_Z = -1.0  # dm; hair that stays farther back is never seen
 _CLEAR_LENS, _DARK_LENS = 0.08, 0.90  # opacity
 _LASH_DARKNESS = 0.62

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
+import cv2
 import numpy as np
 
 from arcface_paddle.data.synthetic.color import HAIR_COLORS, draw_any_color, fractal_noise, linear_from_srgb, mix
@@ -20,6 +21,7 @@ HAT_SHARE = 0.06
 _SUNGLASSES_SHARE = 0.10  # of the glasses
 _DYED_SHARE = 0.08  # of women
 _MADE_UP_SHARE = 0.55  # of women
+_SHOULDER_TOP_Y = 5.95  # dm; below it, what is far from the neck is shoulder
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +110,10 @@ def build_session(head: Head, identity: Identity, *, seed: int, number: int) -> 
     painted = mix(painted, traits.brows * 0.8, beard.shadow)
     painted = mix(painted, traits.brows * 0.75, identity.skin.brows)
     painted, lips, lip_strength = _apply_make_up(rng, head.painting, identity, painted)
-    cloth = draw_any_color(rng, low=8, high=235, saturation=rng.uniform(0, 0.9))
+    cloth = draw_any_color(rng, low=8, high=235, saturation=rng.uniform(0, 0.65))
     painted, gloss = _dress(rng, head.painting, identity, painted, cloth)
-    strands = grow_hair(rng, head, identity, style, color)
+    edge = None if hat is None else hat_edge_y(hat, np.radians(head.painting.angle_deg))
+    strands = grow_hair(rng, head, identity, style, color=color, hat_edge=edge)
     if beard.style is not None:
         zone = identity.skin.beard_zones[beard.style]
         strands = (*strands, grow_beard(rng, head, identity, zone, beard.length))
@@ -127,6 +130,11 @@ def build_session(head: Head, identity: Identity, *, seed: int, number: int) -> 
         glasses=_draw_glasses(rng) if rng.random() < GLASSES_SHARE else None,
         hat=hat,
     )
+
+
+def hat_edge_y(hat: Hat, azimuth_rad: np.ndarray) -> np.ndarray:
+    """Return the height of a hat's edge by the angle from the front: it sits lower at the back."""
+    return hat.edge_y - 0.45 * (1 - np.cos(azimuth_rad)) / 2
 
 
 def _paint_scalp_shade(rng: np.random.Generator, identity: Identity, style: HairStyle, color: np.ndarray) -> np.ndarray:
@@ -174,12 +182,15 @@ def _apply_make_up(
 def _dress(
     rng: np.random.Generator, painting: Painting, identity: Identity, painted: np.ndarray, cloth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint the clothes below a neckline; returns the painted skin and its gloss."""
+    """Paint the clothes below a neckline and over the shoulders; returns the painted skin and its gloss."""
     depth = rng.uniform(0.0, 0.35)
     width = rng.uniform(18, 45)
-    neckline = rng.uniform(5.55, 5.95) - depth * np.exp(-((painting.angle_deg / width) ** 2))
-    dressed = np.clip((neckline - painting.y) * 60, 0, 1).astype(np.float32)
-    folds = 1 + 0.08 * fractal_noise(rng, TEXTURE_WH, octaves=3, cells=20)
+    neckline = rng.uniform(5.5, 5.85) - depth * np.exp(-((painting.angle_deg / width) ** 2))
+    below = (neckline - painting.y) * 60
+    around = cv2.dilate(painting.radius, np.ones((13, 13), np.uint8))
+    on_shoulder = np.where(painting.y < _SHOULDER_TOP_Y, (around - rng.uniform(0.62, 0.95)) * 40, -1)
+    dressed = np.clip(np.maximum(below, on_shoulder), 0, 1).astype(np.float32)
+    folds = 1 + 0.03 * fractal_noise(rng, TEXTURE_WH, octaves=3, cells=20)
     painted = mix(painted, cloth.astype(np.float32) * folds[:, :, None], dressed)
     return painted, identity.skin.gloss * (1 - 0.8 * dressed)
 

@@ -239,15 +239,14 @@ def shade_point(
         open_sky = 0.2 + 0.8 * open_sky
     elif material == _TEETH:
         red, green, blue = look.teeth, look.teeth * 0.93, look.teeth * 0.80
-        specular, roughness = 0.8, 0.3
-        open_sky *= 0.8
+        specular, roughness = 0.6, 0.3
+        open_sky = 0.30 + 0.30 * open_sky  # the occlusion was measured with the mouth shut
     elif material == _TONGUE:
         red, green, blue = 0.35, 0.12, 0.12
-        open_sky *= 0.5
+        open_sky = 0.25 + 0.25 * open_sky
     else:
         red, green, blue = look.cloth[0], look.cloth[1], look.cloth[2]
-        specular *= 0.2
-        wrap = 0.15
+        specular *= 0.15
     vx, vy, vz = unit(-px, -py, camera_z - pz)
     facing = max(nx * vx + ny * vy + nz * vz, 0.02)
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz

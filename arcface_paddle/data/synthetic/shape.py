@@ -20,7 +20,7 @@ OPPOSITES = (
 )
 """Ends of the names of two targets that are one control in two directions."""
 
-CONTROL_SIGMA = 0.38
+CONTROL_SIGMA = 0.40
 """Deviation of a control. Above .42 heads turn into caricatures; below .34 they grow alike."""
 
 _ASYMMETRY = 0.04  # deviation between the left and the right side of one control
@@ -33,7 +33,8 @@ _CALMED = (
     ("ear-rot", 0.55),
     ("neck", 0.5),
 )
-_CALMED_NOSE = 0.8
+_CALMED_NOSE = 0.9
+_TEETH_RETREAT = 0.05  # dm
 
 
 def draw_shape(rng: np.random.Generator, traits: Traits) -> dict[str, float]:
@@ -50,6 +51,8 @@ def shaped_positions(head: Head, weights: dict[str, float]) -> np.ndarray:
     """Return the (V, 3) float32 rough positions of a head, moved so that the eyes lie at ``EYES_CENTRE``."""
     positions = head.base.copy()
     head.targets.move(positions, weights)
+    # Shape targets move the lips but not the teeth, which then may pierce them.
+    positions[head.teeth, 2] -= _TEETH_RETREAT
     right, left = (positions[eye].mean(axis=0) for eye in head.eyes)
     return positions + (EYES_CENTRE - (right + left) / 2)
 

@@ -191,7 +191,7 @@ def _beard_zones(painting: Painting) -> dict[str, np.ndarray]:
 
 def _paint_scalp(rng: np.random.Generator, painting: Painting, traits: Traits) -> np.ndarray:
     angle = np.abs(painting.angle_deg)
-    height = rng.normal(-0.06, 0.08)
+    height = rng.normal(-0.09, 0.09)
     corners = 0.0
     if traits.is_male:
         corners = max(0.0, rng.normal(0, 0.12))

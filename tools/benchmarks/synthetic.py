@@ -1,0 +1,167 @@
+"""Synthetic faces: speed, how a recogniser trained on real faces separates them, how a detector finds them.
+
+The floors are those of the prototype (SYNTHETIC_FACES.md), measured on 40 people with 9 pictures each and, for the
+detector, on 120 whole pictures. Recogniser and detector are the shipped ones; the detector runs without its refiner,
+as the floor was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from arcface_paddle.data.synthetic.generator import SyntheticFaces, SyntheticImage
+from arcface_paddle.evaluation.metrics import area_under_curve, operating_point
+from arcface_paddle.pipeline import building, cards, model_files
+from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
+from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.types import Detection
+
+NAME = "synthetic"
+
+_NEAR_FRONTAL_DEG = 25.0
+_DETECTOR_THRESHOLD = 0.5
+_CENTRE = slice(28, 84)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of this benchmark."""
+    parser.add_argument("--seed", type=int, default=0, help="of the population")
+    parser.add_argument("--identities", type=int, default=40, help="people (the floors were measured on 40)")
+    parser.add_argument("--images", type=int, default=9, help="pictures of each (the floors: 9)")
+    parser.add_argument("--frames", type=int, default=120, help="whole pictures for the detector (the floors: 120)")
+    parser.add_argument("--frame_size", type=int, default=320, help="pixels per side of the whole pictures")
+
+
+def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Return one row per measure: value, floor, whether it is met."""
+    faces = SyntheticFaces(args.seed)
+    start = time.perf_counter()
+    faces.render(args.identities, 0)
+    first_s = time.perf_counter() - start
+    start_cpu = time.process_time()
+    shown = [faces.render(identity, image) for identity in range(args.identities) for image in range(args.images)]
+    speed = len(shown) / (time.process_time() - start_cpu)
+    rows = [
+        _row("pictures of 112x112 per CPU second, new people included", speed, floor=10.0),
+        _row("seconds to the first picture, compiling or loading machine code", first_s),
+    ]
+    rows += _appearance_rows(shown)
+    rows += _recognition_rows(shown)
+    rows += _detection_rows(args)
+    rows.append(_row("same bytes in two fresh processes", float(_same_in_two_processes(args.seed)), floor=1.0))
+    return rows
+
+
+def digest_of_pictures(seed: int) -> str:
+    """Return the hash of a few pictures of two people."""
+    faces = SyntheticFaces(seed)
+    digest = hashlib.sha256()
+    for identity in (3, 4):
+        for image in range(4):
+            digest.update(faces.render(identity, image).image.tobytes())
+    return digest.hexdigest()
+
+
+def _row(what: str, value: float, *, floor: Optional[float] = None, ceiling: Optional[float] = None) -> Dict[str, Any]:
+    bound, met = "", ""
+    if floor is not None:
+        bound, met = f">= {floor:g}", "yes" if value >= floor else "NO"
+    elif ceiling is not None:
+        bound, met = f"<= {ceiling:g}", "yes" if value <= ceiling else "NO"
+    return {"measure": what, "value": round(value, 4), "floor": bound, "met": met}
+
+
+def _appearance_rows(shown: List[SyntheticImage]) -> List[Dict[str, Any]]:
+    centre = np.stack([picture.image for picture in shown])[:, _CENTRE, _CENTRE]
+    return [
+        _row("centre of the crops: mean (photographs 117, prototype 141)", float(centre.mean())),
+        _row("centre of the crops: deviation (photographs 63, prototype 50)", float(centre.std())),
+    ]
+
+
+def _recognition_rows(shown: List[SyntheticImage]) -> List[Dict[str, Any]]:
+    crops = np.stack([picture.image for picture in shown])
+    labels = np.array([picture.label for picture in shown])
+    sessions = np.array([picture.session for picture in shown])
+    rows = []
+    for mirrored in (False, True):
+        embeddings = building.build_recognizer(mirrored=mirrored).embed(crops).vectors
+        similarity = embeddings @ embeddings.T
+        rows += _separation_rows(similarity, labels, sessions, "mirrored sum" if mirrored else "single view")
+    return rows
+
+
+def _separation_rows(
+    similarity: np.ndarray, labels: np.ndarray, sessions: np.ndarray, view: str
+) -> List[Dict[str, Any]]:
+    once = np.triu(np.ones(similarity.shape, dtype=bool), 1)
+    same = labels[:, None] == labels[None, :]
+    other_day = sessions[:, None] != sessions[None, :]
+    genuine, impostor = similarity[same & once], similarity[~same & once]
+    across_days = similarity[same & other_day & once]
+    nearest = np.where(np.eye(len(labels), dtype=bool), -np.inf, similarity).argmax(axis=1)
+    point = operating_point(genuine, impostor, far_target=1e-2)
+    return [
+        _row(f"AUC, {view}", area_under_curve(genuine, impostor) or 0.0, floor=0.97),
+        _row(f"rank-1, {view}", float((labels[nearest] == labels).mean()), floor=0.964),
+        _row(f"TAR@FAR 1e-2, {view}", float(point.tar), floor=0.735),
+        _row(f"AUC, different sessions only, {view}", area_under_curve(across_days, impostor) or 0.0, floor=0.962),
+        _row(f"genuine cosine, {view}", float(genuine.mean()), floor=0.657),
+        _row(f"impostor cosine, {view}", float(impostor.mean()), ceiling=0.24),
+    ]
+
+
+def _detection_rows(args: argparse.Namespace) -> List[Dict[str, Any]]:
+    faces = SyntheticFaces(args.seed, size=args.frame_size, full_frame=True)
+    detector = _plain_detector()
+    hits, errors = 0, []
+    for number in range(args.frames):
+        shown = faces.render(number // 3, number % 3)
+        found = _detection_of(shown, detector.detect(shown.image))
+        if found is None:
+            continue
+        hits += 1
+        if abs(shown.pose.yaw_deg) < _NEAR_FRONTAL_DEG:
+            errors.append(_keypoint_error(shown.points, found))
+    return [
+        _row(f"BlazeFace finds the face, of {args.frames} whole pictures", hits, floor=args.frames),
+        _row("its keypoints against ours / eye distance, yaw < 25", float(np.mean(errors)), ceiling=0.094),
+    ]
+
+
+def _plain_detector() -> BlazeFaceDetector:
+    folder = model_files.open_model(building.DEFAULT_DETECTOR, task=cards.DETECTION)
+    runtime = open_runtime(folder.graph_file, folder.weights_file)
+    return BlazeFaceDetector(folder, runtime, threshold=_DETECTOR_THRESHOLD)
+
+
+def _detection_of(shown: SyntheticImage, detections: List[Detection]) -> Optional[np.ndarray]:
+    """Return the points of the detection whose box holds the middle of the face, or None."""
+    middle = (shown.box_xyxy[:2] + shown.box_xyxy[2:]) / 2
+    for detection in detections:
+        box = detection.box_xyxy
+        if (box[:2] <= middle).all() and (middle <= box[2:]).all() and detection.landmarks is not None:
+            return detection.landmarks
+    return None
+
+
+def _keypoint_error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the mean distance of eyes, nose and mouth centre over the distance of the eyes."""
+    points = [np.concatenate([five[:3], five[3:].mean(axis=0, keepdims=True)]) for five in (ours, theirs)]
+    distance = np.linalg.norm(points[0] - points[1], axis=1).mean()
+    return float(distance / np.linalg.norm(ours[1] - ours[0]))
+
+
+def _same_in_two_processes(seed: int) -> bool:
+    digests = []
+    for _ in range(2):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            digests.append(pool.submit(digest_of_pictures, seed).result())
+    return digests[0] == digests[1]
