@@ -157,6 +157,6 @@ def test_a_run_writes_nothing_to_stdout_or_stderr() -> None:
 
 
 def test_first_line_finds_the_reason_in_a_stack_trace() -> None:
-    trace = "\n\n---\nC++ Traceback (most recent call last):\n---\n0 paddle::Run()\n\n(InvalidArgument) Bad shape.\n  [Hint]"
+    trace = "\n\n---\nC++ Traceback (most recent call last):\n0 paddle::Run()\n\n(InvalidArgument) Bad shape.\n  [Hint]"
     assert first_line(RuntimeError(trace)) == "(InvalidArgument) Bad shape."
     assert first_line(RuntimeError("")) == "RuntimeError"
