@@ -73,7 +73,9 @@ def verdict(report: Report) -> str:
     """Return the last line: how many findings are problems."""
     notes = sum(report.ledger.counts.values()) - report.problems
     tail = f"; {notes:,} notes or ignored findings" if notes else ""
-    return (f"{report.problems:,} problems found" if report.problems else "no problems found") + tail
+    if report.problems == 0:
+        return f"no problems found{tail}"
+    return f"{report.problems:,} problem{'s' if report.problems > 1 else ''} found{tail}"
 
 
 def _kind_text(report: Report, kind: Kind, *, places: dict[int, Location], rows: int) -> str:
