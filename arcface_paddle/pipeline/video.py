@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Union
 
 import cv2
 import numpy as np
@@ -69,7 +69,7 @@ class VideoReader:
         _quiet_ffmpeg()
         if not self.is_live and not Path(source).is_file():
             raise ImageError(f"{source}: no such file")
-        self._capture = cv2.VideoCapture(int(source) if _is_camera(source) else source)
+        self._capture = _open_capture(int(source) if _is_camera(source) else source)
         if not self._capture.isOpened():
             raise ImageError(f"{source}: {self._why_not_open()}")
         self.fps = self._plausible_fps()
@@ -194,6 +194,16 @@ def is_video_source(source: str) -> bool:
 def is_stream(source: str) -> bool:
     """Tell whether ``source`` is the address of a network stream."""
     return source.lower().startswith(_STREAM_PREFIXES)
+
+
+def _open_capture(source: Union[int, str]) -> cv2.VideoCapture:
+    """Open a source without OpenCV's own warnings: what fails is said once, by us."""
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        return cv2.VideoCapture(source)
+    finally:
+        cv2.setLogLevel(level)
 
 
 def _quiet_ffmpeg() -> None:

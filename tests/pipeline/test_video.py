@@ -60,6 +60,12 @@ def test_missing_file(tmp_path):
         VideoReader(str(tmp_path / "none.mp4"))
 
 
+def test_camera_that_is_not_there(capfd):
+    with pytest.raises(ImageError, match="no such camera"):
+        VideoReader("77")
+    assert capfd.readouterr().err == ""
+
+
 def test_stream_that_does_not_answer_is_an_error_of_ours():
     with pytest.raises(ImageError, match="stream"):
         VideoReader("rtsp://127.0.0.1:9/nothing")
