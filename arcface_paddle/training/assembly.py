@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -141,8 +142,11 @@ def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:
     return wanted, wanted // passes
 
 
-def resume(run: Run, *, say: Say) -> None:
+def resume(run: Run, *, say: Say) -> Optional[Path]:
     """Continue from the newest sound checkpoint in the output folder; an empty folder begins a new run.
+
+    Returns:
+        The versioned checkpoint, None if there was none.
 
     Raises:
         CheckpointError: nothing sound to continue from, or it belongs to another run.
@@ -151,7 +155,7 @@ def resume(run: Run, *, say: Say) -> None:
     restored = restore(run.config.run.output, run.identity, rows, say=say)
     if restored is None:
         say(f"nothing to resume from in {run.config.run.output}; starting at the beginning")
-        return
+        return None
     load_arrays(run.network, restored.backbone, name=str(restored.source))
     _load_classifier(run, restored)
     _load_momentum(run, restored)
@@ -167,6 +171,7 @@ def resume(run: Run, *, say: Say) -> None:
     say(f"resumed from {restored.source} at step {run.state.step}, epoch {run.state.epoch}, image {run.state.sample}")
     if restored.missing:
         say(f"not restored, because the folder has only the published files: {'; '.join(restored.missing)}")
+    return restored.source if restored.state is not None else None
 
 
 def take_snapshot(run: Run) -> Snapshot:

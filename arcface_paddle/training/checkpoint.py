@@ -146,8 +146,25 @@ def mark_best(output: PathLike, folder: Path, *, network: str, step: int, accura
     _together("mark as best", folder, link, main_only=True)
 
 
+def make_newest(output: PathLike, source: Optional[Path], *, say: Callable[[str], None]) -> None:
+    """Make the folder agree with a run that goes on from ``source``; on rank 0, before the first save.
+
+    Damaged checkpoints behind it are renamed, what killed saves left is removed, and the published names show it.
+    """
+    for _, folder in list_checkpoints(output):
+        if folder == source or source is None:
+            break
+        damaged = folder.with_name(f"damaged_{folder.name}")
+        shutil.rmtree(damaged, ignore_errors=True)
+        os.replace(folder, damaged)
+        say(f"{folder} is now {damaged}; delete it when you have had a look")
+    clear_leftovers(output)
+    if source is not None:
+        publish(Path(output), source)
+
+
 def clear_leftovers(output: PathLike) -> None:
-    """Remove what killed saves left behind; on rank 0, before the first save."""
+    """Remove what killed saves left behind."""
     root = checkpoint_root(output)
     for path in list(root.iterdir()) if root.is_dir() else ():
         unfinished = _STEP_FOLDER.fullmatch(path.name) and not (path / MANIFEST).is_file()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
-from typing import Optional
+from typing import Iterator, Optional
 
 import numpy as np
 import paddle
@@ -14,12 +15,20 @@ from arcface_paddle.training.step import RECORD_FIELDS
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """A step that changed nothing because its gradient was not finite, and the images of the epoch that it used."""
+class Verdict:
+    """Whether a step counted.
+
+    Attributes:
+        step: number of the step, from 0.
+        epoch: its pass over the data.
+        first_image: position in the epoch's order of the first image that it used.
+        finite: False if the step changed nothing because its gradient was not finite.
+    """
 
     step: int
     epoch: int
     first_image: int
+    finite: bool
 
 
 @dataclass(frozen=True)
@@ -33,9 +42,6 @@ class IntervalSummary:
         feature_norm: mean L2 norm of the features.
         speed: images per second over all ranks.
         wait_share: share of the time in which this rank waited for data, 0 to 1.
-        skipped: the steps that did not count.
-        skipped_at_end: how many steps at the end of the interval were skipped in a row.
-        steps: number of steps.
     """
 
     loss: float
@@ -44,44 +50,47 @@ class IntervalSummary:
     feature_norm: float
     speed: float
     wait_share: float
-    skipped: tuple[Skipped, ...]
-    skipped_at_end: int
-    steps: int
 
 
 class Interval:
-    """Collects steps; ``close`` fetches their figures and begins anew."""
+    """Collects steps; ``verdicts`` and ``close`` fetch their figures, the only waits for the device."""
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
         self._records: list[paddle.Tensor] = []
-        self._places: list[Skipped] = []
+        self._places: list[tuple[int, int, int]] = []
+        self._judged = 0
         self._images = 0
         self._wait_s = 0.0
         self._since = time.perf_counter()
 
-    def __len__(self) -> int:
-        return len(self._records)
-
     def add(self, record: paddle.Tensor, state: LoopState, *, images: int, wait_s: float) -> None:
         """Note a step at ``state``, before it advances; ``images`` over all ranks, ``wait_s`` of this one."""
         self._records.append(record)
-        self._places.append(Skipped(state.step, state.epoch, state.sample))
+        self._places.append((state.step, state.epoch, state.sample))
         self._images += images
         self._wait_s += wait_s
 
-    def pause(self) -> float:
-        """Return a time stamp; give it to ``go_on`` to leave out what happens in between (validation, saving)."""
-        return time.perf_counter()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the block (validation, saving) out of the interval."""
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
 
-    def go_on(self, paused_at: float) -> None:
-        """See ``pause``."""
-        self._since += time.perf_counter() - paused_at
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict on every step that was added since the last call."""
+        records, places = self._records[self._judged :], self._places[self._judged :]
+        self._judged = len(self._records)
+        if not records:
+            return []
+        finite = paddle.stack(records).numpy()[:, RECORD_FIELDS.index("finite")] > 0
+        return [Verdict(*place, finite=bool(good)) for place, good in zip(places, finite)]
 
     def close(self) -> Optional[IntervalSummary]:
-        """Fetch the figures, the only moment at which the host waits for the device; None without steps."""
+        """Return the figures of the interval and begin the next one; None without steps."""
         if not self._records:
             self._begin()
             return None
@@ -97,9 +106,6 @@ class Interval:
             feature_norm=figures["feature_norm"],
             speed=self._images / elapsed,
             wait_share=min(1.0, self._wait_s / elapsed),
-            skipped=tuple(place for place, good in zip(self._places, finite) if not good),
-            skipped_at_end=len(finite) - 1 - int(np.flatnonzero(finite)[-1]) if finite.any() else len(finite),
-            steps=len(rows),
         )
         self._begin()
         return summary

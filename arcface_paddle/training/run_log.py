@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional
 
@@ -11,6 +12,7 @@ import paddle
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike, write_text
+from arcface_paddle.training.interval import IntervalSummary
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
@@ -85,12 +87,54 @@ def read_metrics(output: PathLike) -> list[dict[str, float]]:
     return rows
 
 
-def speed_line(*, speed: float, loss: float, epoch: int, step: int, hours: float, learning_rate: float) -> str:
-    """Return the published log line; backbone and classifier share one learning rate."""
+@dataclass(frozen=True)
+class Progress:
+    """Where the run stands when a log line is written.
+
+    Attributes:
+        epoch: passes over the data, with the fraction of the current one.
+        step: steps finished.
+        learning_rate: of the latest step.
+        hours: estimated until the end.
+        memory_mb: see ``memory_megabytes``.
+        loss_scale: of float16, else None.
+    """
+
+    epoch: float
+    step: int
+    learning_rate: float
+    hours: float
+    memory_mb: float
+    loss_scale: Optional[float] = None
+
+
+def progress_lines(summary: IntervalSummary, progress: Progress) -> tuple[str, str]:
+    """Return the published log line (backbone and classifier share one learning rate) and one with what else helps."""
     return (
-        f"Speed {speed:.2f} samples/sec   Loss {loss:.4f}   Epoch: {epoch}   Global Step: {step}   "
-        f"Required: {hours:1.0f} hours, lr_backbone_value: {learning_rate:f}, lr_pfc_value: {learning_rate:f}"
+        f"Speed {summary.speed:.2f} samples/sec   Loss {summary.loss:.4f}   Epoch: {int(progress.epoch)}   "
+        f"Global Step: {progress.step}   Required: {progress.hours:1.0f} hours, "
+        f"lr_backbone_value: {progress.learning_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
+        f"[train][{progress.step}]Data wait: {100 * summary.wait_share:.1f} %   "
+        f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
+        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB",
     )
+
+
+def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, float]:
+    """Return the same as named scalars; ``loss`` and ``time_for_end`` (hours) are the published ones."""
+    scalars = {
+        "loss": summary.loss,
+        "time_for_end": progress.hours,
+        "learning_rate": progress.learning_rate,
+        "images_per_second": summary.speed,
+        "data_wait_share": summary.wait_share,
+        "gradient_norm": summary.gradient_norm,
+        "target_cosine": summary.target_cosine,
+        "feature_norm": summary.feature_norm,
+        "memory_mb": progress.memory_mb,
+        "epoch": progress.epoch,
+    }
+    return scalars if progress.loss_scale is None else {**scalars, "loss_scale": progress.loss_scale}
 
 
 def memory_megabytes() -> float:

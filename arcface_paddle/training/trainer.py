@@ -16,17 +16,22 @@ from arcface_paddle.errors import ArcfaceError, ConfigError, MissingDependencyEr
 from arcface_paddle.evaluation.verification import log_lines
 from arcface_paddle.training.assembly import Run, Say, build_run, resume, take_snapshot
 from arcface_paddle.training.checkpoint import (
-    clear_leftovers,
     list_checkpoints,
+    make_newest,
     mark_best,
-    publish,
     save_checkpoint,
     set_aside_earlier_run,
 )
 from arcface_paddle.training.config import TrainConfig, save_config
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
-from arcface_paddle.training.interval import Interval, IntervalSummary
-from arcface_paddle.training.run_log import RunLog, memory_megabytes, speed_line
+from arcface_paddle.training.interval import Interval
+from arcface_paddle.training.run_log import (
+    Progress,
+    RunLog,
+    memory_megabytes,
+    progress_lines,
+    progress_scalars,
+)
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.training.step import train_step
@@ -90,16 +95,14 @@ def _open_log(config: TrainConfig, say: Say) -> RunLog:
 
 
 def _begin_or_resume(run: Run, log: RunLog) -> None:
+    """Bring run and output folder to the same state: that of a checkpoint, or the beginning."""
     output = run.config.run.output
     distributed.barrier()
     if run.config.run.resume:
-        if distributed.is_main():
-            clear_leftovers(output)
+        source = resume(run, say=log.line)
         distributed.barrier()
-        resume(run, say=log.line)
-        newest = list_checkpoints(output)
-        if distributed.is_main() and newest and newest[0][0] == run.state.step:
-            publish(Path(output), newest[0][1])
+        if distributed.is_main():
+            make_newest(output, source, say=log.line)
     elif distributed.is_main():
         moved = set_aside_earlier_run(output)
         if moved is not None:
@@ -204,47 +207,40 @@ class _Loop:
         return reached
 
     def _log(self) -> None:
-        """Fetch the figures of the interval and write the published line, what else helps, and skipped steps."""
+        """Fetch the figures of the interval, the only wait for the device, and write lines and scalars."""
+        self._note_skipped()
         summary = self.interval.close()
         if summary is None:
             return
-        state = self.run.state
-        self._note_skipped(summary)
-        rate = learning_rate(self.run.schedule, state.step - 1)
-        done = state.step - self.first_step
-        hours = (time.perf_counter() - self.started) / done * (self.run.schedule.total_steps - state.step) / 3600
-        memory = memory_megabytes()
-        self.log.line(
-            speed_line(
-                speed=summary.speed, loss=summary.loss, epoch=state.epoch, step=state.step, hours=hours,
-                learning_rate=rate,
-            )
-        )  # fmt: skip
-        self.log.line(
-            f"[train][{state.step}]Data wait: {100 * summary.wait_share:.1f} %   "
-            f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
-            f"Feature norm: {summary.feature_norm:.2f}   Memory: {memory:.0f} MB"
-        )
-        scalars = {
-            "loss": summary.loss, "time_for_end": hours, "learning_rate": rate, "images_per_second": summary.speed,
-            "data_wait_share": summary.wait_share, "gradient_norm": summary.gradient_norm,
-            "target_cosine": summary.target_cosine, "feature_norm": summary.feature_norm, "memory_mb": memory,
-            "epoch": state.epoch + state.sample / self.run.identity.epoch_images,
-        }  # fmt: skip
-        if self.run.config.optimizer.fp16:
-            scalars["loss_scale"] = self.run.scaler.state()["scale"]
-        self.log.scalars(state.step, scalars)
+        progress = self._progress()
+        for line in progress_lines(summary, progress):
+            self.log.line(line)
+        self.log.scalars(progress.step, progress_scalars(summary, progress))
 
-    def _note_skipped(self, summary: IntervalSummary) -> None:
-        state = self.run.state
-        all_skipped = summary.skipped_at_end == summary.steps
-        state.skipped_in_a_row = summary.skipped_at_end + (state.skipped_in_a_row if all_skipped else 0)
-        state.skipped += len(summary.skipped)
-        for skipped in summary.skipped:
-            last = skipped.first_image + self.run.identity.global_batch - 1
+    def _progress(self) -> Progress:
+        run, state = self.run, self.run.state
+        step_s = (time.perf_counter() - self.started) / (state.step - self.first_step)
+        return Progress(
+            epoch=state.epoch + state.sample / run.identity.epoch_images,
+            step=state.step,
+            learning_rate=learning_rate(run.schedule, state.step - 1),
+            hours=step_s * (run.schedule.total_steps - state.step) / 3600,
+            memory_mb=memory_megabytes(),
+            loss_scale=run.scaler.state()["scale"] if run.scaler.enabled else None,
+        )
+
+    def _note_skipped(self) -> None:
+        """Count and report the steps that changed nothing; many in a row end the run."""
+        state, images = self.run.state, self.run.identity.global_batch
+        for verdict in self.interval.verdicts():
+            state.skipped_in_a_row = 0 if verdict.finite else state.skipped_in_a_row + 1
+            if verdict.finite:
+                continue
+            state.skipped += 1
+            last = verdict.first_image + images - 1
             self.log.line(
-                f"step {skipped.step} skipped: gradient not finite (epoch {skipped.epoch}, images "
-                f"{skipped.first_image} to {last} of its order)"
+                f"step {verdict.step} skipped: gradient not finite (epoch {verdict.epoch}, images "
+                f"{verdict.first_image} to {last} of its order)"
             )
         if state.skipped_in_a_row >= self.run.config.optimizer.max_skipped:
             raise DivergedError(
@@ -255,12 +251,11 @@ class _Loop:
 
     def _validate(self) -> bool:
         """Validate on all ranks, keep the best backbone; True when the target accuracy is reached."""
-        paused_at = self.interval.pause()
         run, state = self.run, self.run.state
-        results = validate(run.network, run.sets)
+        with self.interval.paused():
+            results = validate(run.network, run.sets)
         for result in results:
-            accuracy = result.accuracy.mean
-            state.highest[result.name] = max(state.highest.get(result.name, 0.0), accuracy)
+            state.highest[result.name] = max(state.highest.get(result.name, 0.0), result.accuracy.mean)
             for line in log_lines(result, step=state.step, highest=state.highest[result.name]):
                 self.log.line(line)
         mean = mean_accuracy(results)
@@ -269,32 +264,31 @@ class _Loop:
         self.validated_step = state.step
         if state.best_accuracy is None or mean > state.best_accuracy:
             state.best_accuracy, state.best_step = mean, state.step
-            self._save(best=True)
-        self.interval.go_on(paused_at)
+            self._save_best()
         target = run.config.schedule.target_accuracy
         return target is not None and mean >= target
 
-    def _save(self, *, best: bool = False) -> None:
-        """Save unless this very state is saved already."""
-        if self.saved_step == self.run.state.step and not best:
-            return
-        paused_at = self.interval.pause()
+    def _save_best(self) -> None:
+        state, output = self.run.state, self.run.config.run.output
+        self.saved_step = None  # the state has changed since: it now knows its best step
+        folder = self._save()
+        network = self.run.identity.network
+        mark_best(output, folder, network=network, step=state.step, accuracy=state.best_accuracy or 0.0)
+
+    def _save(self) -> Path:
+        """Save unless this very state is saved already; returns the checkpoint's folder."""
         run, state, config = self.run, self.run.state, self.run.config.run
+        if self.saved_step == state.step:
+            return list_checkpoints(config.output)[0][1]
+        self._note_skipped()
         now = time.perf_counter()
         state.trained_s += now - self.noted
         self.noted = now
-        folder = save_checkpoint(config.output, take_snapshot(run), keep_last=config.keep_last)
-        if best:
-            mark_best(
-                config.output,
-                folder,
-                network=run.identity.network,
-                step=state.step,
-                accuracy=state.best_accuracy or 0.0,
-            )
+        with self.interval.paused():
+            folder = save_checkpoint(config.output, take_snapshot(run), keep_last=config.keep_last)
         self.saved_step = state.step
         self._report_bad_samples()
-        self.interval.go_on(paused_at)
+        return folder
 
     def _report_bad_samples(self) -> None:
         own = [f"{sample.path}: {sample.reason}" for sample in self.run.loader.bad_samples]

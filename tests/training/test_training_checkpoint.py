@@ -287,6 +287,21 @@ def test_leftovers_of_killed_saves_are_removed(tmp_path):
     assert sorted(path.name for path in root.iterdir()) == ["notes", "step_00000001"]
 
 
+def test_going_on_from_an_earlier_checkpoint_renames_the_damaged_ones(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    for step in (2, 3):
+        (tmp_path / "checkpoints" / f"step_0000000{step}" / "state.json").write_text("{")
+    restored, _ = read(tmp_path)
+    said: list[str] = []
+    checkpoint.make_newest(tmp_path, restored.source, say=said.append)
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [1]
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"step_00000001", "damaged_step_00000002", "damaged_step_00000003"}
+    assert len(said) == 2
+    assert_holds_published(tmp_path, 1)
+
+
 def test_a_new_run_does_not_mix_with_an_earlier_one(tmp_path):
     assert set_aside_earlier_run(tmp_path) is None
     save(tmp_path, 9)
