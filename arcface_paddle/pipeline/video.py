@@ -198,12 +198,12 @@ def is_stream(source: str) -> bool:
 
 def _open_capture(source: Union[int, str]) -> cv2.VideoCapture:
     """Open a source without OpenCV's own warnings: what fails is said once, by us."""
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         return cv2.VideoCapture(source)
     finally:
-        cv2.setLogLevel(level)
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _quiet_ffmpeg() -> None:
