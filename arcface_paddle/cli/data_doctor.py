@@ -37,7 +37,8 @@ from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.runtime import ENGINES, RuntimeOptions
 
 EPILOG = """\
-Broken images are listed, all of them; none stops the examination. Nothing is ever deleted or overwritten.
+Broken images are listed, all of them; none stops the examination. No image is ever changed or deleted, and no label
+file overwritten.
 
 With --fix, the cleaned label file leaves out images that are missing or broken, exact duplicates (one copy stays: the
 one most similar to its own identity) and images apart from their identity's main cluster, and numbers the labels

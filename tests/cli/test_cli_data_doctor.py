@@ -36,6 +36,12 @@ def test_clean_dataset_exits_0(tmp_path, capsys):
     assert re.search(r"identities +\| 6 \(classes: 6\)", output)
 
 
+def test_command_hangs_under_data(tmp_path, capsys):
+    write_clean(tmp_path / "set", identities=2, shots=2)
+    assert main.main(["data", "doctor", str(tmp_path / "set"), "--no_embedding"]) == 0
+    assert "no problems found" in capsys.readouterr().out
+
+
 def test_problems_exit_1_with_text_json_and_page(planted, tmp_path, capsys):
     page, document = tmp_path / "r.html", tmp_path / "r.json"
     code = doctor(
