@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "reports": set(),
     "evaluation": {"data"},
     "training": {"evaluation", "heads", "backbones", "data"},
-    "export": {"backbones", "pipeline", "evaluation"},
+    "export": {"backbones", "pipeline", "evaluation", "data"},
     "cli": {"training", "evaluation", "export", "service", "pipeline", "data", "backbones", "heads"},
 }
 MATHS_ONLY = ("verification.py", "calibration.py", "identification.py")
