@@ -33,7 +33,8 @@ def is_container(content: bytes) -> bool:
 
 def pack(header: dict[str, Any], embeddings: np.ndarray) -> bytes:
     """Return the file of a gallery with this header and embeddings (M, D) float32."""
-    text = json.dumps(header, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    # Without indentation json uses its C encoder: seconds less for a large gallery.
+    text = json.dumps(header, ensure_ascii=False, sort_keys=True, allow_nan=False)
     array = io.BytesIO()
     np.lib.format.write_array(array, np.ascontiguousarray(embeddings, dtype="<f4"), version=(1, 0), allow_pickle=False)
     buffer = io.BytesIO()
