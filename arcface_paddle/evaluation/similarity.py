@@ -101,24 +101,29 @@ def structural_similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return means * spreads
 
 
+# The AUC figures: 3,000 pairs of synthetic people (1,500 of one person), the shipped MobileFace with mirrored pictures.
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("diff", cosine, 2.0, "squared L2 distance of unit vectors = 2 - 2 cos: the published protocol"),
-        Measure("cos", cosine, 1.0, "1 - cosine: the same order of pairs as diff on a threshold grid twice as coarse"),
+        Measure(
+            "diff", cosine, 2.0, "squared L2 distance of unit vectors = 2 - 2 cos, the published protocol; AUC .9847"
+        ),
+        Measure("cos", cosine, 1.0, "1 - cosine, diff's order of pairs on a threshold grid twice as coarse; AUC .9847"),
         Measure(
             "corr",
             correlation,
             1.0,
-            "largest cross-correlation over all shifts: shifting an embedding has no meaning, it only raises the "
-            "similarity of strangers; slow",
+            "largest cross-correlation over all shifts, though shifting an embedding has no meaning: no shift wins for "
+            "alike pairs, unlike ones are raised; AUC .9846, slower",
         ),
-        Measure("fft_corr", fft_correlation, 1.0, "the same number as corr, computed by the Fourier transform"),
+        Measure(
+            "fft_corr", fft_correlation, 1.0, "the same number as corr by the Fourier transform, faster; AUC .9846"
+        ),
         Measure(
             "ssim",
             structural_similarity,
             1.0,
-            "SSIM formula on the vector: nearly a shrunken cosine, because the entries of embeddings average to zero",
+            "image SSIM's formula on the vector, which has no windows: AUC .9716, worse",
         ),
     )
 }
