@@ -25,6 +25,7 @@ from arcface_paddle.weight_files import read_state_dict
 pytestmark = pytest.mark.slow
 
 RELATIVE = 1e-5  # of the largest value of a tensor; of all momenta of the backbone, where small ones inherit rounding
+FLOOR = 0.02  # tensors that began at 0 and have hardly moved are compared as if they were this large
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def assert_same_run(one: Path, other: Path, step: int = 6) -> None:
     assert list(mine) == list(theirs)
     largest_momentum = max(float(np.abs(value).max()) for key, value in mine.items() if key.startswith("momentum"))
     for key, value in mine.items():
-        largest = largest_momentum if key.startswith("momentum") else float(np.abs(value).max())
+        largest = largest_momentum if key.startswith("momentum") else max(float(np.abs(value).max()), FLOOR)
         difference = float(np.abs(value - theirs[key]).max())
         assert difference <= RELATIVE * largest, (key, difference, largest)
     losses = [[row["loss"] for row in read_metrics(output) if "loss" in row][-3:] for output in (one, other)]

@@ -388,3 +388,11 @@ def test_advance_begins_a_new_epoch_when_no_full_step_is_left():
         seen.append((state.step, state.epoch, state.sample))
         state.advance(images=4, epoch_images=11)
     assert seen == [(0, 0, 0), (1, 0, 4), (2, 1, 0), (3, 1, 4), (4, 2, 0)]
+
+
+def test_published_names_are_legal_on_windows(monkeypatch):
+    assert checkpoint.published_shard_name(3, momentum=True) == "rank:3_softmax_weight_mom.pkl"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "name", "nt")
+        name = checkpoint.published_shard_name(3, momentum=False)
+    assert name == "rank_3_softmax_weight.pkl"
