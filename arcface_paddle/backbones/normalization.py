@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.layer.norm import _BatchNormBase  # what BatchNorm1D, 2D and 3D have in common
 
@@ -20,13 +21,11 @@ class SynchronisedBatchNorm(_BatchNormBase):
     sharded classifier's is.
     """
 
-    def _check_input_dim(self, x: paddle.Tensor) -> None:
-        if x.ndim < 2:
-            raise ValueError(f"input has {x.ndim} dimensions; expected (B, C) or (B, C, ...)")
-
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if not self.training or self._use_global_stats:
-            return super().forward(x)
+            return F.batch_norm(
+                x, self._mean, self._variance, self.weight, self.bias, training=False, epsilon=self._epsilon
+            )
         y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self._epsilon)
         with paddle.no_grad():
             for running, new in ((self._mean, mean), (self._variance, variance)):
