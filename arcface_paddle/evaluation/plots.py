@@ -9,7 +9,7 @@ import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError
 from arcface_paddle.evaluation.identification import IdentificationResult
-from arcface_paddle.evaluation.metrics import Curve, roc_curve, similarity_histogram
+from arcface_paddle.evaluation.metrics import Curve, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,25 +126,27 @@ def _draw_det(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None
 
 
 def _draw_histograms(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None:
-    for color, (name, scores) in zip(_colors(len(by_model)), by_model.items()):
-        histogram = similarity_histogram(scores.genuine, scores.impostor, bins=_histogram_bins(scores))
-        width = np.diff(histogram.edges)[0]
-        parts = (("same person", histogram.genuine, "-", 0.25), ("strangers", histogram.impostor, "--", 0.0))
-        for what, counts, style, fill in parts:
-            density = counts / max(1, counts.sum()) / width
-            label = what if len(by_model) == 1 else f"{_plain(name)}, {what}"
-            axes.stairs(density, histogram.edges, color=color, linestyle=style, label=label)
-            if fill:
-                axes.stairs(density, histogram.edges, color=color, alpha=fill, fill=True)
     values = [part for scores in by_model.values() for part in (scores.genuine, scores.impostor) if len(part)]
-    axes.set_xlim(min(part.min() for part in values) - 0.05, min(1.0, max(part.max() for part in values) + 0.05))
+    low, high = min(part.min() for part in values), max(part.max() for part in values)
+    for color, (name, scores) in zip(_colors(len(by_model)), by_model.items()):
+        edges = np.linspace(low, max(high, low + 1e-3), _histogram_bins(scores) + 1)
+        for what, part, style, fill in (
+            ("same person", scores.genuine, "-", 0.25),
+            ("strangers", scores.impostor, "--", 0),
+        ):
+            density = np.histogram(part, edges)[0] / max(1, len(part)) / (edges[1] - edges[0])
+            label = what if len(by_model) == 1 else f"{_plain(name)}, {what}"
+            axes.stairs(density, edges, color=color, linestyle=style, label=label)
+            if fill:
+                axes.stairs(density, edges, color=color, alpha=fill, fill=True)
+    axes.locator_params(axis="x", nbins=6)
     _label(axes, f"{set_name}: similarities", "similarity", "density")
 
 
 def _histogram_bins(scores: Scores) -> int:
-    """Return a number of bins from -1 to 1 that leaves several pairs in each where there are few."""
+    """Return a number of bins that leaves several pairs in each where there are few."""
     fewest = min(len(part) for part in (scores.genuine, scores.impostor) if len(part))
-    return int(np.clip(4 * fewest**0.5, 20, 100))
+    return int(np.clip(2 * fewest**0.5, 8, 60))
 
 
 def _label(axes: Axes, title: str, x_title: str, y_title: str) -> None:
