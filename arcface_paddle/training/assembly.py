@@ -12,6 +12,7 @@ from paddle import nn
 
 from arcface_paddle import distributed
 from arcface_paddle.backbones import build_backbone
+from arcface_paddle.backbones.cpu_speed import use_cpu_layers
 from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
@@ -210,6 +211,8 @@ def _build_network(config: TrainConfig, say: Say) -> nn.Layer:
         network = use_synchronised_batch_norm(network)
     elif settings.batch_norm == "frozen":
         network = freeze_batch_norm(network)
+    if paddle.get_device() == "cpu":
+        use_cpu_layers(network)
     distributed.broadcast_parameters(list(network.state_dict().values()))
     network.train()
     return network
