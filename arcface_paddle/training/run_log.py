@@ -153,8 +153,13 @@ def memory_megabytes() -> float:
 
 
 def _append(path: Path, text: str) -> None:
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(text)
+    try:
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the output folder: {path}: {error.strerror or error}; checkpoints are intact"
+        ) from None
 
 
 def _open_visualdl(logdir: str) -> Any:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from arcface_paddle import distributed
 from arcface_paddle.data import Batch
-from arcface_paddle.errors import ArcfaceError, ConfigError, MissingDependencyError
+from arcface_paddle.errors import ArcfaceError, ConfigError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
 from arcface_paddle.training.assembly import Run, Say, build_run, resume, take_snapshot
 from arcface_paddle.training.checkpoint import (
@@ -302,7 +302,7 @@ class _Loop:
             return
         try:
             self.log.line(f"curves drawn into {draw_curves(self.run.config.run.output)}")
-        except MissingDependencyError as error:
+        except (MissingDependencyError, DataError) as error:
             self.log.line(f"no picture of the curves: {error}")
 
     def _farewell(self, reason: str) -> str:
