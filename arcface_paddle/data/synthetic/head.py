@@ -6,6 +6,8 @@ Coordinates are decimetres, x to the person's left (to the right in a frontal pi
 from __future__ import annotations
 
 import functools
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Mapping
@@ -145,7 +147,7 @@ def load_head() -> Head:
         with np.load(PACK_PATH, allow_pickle=False) as archive:
             pack = {name: archive[name] for name in archive.files}
         return build_head(pack)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{PACK_PATH}: cannot be read ({error}); build it anew with tools/build_head_pack.py") from None
 
 
