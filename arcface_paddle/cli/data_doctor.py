@@ -34,7 +34,7 @@ from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.building import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.runtime import ENGINES, RuntimeOptions
+from arcface_paddle.pipeline.runtime import AUTO, ENGINES, RuntimeOptions
 
 EPILOG = """\
 Broken images are listed, all of them; none stops the examination. No image is ever changed or deleted, and no label
@@ -102,7 +102,7 @@ def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSett
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
     add_bool(group, "--use_gpu", default=False, help="run the recogniser on the GPU (false)")
     group.add_argument("--cpu_threads", type=int, metavar="N", help="threads of the recogniser (default: all cores)")
-    group.add_argument("--backend", choices=sorted(ENGINES), default="paddle", help="(%(default)s)")
+    group.add_argument("--backend", choices=[AUTO, *ENGINES], default=AUTO, help="engine (%(default)s)")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(
         "--cluster_distance",

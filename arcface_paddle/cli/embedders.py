@@ -18,7 +18,7 @@ from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.evaluation.embedding import Embed
 from arcface_paddle.pipeline.cards import RECOGNITION, InputSpec
 from arcface_paddle.pipeline.model_files import GRAPH_FILES, REGISTRY, open_model, preset_card
-from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
+from arcface_paddle.pipeline.runtime import AUTO, InferenceRuntime, RuntimeOptions, open_runtime
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -37,13 +37,13 @@ class EmbedderSettings:
 
     Attributes:
         network: name of the network of ``.pdparams`` files; None = by the file's name.
-        engine: of exported models, None = by the file: ``onnxruntime`` for ONNX, else ``paddle``.
+        engine: of exported models: one of ``runtime.ENGINES``, or ``auto``.
         device: ``cpu`` or ``gpu``.
         threads: CPU threads of exported models; None = all.
     """
 
     network: Optional[str] = None
-    engine: Optional[str] = None
+    engine: str = AUTO
     device: str = "cpu"
     threads: Optional[int] = None
 
@@ -156,8 +156,7 @@ def _network_embed(network: nn.Layer, device: str) -> Embed:
 
 def _open_exported(model: str, settings: EmbedderSettings) -> Embedder:
     folder = open_model(model, task=RECOGNITION)
-    onnx = folder.graph_file.suffix == ".onnx"
-    options = _options(settings, default_engine="onnxruntime" if onnx else "paddle")
+    options = _options(settings).resolved(folder.graph_file, preferred=folder.card.engine)
     runtime = open_runtime(folder.graph_file, folder.weights_file, options=options)
     name = Path(model).name or Path(model).resolve().name
     description = f"{folder.path} ({folder.card.name}, {options.engine})"
@@ -169,14 +168,14 @@ def _open_onnx(path: Path, settings: EmbedderSettings) -> Embedder:
         return _open_exported(str(path.parent), settings)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    options = _options(settings, default_engine="onnxruntime")
+    options = _options(settings).resolved(path)
     runtime = open_runtime(path, options=options)
     card = preset_card("aligned-112")
     return Embedder(path.stem, f"{path} ({options.engine})", _runtime_embed(runtime, card.input, str(path)))
 
 
-def _options(settings: EmbedderSettings, *, default_engine: str) -> RuntimeOptions:
-    return RuntimeOptions(engine=settings.engine or default_engine, device=settings.device, threads=settings.threads)
+def _options(settings: EmbedderSettings) -> RuntimeOptions:
+    return RuntimeOptions(engine=settings.engine, device=settings.device, threads=settings.threads)
 
 
 def _runtime_embed(runtime: InferenceRuntime, spec: InputSpec, name: str) -> Embed:

@@ -118,7 +118,7 @@ def import_published(args: argparse.Namespace) -> int:
     recognize_inputs.require_writable_file(args.gallery, option="gallery import")
     gallery = Gallery.load(args.source)
     if args.rec_model is not None:
-        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=bool(args.flip))))
+        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.flip)))
     gallery.save(args.gallery)
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
     print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")

@@ -18,7 +18,7 @@ from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
 from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.portrait import PortraitAnalyzer
-from arcface_paddle.pipeline.runtime import ENGINES, PRECISIONS, RuntimeOptions
+from arcface_paddle.pipeline.runtime import AUTO, ENGINES, PRECISIONS, RuntimeOptions
 
 FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
 
@@ -67,7 +67,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
     add_bool(
         models, "--flip", "--mirror", dest="flip", default=None,
-        help="average the embedding with that of the mirrored face (default: as the gallery was made, else no)",
+        help="average the embedding with that of the mirrored face (default: as the gallery was made, else yes)",
     )  # fmt: skip
     engine = parser.add_argument_group("engine")
     add_bool(engine, "--use_gpu", default=False, help="run on the GPU (false)")
@@ -75,7 +75,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--cpu_threads", type=int, help="CPU threads (default: all that the process may use)")
     engine.add_argument("--max_batch_size", type=int, default=16, help="most faces per run of a model (%(default)s)")
     engine.add_argument("--precision", choices=PRECISIONS, default="fp32", help="arithmetic (%(default)s)")
-    engine.add_argument("--backend", choices=sorted(ENGINES), default="paddle", help="(%(default)s)")
+    engine.add_argument("--backend", choices=[AUTO, *ENGINES], default=AUTO, help="engine (%(default)s)")
 
 
 def add_threshold_options(parser: argparse._ActionsContainer) -> None:
@@ -197,4 +197,6 @@ def write_text_result(path: str, text: str, *, option: str) -> None:
 def _mirrored(flip: Optional[bool], gallery: Optional[Gallery]) -> bool:
     if flip is not None:
         return flip
-    return gallery is not None and gallery.model is not None and gallery.model.mirrored
+    if gallery is None:
+        return True
+    return gallery.model is not None and gallery.model.mirrored  # a published index.bin never is

@@ -33,7 +33,7 @@ from arcface_paddle.evaluation.report import (
 )
 from arcface_paddle.evaluation.similarity import MEASURES, measure_by_name
 from arcface_paddle.evaluation.verification import log_lines
-from arcface_paddle.pipeline.runtime import ENGINES
+from arcface_paddle.pipeline.runtime import AUTO, ENGINES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_engine_flags(group: argparse._ArgumentGroup) -> None:
     """Declare the flags that say where models run; shared by the evaluating commands."""
-    group.add_argument("--engine", choices=list(ENGINES), help="of exported models (onnxruntime for ONNX, else paddle)")
+    group.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="of exported models (%(default)s)")
     group.add_argument("--device", default="cpu", help="cpu or gpu (cpu)")
     group.add_argument("--threads", type=int, help="CPU threads of exported models (all)")
 

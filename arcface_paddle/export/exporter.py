@@ -24,7 +24,7 @@ from arcface_paddle.export.saving import ONNX_FILE, save_model
 from arcface_paddle.files import PathLike, sha256_of_file
 from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.model_files import open_model, preset_card
-from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+from arcface_paddle.pipeline.runtime import open_runtime
 
 _REAL_FACES = Path(__file__).parent / "assets" / "parity_faces.png"
 _RANDOM_IMAGES = 7
@@ -104,8 +104,7 @@ def embed_with_network(network: nn.Layer) -> Embed:
 def embed_with_folder(folder: PathLike) -> Embed:
     """Return a function that runs a model folder in its own runtime on numpy batches."""
     model = open_model(folder, task=cards.RECOGNITION)
-    engine = "onnxruntime" if model.graph_file.suffix == ".onnx" else "paddle"
-    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine=engine))
+    runtime = open_runtime(model.graph_file, model.weights_file)
     return lambda batch: runtime.run([batch])[0]
 
 

@@ -123,7 +123,7 @@ def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray,
         shutil.copyfile(model.graph_file, source)
     else:
         convert_to_onnx(model.graph_file, model.weights_file, source)
-    input_name = open_runtime(source, options=RuntimeOptions(engine="onnxruntime")).input_names[0]
+    input_name = open_runtime(source).input_names[0]
     preprocess(str(source), str(prepared), skip_symbolic_shape=True)
     quantization.quantize_static(
         str(prepared),

@@ -44,7 +44,7 @@ class Recognizer:
     """
 
     def __init__(
-        self, model: ModelFolder, runtime: InferenceRuntime, *, max_batch_size: int = 16, mirrored: bool = False
+        self, model: ModelFolder, runtime: InferenceRuntime, *, max_batch_size: int = 16, mirrored: bool = True
     ) -> None:
         if model.card.task != RECOGNITION:
             raise ModelFileError(f"{model.path}: is a model for {model.card.task}, not for {RECOGNITION}")

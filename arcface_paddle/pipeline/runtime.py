@@ -3,12 +3,13 @@
     runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(threads=1))
     [features] = runtime.run([crops])
 
-The engine ``paddle`` is the default and needs nothing more; ``onnxruntime`` runs .onnx files, ``openvino`` runs .onnx
-files and Paddle's.
+The engine ``paddle`` needs nothing more; ``onnxruntime`` runs .onnx files, ``openvino`` runs .onnx files and Paddle's.
+``auto``, the default, takes the engine that the model's card asks for, else the one that reads the file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import re
@@ -27,6 +28,7 @@ ENGINES = {
 }
 """Engines by name: module and class; the module is imported when the engine is first used."""
 
+AUTO = "auto"
 PRECISIONS = ("fp32", "bf16")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
@@ -36,7 +38,7 @@ class RuntimeOptions:
     """Where and how networks run.
 
     Attributes:
-        engine: one of ``ENGINES``.
+        engine: one of ``ENGINES``, or ``"auto"``.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (paddle only).
         threads: CPU threads of one network; None for as many as this process may use.
         onednn: use oneDNN on CPU (paddle only); without it, networks take three to four times as long.
@@ -46,25 +48,32 @@ class RuntimeOptions:
             passed on.
     """
 
-    engine: str = "paddle"
+    engine: str = AUTO
     device: str = "cpu"
     threads: Optional[int] = None
     onednn: bool = True
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ConfigError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if self.engine not in (AUTO, *ENGINES):
+            raise ConfigError(f"engine is {self.engine!r}; allowed: {AUTO}, {', '.join(ENGINES)}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f"device is {self.device!r}; allowed: cpu, gpu, gpu:0, gpu:1, ...")
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise ConfigError(f"threads is {self.threads}; allowed: 1 to 1024")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
-        if self.engine != "paddle" and self.device != "cpu":
+        if self.engine not in (AUTO, "paddle") and self.device != "cpu":
             raise ConfigError(f"the engine {self.engine} runs on cpu only here; device is {self.device!r}")
         if self.engine == "onnxruntime" and self.precision != "fp32":
             raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
+
+    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
+        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file."""
+        if self.engine != AUTO:
+            return self
+        by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
+        return dataclasses.replace(self, engine=preferred or by_file)
 
     @property
     def thread_count(self) -> int:
@@ -94,7 +103,11 @@ class InferenceRuntime(Protocol):
 
 
 def open_runtime(
-    graph_file: Path, weights_file: Optional[Path] = None, *, options: Optional[RuntimeOptions] = None
+    graph_file: Path,
+    weights_file: Optional[Path] = None,
+    *,
+    options: Optional[RuntimeOptions] = None,
+    preferred_engine: str = "",
 ) -> InferenceRuntime:
     """Load a network.
 
@@ -102,13 +115,14 @@ def open_runtime(
         graph_file: ``.pdmodel``, ``.json`` or ``.onnx``.
         weights_file: ``.pdiparams``; None for ONNX.
         options: engine, device, threads and precision.
+        preferred_engine: what ``auto`` stands for, from the model's card; empty: by the file.
 
     Raises:
         ModelFileError: the files cannot be loaded by the engine.
         ConfigError: this machine lacks the device or the precision.
         MissingDependencyError: the engine's package is not installed.
     """
-    chosen = options or RuntimeOptions()
+    chosen = (options or RuntimeOptions()).resolved(graph_file, preferred=preferred_engine)
     module_name, class_name = ENGINES[chosen.engine]
     engine = getattr(importlib.import_module(module_name), class_name)
     runtime: InferenceRuntime = engine(graph_file, weights_file, chosen)

@@ -85,7 +85,7 @@ def test_add_follows_the_gallery_and_refuses_another_model(people, tmp_path, cap
     assert gallery_command("add", tmp_path / "imported", f"--img_dir={PEOPLE}") == 2
     assert "does not say which model" in capsys.readouterr().err
     before = people.read_bytes()
-    assert gallery_command("add", people, f"--img_dir={PEOPLE}", "--flip=true") == 2
+    assert gallery_command("add", people, f"--img_dir={PEOPLE}", "--flip=false") == 2
     assert "mirrored" in capsys.readouterr().err and people.read_bytes() == before
 
 
@@ -143,7 +143,7 @@ def test_import_of_a_published_index(people, tmp_path, capsys):
     old.write_bytes(pickle.dumps({"label": ["x", "y", "x"], "feature": rows}, protocol=3))
     assert gallery_command("import", tmp_path / "new", old) == 0
     assert "not known" in capsys.readouterr().out and Gallery.load(tmp_path / "new").model is None
-    assert gallery_command("import", tmp_path / "new", old, "--rec_model=MobileFace") == 0
+    assert gallery_command("import", tmp_path / "new", old, "--rec_model=MobileFace", "--flip=true") == 0
     assert gallery_command("merge", tmp_path / "all", tmp_path / "new", people) == 0
     assert len(Gallery.load(tmp_path / "all").names) == 5
 

@@ -6,16 +6,14 @@ through paddle2onnx, in memory.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import threading
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
 
 _OPSET = 13
@@ -57,35 +55,9 @@ def _read(core: Any, graph_file: Path, weights_file: Optional[Path]) -> Any:
     try:
         if graph_file.suffix == ".onnx":
             return core.read_model(str(graph_file))
-        return core.read_model(_onnx_from_paddle(graph_file, weights_file))
+        return core.read_model(onnx_from_paddle(graph_file, weights_file, opset=_OPSET))
     except RuntimeError as error:
         raise ModelFileError(f"{graph_file}: OpenVINO cannot read it: {first_line(error)}") from None
-
-
-def _onnx_from_paddle(graph_file: Path, weights_file: Optional[Path]) -> bytes:
-    try:
-        import paddle2onnx
-    except ImportError:
-        purpose = "running a Paddle model in OpenVINO"
-        raise MissingDependencyError("paddle2onnx", extra="onnx", purpose=purpose) from None
-    with _stdout_to_stderr():
-        content = paddle2onnx.export(str(graph_file), str(weights_file), opset_version=_OPSET, verbose=False)
-    if content is None:
-        raise ModelFileError(f"{graph_file}: paddle2onnx cannot convert it")
-    return bytes(content)
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep paddle2onnx's C++ messages off stdout, where a command may be writing JSON."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
 
 
 def _import_openvino() -> Any:
