@@ -117,6 +117,7 @@ class Head:
         masks: (S, 4) float32 lips, ears, eyelids, inner mouth.
         neutral: (S, 3) float32 the fine surface of the base.
         teeth: rough vertices of both rows of teeth.
+        lips: rough vertices of the lips.
         eyes: rough vertices of the right (image-left) and the left eyeball.
         fine_eyes: their fine vertices.
         landmarks: fine vertices of nose tip, right (image-left) and left mouth corner.
@@ -130,6 +131,7 @@ class Head:
     masks: np.ndarray
     neutral: np.ndarray
     teeth: np.ndarray
+    lips: np.ndarray
     eyes: tuple[np.ndarray, np.ndarray]
     fine_eyes: tuple[np.ndarray, np.ndarray]
     landmarks: np.ndarray
@@ -172,6 +174,7 @@ def build_head(pack: Mapping[str, np.ndarray]) -> Head:
         masks=fine_masks,
         neutral=neutral,
         teeth=np.unique(faces[materials == TEETH]),
+        lips=np.flatnonzero(masks[: len(base), LIPS] > 0.5),
         eyes=(right, left),
         fine_eyes=(fine_right, fine_left),
         landmarks=pack["landmarks"].astype(np.int64),

@@ -50,7 +50,7 @@ def draw_camera_settings(rng: np.random.Generator) -> CameraSettings:
         exposure_auto=0.6,
         white_balance=(float(balance[0]), float(balance[1]), float(balance[2])),
         contrast=float(rng.uniform(*_CONTRAST_RANGE)),
-        saturation=float(rng.uniform(0.7, 1.15)) if rng.random() > 0.04 else 0.0,
+        saturation=float(rng.uniform(0.6, 1.05)) if rng.random() > 0.04 else 0.0,
         blur_px=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.45 else 0.0,
         shrink=float(rng.uniform(0.35, 0.75)) if rng.random() < 0.12 else 1.0,
         noise=float(rng.uniform(0.002, 0.022)),

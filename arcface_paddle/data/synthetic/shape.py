@@ -34,7 +34,7 @@ _CALMED = (
     ("neck", 0.5),
 )
 _CALMED_NOSE = 0.9
-_TEETH_RETREAT = 0.05  # dm
+_TEETH_NARROWING, _TEETH_RETREAT, _TEETH_DROP = 0.92, 0.06, 0.02  # share, dm, dm: keeps them behind tight lips
 
 
 def draw_shape(rng: np.random.Generator, traits: Traits) -> dict[str, float]:
@@ -51,10 +51,17 @@ def shaped_positions(head: Head, weights: dict[str, float]) -> np.ndarray:
     """Return the (V, 3) float32 rough positions of a head, moved so that the eyes lie at ``EYES_CENTRE``."""
     positions = head.base.copy()
     head.targets.move(positions, weights)
-    # Shape targets move the lips but not the teeth, which then may pierce them.
-    positions[head.teeth, 2] -= _TEETH_RETREAT
+    positions[head.teeth] = _teeth_behind_lips(head, positions)
     right, left = (positions[eye].mean(axis=0) for eye in head.eyes)
     return positions + (EYES_CENTRE - (right + left) / 2)
+
+
+def _teeth_behind_lips(head: Head, positions: np.ndarray) -> np.ndarray:
+    """Return the teeth where the lips have gone: most shape targets move the lips alone, which teeth then pierce."""
+    base_lips, lips = head.base[head.lips], positions[head.lips]
+    wider = np.ptp(lips[:, 0]) / np.ptp(base_lips[:, 0])
+    teeth = head.base[head.teeth] - base_lips.mean(axis=0)
+    return teeth * [wider * _TEETH_NARROWING, 1, 1] + lips.mean(axis=0) - [0, _TEETH_DROP, _TEETH_RETREAT]
 
 
 def _draw_controls(rng: np.random.Generator) -> dict[str, float]:
