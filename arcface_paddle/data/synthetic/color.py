@@ -7,6 +7,8 @@ from typing import Sequence, Union
 import cv2
 import numpy as np
 
+from arcface_paddle.data.synthetic.color_kernels import mix_color
+
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 """Weights of linear RGB in luminance (Rec. 709)."""
 
@@ -23,12 +25,17 @@ def srgb_from_linear(values: np.ndarray) -> np.ndarray:
     return _SRGB_TABLE[(table_index + 0.5).astype(np.int32)]
 
 
-def mix(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return ``first`` where ``weight`` is 0 and ``second`` where it is 1; a map weighs all three channels."""
+def mix(image: np.ndarray, paint: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) float32: ``image`` where ``weight`` (H, W) is 0 and ``paint`` where it is 1.
+
+    ``paint`` is one colour (3,) or a picture (H, W, 3).
+    """
     weight = np.asarray(weight, dtype=np.float32)
-    if weight.ndim == 2:
-        weight = weight[:, :, None]
-    return first * (1 - weight) + np.asarray(second, dtype=np.float32) * weight
+    if paint.ndim == 3:
+        return image + (paint - image) * weight[:, :, None]
+    out = np.empty(image.shape, dtype=np.float32)
+    mix_color(np.asarray(image, dtype=np.float32), np.asarray(paint, dtype=np.float32), weight, out)
+    return out
 
 
 def draw_any_color(rng: np.random.Generator, *, low: float, high: float, saturation: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -173,6 +174,7 @@ def _paint_brows(rng: np.random.Generator, painting: Painting, traits: Traits) -
     return np.clip(cv2.GaussianBlur(canvas, (0, 0), 0.85), 0, 1) * rng.uniform(0.5, 0.95)
 
 
+@functools.lru_cache(maxsize=1)  # of the head, not of the person
 def _beard_zones(painting: Painting) -> dict[str, np.ndarray]:
     x, y, angle = np.abs(painting.x), painting.y, np.abs(painting.angle_deg)
     moustache = np.exp(-((x / 0.31) ** 6)) * np.exp(-(((y - (6.77 - 0.55 * x**2)) / 0.055) ** 2))
