@@ -3,7 +3,7 @@
 arcface-paddle quantize --model MobileFace --images MS1M_bin/label.txt --pairs MS1M_bin/lfw.bin --output my_int8
 
 The pictures must be aligned crops like those that the model will see; a few hundred are enough, and they must not be
-those of the pairs. OpenVINO runs the result: test_recognition --rec_model my_int8 --backend openvino.
+those of the pairs. The result runs in OpenVINO: test_recognition --rec_model my_int8 finds that in its card.
 exit codes: 0 written, 2 error or the gate failed (nothing was written)
 """
 

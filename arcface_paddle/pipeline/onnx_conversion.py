@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
     except ImportError:
         purpose = "turning a Paddle model into ONNX"
         raise MissingDependencyError("paddle2onnx", extra="onnx", purpose=purpose) from None
-    with _stdout_to_stderr():
+    # Its advice (".pdmodel is deprecated", "temporary files will be deleted") concerns nobody who exports a model.
+    logging.getLogger("paddle2onnx").setLevel(logging.ERROR)
+    with _stdout_silenced():
         content = paddle2onnx.export(str(graph_file), str(weights_file), opset_version=opset, verbose=False)
     if content is None:
         raise ModelFileError(f"{graph_file}: paddle2onnx cannot convert it")
@@ -31,13 +34,14 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Keep paddle2onnx's C++ messages off stdout, where a command may be writing JSON."""
+def _stdout_silenced() -> Iterator[None]:
+    """Send file descriptor 1 to nowhere: the converter's C++ part prints progress there, past Python."""
     sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
+    saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     try:
         yield
     finally:
         os.dup2(saved, 1)
         os.close(saved)
+        os.close(nowhere)

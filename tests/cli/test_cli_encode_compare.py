@@ -1,0 +1,73 @@
+"""encode and compare on the demonstration photographs, and what they say of bad input."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle.cli.main import run_module
+
+DEMO = Path(__file__).parents[2] / "demo"
+OBAMA = DEMO / "gallery" / "Barack Obama" / "portrait_2012.jpg"
+SPEECH = DEMO / "queries" / "obama_speech_2009.jpg"
+COLLINS = DEMO / "queries" / "stranger_collins.jpg"
+
+
+def command(name: str, *arguments: object) -> int:
+    return run_module(name, [str(argument) for argument in arguments])
+
+
+def test_encode_a_tree(tmp_path, capsys):
+    assert command("encode", DEMO / "gallery", "--output", tmp_path / "e.npz") == 0
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as table:
+        assert table["persons"].tolist() == ["Barack Obama", "Grace Hopper", "Joe Biden"]
+        np.testing.assert_allclose(np.linalg.norm(table["embeddings"], axis=1), 1, atol=1e-5)
+    assert "3 embeddings of 192 values" in capsys.readouterr().out
+
+
+def test_encode_reports_and_goes_on(tmp_path, capsys):
+    people = tmp_path / "people"
+    people.mkdir()
+    shutil.copy(OBAMA, people)
+    shutil.copy(DEMO / "queries" / "group.jpg", people)
+    (people / "text.jpg").write_text("not a picture")
+    assert command("encode", people, "--output", tmp_path / "e.npy") == 1
+    shown = capsys.readouterr().err
+    assert "4 faces" in shown and "text.jpg" in shown
+    assert np.load(tmp_path / "e.npy").shape == (1, 192)
+    assert command("encode", people, "--output", tmp_path / "all.npy", "--faces", "all") == 1
+    assert np.load(tmp_path / "all.npy").shape == (5, 192)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jpg", "--output", "e.npz"], "no such file"),
+        ([str(OBAMA), "--output", "e.txt"], "no format for suffix"),
+        (["empty", "--output", "e.npz"], "holds no pictures"),
+    ],
+)
+def test_encode_refuses(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert command("encode", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_compare_says_similarity_probability_and_verdict(capsys):
+    assert command("compare", OBAMA, SPEECH, "--json") == 0
+    same = json.loads(capsys.readouterr().out)
+    assert same["same_person"] and same["similarity"] > 0.7 and same["probability"] > 0.9
+    assert command("compare", OBAMA, COLLINS) == 1
+    assert "two persons" in capsys.readouterr().out
+
+
+def test_compare_without_a_face(tmp_path, capsys):
+    from arcface_paddle import images
+
+    images.write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
+    assert command("compare", OBAMA, tmp_path / "grey.png") == 2
+    assert "no face found" in capsys.readouterr().err
