@@ -73,25 +73,24 @@ def train(config: TrainConfig, *, say: Say) -> Outcome:
         CheckpointError: nothing sound to resume from, or a checkpoint cannot be written.
         DivergedError: too many steps in a row had a non-finite gradient.
     """
-    log = _open_log(config, say)
+    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
     try:
         run = build_run(config, say=log.line)
         _begin_or_resume(run, log)
+        _write_config(config)
         with stop_on_signals() as stop, run.loader:
             return _Loop(run, log, stop).go()
     finally:
         log.close()
 
 
-def _open_log(config: TrainConfig, say: Say) -> RunLog:
-    """Open the log and write the resolved configuration; finds out early whether the folder can be written."""
-    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
+def _write_config(config: TrainConfig) -> None:
+    """Write the resolved configuration, once the run is known to fit the folder."""
     if distributed.is_main():
         try:
             save_config(config, f"{config.run.output}/{CONFIG_FILE}")
         except OSError as error:
             raise ConfigError(f"cannot write to the output folder {config.run.output}: {error}") from None
-    return log
 
 
 def _begin_or_resume(run: Run, log: RunLog) -> None:
