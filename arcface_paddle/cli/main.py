@@ -10,11 +10,15 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
-from typing import NoReturn, Optional, Sequence
+import threading
+import warnings
+from types import FrameType
+from typing import Callable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
-from arcface_paddle.errors import ArcfaceError
+from arcface_paddle.errors import ArcfaceError, ConfigError
 
 EXIT_OK = 0
 EXIT_PARTIAL = 1
@@ -50,26 +54,16 @@ class _Parser(argparse.ArgumentParser):
 
 def run_module(module_name: str, argv: Optional[Sequence[str]] = None, *, prog: Optional[str] = None) -> int:
     """Run the command in ``arcface_paddle.cli.<module_name>`` with ``argv`` and return its exit code."""
-    module = importlib.import_module(f"arcface_paddle.cli.{module_name}")
-    parser = _Parser(
-        prog=prog or module_name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
-    module.configure(parser)
-    args = parser.parse_args(argv)
-    _never_fail_on_characters()
-    try:
-        return int(module.run(args))
-    except ArcfaceError as error:
-        _complain(parser.prog, str(error))
-        return EXIT_ERROR
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; a second complaint at exit would reach nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-    except KeyboardInterrupt:
-        _complain(parser.prog, "interrupted")
-        return EXIT_INTERRUPTED
+    name = prog or module_name
+
+    def command() -> int:
+        module = importlib.import_module(f"arcface_paddle.cli.{module_name}")
+        parser = _Parser(prog=name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
+        module.configure(parser)
+        return int(module.run(parser.parse_args(argv)))
+
+    return _framed(name, command)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -77,14 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in COMMANDS:
         return run_module(COMMANDS[arguments[0]][0], arguments[1:], prog=f"arcface-paddle {arguments[0]}")
-    if arguments in (["-V"], ["--version"]):
-        print(f"arcface_paddle {__version__}")
-        return EXIT_OK
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
-        return EXIT_OK if arguments else EXIT_ERROR
-    _complain("arcface-paddle", f"no subcommand {arguments[0]!r}; choose from {', '.join(COMMANDS)}")
-    return EXIT_ERROR
+    return _framed("arcface-paddle", lambda: _without_subcommand(arguments))
 
 
 def test_recognition() -> int:
@@ -92,10 +79,77 @@ def test_recognition() -> int:
     return run_module("recognize", prog="test_recognition")
 
 
+def _without_subcommand(arguments: Sequence[str]) -> int:
+    if list(arguments) in (["-V"], ["--version"]):
+        print(f"arcface_paddle {__version__}")
+        return EXIT_OK
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return EXIT_OK if arguments else EXIT_ERROR
+    raise ConfigError(f"no subcommand {arguments[0]!r}; choose from {', '.join(COMMANDS)}")
+
+
+def _framed(prog: str, command: Callable[[], int]) -> int:
+    """Run a command; what ends it early becomes one line on stderr and the documented exit code."""
+    _quiet_libraries()
+    _never_fail_on_characters()
+    with _Interrupts() as interrupts:
+        try:
+            return _flushed(command)
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone; a second complaint at exit would reach nobody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
+        except KeyboardInterrupt:
+            _complain(prog, "interrupted")
+            return EXIT_INTERRUPTED
+        except ArcfaceError as error:
+            # A library that is interrupted while it is imported reports that it cannot be imported.
+            _complain(prog, f"interrupted: {error}" if interrupts.seen else str(error))
+            return EXIT_INTERRUPTED if interrupts.seen else EXIT_ERROR
+
+
+def _flushed(command: Callable[[], int]) -> int:
+    """Run a command and send off what it printed, so that a closed pipe shows here and not at exit."""
+    try:
+        return command()
+    finally:
+        sys.stdout.flush()
+
+
+class _Interrupts:
+    """Remembers Ctrl-C, beside raising ``KeyboardInterrupt`` as Python does."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._installed = False
+
+    def __enter__(self) -> _Interrupts:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._notice)
+            self._installed = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _notice(self, number: int, frame: Optional[FrameType]) -> None:
+        self.seen = True
+        signal.default_int_handler(number, frame)
+
+
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {help_text}" for name, (_, help_text) in COMMANDS.items()]
     return "usage: arcface-paddle SUBCOMMAND [-h] ...\n\n" + "\n".join(lines)
+
+
+def _quiet_libraries() -> None:
+    """Keep Paddle's notes to its own developers from standing beside our one line; its warnings stay."""
+    os.environ.setdefault("GLOG_minloglevel", "1")  # read by Paddle's C++ part when it is loaded
+    warnings.filterwarnings("ignore", message="No ccache found")  # about compiling C++ extensions, which nobody does
 
 
 def _never_fail_on_characters() -> None:

@@ -58,18 +58,8 @@ def require_writable_folder(path: Optional[str], *, option: str) -> None:
     Raises:
         ConfigError: it is a file, or may not be written to.
     """
-    if path is None:
-        return
-    folder = Path(path).absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise ConfigError(f"{option} {path}: {folder} is a file, not a folder")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return
-    except OSError as error:
-        raise ConfigError(f"{option} {path}: cannot write into {folder}: {error.strerror or error}") from None
+    if path is not None:
+        _require_writable(Path(path).absolute(), what=f"{option} {path}")
 
 
 def require_writable_file(path: Optional[str], *, option: str) -> None:
@@ -82,7 +72,19 @@ def require_writable_file(path: Optional[str], *, option: str) -> None:
         return
     if Path(path).is_dir():
         raise ConfigError(f"{option} {path}: is a folder; give the name of a file")
-    require_writable_folder(str(Path(path).absolute().parent), option=option)
+    _require_writable(Path(path).absolute().parent, what=f"{option} {path}")
+
+
+def _require_writable(folder: Path, *, what: str) -> None:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ConfigError(f"{what}: {folder} is a file, not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise ConfigError(f"{what}: cannot write into {folder}: {error.strerror or error}") from None
 
 
 class OutputNames:

@@ -258,7 +258,7 @@ def read_card(path: files.PathLike) -> ModelCard:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: not valid JSON: {error}") from None
     return card_from_document(document, name=str(path))
 

@@ -108,7 +108,7 @@ def _program_problem(content: bytes) -> str:
 def _json_problem(content: bytes) -> str:
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"not valid JSON ({error})"
     if not isinstance(document, dict) or not {"base_code", "program"} <= set(document):
         return "JSON without 'base_code' and 'program'"

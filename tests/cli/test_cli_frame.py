@@ -1,6 +1,8 @@
 """The frame of all commands: dispatch, one-line errors, exit codes, and a command behind every name."""
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 import types
@@ -40,6 +42,29 @@ def test_interrupt(command, capsys):
     command(run)
     assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(command, capsys):
+    def run(args):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise errors.ConfigError("cannot be loaded") from None
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "probe: error: interrupted: cannot be loaded\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["gallery", "--help"]])
+def test_a_closed_pipe_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "arcface_paddle.cli.main", *arguments]
+    finished = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_a_wrong_flag_is_one_line(command, capsys):

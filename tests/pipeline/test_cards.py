@@ -124,3 +124,11 @@ def test_files_that_are_no_card(content: bytes, tmp_path: Path) -> None:
         cards.read_card(path)
     with pytest.raises(ModelFileError, match="No such file"):
         cards.read_card(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, "[]", "\xff"])
+def test_a_file_that_is_no_card_is_refused(tmp_path, content):
+    path = tmp_path / cards.CARD_NAME
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(ModelFileError, match=r"model\.json"):
+        cards.read_card(path)

@@ -170,6 +170,7 @@ def rewritten(path, *, header=None, array=None):
         ({"format": "other"}, "not a gallery"),
         ({"entries": []}, "for 0 entries"),
         ({"entries": [{"name": "a"}, {"name": "b"}]}, "damaged gallery header"),
+        ({"entries": ["a", "b"]}, "damaged gallery header"),
         ({"entries": [{"name": 1, "path": "a"}, {"name": "b", "path": "b"}]}, "damaged gallery header"),
         ({"model": {"name": "x"}}, "damaged gallery header"),
         ({"model": {**MODEL.__dict__, "embedding_size": 8}}, "size 16"),
@@ -276,12 +277,16 @@ def test_malicious_index_is_refused_without_running_it(tmp_path, protocol):
         {"label": ["a"], "feature": [np.full((1, 4), np.nan, np.float32)]},
         {"label": ["a"], "feature": ["text"]},
         {"label": ["unknown"], "feature": [np.ones((1, 4), np.float32)]},
+        {"label": 1, "feature": 2},
+        {"label": "a", "feature": [np.ones((1, 4), np.float32)]},
+        {"label": np.array("a"), "feature": [np.ones((1, 4), np.float32)]},
+        {"label": ["a"], "feature": [[[1.0], [2.0, 3.0]]]},
     ],
 )
 def test_published_index_with_odd_content_is_refused(tmp_path, value):
     path = tmp_path / "index.bin"
     path.write_bytes(pickle.dumps(value, protocol=3))
-    with pytest.raises(GalleryError):
+    with pytest.raises(GalleryError, match=r"^index\.bin"):
         Gallery.load(path)
 
 

@@ -95,8 +95,12 @@ def _import_inference() -> Any:
             # About compiling C++ extensions, which nobody does here; users took it for an error of theirs.
             warnings.filterwarnings("ignore", message="No ccache found")
             from paddle import inference
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "paddle":
+            raise ConfigError(f"paddlepaddle is installed, but lacks the module {error.name!r}") from None
         raise MissingDependencyError("paddlepaddle", extra="cpu", purpose="running models") from None
+    except ImportError as error:
+        raise ConfigError(f"paddlepaddle is installed, but cannot be loaded: {first_line(error)}") from None
     return inference
 
 

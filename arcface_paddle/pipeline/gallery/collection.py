@@ -266,7 +266,9 @@ def _checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[M
     return np.array(embeddings, dtype=np.float32)
 
 
-def _entry_of_json(value: dict[str, Any]) -> GalleryEntry:
+def _entry_of_json(value: Any) -> GalleryEntry:
+    if not isinstance(value, dict):
+        raise TypeError(f"an entry is an object, not {value!r:.60}")
     box = value.get("box_xyxy")
     if box is not None:
         left, top, right, bottom = (float(number) for number in box)

@@ -7,7 +7,7 @@ product over rows that stand person by person, done in blocks of probes so that 
 Measured with the shipped recogniser on 70 rendered people, half of them strangers, 5 pictures each
 (``tools/benchmark.py gallery_decision``): rank-1 97.0 % with ``best``, 98.0 % with ``mean``; with a threshold that
 names 1 % of the strangers, 79.7 and 80.1 % of the known faces get their name; with one that names 0.1 %, 74.4 and
-70.0 %. ``best`` keeps strangers out better, and the thresholds of the cards were found with it: it is the default.
+70.0 %. ``best`` keeps strangers out better, so it is the default.
 ``mean`` forgives pictures filed under the wrong name (rank-1 97.8 against 92.7 % when one person in five has one).
 """
 

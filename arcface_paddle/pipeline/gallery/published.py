@@ -29,15 +29,29 @@ def read_published(content: bytes, *, name: str) -> tuple[list[GalleryEntry], np
     except DataError as error:
         raise GalleryError(f"{error}; neither a gallery of arcface_paddle nor a published index") from None
     labels, features = _labels_and_features(value, name)
-    rows = [np.asarray(feature).reshape(-1) for feature in features]
+    matrix = _matrix(features, name)
+    return [_entry(label, f"{name}#{row}") for row, label in enumerate(labels)], normalize_rows(matrix)
+
+
+def _matrix(features: list[Any], name: str) -> np.ndarray:
+    try:
+        rows = [np.asarray(feature).reshape(-1) for feature in features]
+    except ValueError:  # nested lists of different lengths
+        raise GalleryError(f"{name}: holds features that are no arrays of numbers") from None
     sizes = {row.size for row in rows}
     if len(sizes) != 1 or 0 in sizes or any(row.dtype.kind != "f" for row in rows):
         raise GalleryError(f"{name}: features of sizes {sorted(sizes)}; a published index holds float rows of one size")
     matrix = np.stack(rows).astype(np.float32)
     if not np.isfinite(matrix).all() or not np.linalg.norm(matrix, axis=1).all():
         raise GalleryError(f"{name}: holds features that are zero or not finite")
-    entries = [GalleryEntry(name=clean_name(_text(label)), path=f"{name}#{row}") for row, label in enumerate(labels)]
-    return entries, normalize_rows(matrix)
+    return matrix
+
+
+def _entry(label: object, path: str) -> GalleryEntry:
+    try:
+        return GalleryEntry(name=clean_name(_text(label)), path=path)
+    except GalleryError as error:
+        raise GalleryError(f"{path}: {error}") from None
 
 
 def _labels_and_features(value: object, name: str) -> tuple[list[Any], list[Any]]:
@@ -47,12 +61,20 @@ def _labels_and_features(value: object, name: str) -> tuple[list[Any], list[Any]
     if "label" not in content or "feature" not in content:
         keys = ", ".join(sorted(content)) or "none"
         raise GalleryError(f"{name}: the pickle has the keys {keys}; a published index has 'label' and 'feature'")
+    for key in ("label", "feature"):
+        if not _is_sequence(content[key]):
+            kind = type(content[key]).__name__
+            raise GalleryError(f"{name}: {key!r} is a {kind}; a published index has lists of equal length")
     labels, features = list(content["label"]), list(content["feature"])
     if not labels or len(labels) != len(features):
         raise GalleryError(
             f"{name}: {len(labels)} labels and {len(features)} features; allowed: as many of each, not 0"
         )
     return labels, features
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _text(value: object) -> str:
