@@ -7,12 +7,15 @@ from typing import Mapping, Optional
 import numpy as np
 from paddle import nn
 
+from arcface_paddle.backbones import build_backbone, find_backbone
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
 _LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight")  # of MobileFaceNet, of iResNet
+_STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")  # of the same
+_STEM_CHANNELS = 64  # of both at width 1
 
 
 def load_backbone(network: nn.Layer, path: PathLike) -> None:
@@ -27,6 +30,38 @@ def load_backbone(network: nn.Layer, path: PathLike) -> None:
     except ModelFileError as error:
         raise CheckpointError(str(error)) from error
     load_arrays(network, arrays, name=str(path))
+
+
+def open_backbone(
+    name: str, path: PathLike, *, embedding_size: Optional[int] = None, width: Optional[float] = None
+) -> nn.Layer:
+    """Build the network that a ``.pdparams`` file was saved from, with its weights, in evaluation mode.
+
+    Args:
+        name: a name of ``BACKBONES``.
+        path: the weights.
+        embedding_size: length of the feature; None = as in the weights.
+        width: factor on the channel counts; None = as in the weights.
+
+    Raises:
+        ConfigError: an unknown name.
+        CheckpointError: the file is missing or damaged, or belongs to another network.
+    """
+    find_backbone(name)
+    try:
+        arrays = read_state_dict(path)
+    except ModelFileError as error:
+        raise CheckpointError(str(error)) from error
+    size = embedding_size_of(arrays) if embedding_size is None else embedding_size
+    network = build_backbone(name, embedding_size=size, width=width_of(arrays) if width is None else width)
+    load_arrays(network, arrays, name=str(path))
+    network.eval()
+    return network
+
+
+def width_of(arrays: Mapping[str, np.ndarray]) -> float:
+    """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
+    return next((len(arrays[key]) / _STEM_CHANNELS for key in _STEM_CONVOLUTION if key in arrays), 1.0)
 
 
 def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:

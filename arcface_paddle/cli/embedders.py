@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.backbones import ALIASES, BACKBONES, build_backbone
+from arcface_paddle.backbones import ALIASES, BACKBONES
 from arcface_paddle.data.base import IMAGE_SIZE
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.evaluation.embedding import Embed
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from paddle import nn
 
 DEFAULT_NETWORK = "MobileFaceNet_128"
-
-# Where a network's sizes can be read off its weights.
-_EMBEDDING_SIZE_KEYS = ("features.weight", "linear1.bn.weight")
-_STEM_KEY = "conv1.conv.weight"
-_STEM_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -124,20 +119,12 @@ def _weights_in(folder: Path, network: Optional[str]) -> Path:
 
 
 def _open_weights(path: Path, settings: EmbedderSettings) -> Embedder:
-    from arcface_paddle.backbones.weights import load_arrays
-    from arcface_paddle.weight_files import read_state_dict
+    from arcface_paddle.backbones.weights import open_backbone
 
     network_name = settings.network or path.stem
     if network_name not in BACKBONES and network_name not in ALIASES:
         raise ConfigError(f"{path}: which network is this? Name it with --network: {', '.join(BACKBONES)}")
-    try:
-        arrays = read_state_dict(path)
-    except ModelFileError as error:
-        raise CheckpointError(str(error)) from None
-    embedding_size = next((len(arrays[key]) for key in _EMBEDDING_SIZE_KEYS if key in arrays), None)
-    width = len(arrays[_STEM_KEY]) / _STEM_CHANNELS if _STEM_KEY in arrays else 1.0
-    network = build_backbone(network_name, embedding_size=embedding_size, width=width)
-    load_arrays(network, arrays, name=str(path))
+    network = open_backbone(network_name, path)
     return Embedder(path.stem, f"{path} ({network_name}, paddle)", _network_embed(network, settings.device))
 
 

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder of the model (default: %(default)s); other files in it stay",
     )
     parser.add_argument("--embedding_size", type=int, help="length of the feature (default: as in the weights)")
-    parser.add_argument("--width", type=float, default=1.0, help="channel factor used in training (default: 1)")
+    parser.add_argument("--width", type=float, help="channel factor used in training (default: as in the weights)")
     parser.add_argument("--format", choices=("pdmodel", "json", "onnx"), default="pdmodel", help="default: pdmodel")
     parser.add_argument("--normalize", action="store_true", help="L2-normalise inside the graph")
     parser.add_argument("--mirror", action="store_true", help="add the mirrored picture's features inside the graph")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 from paddle import nn
 
-from arcface_paddle.backbones import build_backbone
-from arcface_paddle.backbones.weights import embedding_size_of, load_arrays
-from arcface_paddle.errors import CheckpointError, ModelFileError
-from arcface_paddle.weight_files import read_state_dict
+from arcface_paddle.backbones.weights import open_backbone
 
 
 @dataclass(frozen=True)
@@ -20,30 +17,15 @@ class NetworkSource:
     Attributes:
         network: a name of ``backbones.BACKBONES``.
         weights: path of the ``.pdparams`` file.
-        embedding_size: length of the feature; None = what the weights say.
-        width: factor on the channel counts, as in training.
-        options: further arguments of ``build_backbone``.
+        embedding_size: length of the feature; None = as in the weights.
+        width: factor on the channel counts; None = as in the weights.
     """
 
     network: str
     weights: str
     embedding_size: Optional[int] = None
-    width: float = 1.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    width: Optional[float] = None
 
     def load(self) -> nn.Layer:
-        """Build the network in evaluation mode with its weights.
-
-        Raises:
-            ConfigError: an unknown network or option.
-            CheckpointError: the weights are missing, damaged or belong to another network.
-        """
-        try:
-            arrays = read_state_dict(self.weights)
-        except ModelFileError as error:
-            raise CheckpointError(str(error)) from error
-        size = embedding_size_of(arrays) if self.embedding_size is None else self.embedding_size
-        network = build_backbone(self.network, embedding_size=size, width=self.width, **dict(self.options))
-        load_arrays(network, arrays, name=str(self.weights))
-        network.eval()
-        return network
+        """Build the network in evaluation mode with its weights; raises what ``open_backbone`` raises."""
+        return open_backbone(self.network, self.weights, embedding_size=self.embedding_size, width=self.width)

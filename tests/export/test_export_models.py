@@ -35,7 +35,7 @@ def save_weights(path: Path, name: str, *, width: float = WIDTH) -> NetworkSourc
         if key.endswith("bn3.weight"):
             arrays[key] *= 0.2  # untrained residual branches of a deep network would overflow
     write_state_dict(path, arrays)
-    return NetworkSource(name, str(path), width=width)
+    return NetworkSource(name, str(path))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_wrong_network_and_damaged_weights(tmp_path, source):
     half.write_bytes(Path(source.weights).read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="half"):
         export_model(
-            NetworkSource("MobileFaceNet_128", str(half), width=WIDTH),
+            NetworkSource("MobileFaceNet_128", str(half)),
             tmp_path / "m",
             model_format="json",
             settings=GraphSettings(),
@@ -157,7 +157,7 @@ def test_a_model_of_paddle_2_6_2_loads_and_matches():
 def test_command_line(tmp_path, source, capsys):
     from arcface_paddle.cli.main import run_module
 
-    arguments = ["--network", "MobileFaceNet_128", "--width", str(WIDTH), "--pretrained_model", source.weights]
+    arguments = ["--network", "MobileFaceNet_128", "--pretrained_model", source.weights]
     assert run_module("export", [*arguments, "--output", str(tmp_path / "m")]) == 0
     assert "parity gate passed" in capsys.readouterr().out
     assert (tmp_path / "m" / "inference.pdmodel").exists()
