@@ -1,11 +1,8 @@
-"""Shim over ``arcface-paddle data convert --to packed``: any dataset to packed shards.
-
-python tools/pack_dataset.py MS1M_bin/ packed/
-"""
+"""Shim over ``arcface_paddle.cli.pack_dataset``; ``--help`` lists the flags."""
 
 import sys
 
 from arcface_paddle.cli.main import run_module
 
 if __name__ == "__main__":
-    sys.exit(run_module("data_convert", [*sys.argv[1:], "--to", "packed"], prog="pack_dataset.py"))
+    sys.exit(run_module("pack_dataset", prog="pack_dataset.py"))

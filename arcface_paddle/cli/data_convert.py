@@ -37,29 +37,39 @@ LAYOUTS = (*FILE_LAYOUTS, "recordio", "packed")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
+    add_conversion(parser)
+    parser.add_argument("--to", choices=LAYOUTS, required=True, help="layout to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and report."""
+    return convert_and_report(args, layout=args.to)
+
+
+def add_conversion(parser: argparse.ArgumentParser) -> None:
+    """Declare source, target and what else every layout needs."""
     add_source(parser)
     parser.add_argument("target", help="folder to write to")
-    parser.add_argument("--to", choices=LAYOUTS, required=True, help="layout to write")
     parser.add_argument(
         "--shard_mb", type=positive_int, default=DEFAULT_SHARD_BYTES >> 20, help="size of a packed shard (%(default)s)"
     )
     add_workers(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Convert and report."""
+def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
+    """Convert the dataset that the flags of ``add_conversion`` name, say what was done, return the exit code."""
     dataset = open_source(args)
     with progress_bar(len(dataset), "samples") as bar:
-        report = _convert(dataset, args, bar.update)
+        report = _convert(dataset, args, layout, bar.update)
     print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
     return report_bad(report.bad)
 
 
-def _convert(dataset: FaceDataset, args: argparse.Namespace, progress: Progress) -> ConvertReport:
-    if args.to == "recordio":
+def _convert(dataset: FaceDataset, args: argparse.Namespace, layout: str, progress: Progress) -> ConvertReport:
+    if layout == "recordio":
         return export_recordio(dataset, args.target, workers=args.workers, progress=progress)
-    if args.to != "packed":
-        return export_files(dataset, args.target, layout=args.to, workers=args.workers, progress=progress)
+    if layout != "packed":
+        return export_files(dataset, args.target, layout=layout, workers=args.workers, progress=progress)
     packed = pack_dataset(
         dataset, args.target, shard_bytes=args.shard_mb << 20, workers=args.workers, progress=progress
     )

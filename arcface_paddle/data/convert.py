@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Generator, Sequence
 
 from arcface_paddle import files, images
 from arcface_paddle.data.base import FaceDataset
@@ -67,20 +67,24 @@ def images_to_bins(
     Raises:
         DataError: no pictures, or the disk is full.
     """
-    taken: dict[Path, Path] = {}
+    sources = list_tree(image_root)
+
+    def target_of(source: Path) -> Path:
+        return Path(bin_root) / source.relative_to(image_root).with_suffix(".bin")
+
+    first_of: dict[Path, Path] = {}
+    for source in sources:  # in order, so that it does not depend on the threads which of two namesakes wins
+        first_of.setdefault(target_of(source), source)
 
     def convert(source: Path) -> bool:
-        target = Path(bin_root) / source.relative_to(image_root).with_suffix(".bin")
-        if taken.setdefault(target, source) != source:
-            raise DataError(f"{source}: {taken[target].name} already becomes {target.name}; rename one of them")
+        target = target_of(source)
+        if first_of[target] != source:
+            raise DataError(f"{source}: {first_of[target].name} already becomes {target.name}; rename one of them")
         content = read_small_file(str(source))
         if images.suffix_by_content(content) is None:
             raise DataError(f"{source}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF)")
         return place_file(target, encode_record(source.name, content))
 
-    sources = list_tree(image_root)
-    for source in sources:  # in order, so that it does not depend on the threads which of two namesakes wins
-        taken.setdefault(Path(bin_root) / source.relative_to(image_root).with_suffix(".bin"), source)
     return _convert_all(convert, sources, bin_root, workers, progress)
 
 
@@ -201,7 +205,9 @@ class _FileExporter:
         return name, place_file(self.target / name, content), ""
 
 
-def readable_samples(dataset: FaceDataset, indices: list[int], *, workers: int) -> Iterator[tuple[int, bytes, str]]:
+def readable_samples(
+    dataset: FaceDataset, indices: Sequence[int], *, workers: int
+) -> Generator[tuple[int, bytes, str], None, None]:
     """Give index, picture and, if it cannot be read, the reason, of samples in order, read ahead by threads."""
 
     def read(index: int) -> tuple[int, bytes, str]:

@@ -30,10 +30,10 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
-from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.data.convert import readable_samples
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.writing import disk_errors_as_data_errors
-from arcface_paddle.errors import DataError, ImageError
+from arcface_paddle.errors import DataError
 
 DEFAULT_SHARD_BYTES = 1 << 30
 MANIFEST = "dataset.json"
@@ -80,6 +80,11 @@ class PackedDataset(FaceDataset):
         labels = np.concatenate([part["label"] for part in entries]) if entries else np.empty(0, np.int64)
         if num_classes is None and manifest is not None:
             num_classes = manifest["identities"]
+        if manifest is not None and len(labels) != manifest["samples"]:
+            raise DataError(
+                f"{root}: {len(labels)} samples in the shards, {manifest['samples']} in {MANIFEST}; "
+                "copy or pack the shards again"
+            )
         super().__init__(labels, name=str(root), num_classes=num_classes, image_size=image_size)
         self._files = [RandomAccessFile(path) for path in paths]
         self._shards = np.repeat(np.arange(len(paths), dtype=np.uint32), [len(part) for part in entries])
@@ -148,16 +153,16 @@ def _pack(
 ) -> PackReport:
     packer = _Packer(dataset, target, shard_bytes, progress)
     manifest = read_manifest(target)
-    if manifest is not None:
-        packer.check_same_source(whole_shards(target))
-        progress(len(dataset))
-        return PackReport(manifest["samples"], manifest["samples"], len(manifest["shards"]), ())
-    done = whole_shards(target)
+    done = whole_shards(target) if manifest is None else _listed_shards(target, manifest)
     first = packer.check_same_source(done)
     progress(first)
+    if manifest is not None:
+        packer.check_nothing_is_missing(first, workers)
+        return PackReport(manifest["samples"], manifest["samples"], len(done), tuple(packer.bad))
     shards = [_describe(path) for path in done]
     resumed = sum(shard["samples"] for shard in shards)
-    with contextlib.closing(ordered_map(packer.read, range(first, len(dataset)), workers=workers)) as samples:
+    remaining = readable_samples(dataset, range(first, len(dataset)), workers=workers)
+    with contextlib.closing(remaining) as samples:
         while (description := packer.write_shard(target / _shard_name(len(shards)), samples)) is not None:
             shards.append(description)
     total = sum(shard["samples"] for shard in shards)
@@ -184,13 +189,6 @@ class _Packer:
         self._shard_bytes = shard_bytes
         self._progress = progress
 
-    def read(self, index: int) -> tuple[int, bytes, str]:
-        """Return index, picture and, if it cannot be read, why."""
-        try:
-            return index, self.dataset.read_encoded(index), ""
-        except (DataError, ImageError) as error:
-            return index, b"", str(error)
-
     def check_same_source(self, done: list[Path]) -> int:
         """Return the index of the first sample that is not packed yet.
 
@@ -206,6 +204,22 @@ class _Packer:
         if not same or zlib.crc32(self.dataset.read_encoded(index)) != last["crc32"]:
             raise DataError(f"{self._root}: holds shards of another dataset ({name} differs); choose an empty folder")
         return index + 1
+
+    def check_nothing_is_missing(self, first: int, workers: int) -> None:
+        """Check that the samples from ``first`` on, which finished shards lack, are those that cannot be read.
+
+        Raises:
+            DataError: one can: the dataset has grown since it was packed.
+        """
+        with contextlib.closing(
+            readable_samples(self.dataset, range(first, len(self.dataset)), workers=workers)
+        ) as rest:
+            grown = self._next_good(rest)
+        if grown is not None:
+            raise DataError(
+                f"{self._root}: finished before {self.dataset.path_of(grown[0])} was in the dataset; "
+                "choose an empty folder"
+            )
 
     def write_shard(self, path: Path, samples: Iterator[tuple[int, bytes, str]]) -> Optional[dict[str, Any]]:
         """Write the next shard and its index; None when no sample is left."""
@@ -260,7 +274,19 @@ def read_manifest(root: Path) -> Optional[dict[str, Any]]:
         raise DataError(f"{path}: not the {MANIFEST} of packed shards")
     if manifest.get("version") != FORMAT_VERSION:
         raise DataError(f"{path}: version {manifest.get('version')!r}; this program reads version {FORMAT_VERSION}")
+    if not _has_all_fields(manifest):
+        raise DataError(f"{path}: samples, identities or the names of the shards are missing; pack the dataset again")
     return manifest
+
+
+def _has_all_fields(manifest: dict[str, Any]) -> bool:
+    counts, shards = (manifest.get("samples"), manifest.get("identities")), manifest.get("shards")
+    return (
+        all(isinstance(count, int) and count > 0 for count in counts)
+        and isinstance(shards, list)
+        and len(shards) > 0
+        and all(isinstance(shard, dict) and isinstance(shard.get("name"), str) for shard in shards)
+    )
 
 
 def read_index(shard: Path) -> np.ndarray:
@@ -272,8 +298,12 @@ def read_index(shard: Path) -> np.ndarray:
     path = shard.with_suffix(".npy")
     try:
         entries = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: the index of the shard cannot be read: {error}") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; it is the index of {shard.name}, copy or pack both again") from None
+    except OSError as error:
+        raise DataError(f"{path}: the index of the shard cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError):  # numpy's message advises to unpickle what is no array
+        raise DataError(f"{path}: not the index of a shard, or damaged; pack the shard again") from None
     if entries.dtype != _ENTRY or entries.ndim != 1 or len(entries) == 0:
         raise DataError(f"{path}: not the index of a shard")
     expected = _shard_size(entries)

@@ -92,6 +92,13 @@ def test_tools(tmp_path, people, script, arguments):
     assert len(open_dataset(tmp_path / "out")) == 12
 
 
+def test_pack_dataset_takes_no_other_layout(tmp_path, people, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_module("pack_dataset", [str(people), str(tmp_path / "out"), "--to", "bin"], prog="pack_dataset.py")
+    assert caught.value.code == 2 and not (tmp_path / "out").exists()
+    assert capsys.readouterr().err.startswith("pack_dataset.py: error: unrecognized arguments: --to bin")
+
+
 def test_info(people, capsys):
     assert data("info", people) == 0
     printed = capsys.readouterr().out

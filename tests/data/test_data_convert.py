@@ -232,11 +232,43 @@ def test_damaged_shards_are_named(tmp_path):
     with pytest.raises(DataError, match="is missing"):
         open_dataset(root)
     (root / "shard-000000.npy").write_bytes(b"text")
-    with pytest.raises(DataError, match="index of the shard cannot be read"):
+    with pytest.raises(DataError, match=r"shard-000000\.npy: not the index of a shard"):
         open_dataset(root)
-    (root / "dataset.json").write_text('{"format": "other"}')
-    with pytest.raises(DataError, match="not the dataset"):
+    (root / "shard-000000.npy").unlink()
+    with pytest.raises(DataError, match=r"shard-000000\.npy: no such file; it is the index of shard-000000\.tar"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, r"not the dataset\.json of packed shards"),
+        ({"version": 2}, "version 2; this program reads version 1"),
+        ({"identities": "many"}, "identities or the names of the shards are missing"),
+        ({"shards": [{"bytes": 1}]}, "identities or the names of the shards are missing"),
+        ({"shards": []}, "identities or the names of the shards are missing"),
+        ({"samples": 8}, r"7 samples in the shards, 8 in dataset\.json"),
+    ],
+)
+def test_damaged_manifests_are_named(tmp_path, change, message):
+    write_image_set(tmp_path / "source", LABELS)
+    pack_dataset(open_dataset(tmp_path / "source"), tmp_path / "packed")
+    path = tmp_path / "packed/dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=message):
+        open_dataset(tmp_path / "packed")
+
+
+def test_packing_a_dataset_that_has_grown_is_refused(tmp_path):
+    write_image_set(tmp_path / "source", LABELS[:-2])
+    pack_dataset(open_dataset(tmp_path / "source"), tmp_path / "packed")
+    write_image_set(tmp_path / "grown", LABELS)
+    with pytest.raises(DataError, match=r"finished before .*00000005\.jpg was in the dataset; choose an empty folder"):
+        pack_dataset(open_dataset(tmp_path / "grown"), tmp_path / "packed")
+    for number in (5, 6):
+        (tmp_path / f"grown/images/{number:08d}.jpg").write_bytes(b"")
+    report = pack_dataset(open_dataset(tmp_path / "grown"), tmp_path / "packed")
+    assert report.samples == report.resumed_samples == 5 and len(report.bad) == 2
 
 
 @pytest.mark.parametrize("name", WRITERS)
