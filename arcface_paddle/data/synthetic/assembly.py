@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from arcface_paddle import files
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.packed import MANIFEST, pack_dataset
-from arcface_paddle.data.recordio import ImageRecord, encode_image_record, write_record
+from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.data.synthetic.jobs import read_part
 from arcface_paddle.data.synthetic.layout import METADATA_FILE, VALIDATION_NAME, Layout
 from arcface_paddle.data.synthetic.streams import stream
@@ -66,37 +66,28 @@ def _final_entry(layout: Layout, entry: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _write_recordio(layout: Layout) -> None:
-    """Write train.rec, train.idx and property in the layout of the published sets.
-
-    Record 0 holds the range of the identity records behind the pictures; each of those the range of its pictures.
-    """
-    settings = layout.settings
-    per_identity = settings.images_per_identity
-    pictures = settings.identities * per_identity
-    offsets = []
-    with files.atomic_writer(layout.root / "train.rec") as out:
-        position = 0
-
-        def append(labels: tuple[float, ...], content: bytes) -> None:
-            nonlocal position
-            offsets.append(position)
-            position += write_record(out, encode_image_record(ImageRecord(labels, len(offsets) - 1, content)))
-
-        append((float(pictures + 1), float(pictures + 1 + settings.identities)), b"")
-        for entry in _training_entries(layout):
-            append((float(entry["label"]),), layout.read_picture(entry["path"]))
-        for identity in range(settings.identities):
-            append((float(identity * per_identity + 1), float((identity + 1) * per_identity + 1)), b"")
-    files.write_text(layout.root / "train.idx", "".join(f"{key}\t{offset}\n" for key, offset in enumerate(offsets)))
-    files.write_text(layout.root / "property", f"{settings.identities},{settings.size},{settings.size}\n")
+    for name in ("train.rec", "train.rec.partial"):  # made of pictures that were not whole
+        (layout.root / name).unlink(missing_ok=True)
+    report = export_recordio(_rendered(layout), layout.root)
+    (layout.root / "train.lst").unlink()  # lists the pictures of the work folder, which goes
+    _refuse_gaps(report.bad)
 
 
 def _write_shards(layout: Layout) -> None:
     # Shards that stand there were not whole, or were made of pictures that were not.
     for stale in (layout.root / MANIFEST, *layout.root.glob("shard-*")):
         stale.unlink(missing_ok=True)
-    dataset = FolderDataset(layout.work / "pictures", image_size=layout.settings.size)
-    pack_dataset(dataset, layout.root)
+    _refuse_gaps(pack_dataset(_rendered(layout), layout.root).bad)
+
+
+def _rendered(layout: Layout) -> FolderDataset:
+    return FolderDataset(layout.work / "pictures", image_size=layout.settings.size)
+
+
+def _refuse_gaps(bad: Sequence[tuple[str, str]]) -> None:
+    if bad:
+        _, reason = bad[0]
+        raise DataError(f"{reason}; run again with resume")
 
 
 def _write_validation(layout: Layout) -> None:
