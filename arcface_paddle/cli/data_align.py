@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
             else:
                 lines.append((name, int(photographs.labels[index])))
         if not lines:
-            raise DataError(f"{args.source}: none of the {len(photographs)} photographs gave a face")
+            (path, reason), count = bad[0], len(photographs)
+            raise DataError(f"{args.source}: none of the {count} photographs gave a face; the first, {path}: {reason}")
         write_label_file(Path(args.target) / "label.txt", _contiguous(lines))
     print(f"{args.target}: {len(lines)} faces of {len({label for _, label in lines})} people, {len(bad)} left out")
     return report_bad(bad)

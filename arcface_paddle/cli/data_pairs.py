@@ -17,6 +17,10 @@ from arcface_paddle.cli.main import EXIT_OK
 from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
 from arcface_paddle.data.verification import write_verification_set
 from arcface_paddle.data.writing import disk_errors_as_data_errors
+from arcface_paddle.errors import ConfigError
+
+_FLAGS_OF_LIST = ("root",)
+_FLAGS_OF_DATASET = ("pairs", "seed", "label_file", "kind")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the drawing (%(default)s)")
     add_source_flags(parser)
     add_workers(parser)
+    parser.set_defaults(default_of=parser.get_default)
 
 
 def run(args: argparse.Namespace) -> int:
     """Build and write the set."""
+    _refuse_flags_of_the_other_source(args)
     if args.pair_list:
         pictures, issame = load_pairs(read_pair_list(args.pair_list, root=args.root), workers=args.workers)
     else:
@@ -42,3 +48,10 @@ def run(args: argparse.Namespace) -> int:
         write_verification_set(args.target, pictures, issame)
     print(f"{args.target}: {len(issame)} pairs, {sum(issame)} of the same person")
     return EXIT_OK
+
+
+def _refuse_flags_of_the_other_source(args: argparse.Namespace) -> None:
+    source, others = ("--list", _FLAGS_OF_DATASET) if args.pair_list else ("--dataset", _FLAGS_OF_LIST)
+    for name in others:
+        if getattr(args, name) != args.default_of(name):
+            raise ConfigError(f"--{name} has no meaning with {source}; leave it out")

@@ -107,6 +107,11 @@ def _framed(prog: str, command: Callable[[], int]) -> int:
             # A library that is interrupted while it is imported reports that it cannot be imported.
             _complain(prog, f"interrupted: {error}" if interrupts.seen else str(error))
             return EXIT_INTERRUPTED if interrupts.seen else EXIT_ERROR
+        except ImportError:
+            if not interrupts.seen:
+                raise
+            _complain(prog, "interrupted")
+            return EXIT_INTERRUPTED
 
 
 def _flushed(command: Callable[[], int]) -> int:

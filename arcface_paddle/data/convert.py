@@ -177,7 +177,7 @@ def export_files(
             else:
                 lines.append((name, int(dataset.labels[index])))
         if not lines:
-            raise DataError(f"{target}: nothing to write; none of the {len(dataset)} samples could be read")
+            raise no_readable_sample(dataset, bad)
         write_label_file(Path(target) / "label.txt", lines)
     return ConvertReport(written, len(lines) - written, tuple(bad))
 
@@ -217,3 +217,10 @@ def readable_samples(
             return index, b"", str(error)
 
     return ordered_map(read, indices, workers=workers)
+
+
+def no_readable_sample(dataset: FaceDataset, bad: Sequence[tuple[str, str]]) -> DataError:
+    """Return the error of a dataset of which nothing can be written; ``bad`` as in ``ConvertReport``."""
+    return DataError(
+        f"{dataset.name}: nothing to write, none of the {len(dataset)} samples could be read; the first: {bad[0][1]}"
+    )

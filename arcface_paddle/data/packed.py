@@ -30,7 +30,7 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
-from arcface_paddle.data.convert import readable_samples
+from arcface_paddle.data.convert import no_readable_sample, readable_samples
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError
@@ -167,7 +167,7 @@ def _pack(
             shards.append(description)
     total = sum(shard["samples"] for shard in shards)
     if total == 0:
-        raise DataError(f"{target}: nothing to pack; none of the {len(dataset)} samples could be read")
+        raise no_readable_sample(dataset, packer.bad)
     content = {
         "format": FORMAT_NAME,
         "version": FORMAT_VERSION,

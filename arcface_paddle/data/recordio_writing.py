@@ -14,7 +14,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.convert import ConvertReport, readable_samples
+from arcface_paddle.data.convert import ConvertReport, no_readable_sample, readable_samples
 from arcface_paddle.data.recordio import ImageRecord, encode_image_record, write_record
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError
@@ -120,7 +120,7 @@ class _Writer:
     def write_ranges(self) -> None:
         """Write record 0 and the identities."""
         if not self.labels:
-            raise DataError(f"{self.dataset.name}: none of the {len(self.dataset)} samples could be read")
+            raise no_readable_sample(self.dataset, self.bad)
         labels = np.array(self.labels)
         begins = np.flatnonzero(np.diff(labels, prepend=-1))
         ends = np.append(begins[1:], len(labels))

@@ -115,6 +115,10 @@ def test_pairs_from_dataset_and_list(tmp_path, people, capsys):
     assert data("pairs", tmp_path / "listed.bin", "--list", people / "pairs.txt") == 0
     listed = read_verification_set(tmp_path / "listed.bin")
     assert listed.images == [picture(0), picture(1), picture(0), picture(3)]
+    assert data("pairs", tmp_path / "more.bin", "--list", people / "pairs.txt", "--pairs", "20") == 2
+    assert "--pairs has no meaning with --list" in capsys.readouterr().err
+    assert data("pairs", tmp_path / "more.bin", "--dataset", people, "--root", people) == 2
+    assert "--root has no meaning with --dataset" in capsys.readouterr().err
     assert data("pairs", tmp_path / "more.bin", "--dataset", people, "--pairs", "1000") == 2
     assert "500 genuine pairs asked for, but the dataset has 12" in capsys.readouterr().err
     assert not (tmp_path / "more.bin").exists()

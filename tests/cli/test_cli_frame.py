@@ -1,5 +1,6 @@
 """The frame of all commands: dispatch, one-line errors, exit codes, and a command behind every name."""
 
+import contextlib
 import importlib
 import os
 import signal
@@ -55,6 +56,20 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(comman
     assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
     assert capsys.readouterr().err == "probe: error: interrupted: cannot be loaded\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_import_error_is_an_interrupt_only_after_ctrl_c(command, capsys):
+    def run(args):
+        if args.number:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        raise ImportError("numpy cannot be imported")
+
+    command(run)
+    assert frame.run_module("probe", ["--number", "1"]) == frame.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "probe: error: interrupted\n"
+    with pytest.raises(ImportError, match="numpy"):
+        frame.run_module("probe", [])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["gallery", "--help"]])
