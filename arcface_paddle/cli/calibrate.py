@@ -22,9 +22,10 @@ from typing import Optional
 import numpy as np
 from prettytable import PrettyTable
 
-from arcface_paddle import files
 from arcface_paddle.cli.embedders import EmbedderSettings, open_embedder
+from arcface_paddle.cli.pipeline_options import add_bool, write_json_result
 from arcface_paddle.cli.valid import add_engine_flags
+from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.data import open_dataset, read_verification_set
 from arcface_paddle.errors import ConfigError, DataError, ModelFileError
 from arcface_paddle.evaluation.calibration import (
@@ -55,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--label_file", help="of a labelled set (default: label.txt in it)")
     data.add_argument("--describe", default="", metavar="TEXT", help="what the data are, for the card")
-    data.add_argument("--flip", action="store_true", help="add mirrored pictures, for pipelines run with --flip")
+    add_bool(data, "--flip", default=True, help="embed as the pipeline does, averaged with the mirrored picture (true)")
     data.add_argument("--gallery_people", type=int, default=200, help="gallery assumed when only .bin are given (200)")
     data.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
     add_engine_flags(data)
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, show, write."""
     if args.batch_size < 1 or args.gallery_people < 1:
         raise ConfigError(f"--batch_size {args.batch_size}, --gallery_people {args.gallery_people}; allowed: 1 or more")
+    require_writable_file(args.json, option="--json")
     given = _given_thresholds(args.set, note=args.note)
     folder = open_model(args.model, task=RECOGNITION)
     settings = EmbedderSettings(engine=args.engine, device=args.device, threads=args.threads)
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = _choose(result, search, given=given, statement=statement)
     print(_table(result, search, present, chosen))
     if args.json:
-        files.write_json(args.json, _document(result, search, chosen))
+        write_json_result(args.json, _document(result, search, chosen))
     if args.dry_run:
         print("dry run: no card written")
         return 0

@@ -13,7 +13,7 @@ from typing import Optional
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.pipeline_options import add_bool
-from arcface_paddle.cli.recognize_inputs import require_writable_file, require_writable_folder
+from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.doctor import (
     KINDS,
     DoctorSettings,

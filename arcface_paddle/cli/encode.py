@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.cli import pipeline_options, recognize_inputs
+from arcface_paddle.cli import pipeline_options, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import Analyzer
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_suffix(args.output)
-    recognize_inputs.require_writable_file(args.output, option="--output")
+    writable.require_writable_file(args.output, option="--output")
     pictures = list_inputs(args.inputs)
     pipeline = pipeline_options.open_pipeline(args, det=not args.aligned, rec=True, gallery=None)
     assert pipeline.model is not None

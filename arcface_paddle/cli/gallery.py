@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs
+from arcface_paddle.cli import gallery_building, pipeline_options, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.recognize_report import text_table
 from arcface_paddle.errors import GalleryError
@@ -104,7 +104,7 @@ def rename(args: argparse.Namespace) -> int:
 
 def merge(args: argparse.Namespace) -> int:
     """Write the union of galleries."""
-    recognize_inputs.require_writable_file(args.gallery, option="gallery merge")
+    writable.require_writable_file(args.gallery, option="gallery merge")
     merged = Gallery.load(args.sources[0])
     for source in args.sources[1:]:
         merged = merged.merged(Gallery.load(source))
@@ -115,7 +115,7 @@ def merge(args: argparse.Namespace) -> int:
 
 def import_published(args: argparse.Namespace) -> int:
     """Turn a published index.bin into a gallery file."""
-    recognize_inputs.require_writable_file(args.gallery, option="gallery import")
+    writable.require_writable_file(args.gallery, option="gallery import")
     gallery = Gallery.load(args.source)
     if args.rec_model is not None:
         gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.flip)))

@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence
 
 from tqdm import tqdm
 
-from arcface_paddle.cli import pipeline_options, recognize_inputs
+from arcface_paddle.cli import pipeline_options, writable
 from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import (
     DECISIONS,
@@ -51,7 +51,7 @@ def check_arguments(args: argparse.Namespace, *, target: str, option: str) -> No
         raise ConfigError(
             f"{option} needs --img_dir FOLDER, and --label FILE unless the folder has one folder a person"
         )
-    recognize_inputs.require_writable_file(target, option=option)
+    writable.require_writable_file(target, option=option)
 
 
 def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from prettytable import PrettyTable
 from arcface_paddle import files, images
 from arcface_paddle.cli.embedders import Embedder, EmbedderSettings, open_embedders
 from arcface_paddle.cli.valid import add_engine_flags, joined_ranks
+from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data import open_dataset
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, Features, Ranks, embed_crops
@@ -100,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate every model."""
     if args.batch_size < 1:
         raise ConfigError(f"--batch_size is {args.batch_size}; allowed: 1 or more")
+    require_writable_folder(args.report, option="--report")
+    require_writable_file(args.json, option="--json")
     with joined_ranks() as ranks:
         if args.ijb:
             _run_ijb(args, ranks)

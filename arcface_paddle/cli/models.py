@@ -19,11 +19,10 @@ from typing import Optional
 
 from prettytable import PrettyTable
 
+from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.runtime import open_runtime
-
-EXIT_OK, EXIT_PARTIAL = 0, 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

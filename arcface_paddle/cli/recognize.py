@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs
+from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.recognize_report import VideoSummary, result_to_json, table_of_pictures, to_csv
 from arcface_paddle.errors import ConfigError, ImageError
@@ -106,11 +106,11 @@ def check_arguments(args: argparse.Namespace) -> None:
     else:
         recognize_inputs.list_pictures(args.input)
     if not args.no_draw:
-        recognize_inputs.require_writable_folder(args.output, option="--output")
+        writable.require_writable_folder(args.output, option="--output")
         drawing.load_font(str(args.font or drawing.FONT_PATH), 12)
-    recognize_inputs.require_writable_folder(args.save_crops, option="--save_crops")
-    recognize_inputs.require_writable_file(args.json, option="--json")
-    recognize_inputs.require_writable_file(args.csv, option="--csv")
+    writable.require_writable_folder(args.save_crops, option="--save_crops")
+    writable.require_writable_file(args.json, option="--json")
+    writable.require_writable_file(args.csv, option="--csv")
 
 
 class Session:

@@ -20,6 +20,7 @@ from prettytable import PrettyTable
 
 from arcface_paddle import files
 from arcface_paddle.cli.embedders import DEFAULT_NETWORK, EmbedderSettings, open_embedders
+from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.verification import VerificationSet, read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, Ranks, evaluate_sets
@@ -77,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every set."""
     if args.batch_size < 1:
         raise ConfigError(f"--batch_size is {args.batch_size}; allowed: 1 or more")
+    require_writable_folder(args.report, option="--report")
+    require_writable_file(args.json, option="--json")
     measure = measure_by_name(args.sim)
     with joined_ranks() as ranks:
         main_rank = ranks is None or ranks.rank() == 0

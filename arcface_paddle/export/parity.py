@@ -37,7 +37,7 @@ def check_parity(
     """Compare two embedders on ``inputs`` (N, 3, 112, 112) float32, N >= 7, one by one and in batches of seven.
 
     Raises:
-        ModelFileError: a value that is not finite, another shape, another length, or a cosine below ``min_cosine``.
+        ModelFileError: a value that is not finite, another shape, or a cosine below ``min_cosine``.
     """
     cosines, norm_errors = [], []
     for batch_size in BATCH_SIZES:

@@ -183,6 +183,7 @@ def test_shipped_card_keeps_the_behaviour_that_was_measured_on_photographs():
         (("--data", "few", "--set", "far_1e2=x"), "between -1 and 1"),
         (("--data", "few", "--set", "far_1e2=0.5"), "--set needs --note"),
         (("--data", "few", "--batch_size", "0"), "--batch_size 0"),
+        (("--data", "few", "--json", "few"), "--json few: is a folder"),
     ],
 )
 def test_wrong_use_is_said_in_one_line_and_the_card_stays(model, capsys, monkeypatch, tmp_path, flags, message):

@@ -97,6 +97,7 @@ def test_ijb_without_the_search_lists(tmp_path, capsys):
         (("--data_dir", "people", "--gallery_images", "4"), "none of 3 people has more than 4 pictures"),
         (("--data_dir", "people", "--stranger_share", "1.5"), "stranger_share 1.5"),
         (("--data_dir", "people", "--batch_size", "0"), "--batch_size is 0"),
+        (("--data_dir", "people", "--json", "people"), "--json people: is a folder"),
         (("--data_dir", "people", "--model", "x.pdparams"), "which network is this"),
     ],
 )

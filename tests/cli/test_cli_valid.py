@@ -225,11 +225,12 @@ def test_wrong_use_is_said_in_one_line(sets, tmp_path, capsys, monkeypatch, flag
 
 def test_report_into_a_place_that_is_a_file(sets, run_folder, tmp_path, capsys):
     (tmp_path / "report").write_text("in the way")
-    code, _, err = valid(
+    code, out, err = valid(
         capsys, "--model", run_folder, "--data_dir", sets, "--val_targets", "lfw", "--report", tmp_path / "report"
     )
     assert code == 2
-    assert "cannot be written" in err
+    assert "is a file, not a folder" in err
+    assert out == ""  # said before the long work
     assert (tmp_path / "report").read_text() == "in the way"
 
 
