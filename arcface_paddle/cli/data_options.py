@@ -40,10 +40,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def positive_int(text: str) -> int:
     """Read an integer from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
-    return value
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def progress_bar(total: int, unit: str) -> tqdm:

@@ -132,6 +132,14 @@ def test_wrong_use(tmp_path, capsys):
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("workers", ["0", "-2", "x", "1.5", ""])
+def test_a_wrong_number_is_told_in_words(tmp_path, workers, capsys):
+    with pytest.raises(SystemExit) as caught:
+        data("convert", tmp_path, tmp_path / "out", "--to", "bin", f"--workers={workers}")
+    assert caught.value.code == 2
+    assert f"argument --workers: {workers!r} is not a whole number from 1" in capsys.readouterr().err
+
+
 def test_every_subcommand_has_help(capsys):
     for arguments in ([], ["info"], ["convert"], ["pairs"], ["align"], ["doctor"]):
         with pytest.raises(SystemExit) as caught:
