@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -31,9 +31,9 @@ class EmbeddingTable:
     boxes_xyxy: np.ndarray
     model: str
 
-    def template_of(self, person: str) -> np.ndarray:
-        """Return the L2-normalised mean (D,) float32 of a person's embeddings."""
-        mean = self.embeddings[[name == person for name in self.persons]].mean(axis=0)
+    def template_of(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the L2-normalised mean (D,) float32 of the embeddings in ``rows``."""
+        mean = self.embeddings[list(rows)].mean(axis=0)
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
@@ -92,14 +92,21 @@ def _encode_hdf5(table: EmbeddingTable) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["model"] = table.model
-        for person in sorted(set(table.persons)):
-            rows = [index for index, name in enumerate(table.persons) if name == person]
-            # A slash would open a nested group; an empty name is not a group.
-            group = file.create_group(person.replace("/", "_") or "_")
-            group.create_dataset("embedding", data=table.template_of(person))
+        for name, rows in sorted(_rows_of_groups(table.persons).items()):
+            group = file.create_group(name)
+            group.create_dataset("embedding", data=table.template_of(rows))
             group.create_dataset("embeddings", data=table.embeddings[rows])
             group.create_dataset("sources", data=[table.sources[row] for row in rows], dtype=h5py.string_dtype())
     return buffer.getvalue()
+
+
+def _rows_of_groups(persons: Sequence[str]) -> dict[str, list[int]]:
+    """Group the rows by person; a name that is empty, ``.`` or holds a slash cannot name a group as it is."""
+    groups: dict[str, list[int]] = {}
+    for row, person in enumerate(persons):
+        name = person.replace("/", "_")
+        groups.setdefault("_" if name in ("", ".") else name, []).append(row)
+    return groups
 
 
 def _encode_parquet(table: EmbeddingTable) -> bytes:

@@ -1,5 +1,7 @@
 """Every format of embeddings is read back by its own library."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,15 @@ def test_hdf5_has_a_group_per_person(tmp_path, table):
         mean = table.embeddings[[0, 2]].mean(axis=0)
         np.testing.assert_allclose(group["embedding"], mean / np.linalg.norm(mean), rtol=1e-6)
         assert [name.decode() for name in group["sources"]] == ["a.jpg", "c.jpg"]
+
+
+def test_hdf5_persons_whose_names_fall_together_share_a_group(tmp_path, table):
+    h5py = pytest.importorskip("h5py")
+    write_embeddings(tmp_path / "e.h5", dataclasses.replace(table, persons=["", "a/b", "_", "a_b"]))
+    with h5py.File(tmp_path / "e.h5") as file:
+        assert sorted(file) == ["_", "a_b"]
+        assert np.array_equal(file["_"]["embeddings"], table.embeddings[[0, 2]])
+        assert np.array_equal(file["a_b"]["embeddings"], table.embeddings[[1, 3]])
 
 
 def test_parquet(tmp_path, table):
