@@ -100,14 +100,16 @@ def test_every_face_of_a_group_large_and_small(detector: BlazeFaceDetector) -> N
         assert iou(face.box_xyxy, box) > 0.55
 
 
-def test_small_faces_in_a_large_picture_need_the_fine_pass(detector: BlazeFaceDetector) -> None:
-    picture = np.full((1500, 2000, 3), 90, np.uint8)
-    person = cv2.resize(SCENE[:160, 40:200], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)  # a face of 25 pixels
-    for x, y in ((200, 300), (900, 900), (1700, 1200)):
-        picture[y : y + person.shape[0], x : x + person.shape[1]] = person
-    assert len(detector.detect(picture)) == 3
-    spec = detector.card.detector
-    assert spec is not None and any(scale.from_longer_side > 1000 for scale in spec.scales)
+@pytest.mark.parametrize(("width", "height"), [(2000, 1500), (3600, 2400)])
+def test_small_faces_in_a_large_picture_need_the_fine_passes(
+    detector: BlazeFaceDetector, width: int, height: int
+) -> None:
+    picture = np.full((height, width, 3), 90, np.uint8)
+    person = cv2.resize(SCENE[:160, 40:200], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)  # a face of 25 px
+    for x, y in ((200, 300), (900, 900), (1700, 1200), (width - 200, height - 150)):
+        part = picture[y : y + person.shape[0], x : x + person.shape[1]]
+        part[:] = person[: part.shape[0], : part.shape[1]]
+    assert len(detector.detect(picture)) == 4
 
 
 def test_no_face_gives_an_empty_list(detector: BlazeFaceDetector) -> None:

@@ -39,6 +39,9 @@ BLAZEFACE = cards.ModelCard(
             cards.ScaleSpec(size=640, square=False),
             # Faces of 24 pixels among 2000x1500: 37 of 40 found instead of 9, in about 3 times the time.
             cards.ScaleSpec(size=1280, square=False, from_longer_side=1281, min_score=0.6),
+            # Faces of 20 pixels among 3000x2000: 54 of 54 instead of 42; of 32 among 4000x3000: 54 instead of 43; no
+            # false face on 12 enlarged photographs without people. Such pictures take about twice the time.
+            cards.ScaleSpec(size=2560, square=False, from_longer_side=1921, min_score=0.6),
         ),
         strides=(16, 32),
         anchors=(2, 6),
