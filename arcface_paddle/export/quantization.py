@@ -27,7 +27,7 @@ import numpy as np
 
 from arcface_paddle.data.verification import VerificationSet
 from arcface_paddle.errors import DataError, MissingDependencyError, ModelFileError
-from arcface_paddle.evaluation.verification import VerificationResult, verify
+from arcface_paddle.evaluation.verification import verify
 from arcface_paddle.export.exporter import install, staging_beside
 from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx
 from arcface_paddle.files import PathLike
@@ -96,6 +96,8 @@ def quantize_model(
     """
     if len(calibration) == 0:
         raise DataError("quantisation needs pictures for calibration; none were given")
+    if pairs.issame.all() or not pairs.issame.any():
+        raise DataError(f"{pairs.name}: the gate needs pairs of one person and pairs of two persons")
     model = open_model(name_or_folder, task=cards.RECOGNITION)
     with staging_beside(Path(folder)) as staging:
         with tempfile.TemporaryDirectory(prefix="arcface_int8_") as scratch:
@@ -173,13 +175,8 @@ def _measure(model: ModelFolder, pairs: VerificationSet) -> GateSide:
     recognizer = Recognizer(model, runtime)
     crops = [pairs.decode(index) for index in range(2 * len(pairs))]
     result = verify(recognizer.embed(crops).vectors, None, pairs.issame, name=pairs.name)
-    return GateSide(result.accuracy.mean, _auc_of(result), _milliseconds_a_face(recognizer, crops))
-
-
-def _auc_of(result: VerificationResult) -> float:
-    if result.auc is None:
-        raise DataError(f"{result.name}: the gate needs pairs of one person and pairs of two persons")
-    return result.auc
+    assert result.auc is not None, "pairs of both kinds were asked for"
+    return GateSide(result.accuracy.mean, result.auc, _milliseconds_a_face(recognizer, crops))
 
 
 def _milliseconds_a_face(recognizer: Recognizer, crops: list[np.ndarray]) -> float:

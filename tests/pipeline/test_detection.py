@@ -100,12 +100,12 @@ def test_every_face_of_a_group_large_and_small(detector: BlazeFaceDetector) -> N
         assert iou(face.box_xyxy, box) > 0.55
 
 
-@pytest.mark.parametrize(("width", "height"), [(2000, 1500), (3600, 2400)])
+@pytest.mark.parametrize(("width", "height", "zoom"), [(2000, 1500, 0.6), (3600, 2400, 0.45)])
 def test_small_faces_in_a_large_picture_need_the_fine_passes(
-    detector: BlazeFaceDetector, width: int, height: int
+    detector: BlazeFaceDetector, width: int, height: int, zoom: float
 ) -> None:
     picture = np.full((height, width, 3), 90, np.uint8)
-    person = cv2.resize(SCENE[:160, 40:200], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)  # a face of 25 px
+    person = cv2.resize(SCENE[:160, 40:200], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)  # faces of 25, 19 px
     for x, y in ((200, 300), (900, 900), (1700, 1200), (width - 200, height - 150)):
         part = picture[y : y + person.shape[0], x : x + person.shape[1]]
         part[:] = person[: part.shape[0], : part.shape[1]]
