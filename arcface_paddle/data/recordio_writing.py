@@ -8,7 +8,7 @@ then one record per identity with the range of its pictures' keys. Beside ``trai
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO, Callable
+from typing import Any, BinaryIO, Callable, Union
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def export_recordio(
     """Write any dataset as ``train.rec`` and its side files.
 
     An interrupted run leaves ``train.rec.partial``; the next run compares it with what it would write, keeps what is
-    equal and goes on there.
+    equal and goes on there. A finished ``train.rec`` is compared, and left as it is.
 
     Args:
         dataset: any reader.
@@ -42,8 +42,8 @@ def export_recordio(
         progress: called with the number of samples done since the last call.
 
     Raises:
-        DataError: more than ``MAX_KEYS`` samples and identities, a ``train.rec`` is there already, no sample can be
-            read, or the disk is full.
+        DataError: more than ``MAX_KEYS`` samples and identities, a ``train.rec`` of another dataset is there, no
+            sample can be read, or the disk is full.
     """
     folder = Path(target)
     if len(dataset) + dataset.num_classes >= MAX_KEYS:
@@ -51,22 +51,56 @@ def export_recordio(
             f"{len(dataset)} pictures and {dataset.num_classes} identities do not fit into RecordIO; "
             f"allowed: {MAX_KEYS} together. Packed shards have no such limit"
         )
-    if (folder / "train.rec").exists():
-        raise DataError(f"{folder / 'train.rec'}: exists already; choose an empty folder or remove it")
     with disk_errors_as_data_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "train.rec.partial"
+        finished, partial = folder / "train.rec", folder / "train.rec.partial"
+        if finished.exists():
+            with finished.open("rb") as stream:
+                writer = _write_records(dataset, _ComparingStream(stream, finished), workers, progress)
+            return ConvertReport(0, len(writer.labels), tuple(writer.bad))
         partial.touch()
         with partial.open("r+b") as stream:
-            writer = _Writer(dataset, _ResumingStream(stream))
-            writer.write_pictures(workers, progress)
-            writer.write_ranges()
-            writer.stream.finish()
+            writer = _write_records(dataset, _ResumingStream(stream), workers, progress)
         files.write_text(folder / "train.lst", "".join(writer.list_lines))
         files.write_text(folder / "property", f"{dataset.num_classes},{dataset.image_size},{dataset.image_size}\n")
         files.write_text(folder / "train.idx", "".join(writer.index_lines))
-        partial.replace(folder / "train.rec")
+        partial.replace(finished)
     return ConvertReport(len(writer.labels), 0, tuple(writer.bad))
+
+
+def _write_records(
+    dataset: FaceDataset, stream: _RecordStream, workers: int, progress: Callable[[int], Any]
+) -> _Writer:
+    writer = _Writer(dataset, stream)
+    writer.write_pictures(workers, progress)
+    writer.write_ranges()
+    stream.finish()
+    return writer
+
+
+class _ComparingStream:
+    """A finished file, of which every write must say what it holds."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        self.position = 0
+        self._stream = stream
+        self._path = path
+
+    def write(self, content: bytes) -> int:
+        if self._stream.read(len(content)) != content:
+            self._refuse()
+        self.position += len(content)
+        return len(content)
+
+    def finish(self) -> None:
+        """Check that nothing follows."""
+        if self._stream.read(1):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise DataError(
+            f"{self._path}: holds another dataset (it differs from offset {self.position} on); choose an empty folder"
+        )
 
 
 class _ResumingStream:
@@ -93,10 +127,13 @@ class _ResumingStream:
         self._stream.truncate(self.position)
 
 
+_RecordStream = Union[_ResumingStream, _ComparingStream]
+
+
 class _Writer:
     """The records in the order in which insightface's tool writes them: pictures, record 0, identities."""
 
-    def __init__(self, dataset: FaceDataset, stream: _ResumingStream) -> None:
+    def __init__(self, dataset: FaceDataset, stream: _RecordStream) -> None:
         self.dataset = dataset
         self.stream = stream
         self.labels: list[int] = []

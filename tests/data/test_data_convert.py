@@ -134,8 +134,22 @@ def test_recordio_equals_the_independent_writer(tmp_path):
     assert (tmp_path / "ours/property").read_text() == "3,112,112\n"
     assert len((tmp_path / "ours/train.idx").read_text().splitlines()) == 5 + 1 + 3
     assert (tmp_path / "ours/train.lst").read_text().splitlines()[4].split("\t")[::2] == ["1", "2"]
-    with pytest.raises(DataError, match="exists already"):
-        export_recordio(theirs, tmp_path / "ours")
+
+
+def test_finished_recordio_is_compared_and_left_alone(tmp_path):
+    write_image_set(tmp_path / "source", LABELS)
+    export_recordio(open_dataset(tmp_path / "source"), tmp_path / "out")
+    before = tree(tmp_path / "out")
+    again = export_recordio(open_dataset(tmp_path / "source"), tmp_path / "out")
+    assert (again.written, again.unchanged, tree(tmp_path / "out")) == (0, 7, before)
+    write_image_set(tmp_path / "grown", [*LABELS, max(LABELS) + 1])
+    with pytest.raises(DataError, match=r"train\.rec: holds another dataset \(it differs from offset \d+ on\)"):
+        export_recordio(open_dataset(tmp_path / "grown"), tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+    with (tmp_path / "out/train.rec").open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(DataError, match=f"it differs from offset {len(before['train.rec'])} on"):
+        export_recordio(open_dataset(tmp_path / "source"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("cut", [0, 3, 500, 4000, 10**9])
