@@ -39,7 +39,7 @@ def build_detector(
 
     Example:
         >>> from arcface_paddle import build_detector, load_image
-        >>> faces = build_detector(threshold=0.6).detect(load_image("demo/gallery/obama/1.jpg"))  # doctest: +SKIP
+        >>> faces = build_detector(threshold=0.6).detect(load_image("demo/queries/group.jpg"))  # doctest: +SKIP
     """
     folder = model_files.open_model(model, task=cards.DETECTION, preset=preset)
     runtime = _runtime_of(folder, options)

@@ -55,7 +55,11 @@ def test_a_failed_gate_leaves_nothing(tmp_path, faces, pairs):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_pictures_and_pairs_of_one_kind(tmp_path, pairs):
+def test_no_pictures_and_pairs_of_one_kind(tmp_path, faces, pairs):
     with pytest.raises(DataError, match="calibration"):
         quantize_model("MobileFace", tmp_path / "m", calibration=np.zeros((0, 112, 112, 3), np.uint8), pairs=pairs)
+    for one_kind in (np.ones(20, bool), np.zeros(20, bool)):
+        alike = VerificationSet("alike", pairs.images, one_kind)
+        with pytest.raises(DataError, match="alike: the gate needs pairs of one person and pairs of two"):
+            quantize_model("MobileFace", tmp_path / "m", calibration=faces, pairs=alike)
     assert list(tmp_path.iterdir()) == []
