@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from types import FrameType
-from typing import Callable, NoReturn, Optional, Sequence
+from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
 from arcface_paddle.errors import ArcfaceError, ConfigError
@@ -123,26 +123,26 @@ def _flushed(command: Callable[[], int]) -> int:
 
 
 class _Interrupts:
-    """Remembers Ctrl-C, beside raising ``KeyboardInterrupt`` as Python does."""
+    """Remembers Ctrl-C and passes it on: to an outer frame (of a subcommand), at last to Python's own handler."""
 
     def __init__(self) -> None:
         self.seen = False
-        self._installed = False
+        self._outer: Any = None
 
     def __enter__(self) -> _Interrupts:
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        outer = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(outer):
+            self._outer = outer
             signal.signal(signal.SIGINT, self._notice)
-            self._installed = True
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._outer is not None:
+            signal.signal(signal.SIGINT, self._outer)
 
     def _notice(self, number: int, frame: Optional[FrameType]) -> None:
         self.seen = True
-        signal.default_int_handler(number, frame)
+        self._outer(number, frame)
 
 
 def _overview() -> str:

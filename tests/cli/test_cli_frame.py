@@ -58,6 +58,20 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(comman
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_subcommand_inside_of_a_command_sees_the_interrupt_too(command, capsys):
+    def run(args):
+        if args.number:
+            return frame.run_module("probe", [], prog="inner")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise errors.ConfigError("cannot be loaded")
+
+    command(run)
+    assert frame.run_module("probe", ["--number", "1"]) == frame.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "inner: error: interrupted: cannot be loaded\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_an_import_error_is_an_interrupt_only_after_ctrl_c(command, capsys):
     def run(args):
         if args.number:
