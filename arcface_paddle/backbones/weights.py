@@ -13,6 +13,7 @@ from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
+_NOT_FINITE = "holds NaN or infinity"
 _LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight")  # of MobileFaceNet, of iResNet
 _STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")  # of the same
 _STEM_CHANNELS = 64  # of both at width 1
@@ -91,7 +92,7 @@ def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: st
         raise CheckpointError(
             f"{name} does not fit {type(network).__name__}: {shown}"
             + (f"; and {more} more differences" if more > 0 else "")
-            + "; check the name of the network, embedding_size and width"
+            + ("" if _NOT_FINITE in differences[0] else "; check the name of the network, embedding_size and width")
         )
     for key, tensor in targets.items():
         tensor.set_value(np.asarray(arrays[key]).astype(np.dtype("float32"), copy=False).reshape(tensor.shape))
@@ -107,5 +108,5 @@ def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.
         if array.shape != shape:
             found.append(f"{key} is {array.shape} instead of {shape}")
         elif not np.isfinite(array).all():
-            found.append(f"{key} holds NaN or infinity")
+            found.append(f"{key} {_NOT_FINITE}")
     return found

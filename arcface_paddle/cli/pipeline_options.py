@@ -32,7 +32,7 @@ class OpenPipeline:
     Attributes:
         analyzer: finds, embeds and names faces, as far as was asked for.
         model: the recogniser's identity; None without one.
-        caution: about the gallery, for the user; may be empty.
+        caution: about the gallery or its threshold, for the user; may be empty.
         facts: models and thresholds in use, as JSON values.
     """
 
@@ -138,7 +138,7 @@ def open_pipeline(
     naming: dict[str, Any] = {}
     caution = ""
     if gallery is not None:
-        caution = gallery.require_model(model)
+        caution = gallery.require_model(model) or _threshold_caution(recognizer.card, args.rec_thresh)
         threshold = choose_threshold(recognizer.card, rec_thresh=args.rec_thresh, far=args.far)
         naming = {"gallery": gallery, "top_k": args.cdd_num, "threshold": threshold}
         facts.update(index=args.index, rec_thresh=threshold, decision=gallery.decision)
@@ -192,6 +192,17 @@ def write_text_result(path: str, text: str, *, option: str) -> None:
         files.write_text(path, text)
     except OSError as error:
         raise ConfigError(f"{option} {path}: cannot be written: {error.strerror or error}") from None
+
+
+def _threshold_caution(card: ModelCard, rec_thresh: Optional[float]) -> str:
+    """Say that names rest on a threshold which nobody measured for this model; empty when somebody did."""
+    calibration = card.recognizer.calibration if card.recognizer else None
+    if rec_thresh is not None or calibration is None or calibration.logistic or calibration.far_1e3 is not None:
+        return ""
+    return (
+        f"the threshold {calibration.identification} is the published tool's, not measured for {card.name}; run "
+        "'arcface-paddle calibrate' on labelled faces, or give --rec_thresh"
+    )
 
 
 def _mirrored(flip: Optional[bool], gallery: Optional[Gallery]) -> bool:

@@ -14,6 +14,7 @@ fails (``zero_point`` is None), so that nothing can be exported from it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -122,14 +123,14 @@ def quantize_model(
 
 def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray, scratch: Path) -> None:
     quantization, preprocess = _import_quantizer()
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))  # it advises to run what runs below
     source, prepared = scratch / "float32.onnx", scratch / "prepared.onnx"
     if model.graph_file.suffix == ".onnx":
         shutil.copyfile(model.graph_file, source)
     else:
         convert_to_onnx(model.graph_file, model.weights_file, source)
     input_name = open_runtime(source).input_names[0]
-    preprocess(str(source), str(prepared), skip_symbolic_shape=True)
+    with _root_logger_at_error():
+        preprocess(str(source), str(prepared), skip_symbolic_shape=True)
     quantized_types = ["Conv", "Gemm", "MatMul"]
     quantization.quantize_static(
         str(prepared),
@@ -143,6 +144,18 @@ def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray,
         nodes_to_exclude=_depthwise_convolutions(prepared),
         extra_options={"OpTypesToExcludeOutputQuantization": quantized_types},
     )
+
+
+@contextlib.contextmanager
+def _root_logger_at_error() -> Iterator[None]:
+    """Keep the quantiser's advice to preprocess, which it logs while preprocessing, off the terminal."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def _depthwise_convolutions(path: Path) -> list[str]:

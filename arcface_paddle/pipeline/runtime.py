@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import os
 import re
 from dataclasses import dataclass
@@ -69,10 +70,15 @@ class RuntimeOptions:
             raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
 
     def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
-        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file."""
+        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file.
+
+        For bfloat16 that is OpenVINO where it is installed, because Paddle cannot run every network in it.
+        """
         if self.engine != AUTO:
             return self
         by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
+        if self.precision == "bf16" and self.device == "cpu" and importlib.util.find_spec("openvino"):
+            by_file = "openvino"
         return dataclasses.replace(self, engine=preferred or by_file)
 
     @property

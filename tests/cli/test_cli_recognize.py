@@ -425,3 +425,12 @@ def test_help_says_the_exit_codes(capsys):
                  "det_thresh", "index", "cdd_num", "rec_thresh", "max_batch_size", "build_index", "img_dir",
                  "label"):  # fmt: skip
         assert f"--{flag}" in shown
+
+
+def test_a_threshold_that_nobody_measured_is_said() -> None:
+    from arcface_paddle.cli.pipeline_options import _threshold_caution
+    from arcface_paddle.pipeline.model_files import open_model, preset_card
+
+    assert "not measured" in _threshold_caution(preset_card("aligned-112"), None)
+    assert _threshold_caution(preset_card("aligned-112"), 0.5) == ""
+    assert _threshold_caution(open_model("MobileFace").card, None) == ""

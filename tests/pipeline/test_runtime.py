@@ -160,3 +160,15 @@ def test_first_line_finds_the_reason_in_a_stack_trace() -> None:
     trace = "\n\n---\nC++ Traceback (most recent call last):\n0 paddle::Run()\n\n(InvalidArgument) Bad shape.\n  [Hint]"
     assert first_line(RuntimeError(trace)) == "(InvalidArgument) Bad shape."
     assert first_line(RuntimeError("")) == "RuntimeError"
+
+
+def test_auto_stands_for_the_card_then_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = RuntimeOptions()
+    assert options.resolved(Path("inference.pdmodel")).engine == "paddle"
+    assert options.resolved(Path("inference.onnx")).engine == "onnxruntime"
+    assert options.resolved(Path("inference.onnx"), preferred="openvino").engine == "openvino"
+    assert RuntimeOptions(engine="paddle").resolved(Path("x.json"), preferred="openvino").engine == "paddle"
+    half = RuntimeOptions(precision="bf16")
+    for installed, engine in ((object(), "openvino"), (None, "paddle")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=installed: found)
+        assert half.resolved(Path("inference.pdmodel")).engine == engine
