@@ -34,9 +34,12 @@ EXTRAS = {
         "psutil>=5.8",  # memory in the log, dead ranks
     ],
     "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves
-    "clean": ["scikit-learn>=1.0"],  # clustering of doubtful labels in the dataset doctor
     "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces
-    "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.12"],  # ONNX export and running it
+    "onnx": [
+        "paddle2onnx>=2.0",  # export to ONNX; brings onnx
+        "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8
+        "ml_dtypes>=0.2",  # onnxruntime.quantization needs it and does not say so
+    ],
     "openvino": ["openvino>=2023.1"],  # faster CPU back end, INT8
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
@@ -45,6 +48,7 @@ EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],
     "pytest>=7.0",  # tests
+    "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests
     "ruff>=0.5",  # lint and format
     "mypy>=1.8",  # types
     "build>=1.0",  # the wheel

@@ -214,6 +214,6 @@ def _import_quantizer() -> tuple[Any, Any]:
     try:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError:
-        raise MissingDependencyError("onnxruntime", extra="onnx", purpose="INT8 quantisation") from None
+    except ImportError as error:
+        raise MissingDependencyError(error.name or "onnxruntime", extra="onnx", purpose="INT8 quantisation") from None
     return quantization, quant_pre_process
