@@ -1,7 +1,7 @@
 """Every error that a user of arcface_paddle can cause, by the kind of input that caused it.
 
-The command line turns each of them into one line on stderr and exit code 2; the HTTP service maps each class
-to one status. A message says what was wrong, quotes the value, says what is allowed and what to do next.
+The command line turns each of them into one line on stderr and exit code 2. A message says what was
+wrong, quotes the value, says what is allowed and what to do next.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Export a trained network as an inference model, proven equal to the network before anything is written.
 
-The default is the published form, inference.pdmodel + inference.pdiparams, which Paddle 2.6, Paddle 3 and Paddle Lite
+The default is the published form, inference.pdmodel + inference.pdiparams, which Paddle 2.6 and Paddle 3
 read; json is the form of Paddle 3, onnx that of everybody else. The folder drops into test_recognition --rec_model DIR.
 
 exit codes: 0 written, 2 wrong use or the parity gate failed (nothing was written)

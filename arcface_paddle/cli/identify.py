@@ -22,12 +22,12 @@ from typing import Callable, Optional
 import numpy as np
 from prettytable import PrettyTable
 
-from arcface_paddle import files, images
+from arcface_paddle import images
 from arcface_paddle.cli.embedders import Embedder, EmbedderSettings, open_embedders
-from arcface_paddle.cli.valid import add_engine_flags, joined_ranks
+from arcface_paddle.cli.valid import add_engine_flags, joined_ranks, publish
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data import open_dataset
-from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, Features, Ranks, embed_crops
 from arcface_paddle.evaluation.identification import (
     POOLINGS,
@@ -142,7 +142,7 @@ def _run_dataset(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
         )
     print(_table(*identification_rows([(entry.model, entry.result) for entry in entries])))
     title = f"Identification on {Path(args.data_dir).name}"
-    _publish(
+    publish(
         args,
         identification_report_document(entries),
         lambda: write_identification_report(args.report, entries, title=title),
@@ -168,7 +168,7 @@ def _run_ijb(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
         print(_table(*identification_rows(search_entries(entries))))
     else:
         print(f"{ijb.name}: no 1:N gallery and probe lists in {Path(args.ijb) / 'meta'}", file=sys.stderr)
-    _publish(
+    publish(
         args,
         template_report_document(entries),
         lambda: write_template_report(args.report, entries, title=f"{ijb.name}: templates"),
@@ -230,13 +230,3 @@ def _table(head: list[str], rows: list[list[str]]) -> PrettyTable:
     table.align = "l"
     table.add_rows(rows)
     return table
-
-
-def _publish(args: argparse.Namespace, document: dict, write: Callable[[], Path]) -> None:
-    try:
-        if args.json:
-            files.write_json(args.json, document)
-        if args.report:
-            print(f"report: {write()}")
-    except OSError as error:
-        raise DataError(f"{error.filename or args.report or args.json}: cannot be written: {error.strerror}") from None

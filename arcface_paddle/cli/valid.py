@@ -14,7 +14,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from prettytable import PrettyTable
 
@@ -92,7 +92,11 @@ def run(args: argparse.Namespace) -> int:
             if main_rank:
                 _print_log_lines(models[-1], single=len(args.model) <= 1)
         if main_rank:
-            _publish(models, sets, args)
+            print(_summary_table(models))
+            print(_tar_table(models))
+            print(f"compared by {args.sim}: {MEASURES[args.sim].meaning}")
+            title = f"Verification of {', '.join(model.model for model in models)}"
+            publish(args, report_document(models), lambda: write_report(args.report, models, sets, title=title))
     return 0
 
 
@@ -157,16 +161,17 @@ def _print_log_lines(model: ModelResults, *, single: bool) -> None:
         print("\n".join(log_lines(result, step=0, highest=result.accuracy.mean)))
 
 
-def _publish(models: list[ModelResults], sets: dict[str, VerificationSet], args: argparse.Namespace) -> None:
-    print(_summary_table(models))
-    print(_tar_table(models))
-    print(f"compared by {args.sim}: {MEASURES[args.sim].meaning}")
+def publish(args: argparse.Namespace, document: dict, write: Callable[[], Path]) -> None:
+    """Write what ``--json`` and ``--report`` ask for; ``write`` makes the report and returns its page.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
     try:
         if args.json:
-            files.write_json(args.json, report_document(models))
+            files.write_json(args.json, document)
         if args.report:
-            title = f"Verification of {', '.join(model.model for model in models)}"
-            print(f"report: {write_report(args.report, models, sets, title=title)}")
+            print(f"report: {write()}")
     except OSError as error:
         raise DataError(f"{error.filename or args.report or args.json}: cannot be written: {error.strerror}") from None
 

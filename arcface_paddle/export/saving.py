@@ -1,6 +1,6 @@
 """Write a network as an inference model: ``inference.pdmodel``, ``inference.json`` or ``inference.onnx``.
 
-``pdmodel`` is the format of Paddle 2, readable by Paddle 2.6, Paddle 3 and Paddle Lite; ``json`` is that of Paddle 3.
+``pdmodel`` is the format of Paddle 2, readable by Paddle 2.6 and Paddle 3; ``json`` is that of Paddle 3.
 Both come with ``inference.pdiparams``. All three take any batch size.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -16,24 +16,6 @@ from arcface_paddle.evaluation.verification import VerificationResult
 from arcface_paddle.files import PathLike
 
 _BATCH_SIZE = 64
-
-
-class _PatientRanks:
-    """The process group, waiting before each exchange: shares of a set may differ by more than Gloo's 30 seconds."""
-
-    def rank(self) -> int:
-        return distributed.rank()
-
-    def world_size(self) -> int:
-        return distributed.world_size()
-
-    def gather_arrays(self, array: np.ndarray) -> list[np.ndarray]:
-        distributed.barrier()
-        return distributed.gather_arrays(array)
-
-    def gather_json(self, value: Any) -> list[Any]:
-        distributed.barrier()
-        return distributed.gather_json(value)
 
 
 def open_verification_sets(
@@ -67,7 +49,7 @@ def validate(network: nn.Layer, sets: Sequence[VerificationSet]) -> list[Verific
             lambda images: _features(network, images),
             sets,
             settings=EmbeddingSettings(batch_size=_BATCH_SIZE, progress=distributed.is_main()),
-            ranks=_PatientRanks(),
+            ranks=distributed,
         )
     finally:
         if was_training:
