@@ -139,6 +139,8 @@ def _plant_copies(writer: Writer, expected: dict[str, set[tuple[int, ...]]]) -> 
     across = writer.add(images.encode_image(other, suffix=".png"), 4, suffix=".png")
     expected["exact_duplicate_across"] = {(8, across)}
     expected["near_duplicate_same"] = {(13, writer.add(jpeg(picture(2, 1), quality=60), 2))}
+    cropped = cv2.resize(picture(1, 3)[2:-2, 2:-2], (SIZE, SIZE))
+    expected["near_duplicate_same"].add((9, writer.add(jpeg(cropped), 1)))
     brighter = np.clip(picture(3, 2).astype(np.int16) + 6, 0, 255).astype(np.uint8)
     near_across = writer.add(jpeg(brighter), 5)
     mirrored = np.ascontiguousarray(picture(0, 4)[:, ::-1])
@@ -162,7 +164,8 @@ def _plant_labels(writer: Writer, expected: dict[str, set[tuple[int, ...]]]) -> 
 
 
 def _write_verification(path: Path, expected: dict[str, set[tuple[int, ...]]]) -> None:
-    exact, near = jpeg(picture(3, 4)), jpeg(picture(5, 1), quality=55)  # images 22 and 31
+    cropped = cv2.resize(picture(5, 1)[1:-1, 1:-1], (SIZE, SIZE))
+    exact, near = jpeg(picture(3, 4)), jpeg(cropped, quality=55)  # images 22 and 31
     turned = jpeg(np.ascontiguousarray(picture(4, 2)[:, ::-1]))  # image 26
     of_person_0 = jpeg(picture(0, 96))
     strangers = [jpeg(picture(30 + number, 0)) for number in range(4)]

@@ -31,6 +31,13 @@ def slow_distance(first: int, second: int) -> int:
     return bin(int(first) ^ int(second)).count("1")
 
 
+@pytest.fixture(params=["direct", "buckets"])
+def way(request, monkeypatch) -> None:
+    """Small inputs are compared directly, large ones by way of buckets; the tests are small."""
+    monkeypatch.setattr(neighbors, "_PAIRS_PER_PASS", 1 << 18 if request.param == "direct" else -1)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("radius", [0, 1, 3, 4, 7, 8])
 def test_near_pairs_are_those_of_the_double_loop(radius):
     codes = clustered_codes(radius)
@@ -44,6 +51,7 @@ def test_near_pairs_are_those_of_the_double_loop(radius):
     assert neighbors.near_pairs(codes, radius).tolist() == expected
 
 
+@pytest.mark.usefixtures("way")
 def test_join_of_two_lists_with_blocks_smaller_than_the_work(monkeypatch):
     monkeypatch.setattr(neighbors, "_PAIRS_PER_STEP", 7)
     probes, codes = clustered_codes(1, 60), clustered_codes(1, 90)
@@ -51,6 +59,7 @@ def test_join_of_two_lists_with_blocks_smaller_than_the_work(monkeypatch):
     assert expected and neighbors.hamming_join(probes, codes, radius=3).tolist() == expected
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("probes, codes", [(0, 5), (5, 0), (0, 0)])
 def test_join_with_nothing(probes, codes):
     empty = neighbors.hamming_join(np.zeros(probes, np.uint64), np.zeros(codes, np.uint64), radius=3)
@@ -197,9 +206,26 @@ def test_equal_groups_among_the_chosen_only():
     assert [group.tolist() for group in groups] == [[0, 5], [1, 4]]
 
 
-def test_connected_components():
-    groups = duplicates.connected([(5, 6), (1, 2), (2, 9), (6, 7), (9, 1)])
-    assert [group.tolist() for group in groups] == [[1, 2, 9], [5, 6, 7]]
+def test_copies_that_share_an_image_make_one_group():
+    pictures = {index: hashing.compared_picture(picture(index in (5, 6, 7), 0)) for index in (1, 2, 5, 6, 7, 9)}
+    links = duplicates.Links(pictures.__getitem__, 0.98)
+    for one, other in ((5, 6), (1, 2), (2, 9), (6, 7), (1, 9), (1, 5)):
+        links.compare(one, other, mirrored=False)
+    assert [group.tolist() for group, _, _ in links.groups()] == [[1, 2, 9], [5, 6, 7]]
+    assert links.are_linked(1, 9) and not links.are_linked(1, 5)
+
+
+@pytest.mark.parametrize("person", range(6))
+def test_copies_are_told_from_other_pictures_of_the_person(person):
+    image = picture(person, 0)
+    turn, shift = cv2.getRotationMatrix2D((56, 56), 2, 1), np.array([[1, 0, 2], [0, 1, -1]], dtype=np.float32)
+    moved = [cv2.warpAffine(image, move, (112, 112), borderMode=cv2.BORDER_REPLICATE) for move in (turn, shift)]
+    first = hashing.compared_picture(image)
+    for copy in (cv2.resize(image[2:-2, 2:-2], (112, 112)), *moved):
+        assert hashing.copy_similarity(first, hashing.compared_picture(copy), threshold=0.98) >= 0.98
+    for shot in range(1, 8):
+        other = hashing.compared_picture(picture(person, shot))
+        assert hashing.copy_similarity(first, other, threshold=0.98) < 0.95
 
 
 def test_ledger_counts_more_than_it_lists():

@@ -5,22 +5,22 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from functools import lru_cache
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterator
 
 import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.findings import Finding, Ledger
-from arcface_paddle.data.doctor.hashing import correlation, gray_thumbnail, mirrored_hash
+from arcface_paddle.data.doctor.hashing import compared_picture, copy_similarity, mirrored_hash
 from arcface_paddle.data.doctor.neighbors import hamming_join, near_pairs
 from arcface_paddle.data.doctor.scan import ScanFacts, decode_checked
 from arcface_paddle.data.doctor.settings import DoctorSettings
 
 _LEADERS_PER_CODE = 8
-_THUMBNAILS_HELD = 20_000
+_PICTURES_HELD = 10_000
 
-ThumbnailOf = Callable[[int], np.ndarray]
+PictureOf = Callable[[int], np.ndarray]
 
 
 def equal_groups(keys: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
@@ -55,103 +55,120 @@ def find_exact(facts: ScanFacts, labels: np.ndarray, *, ledger: Ledger) -> list[
 def find_near(dataset: FaceDataset, facts: ScanFacts, *, settings: DoctorSettings, ledger: Ledger) -> None:
     """Write groups of nearly equal images, mirror images included, into the ledger; exact copies are left out.
 
-    Candidates are pairs whose perceptual hashes differ in at most ``near_radius`` bits; a pair counts when the two
-    grey thumbnails, made again from the files, correlate at least ``near_correlation``. Pairs that share an image
-    make one group. Training mirrors at random, so a mirror image is as much a copy as any other.
+    Candidates are pairs whose perceptual hashes differ in at most ``near_radius`` bits, within an identity in at most
+    ``kin_radius``; a pair counts when its grey pictures, made again from the files, are as similar as copies, see
+    ``copy_similarity``. Pairs that share an image make one group. Training mirrors at random, so a mirror image is as
+    much a copy as any other.
     """
     good = facts.good()
     _, first = np.unique(facts.pixels[good], return_index=True)
-    matcher = _Matcher(
-        facts.perceptual, good[np.sort(first)], settings=settings, thumbnail_of=thumbnail_reader(dataset)
-    )
-    similarity_of: dict[tuple[int, int], float] = {}
-    mirrored: set[tuple[int, int]] = set()
-    for one, other, is_mirrored in tqdm(sorted(matcher.candidates()), desc="comparing", unit="pair", disable=None):
-        similarity = matcher.similarity(one, other, mirrored=is_mirrored)
-        if similarity >= settings.near_correlation and (one, other) not in similarity_of:
-            similarity_of[(one, other)] = similarity
-            mirrored |= {(one, other)} if is_mirrored else set()
-    lowest_of: dict[int, float] = defaultdict(lambda: 1.0)
-    for (_, other), similarity in similarity_of.items():
-        lowest_of[other] = min(similarity, lowest_of[other])
-    turned = {index for pair in mirrored for index in pair}
-    for group in connected(similarity_of):
-        members = group.tolist()
-        lowest = min(lowest_of[index] for index in members)
-        tail = ", mirrored" if turned.intersection(members) else ""
+    distinct = good[np.sort(first)]
+    links = Links(copy_picture_reader(dataset), settings.near_correlation)
+    everyone = _Candidates(facts.perceptual, distinct, radius=settings.near_radius, links=links)
+    for one, other, is_mirrored in tqdm(sorted(everyone), desc="comparing", unit="pair", disable=None):
+        links.compare(one, other, mirrored=is_mirrored)
+    kin_radius = max(settings.near_radius, settings.kin_radius)
+    families = list(equal_groups(dataset.labels, distinct))
+    for family in tqdm(families, desc="comparing", unit="id", disable=None):
+        for one, other, is_mirrored in sorted(_Candidates(facts.perceptual, family, radius=kin_radius, links=links)):
+            if not links.are_linked(one, other):  # the frames of a video need not be compared each with each
+                links.compare(one, other, mirrored=is_mirrored)
+    for group, lowest, has_mirrored in links.groups():
+        tail = ", mirrored" if has_mirrored else ""
         detail = f"{len(group)} images, correlation from {lowest:.3f}{tail}"
         ledger.add(_finding("near_duplicate", group, dataset.labels, detail, score=lowest))
 
 
-def thumbnail_reader(dataset: FaceDataset) -> ThumbnailOf:
-    """Return a function that reads the grey thumbnail of an image again and remembers the last 20,000 (80 MB)."""
+def copy_picture_reader(dataset: FaceDataset) -> PictureOf:
+    """Return a function that reads the grey picture of an image again and remembers the last 10,000 (90 MB)."""
 
-    @lru_cache(maxsize=_THUMBNAILS_HELD)
-    def thumbnail_of(index: int) -> np.ndarray:
-        return gray_thumbnail(decode_checked(dataset.read_encoded(index)))
+    @lru_cache(maxsize=_PICTURES_HELD)
+    def picture_of(index: int) -> np.ndarray:
+        return compared_picture(decode_checked(dataset.read_encoded(index)))
 
-    return thumbnail_of
+    return picture_of
 
 
-def connected(links: Iterable[tuple[int, int]]) -> list[np.ndarray]:
-    """Return the connected components of a graph as ascending arrays of nodes, ordered by their first node."""
-    parent: dict[int, int] = {}
+class Links:
+    """Compares pairs of images and joins those that are copies to groups (union-find)."""
 
-    def root(node: int) -> int:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
+    def __init__(self, picture_of: PictureOf, threshold: float) -> None:
+        self._picture_of = picture_of
+        self._threshold = threshold
+        self._parent: dict[int, int] = {}
+        self._lowest: dict[int, float] = {}  # by image: the least similarity of its pairs that are copies
+        self._mirrored: set[int] = set()
+
+    def are_copies(self, one: int, other: int, *, mirrored: bool = False) -> bool:
+        """Tell whether two images, the second one mirrored if asked, are copies of each other."""
+        return self._similarity(one, other, mirrored) >= self._threshold
+
+    def compare(self, one: int, other: int, *, mirrored: bool) -> None:
+        """Join two images if they are copies."""
+        similarity = self._similarity(one, other, mirrored)
+        if similarity < self._threshold:
+            return
+        for index in (one, other):
+            self._lowest[index] = min(similarity, self._lowest.get(index, 1.0))
+        self._mirrored |= {one, other} if mirrored else set()
+        low, high = sorted((self._root(one), self._root(other)))
+        self._parent[high] = low
+
+    def are_linked(self, one: int, other: int) -> bool:
+        """Tell whether two images are in one group already."""
+        return self._root(one) == self._root(other)
+
+    def groups(self) -> Iterator[tuple[np.ndarray, float, bool]]:
+        """Yield each group in the order of its first image: (G,) int64 indices, ascending, the least similarity of
+        its pairs, and whether one of them is mirrored."""
+        members: dict[int, list[int]] = defaultdict(list)
+        for index in sorted(self._lowest):
+            members[self._root(index)].append(index)
+        for _, group in sorted(members.items()):
+            lowest = min(self._lowest[index] for index in group)
+            yield np.array(group, dtype=np.int64), lowest, bool(self._mirrored.intersection(group))
+
+    def _similarity(self, one: int, other: int, mirrored: bool) -> float:
+        second = self._picture_of(other)
+        second = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
+        return copy_similarity(self._picture_of(one), second, threshold=self._threshold)
+
+    def _root(self, node: int) -> int:
+        parent = self._parent
+        while (above := parent.get(node, node)) != node:
+            parent[node] = parent.get(above, above)
             node = parent[node]
         return node
 
-    for one, other in links:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    members: dict[int, list[int]] = defaultdict(list)
-    for node in sorted(parent):
-        members[root(node)].append(node)
-    return [np.array(group, dtype=np.int64) for _, group in sorted(members.items())]
 
+class _Candidates:
+    """Pairs of images that may be near duplicates: (lower index, higher index, whether mirrored).
 
-class _Matcher:
-    """Finds pairs of images that may be near duplicates, and compares them."""
+    Images of one and the same hash are compared with the first few of them that differ (its leaders) only, so that a
+    million black pictures do not make a million squared pairs.
+    """
 
-    def __init__(
-        self, codes: np.ndarray, indices: np.ndarray, *, settings: DoctorSettings, thumbnail_of: ThumbnailOf
-    ) -> None:
-        self._settings = settings
-        self._thumbnail_of = thumbnail_of
+    def __init__(self, codes: np.ndarray, indices: np.ndarray, *, radius: int, links: Links) -> None:
+        self._radius = radius
+        self._links = links
         self._order = indices[np.argsort(codes[indices], kind="stable")]
         self._codes, starts = np.unique(codes[self._order], return_index=True)
         self._bounds = np.append(starts, len(self._order))
 
-    def similarity(self, one: int, other: int, *, mirrored: bool = False) -> float:
-        """Return the correlation of two images' thumbnails, the second one mirrored if asked."""
-        second = self._thumbnail_of(other)
-        return correlation(self._thumbnail_of(one), second[:, ::-1] if mirrored else second)
-
-    def candidates(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield pairs (lower index, higher index, whether mirrored) of images with near hashes.
-
-        Images of one and the same hash are compared with the first few of them that differ (its leaders) only, so
-        that a million black pictures do not make a million squared pairs.
-        """
+    def __iter__(self) -> Iterator[tuple[int, int, bool]]:
         leaders_of: dict[int, list[int]] = {}  # by the number of the hash; a hash of one image is led by it
         for at in np.flatnonzero(np.diff(self._bounds) > 1).tolist():
             leaders = leaders_of.setdefault(at, [])
             for index in self._order[self._bounds[at] : self._bounds[at + 1]].tolist():
                 yield from ((leader, index, False) for leader in leaders)
-                if len(leaders) < _LEADERS_PER_CODE and self._is_new(index, leaders):
+                if len(leaders) < _LEADERS_PER_CODE and not any(self._links.are_copies(index, led) for led in leaders):
                     leaders.append(index)
-        radius = self._settings.near_radius
-        turned = hamming_join(mirrored_hash(self._codes), self._codes, radius=radius)
-        for pairs, mirrored in ((near_pairs(self._codes, radius), False), (turned[turned[:, 0] < turned[:, 1]], True)):
+        turned = hamming_join(mirrored_hash(self._codes), self._codes, radius=self._radius)
+        turned = turned[turned[:, 0] < turned[:, 1]]
+        for pairs, mirrored in ((near_pairs(self._codes, self._radius), False), (turned, True)):
             for one, other in pairs.tolist():
                 left, right = (leaders_of.get(at, [int(self._order[self._bounds[at]])]) for at in (one, other))
                 yield from ((min(pair), max(pair), mirrored) for pair in itertools.product(left, right))
-
-    def _is_new(self, index: int, leaders: list[int]) -> bool:
-        return all(self.similarity(leader, index) < self._settings.near_correlation for leader in leaders)
 
 
 def _finding(kind: str, group: np.ndarray, labels: np.ndarray, detail: str, *, score: float = 1.0) -> Finding:

@@ -8,9 +8,16 @@ import cv2
 import numpy as np
 
 THUMBNAIL = 32
-"""Width and height of the grey picture that hashes and correlations are taken of."""
+"""Width and height of the grey picture that hashes are taken of."""
+
+COMPARED = 48
+"""Width and height of the grey pictures that are compared."""
 
 _FREQUENCIES = 8
+_WORTH_ALIGNING = 0.8  # of 240 synthetic faces cropped by 2 pixels none correlated less than 0.87 with the whole one
+_ALIGNING_STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+_ALIGNING_BLUR = 3
+_ALIGNING_MARGIN = 3  # what was cropped, shifted or turned has borders that the original does not have
 
 
 def _dct_rows() -> np.ndarray:
@@ -42,9 +49,18 @@ def pixel_digest(image: np.ndarray) -> int:
 
 
 def gray_thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return the (32, 32) float32 grey picture (area average) of (H, W, 3) uint8 RGB."""
+    """Return the (32, 32) float32 grey picture (area average) of (H, W, 3) uint8 RGB, for ``perceptual_hash``."""
+    return _gray(image, THUMBNAIL)
+
+
+def compared_picture(image: np.ndarray) -> np.ndarray:
+    """Return the (48, 48) float32 grey picture (area average) of (H, W, 3) uint8 RGB, for ``copy_similarity``."""
+    return _gray(image, COMPARED)
+
+
+def _gray(image: np.ndarray, side: int) -> np.ndarray:
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def perceptual_hash(thumbnail: np.ndarray) -> int:
@@ -66,13 +82,52 @@ def mirrored_hash(codes: np.ndarray) -> np.ndarray:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the zero-mean normalised correlation (-1 to 1) of two thumbnails.
+    """Return the zero-mean normalised correlation (-1 to 1) of two grey pictures of one size.
 
     Pictures without contrast correlate 1 with each other when their levels agree within 2, else 0.
     """
     a, b = first - first.mean(), second - second.mean()
     norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if min(norm_a, norm_b) < THUMBNAIL:  # a standard deviation below one level
-        both_flat = max(norm_a, norm_b) < THUMBNAIL
+    flat = float(np.sqrt(first.size))  # a standard deviation of one level
+    if min(norm_a, norm_b) < flat:
+        both_flat = max(norm_a, norm_b) < flat
         return 1.0 if both_flat and abs(float(first.mean() - second.mean())) <= 2 else 0.0
     return float((a * b).sum() / (norm_a * norm_b))
+
+
+def copy_similarity(first: np.ndarray, second: np.ndarray, *, threshold: float) -> float:
+    """Return how much two pictures look like copies: their correlation, if need be after aligning them.
+
+    A copy that was cropped or shifted by two of 112 pixels correlates 0.91 to 0.98 with the original, like another
+    picture of the same session. After an affine alignment, of 240 synthetic faces cropped by 2 or 4 pixels, shifted by
+    2 or turned by 2 degrees at least 98.8 % correlate 0.99 or more, and different pictures of one person up to 0.970.
+    So what correlates only after alignment must come nearer to 1 than ``threshold`` by half.
+
+    Args:
+        first: as ``compared_picture`` gives it.
+        second: likewise.
+        threshold: correlation from which the caller takes them for copies.
+
+    Returns:
+        -1 to 1; at least ``threshold`` for copies.
+    """
+    plain = correlation(first, second)
+    if plain >= threshold or plain < _WORTH_ALIGNING:
+        return plain
+    aligned = _aligned_correlation(first, second)
+    return aligned if aligned >= (1 + threshold) / 2 else plain
+
+
+def _aligned_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation after the affine alignment that makes it largest, -1 when none is found.
+
+    Evangelidis, Psarakis: Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization, PAMI 2008.
+    """
+    start = np.eye(2, 3, dtype=np.float32)
+    mask = np.zeros(second.shape, dtype=np.uint8)
+    mask[_ALIGNING_MARGIN:-_ALIGNING_MARGIN, _ALIGNING_MARGIN:-_ALIGNING_MARGIN] = 255
+    try:
+        found, _ = cv2.findTransformECC(first, second, start, cv2.MOTION_AFFINE, _ALIGNING_STEPS, mask, _ALIGNING_BLUR)
+    except cv2.error:  # the iteration leaves the picture or stands still: they do not fit onto each other
+        return -1.0
+    return float(found)

@@ -17,6 +17,7 @@ BANDS = 4
 BAND_BITS = 16
 _BAND_MASK = np.uint64((1 << BAND_BITS) - 1)
 _PAIRS_PER_STEP = 1 << 16  # small enough that the arrays of a step stay in the cache
+_PAIRS_PER_PASS = 1 << 18  # comparing so many pairs directly takes as long as preparing one pass over the buckets
 _NUMPY_COUNTS_BITS = hasattr(np, "bitwise_count")  # numpy 2.0
 
 
@@ -46,8 +47,11 @@ def hamming_join(probes: np.ndarray, codes: np.ndarray, *, radius: int) -> np.nd
     Returns:
         (M, 2) int64, indices of probe and code, sorted, each pair once.
     """
+    passes = _bands_and_flips(radius)
+    if len(probes) * len(codes) <= _PAIRS_PER_PASS * len(passes):
+        return _compare_all(probes, codes, radius)
     found = []
-    for band, flips in _bands_and_flips(radius):
+    for band, flips in passes:
         probe_order, probe_keys = _sorted_by_band(probes, band)
         code_order, code_keys = _sorted_by_band(codes, band)
         first, end = _buckets(code_keys, probe_keys ^ flips)
@@ -62,8 +66,12 @@ def near_pairs(codes: np.ndarray, radius: int) -> np.ndarray:
 
     Equal codes make a pair too; collapse large groups of equal codes first (``numpy.unique``).
     """
+    passes = _bands_and_flips(radius)
+    if len(codes) ** 2 <= _PAIRS_PER_PASS * len(passes):
+        pairs = _compare_all(codes, codes, radius)
+        return pairs[pairs[:, 0] < pairs[:, 1]]
     found = []
-    for band, flips in _bands_and_flips(radius):
+    for band, flips in passes:
         order, keys = _sorted_by_band(codes, band)
         first, end = _buckets(keys, keys ^ flips)
         # Every pair once: with those behind oneself in the same bucket, or from the lower bucket to the higher one.
@@ -85,6 +93,19 @@ def _buckets(sorted_keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, n
     """Return where the run of each wanted key begins and ends among the sorted keys."""
     starts = np.searchsorted(sorted_keys, np.arange((1 << BAND_BITS) + 1))
     return starts[wanted], starts[wanted + 1]
+
+
+def _compare_all(probes: np.ndarray, codes: np.ndarray, radius: int) -> np.ndarray:
+    """Compare every probe with every code; for inputs so small that sorting them into buckets would take longer."""
+    if not len(probes) or not len(codes):
+        return np.empty((0, 2), dtype=np.int64)
+    rows = max(1, _PAIRS_PER_STEP // len(codes))
+    found = []
+    for start in range(0, len(probes), rows):
+        close = np.argwhere(hamming_distance(probes[start : start + rows, None], codes[None]) <= radius)
+        close[:, 0] += start
+        found.append(close)
+    return np.concatenate(found)
 
 
 def _distinct(found: list[np.ndarray]) -> np.ndarray:

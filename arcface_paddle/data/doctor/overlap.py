@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Iterable, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from arcface_paddle import images
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.doctor.duplicates import thumbnail_reader
+from arcface_paddle.data.doctor.duplicates import copy_picture_reader
 from arcface_paddle.data.doctor.embedding import Embedder, embed_checked, to_crop
 from arcface_paddle.data.doctor.findings import Finding, Ledger, VerificationRef
 from arcface_paddle.data.doctor.hashing import (
-    correlation,
+    compared_picture,
+    copy_similarity,
     gray_thumbnail,
     mirrored_hash,
     perceptual_hash,
@@ -125,13 +127,16 @@ def _match_near(
 ) -> None:
     """Add images that are near a verification picture or its mirror image to ``matches``, which has the exact ones."""
     candidates = np.setdiff1d(facts.good(), np.array(list(matches), dtype=np.int64))
-    thumbnail_of = thumbnail_reader(dataset)
+    picture_of, threshold = copy_picture_reader(dataset), settings.near_correlation
+    radius = max(settings.near_radius, settings.verification_radius)
     for codes, tail in ((pictures.perceptual, ""), (mirrored_hash(pictures.perceptual), ", mirrored")):
-        for picture, row in hamming_join(codes, facts.perceptual[candidates], radius=settings.near_radius).tolist():
+        pairs = hamming_join(codes, facts.perceptual[candidates], radius=radius).tolist()
+        for picture, row in tqdm(pairs, desc="comparing with verification sets", unit="pair", disable=None):
             index = int(candidates[row])
-            thumbnail = gray_thumbnail(pictures.decode(picture))
-            similarity = correlation(thumbnail[:, ::-1] if tail else thumbnail, thumbnail_of(index))
-            best = matches[index].similarity if index in matches else settings.near_correlation
+            known = compared_picture(pictures.decode(picture))
+            known = np.ascontiguousarray(known[:, ::-1]) if tail else known
+            similarity = copy_similarity(known, picture_of(index), threshold=threshold)
+            best = matches[index].similarity if index in matches else threshold
             if similarity >= best:
                 matches[index] = _Match(picture, similarity, f"correlation {similarity:.3f}{tail}")
 

@@ -15,8 +15,13 @@ class DoctorSettings:
 
     Attributes:
         image_size: width and height in pixels that every crop should have.
-        near_radius: perceptual hashes of near duplicates differ in at most this many of 64 bits.
-        near_correlation: and their 32 x 32 grey pictures correlate at least this much (-1 to 1).
+        near_radius: perceptual hashes of near duplicates differ in at most this many of 64 bits, where every image
+            meets every other.
+        kin_radius: the same within one identity, where the pairs are few. Of 240 synthetic faces cropped by 2 pixels
+            22 % stay within 3 bits, 83 % within 7, 98 % within 11.
+        verification_radius: the same between the dataset and verification sets.
+        near_correlation: and their 48 x 48 grey pictures correlate at least this much (-1 to 1), or nearer to 1 by
+            half after alignment.
         dark_mean: mean level (0 to 255) up to which a picture is near-black.
         bright_mean: mean level from which a picture is near-white.
         gray_chroma: mean difference of the largest and smallest channel (levels) up to which a picture is grey.
@@ -40,6 +45,8 @@ class DoctorSettings:
 
     image_size: int = 112
     near_radius: int = 3
+    kin_radius: int = 11
+    verification_radius: int = 7
     near_correlation: float = 0.98
     dark_mean: float = 8.0
     bright_mean: float = 247.0
@@ -59,6 +66,8 @@ class DoctorSettings:
     def __post_init__(self) -> None:
         _require_range("image_size", self.image_size, 16, 4096)
         _require_range("near_radius", self.near_radius, 0, 11)
+        _require_range("kin_radius", self.kin_radius, 0, 11)
+        _require_range("verification_radius", self.verification_radius, 0, 11)
         _require_range("near_correlation", self.near_correlation, -1, 1)
         _require_range("dark_mean", self.dark_mean, 0, 255)
         _require_range("bright_mean", self.bright_mean, self.dark_mean, 255)
