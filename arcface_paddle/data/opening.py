@@ -9,8 +9,10 @@ from typing import Optional, Union
 from arcface_paddle import files
 from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
+from arcface_paddle.data.label_file import read_label_file
 from arcface_paddle.data.packed import MANIFEST, PackedDataset, whole_shards
 from arcface_paddle.data.recordio_dataset import RecordIODataset
+from arcface_paddle.data.selection import SelectedDataset, lists_numbers
 from arcface_paddle.errors import ConfigError, DataError
 
 KINDS = ("auto", "bin", "image", "folder", "recordio", "packed")
@@ -23,7 +25,8 @@ class DatasetSpec:
 
     Attributes:
         path: a folder, or a ``.rec`` file.
-        label_file: label file; None takes ``label.txt`` in the folder.
+        label_file: label file; None takes ``label.txt`` in the folder. For RecordIO and packed shards: lines of
+            ``number<TAB>label`` that select and relabel samples, see ``SelectedDataset``.
         kind: ``bin`` (per-image .bin listed in the label file), ``image`` (picture files listed there), ``folder``
             (one per identity), ``recordio``, ``packed``, or ``auto`` to find out.
         num_classes: identities of the classifier; None takes them from the labels.
@@ -48,7 +51,7 @@ def open_dataset(
     """Open a dataset; the arguments are the fields of ``DatasetSpec``, which may be given instead.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: an unknown kind, or a label file for a folder per identity.
         DataError: nothing there, the layout is not known, or the dataset is damaged.
     """
     if isinstance(path, DatasetSpec):
@@ -59,16 +62,31 @@ def open_dataset(
     if spec.kind not in KINDS:
         raise ConfigError(f"dataset kind {spec.kind!r}; allowed: {', '.join(KINDS)}")
     found = detect_kind(spec) if spec.kind == "auto" else spec.kind
-    if found == "packed":
-        return PackedDataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
-    if found == "recordio":
-        return RecordIODataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
+    if found in ("packed", "recordio"):
+        return _open_container(spec, found)
     if found == "folder":
+        if spec.label_file is not None:
+            raise ConfigError(
+                f"a folder per identity names the labels, so {spec.label_file} has no meaning; "
+                "use kind 'image' to read the pictures that the label file lists"
+            )
         return FolderDataset(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
     return open_label_file(
         spec.path,
         spec.label_file or Path(spec.path) / LABEL_FILE,
         is_bin={"bin": True, "image": False}.get(found),
+        num_classes=spec.num_classes,
+        image_size=spec.image_size,
+    )
+
+
+def _open_container(spec: DatasetSpec, kind: str) -> FaceDataset:
+    reader = PackedDataset if kind == "packed" else RecordIODataset
+    if spec.label_file is None:
+        return reader(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
+    return SelectedDataset(
+        reader(spec.path),
+        read_label_file(spec.label_file),
         num_classes=spec.num_classes,
         image_size=spec.image_size,
     )
@@ -81,16 +99,13 @@ def detect_kind(spec: DatasetSpec) -> str:
         DataError: no such path, or none of the layouts.
     """
     path = Path(spec.path)
+    kind = _container_kind(path)
     if spec.label_file is not None:
-        return "listed"
-    if path.suffix == ".rec":
-        return "recordio"
+        return kind if kind and lists_numbers(read_label_file(spec.label_file)) else "listed"
+    if kind:
+        return kind
     if not path.is_dir():
         raise DataError(f"{path}: no such folder" if not path.exists() else f"{path}: neither a folder nor a .rec file")
-    if (path / MANIFEST).exists() or whole_shards(path):
-        return "packed"
-    if any(path.glob("*.rec")):
-        return "recordio"
     if (path / LABEL_FILE).exists():
         return "listed"
     if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
@@ -99,3 +114,11 @@ def detect_kind(spec: DatasetSpec) -> str:
         f"{path}: no dataset found; expected {LABEL_FILE}, a .rec file, packed shards ({MANIFEST}) or one folder "
         "per identity"
     )
+
+
+def _container_kind(path: Path) -> str:
+    if path.suffix == ".rec":
+        return "recordio"
+    if (path / MANIFEST).exists() or whole_shards(path):
+        return "packed"
+    return "recordio" if path.is_dir() and any(path.glob("*.rec")) else ""

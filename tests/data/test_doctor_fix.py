@@ -14,6 +14,8 @@ from arcface_paddle.data.doctor.fix import copy_rejected, write_cleaned
 from arcface_paddle.data.doctor.settings import DoctorSettings
 from arcface_paddle.data.opening import open_dataset
 from arcface_paddle.data.packed import pack_dataset
+from arcface_paddle.data.recordio_writing import export_recordio
+from arcface_paddle.data.verification import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 
 
@@ -112,13 +114,38 @@ def test_nothing_is_overwritten(tmp_path):
     assert not (tmp_path / "taken.txt").exists()
 
 
-def test_containers_cannot_be_listed_in_a_label_file(tmp_path):
+@pytest.mark.parametrize("kind", ["packed", "recordio"])
+def test_containers_are_cleaned_by_the_numbers_of_their_samples(tmp_path, kind):
     write_clean(tmp_path / "set")
-    pack_dataset(open_dataset(tmp_path / "set"), tmp_path / "packed")
-    report = examine(open_dataset(tmp_path / "packed"))
-    assert report.problems == 0
-    with pytest.raises(ConfigError, match="files of their own"):
-        write_cleaned(report, tmp_path / "clean.txt")
+    label_file = tmp_path / "set" / "label.txt"
+    label_file.write_text(label_file.read_text() + "images/0007.jpg\t8\n")
+    source = open_dataset(tmp_path / "set")
+    export = pack_dataset if kind == "packed" else export_recordio
+    export(source, tmp_path / "container")
+    dataset = open_dataset(tmp_path / "container")
+    result = write_cleaned(examine(dataset), tmp_path / "clean.txt")
+    (removed,) = rows_of(result.removed_file)
+    assert (int(removed[0]), removed[4]) == (30, "exact duplicate")
+    assert removed[2] == dataset.path_of(30) and removed[5] == dataset.path_of(7)
+
+    cleaned = open_dataset(tmp_path / "container", label_file=result.label_file)
+    assert cleaned.num_classes == 6 and not examine(cleaned).ledger.kinds_found()
+    export(cleaned, tmp_path / "written_out")
+    written = open_dataset(tmp_path / "written_out")
+    assert [written.read_encoded(index) for index in range(30)] == [source.read_encoded(index) for index in range(30)]
+    assert written.labels.tolist() == source.labels[:30].tolist()
+    again = write_cleaned(examine(cleaned), tmp_path / "again.txt")  # a cleaned container can be cleaned again
+    assert again.label_file.read_text() == result.label_file.read_text()
+
+
+def test_images_of_a_verification_set_are_left_out(planted, tmp_path):
+    sets = [read_verification_set(planted.verification)]
+    report = examine(open_dataset(planted.root), verification_sets=sets)
+    result = write_cleaned(report, tmp_path / "clean.txt")
+    left_out = {(int(row[0]),) for row in rows_of(result.removed_file) if row[4] == "in a verification set"}
+    assert left_out == planted.expected["verification_image"]
+    cleaned = open_dataset(planted.root, label_file=result.label_file)
+    assert not examine(cleaned, verification_sets=sets).ledger.counts["verification_image"]
 
 
 def test_nothing_left_is_an_error(tmp_path):
@@ -129,13 +156,17 @@ def test_nothing_left_is_an_error(tmp_path):
 
 def test_rejected_images_are_copied_byte_for_byte(planted, tmp_path):
     dataset = open_dataset(planted.root)
-    rejected = [sample for (sample,) in planted.expected["cluster_reject"]]
-    assert copy_rejected(examine(dataset, embedder=embedder), tmp_path / "aside") == len(rejected) > 0
+    (split,) = planted.expected["split_identity"]
+    rejected = [*(sample for (sample,) in planted.expected["cluster_reject"]), *split]
+    assert copy_rejected(examine(dataset, embedder=embedder), tmp_path / "aside") == len(rejected) > len(split)
     copies = {path: path.read_bytes() for path in (tmp_path / "aside").rglob("*.*") if path.is_file()}
-    found = {int(path.name.split("_")[0]): content for path, content in copies.items()}
+    found = {int(path.stem.split("_")[1]): content for path, content in copies.items()}
     assert found == {index: dataset.read_encoded(index) for index in rejected}
+    cluster_of = {int(path.stem.split("_")[1]): path.name.split("_")[0] for path in copies}
+    assert [cluster_of[index] for index in split] == ["000", "000", "001", "001"]
+    assert {cluster_of[index] for index in set(rejected) - set(split)} <= {"001", "002", "003"}
     for path, content in copies.items():
-        index = int(path.name.split("_")[0])
+        index = int(path.stem.split("_")[1])
         assert path.parent.name == str(dataset.labels[index])
         assert images.suffix_by_content(content) == path.suffix
 

@@ -161,7 +161,8 @@ def directions(*angles_deg: float) -> np.ndarray:
 def test_division_keeps_the_largest_cluster():
     division = clustering.divide(directions(0, 5, 100, 10), DoctorSettings(), rng=np.random.default_rng(0))
     assert division.in_main.tolist() == [True, True, False, True]
-    assert not division.is_split and division.clusters == 2
+    assert not division.is_split and set(division.cluster.tolist()) == {0, 1}
+    assert (division.in_main == (division.cluster == 0)).all()
 
 
 def test_division_without_a_largest_cluster_is_a_split():

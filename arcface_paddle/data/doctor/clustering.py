@@ -16,12 +16,13 @@ class Division:
     Attributes:
         in_main: (N,) bool, images of the main cluster; all of them when there is no main cluster.
         is_split: no cluster is larger than all others, so none can be called the main one.
-        clusters: number of clusters.
+        cluster: (N,) int64, the cluster of each image: 0 is the largest, of equal ones the one with the first image;
+            -1 for images that were not clustered (see ``divide``) and do not belong to the main one.
     """
 
     in_main: np.ndarray
     is_split: bool
-    clusters: int
+    cluster: np.ndarray
 
 
 def average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
@@ -79,17 +80,21 @@ def divide(embeddings: np.ndarray, settings: DoctorSettings, *, rng: np.random.G
     chosen = np.arange(count)
     if count > settings.cluster_cap:
         chosen = np.sort(rng.choice(count, settings.cluster_cap, replace=False))
-    clusters = average_linkage(embeddings[chosen], settings.cluster_distance)
+    clusters = _largest_first(average_linkage(embeddings[chosen], settings.cluster_distance))
+    cluster = np.full(count, -1, dtype=np.int64)
+    cluster[chosen] = clusters
     sizes = np.bincount(clusters)
-    main = int(np.argmax(sizes))
-    if (sizes == sizes[main]).sum() > 1:
-        return Division(np.ones(count, dtype=bool), True, len(sizes))
-    in_main = np.zeros(count, dtype=bool)
-    in_main[chosen] = clusters == main
+    if (sizes == sizes[0]).sum() > 1:
+        return Division(np.ones(count, dtype=bool), True, cluster)
     others = np.setdiff1d(np.arange(count), chosen)
-    mean_similarity = embeddings[others] @ embeddings[in_main].mean(axis=0)
-    in_main[others] = 1.0 - mean_similarity <= settings.cluster_distance
-    return Division(in_main, False, len(sizes))
+    mean_similarity = embeddings[others] @ embeddings[cluster == 0].mean(axis=0)
+    cluster[others[1.0 - mean_similarity <= settings.cluster_distance]] = 0
+    return Division(cluster == 0, False, cluster)
+
+
+def _largest_first(clusters: np.ndarray) -> np.ndarray:
+    """Number clusters anew by their size; equal ones keep their order."""
+    return np.argsort(np.argsort(-np.bincount(clusters), kind="stable"))[clusters]
 
 
 def _merge(distances: np.ndarray, sizes: np.ndarray, *, kept: int, gone: int) -> None:

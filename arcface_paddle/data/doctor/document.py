@@ -61,6 +61,8 @@ def finding_document(finding: Finding, places: dict[int, Location]) -> dict[str,
         "labels": list(finding.labels),
         "compare_with": list(finding.references),
     }
+    if finding.groups:
+        document["groups"] = list(finding.groups)
     if finding.verification:
         document["verification"] = [
             {"set": ref.set_name, "image": ref.image, "pair": ref.pair} for ref in finding.verification

@@ -32,6 +32,7 @@ class Report:
         scan: facts about the images that were examined.
         ledger: the findings.
         exact_groups: groups of images with equal pixels, each (G,) int64, ascending.
+        in_verification: indices of the images that stand in a verification set, ascending, int64.
         identities: what the embeddings say; None without a recogniser.
         verification: the verification sets by name.
         seconds: how long it took.
@@ -43,6 +44,7 @@ class Report:
     scan: ScanFacts
     ledger: Ledger
     exact_groups: list[np.ndarray]
+    in_verification: np.ndarray
     identities: Optional[identities.IdentityFacts]
     verification: dict[str, VerificationSet]
     seconds: float
@@ -89,8 +91,9 @@ def examine(
     exact_groups = duplicates.find_exact(facts, dataset.labels, ledger=ledger)
     duplicates.find_near(dataset, facts, settings=settings, ledger=ledger)
     pictures = overlap.index_verification_sets(verification_sets) if verification_sets else None
+    in_verification = np.empty(0, dtype=np.int64)
     if pictures is not None:
-        overlap.find_overlap(dataset, facts, pictures=pictures, settings=settings, ledger=ledger)
+        in_verification = overlap.find_overlap(dataset, facts, pictures=pictures, settings=settings, ledger=ledger)
     identity_facts = None
     if embedder is not None and len(facts.good()):
         with EmbeddingStore(facts.good()) as store:
@@ -105,6 +108,7 @@ def examine(
         scan=facts,
         ledger=ledger,
         exact_groups=exact_groups,
+        in_verification=in_verification,
         identities=identity_facts,
         verification={} if pictures is None else pictures.sets,
         seconds=time.perf_counter() - begin,

@@ -34,33 +34,112 @@ _ALL_KINDS = (
     Kind(
         "label_gap", PROBLEM, "Labels not contiguous from 0", "Each unused label costs a class centre; relabel (--fix)."
     ),
-    Kind("single_image", NOTE, "Identities with a single image", "They teach little within the class."),
-    Kind("missing", PROBLEM, "Missing images", "Listed, but there is no such file or record."),
-    Kind("unreadable", PROBLEM, "Unreadable images", "Not a picture, or a damaged one."),
-    Kind("truncated", PROBLEM, "Truncated images", "The end of the picture is missing."),
-    Kind("odd_size", PROBLEM, "Images of another size", "Training resizes them; an unaligned picture harms it."),
-    Kind("near_black", PROBLEM, "Near-black images", "Nothing can be seen on them."),
-    Kind("near_white", PROBLEM, "Near-white images", "Nothing can be seen on them."),
+    Kind(
+        "single_image",
+        NOTE,
+        "Identities with a single image",
+        "They teach little within the class; find more images, or leave them out.",
+    ),
+    Kind(
+        "missing",
+        PROBLEM,
+        "Missing images",
+        "Listed, but there is no such file or record; put them back, or leave them out (--fix).",
+    ),
+    Kind(
+        "unreadable",
+        PROBLEM,
+        "Unreadable images",
+        "Not a picture, or a damaged one; fetch them anew, or leave them out (--fix).",
+    ),
+    Kind(
+        "truncated",
+        PROBLEM,
+        "Truncated images",
+        "The end of the picture is missing; fetch them anew, or leave them out (--fix).",
+    ),
+    Kind(
+        "odd_size",
+        PROBLEM,
+        "Images of another size",
+        "Training resizes them, and an unaligned picture harms it; align the photographs ('data align').",
+    ),
+    Kind("near_black", PROBLEM, "Near-black images", "Nothing can be seen on them; take them out of the labels."),
+    Kind("near_white", PROBLEM, "Near-white images", "Nothing can be seen on them; take them out of the labels."),
     Kind("grayscale", NOTE, "Grayscale images", "Harmless in small numbers."),
-    Kind("channel_order", PROBLEM, "Channels seem to be swapped", "Skin is redder than blue in RGB; here it is not."),
-    Kind("exact_duplicate_same", PROBLEM, "Exact duplicates within an identity", "The same pixels more than once."),
-    Kind("exact_duplicate_across", PROBLEM, "Exact duplicates across identities", "One picture with several labels."),
     Kind(
-        "near_duplicate_same", PROBLEM, "Near duplicates within an identity", "Re-encoded or slightly changed copies."
+        "channel_order",
+        PROBLEM,
+        "Channels seem to be swapped",
+        "Skin is redder than blue in RGB; here it is not. Find the step that wrote BGR, and write the images anew.",
     ),
     Kind(
-        "near_duplicate_across", PROBLEM, "Near duplicates across identities", "Almost one picture with several labels."
+        "exact_duplicate_same",
+        PROBLEM,
+        "Exact duplicates within an identity",
+        "The same pixels more than once; --fix keeps one.",
     ),
-    Kind("verification_image", PROBLEM, "Images of a verification set", "Training on them makes the score worthless."),
     Kind(
-        "verification_identity", PROBLEM, "People of a verification set", "Candidates by embedding; look at them.", -1
+        "exact_duplicate_across",
+        PROBLEM,
+        "Exact duplicates across identities",
+        "One picture with several labels; --fix keeps the one that fits its identity best (without a recogniser the "
+        "first).",
     ),
-    Kind("cluster_reject", PROBLEM, "Images apart from their identity", "Outside of the identity's main cluster.", 1),
     Kind(
-        "split_identity", PROBLEM, "Identities without a main cluster", "Several people of equal weight; sort by hand."
+        "near_duplicate_same",
+        PROBLEM,
+        "Near duplicates within an identity",
+        "Copies that were re-encoded, resized, cropped or mirrored; the picture weighs double. --fix leaves them in.",
     ),
-    Kind("same_person", PROBLEM, "One person under two labels", "Centroids are very similar; merge or look.", -1),
-    Kind("mislabelled", PROBLEM, "Images nearer to another identity", "Probably carry the wrong label.", -1),
+    Kind(
+        "near_duplicate_across",
+        PROBLEM,
+        "Near duplicates across identities",
+        "Almost one picture with several labels, so all but one are wrong; look, and take them out of the labels.",
+    ),
+    Kind(
+        "verification_image",
+        PROBLEM,
+        "Images of a verification set",
+        "Training on them makes the score worthless; leave them out (--fix).",
+    ),
+    Kind(
+        "verification_identity",
+        PROBLEM,
+        "People of a verification set",
+        "Candidates by embedding, so look at them; a person who is in both should be left out of the training.",
+        -1,
+    ),
+    Kind(
+        "cluster_reject",
+        PROBLEM,
+        "Images apart from their identity",
+        "Outside of the identity's main cluster: strangers, or hard pictures of the person. --copy_rejected copies "
+        "them aside, --fix leaves them out.",
+        1,
+    ),
+    Kind(
+        "split_identity",
+        PROBLEM,
+        "Identities without a main cluster",
+        "Several people of equal weight, or one in very different pictures; sort them by hand (--copy_rejected copies "
+        "them aside by cluster). --fix leaves them in.",
+    ),
+    Kind(
+        "same_person",
+        PROBLEM,
+        "One person under two labels",
+        "Their centroids are very similar; look, and give both one label.",
+        -1,
+    ),
+    Kind(
+        "mislabelled",
+        PROBLEM,
+        "Images nearer to another identity",
+        "They probably carry the wrong label; look, and correct it or leave them out.",
+        -1,
+    ),
 )
 KINDS = {kind.key: kind for kind in _ALL_KINDS}
 """Every kind by its key, in the order of reports."""
@@ -90,6 +169,7 @@ class Finding:
         score: similarity, distance or count that orders findings of a kind; None when there is none.
         verification: images of verification sets concerned.
         references: indices of images to compare with, such as a typical one of the identity.
+        groups: sizes of the runs of ``samples`` that belong together; empty when they all do.
     """
 
     kind: str
@@ -99,6 +179,7 @@ class Finding:
     score: Optional[float] = None
     verification: tuple[VerificationRef, ...] = ()
     references: tuple[int, ...] = ()
+    groups: tuple[int, ...] = ()
 
 
 class Ledger:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.examine import Report
-from arcface_paddle.data.doctor.location import listed_path, locate
+from arcface_paddle.data.doctor.location import listed_name, locate, short_path
 from arcface_paddle.data.doctor.scan import Status
-from arcface_paddle.data.file_dataset import ImageFileDataset
 from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.data.writing import place_file
 from arcface_paddle.errors import ConfigError, DataError
 
 
@@ -26,11 +26,13 @@ class Reason(IntEnum):
     BROKEN = 1
     EXACT_DUPLICATE = 2
     CLUSTER_REJECT = 3
+    VERIFICATION = 4
 
 
 _WORDS = {
     Reason.BROKEN: "missing, unreadable or truncated",
     Reason.EXACT_DUPLICATE: "exact duplicate",
+    Reason.VERIFICATION: "in a verification set",
     Reason.CLUSTER_REJECT: "apart from its identity",
 }
 
@@ -72,6 +74,7 @@ def plan_removals(report: Report) -> tuple[np.ndarray, np.ndarray]:
     if report.identities is not None:
         reasons[report.identities.rejected] = Reason.CLUSTER_REJECT
         fitness = np.nan_to_num(report.identities.own_similarity, nan=0.0)
+    reasons[report.in_verification] = Reason.VERIFICATION
     reasons[report.scan.status == Status.BROKEN] = Reason.BROKEN
     for group in report.exact_groups:
         candidates = group[reasons[group] == Reason.KEPT]
@@ -86,21 +89,22 @@ def plan_removals(report: Report) -> tuple[np.ndarray, np.ndarray]:
 def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
     """Write a cleaned label file with contiguous labels, the map of labels, and the list of what was left out.
 
-    The paths stay relative to the dataset's folder, as in the label file that was read.
+    Left out are broken images, surplus exact copies, images of a verification set and, if there was a recogniser,
+    images apart from their identity. The paths stay relative to the dataset's folder, as in the label file that was
+    read; of RecordIO and packed shards the file lists the numbers of the samples, see ``SelectedDataset``.
 
     Args:
         report: of an examination of the whole dataset.
         target: the new label file; beside it ``.map.tsv`` and ``.removed.tsv``.
 
     Raises:
-        ConfigError: the report covers a sample only, the dataset has no files that a label file could list, or
-            ``target`` exists already.
+        ConfigError: the report covers a sample only, or ``target`` exists already.
         DataError: nothing would be left.
     """
     label_file = Path(target)
     if report.settings.sample is not None:
         raise ConfigError("a cleaned label file needs an examination of the whole dataset; leave the sample out")
-    check_target(report.dataset, label_file)
+    check_target(label_file)
     reasons, kept_copy = plan_removals(report)
     kept = np.flatnonzero(reasons == Reason.KEPT)
     if not len(kept):
@@ -127,17 +131,8 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
     return result
 
 
-def check_target(dataset: FaceDataset, target: files.PathLike) -> None:
-    """Refuse datasets that cannot be cleaned by a label file, and names that are taken.
-
-    Raises:
-        ConfigError: as ``write_cleaned``.
-    """
-    if not isinstance(dataset, ImageFileDataset):
-        raise ConfigError(
-            f"{dataset.name}: only images that are files of their own can be listed in a label file; "
-            "convert the dataset to .bin files or a folder first"
-        )
+def check_target(target: files.PathLike) -> None:
+    """Refuse names that are taken. Raises ``ConfigError``."""
     for path in (Path(target), *_side_files(Path(target))):
         if path.exists():
             raise ConfigError(f"{path}: exists already; name a new file, nothing is overwritten")
@@ -146,21 +141,27 @@ def check_target(dataset: FaceDataset, target: files.PathLike) -> None:
 def copy_rejected(report: Report, folder: files.PathLike) -> int:
     """Copy the images that lie apart from their identity to ``folder/<label>/``, as encoded pictures.
 
+    All images of an identity without a main cluster are copied too. The names begin with the number of the cluster
+    (0 the largest), so that those that look like one person stand together.
+
     Returns:
         The number of images copied.
 
     Raises:
         ConfigError: the report was made without a recogniser, so nothing was judged.
+        DataError: a file of other content has such a name; it is left alone.
         OSError: the folder cannot be written.
     """
     if report.identities is None:
         raise ConfigError("copying rejected images needs a recogniser; without embeddings no image is rejected")
-    rejected = np.flatnonzero(report.identities.rejected).tolist()
-    for index in rejected:
+    rejected = np.flatnonzero(report.identities.rejected | report.identities.split).tolist()
+    for index in tqdm(rejected, desc="copying", unit="img", disable=None):
         content = report.dataset.read_encoded(index)
         suffix = images.suffix_by_content(content) or ".img"
-        name = f"{index:08d}_{Path(report.dataset.path_of(index)).stem}{suffix}"
-        files.write_bytes(Path(folder) / str(int(report.dataset.labels[index])) / name, content)
+        cluster = int(report.identities.cluster[index])
+        group = "other" if cluster < 0 else f"{cluster:03d}"
+        name = f"{group}_{index:08d}{suffix}"
+        place_file(Path(folder) / str(int(report.dataset.labels[index])) / name, content)
     return len(rejected)
 
 
@@ -171,7 +172,7 @@ def _side_files(label_file: Path) -> tuple[Path, Path]:
 
 def _samples(report: Report, kept: np.ndarray, new_labels: np.ndarray) -> Iterator[tuple[str, int]]:
     for index, label in zip(kept.tolist(), new_labels.tolist()):
-        yield listed_path(report.dataset, index), label
+        yield listed_name(report.dataset, index), label
 
 
 def _map_lines(old_labels: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -186,9 +187,9 @@ def _removed_lines(report: Report, reasons: np.ndarray, kept_copy: np.ndarray) -
     places = locate(report.dataset, removed)
     for index in removed:
         place, copy = places[index], int(kept_copy[index])
-        instead = listed_path(report.dataset, copy) if copy >= 0 else ""
+        instead = short_path(report.dataset, copy) if copy >= 0 else ""
         line = "" if place.line is None else place.line
-        path = listed_path(report.dataset, index)
+        path = short_path(report.dataset, index)
         yield f"{index}\t{line}\t{path}\t{place.label}\t{_WORDS[Reason(int(reasons[index]))]}\t{instead}"
 
 

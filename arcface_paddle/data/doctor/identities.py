@@ -27,6 +27,9 @@ class IdentityFacts:
         own_similarity: (N,) float32 over the whole dataset, cosine of an image to the centroid of the other images
             of its main cluster; NaN where unknown.
         rejected: (N,) bool over the whole dataset, images outside of their identity's main cluster.
+        cluster: (N,) int32 over the whole dataset, the cluster of each image within its identity, 0 the largest; -1
+            where unknown.
+        split: (N,) bool over the whole dataset, images of an identity without a main cluster.
     """
 
     labels: np.ndarray
@@ -34,6 +37,8 @@ class IdentityFacts:
     medoids: np.ndarray
     own_similarity: np.ndarray
     rejected: np.ndarray
+    cluster: np.ndarray
+    split: np.ndarray
 
 
 def examine_identities(
@@ -49,7 +54,8 @@ def examine_identities(
     """
     groups = list(_by_label(store.indices, labels))
     own_similarity = np.full(len(labels), np.nan, dtype=np.float32)
-    rejected = np.zeros(len(labels), dtype=bool)
+    rejected, split = np.zeros((2, len(labels)), dtype=bool)
+    cluster = np.full(len(labels), -1, dtype=np.int32)
     centroids, medoids = [], []
     for members in tqdm(groups, desc="clustering", unit="id", disable=None):
         label = int(labels[members[0]])
@@ -58,13 +64,14 @@ def examine_identities(
         centroid, own = _centroid_and_own(embeddings, division)
         own_similarity[members] = own
         rejected[members] = ~division.in_main
+        cluster[members], split[members] = division.cluster, division.is_split
         centroids.append(centroid)
         medoids.append(int(members[np.argmax(embeddings @ centroid)]))
         _report_division(division, members, label=label, own=own, ledger=ledger)
     known = np.array([int(labels[members[0]]) for members in groups], dtype=np.int64)
     width = store.take(store.indices[:1]).shape[1]
     table = np.array(centroids, dtype=np.float32).reshape(len(groups), width)
-    return IdentityFacts(known, table, np.array(medoids, dtype=np.int64), own_similarity, rejected)
+    return IdentityFacts(known, table, np.array(medoids, dtype=np.int64), own_similarity, rejected, cluster, split)
 
 
 def find_same_person(facts: IdentityFacts, settings: DoctorSettings, *, ledger: Ledger) -> None:
@@ -148,10 +155,20 @@ def _centroid_and_own(embeddings: np.ndarray, division: Division) -> tuple[np.nd
 
 def _report_division(division: Division, members: np.ndarray, *, label: int, own: np.ndarray, ledger: Ledger) -> None:
     if division.is_split:
-        detail = f"{len(members)} images fall into {division.clusters} clusters, none larger than all others"
-        ledger.add(Finding("split_identity", detail, tuple(members.tolist()), (label,), score=float(len(members))))
+        ledger.add(_split(division, members, label))
         return
     typical = (int(members[np.argmax(np.where(division.in_main, own, -np.inf))]),)
     for index, similarity in zip(members[~division.in_main].tolist(), own[~division.in_main].tolist()):
         detail = f"{similarity:.3f} similar to the main cluster of label {label}"
         ledger.add(Finding("cluster_reject", detail, (index,), (label,), score=similarity, references=typical))
+
+
+def _split(division: Division, members: np.ndarray, label: int) -> Finding:
+    """Describe an identity without a main cluster; its images are ordered by cluster, the largest first."""
+    number = np.where(division.cluster < 0, len(members), division.cluster)
+    ordered = members[np.argsort(number, kind="stable")]
+    sizes = tuple(np.unique(number, return_counts=True)[1].tolist())
+    shown = ", ".join(map(str, sizes[:6])) + (", ..." if len(sizes) > 6 else "")
+    detail = f"{len(members)} images fall into {len(sizes)} clusters of {shown}; none is larger than all others"
+    samples = tuple(ordered.tolist())
+    return Finding("split_identity", detail, samples, (label,), score=float(len(members)), groups=sizes)

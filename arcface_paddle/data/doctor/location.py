@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable, Optional
 
+import numpy as np
+
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
+from arcface_paddle.data.selection import SelectedDataset
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,24 @@ def locate(dataset: FaceDataset, indices: Iterable[int]) -> dict[int, Location]:
     }
 
 
-def listed_path(dataset: FaceDataset, index: int) -> str:
-    """Return an image's path as a label file of its dataset names it."""
+def listed_name(dataset: FaceDataset, index: int) -> str:
+    """Return what a label file of the dataset calls an image: its path, or its number inside of a container."""
+    return dataset.paths[index] if isinstance(dataset, (ImageFileDataset, SelectedDataset)) else str(index)
+
+
+def short_path(dataset: FaceDataset, index: int) -> str:
+    """Return where an image lies, relative to the dataset's folder if it is a file."""
     return dataset.paths[index] if isinstance(dataset, ImageFileDataset) else dataset.path_of(index)
 
 
 def _line_numbers(dataset: FaceDataset, wanted: list[int]) -> dict[int, int]:
-    if not isinstance(dataset, ImageFileDataset) or isinstance(dataset, FolderDataset):
+    if not isinstance(dataset, (ImageFileDataset, SelectedDataset)) or isinstance(dataset, FolderDataset):
         return {}
     # The table's buffer is the label file itself, so that the newlines before a path give its line.
     table, numbers, line, position = dataset.paths, {}, 1, 0
     for index in wanted:
         start = int(table.starts[index])
-        line += table.buffer.count(b"\n", position, start)
+        line += int(np.count_nonzero(table.buffer[position:start] == ord("\n")))
         position = start
         numbers[index] = line
     return numbers

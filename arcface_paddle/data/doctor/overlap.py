@@ -91,8 +91,12 @@ def find_overlap(
     pictures: VerificationPictures,
     settings: DoctorSettings,
     ledger: Ledger,
-) -> None:
-    """Write images of the dataset that stand in a verification set, exactly or nearly, into the ledger."""
+) -> np.ndarray:
+    """Write images of the dataset that stand in a verification set, exactly or nearly, into the ledger.
+
+    Returns:
+        Their indices, ascending, int64.
+    """
     good = facts.good()
     at = np.minimum(np.searchsorted(pictures.pixels, facts.pixels[good]), len(pictures.pixels) - 1)
     equal = pictures.pixels[at] == facts.pixels[good]
@@ -106,6 +110,7 @@ def find_overlap(
         owner = (int(dataset.labels[index]),)
         detail = f"{_places(refs)}, {match.how}"
         ledger.add(Finding("verification_image", detail, (index,), owner, match.similarity, refs[:_REFS_SHOWN]))
+    return np.array(sorted(matches), dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor.document import locate_findings, statistics_document
 from arcface_paddle.data.doctor.examine import Report
 from arcface_paddle.data.doctor.findings import PROBLEM, Finding, Kind
-from arcface_paddle.data.doctor.location import Location, listed_path, locate
+from arcface_paddle.data.doctor.location import Location, locate, short_path
 from arcface_paddle.data.doctor.overlap import decode_reference
 from arcface_paddle.data.doctor.scan import read_checked
 from arcface_paddle.data.doctor.text import fact_rows, verdict
@@ -163,11 +163,13 @@ class _Shower:
         return html.table(("where", "line", "what"), rows)
 
     def _card(self, finding: Finding) -> tuple[str, html.Html]:
-        shown = finding.samples[:_PICTURES_PER_FINDING]
-        figures = _figures(self._report.dataset, self._places, shown)
+        figures, shown = [], 0
+        for prefix, group in _begin_of_groups(finding):
+            figures += _figures(self._report.dataset, self._places, group, prefix=prefix)
+            shown += len(group)
         figures += _figures(self._report.dataset, self._places, finding.references, prefix="compare: ")
         figures += [self._verification_figure(finding, at) for at in range(min(len(finding.verification), 3))]
-        hidden = len(finding.samples) - len(shown)
+        hidden = len(finding.samples) - shown
         tail = f" ({hidden} more images)" if hidden else ""
         return finding.detail + tail, html.grid(figures)
 
@@ -176,6 +178,19 @@ class _Shower:
         image = decode_reference(self._report.verification, ref)
         caption = f"{ref.set_name} picture {ref.image}, pair {ref.pair}"
         return html.image(_shown_size(image), alt=caption, caption=caption)
+
+
+def _begin_of_groups(finding: Finding) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the images that are shown of a finding, those of each of its groups with a caption that numbers it."""
+    if not finding.groups:
+        return [("", finding.samples[:_PICTURES_PER_FINDING])]
+    sizes = finding.groups[:_PICTURES_PER_FINDING]
+    each = _PICTURES_PER_FINDING // len(sizes)
+    begins = np.cumsum((0, *sizes)).tolist()
+    return [
+        (f"cluster {number}: ", finding.samples[begin : begin + min(each, size)])
+        for number, (begin, size) in enumerate(zip(begins, sizes))
+    ]
 
 
 def _figures(
@@ -188,7 +203,7 @@ def _figures(
         if picture is not None:
             place = places[index]
             line = "" if place.line is None else f", line {place.line}"
-            caption = f"{prefix}label {place.label}, {listed_path(dataset, index)}{line}"
+            caption = f"{prefix}label {place.label}, {short_path(dataset, index)}{line}"
             figures.append(html.image(picture, alt=caption, caption=caption))
     return figures
 
