@@ -24,6 +24,9 @@ IMAGE_SIZE = 112
 MAX_LABEL = 2**31 - 1
 """Labels are 32-bit in the classifier's kernels; a larger one is a damaged label file."""
 
+_NORMALIZED = ((np.arange(256) / 255 - 0.5) / 0.5).astype(np.float32)
+"""(256,) float32: (x/255 - 0.5)/0.5 of every value that a pixel has."""
+
 
 class FaceDataset(abc.ABC):
     """Labelled face crops, accessible by index from any number of threads and processes.
@@ -67,6 +70,13 @@ class FaceDataset(abc.ABC):
         self.resized_count = 0
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process needs; a lock cannot be sent."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -100,9 +110,13 @@ class FaceDataset(abc.ABC):
             image = images.decode_crop(content, name=self.path_of(index))  # the same error, now with the path
         if image.shape[0] == self.image_size == image.shape[1]:
             return image
-        with self._lock:
-            self.resized_count += 1
+        self.count_resized(1)
         return images.resize(image, (self.image_size, self.image_size))
+
+    def count_resized(self, count: int) -> None:
+        """Add to ``resized_count``, from any thread; the loader passes on what its worker processes counted."""
+        with self._lock:
+            self.resized_count += count
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
         """Return the (3, image_size, image_size) float32 RGB picture, normalised to -1..1, and its int64 label."""
@@ -119,16 +133,13 @@ def normalize_into(out: np.ndarray, image: np.ndarray, *, mirror: bool = False) 
         image: (H, W, 3) uint8 RGB.
         mirror: swap left and right.
     """
+    # OpenCV would quietly write elsewhere.
+    assert out.shape[1:] == image.shape[:2] and out.dtype == np.float32, (out.shape, out.dtype, image.shape)
     if mirror:
         image = cv2.flip(image, 1)
-    height, width = image.shape[:2]
-    planes = np.empty((3, height, width), dtype=np.uint8)
-    cv2.split(image, list(planes))
-    rows = out.view()
-    rows.shape = (3 * height, width)  # unlike reshape, an error rather than a copy if out is not contiguous
-    flat = planes.reshape(rows.shape)
-    # x/127.5 - 1 in one pass of OpenCV; numpy needs several, each over memory that is larger than a core's cache.
-    cv2.addWeighted(flat, 1 / 127.5, flat, 0.0, -1.0, dst=rows, dtype=cv2.CV_32F)
+    # The table first and the planes last: the large array is written once, past the cache. Split first, OpenCV writes
+    # the small planes past the cache too, and reading them back doubles the cost.
+    cv2.split(cv2.LUT(image, _NORMALIZED), list(out))
 
 
 def normalize(image: np.ndarray) -> np.ndarray:

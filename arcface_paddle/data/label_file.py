@@ -27,9 +27,15 @@ _MAX_DIGITS = len(str(MAX_LABEL))
 
 @dataclass(frozen=True, eq=False)
 class PathTable:
-    """Many paths without many objects: one buffer, and for each path its offset and length."""
+    """Many paths without many objects: one buffer, and for each path its offset and length.
 
-    buffer: bytes
+    Attributes:
+        buffer: (bytes,) uint8, UTF-8; an array because arrays can be shared with worker processes.
+        starts: (N,) offsets in the buffer.
+        lengths: (N,) in bytes.
+    """
+
+    buffer: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
 
@@ -38,7 +44,7 @@ class PathTable:
 
     def __getitem__(self, index: int) -> str:
         start = int(self.starts[index])
-        return self.buffer[start : start + int(self.lengths[index])].decode("utf-8", "surrogateescape")
+        return self.buffer[start : start + int(self.lengths[index])].tobytes().decode("utf-8", "surrogateescape")
 
     @classmethod
     def from_paths(cls, paths: Iterable[str]) -> PathTable:
@@ -47,7 +53,7 @@ class PathTable:
         lengths = np.fromiter(map(len, encoded), dtype=np.uint32, count=len(encoded))
         starts = np.zeros(len(encoded), dtype=np.int64)
         np.cumsum(lengths[:-1], out=starts[1:])
-        return cls(b"".join(encoded), starts, lengths)
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), starts, lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,7 @@ def read_label_file(path: files.PathLike) -> LabelFile:
     if not parts or not sum(len(labels) for _, _, labels in parts):
         raise DataError(f"{path}: no sample in the label file; expected lines of path<TAB>label")
     starts, lengths, labels = (np.concatenate(column) for column in zip(*parts))
-    return LabelFile(Path(path), PathTable(content, starts, lengths), labels)
+    return LabelFile(Path(path), PathTable(np.frombuffer(content, dtype=np.uint8), starts, lengths), labels)
 
 
 def write_label_file(path: files.PathLike, samples: Iterable[tuple[str, int]]) -> int:

@@ -47,7 +47,8 @@ begin = time.perf_counter()
 samples = read_label_file(sys.argv[1])
 seconds = time.perf_counter() - begin
 peak = peak_kb()
-kept = len(samples.paths.buffer) + samples.paths.starts.nbytes + samples.paths.lengths.nbytes + samples.labels.nbytes
+paths = samples.paths
+kept = paths.buffer.nbytes + paths.starts.nbytes + paths.lengths.nbytes + samples.labels.nbytes
 print(seconds, peak, peak - before, kept / len(samples))
 """
 
