@@ -164,3 +164,9 @@ def test_write_page_is_atomic(tmp_path):
     html.write_page(target, "t", ["Zanzibar"])
     assert Collector(target.read_text(encoding="utf-8")).text.count("Zanzibar") == 1
     assert [entry.name for entry in target.parent.iterdir()] == ["report.html"]
+
+
+def test_a_link_leads_to_its_section_and_a_flag_is_not_broken():
+    page = html.page("t", [html.link("to <it>", anchor="here"), html.section("it", html.flag("--fix"), anchor="here")])
+    assert '<a href="#here">to &lt;it&gt;</a>' in page and '<section id="here">' in page
+    assert '<code class="flag">--fix</code>' in page and "code.flag{white-space:nowrap}" in page

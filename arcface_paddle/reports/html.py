@@ -75,6 +75,16 @@ def code(text: str) -> Html:
     return Html(f"<code>{escape(text)}</code>")
 
 
+def flag(text: str) -> Html:
+    """Return a flag of a command, which is never broken over two lines."""
+    return Html(f'<code class="flag">{escape(text)}</code>')
+
+
+def link(text: Part, *, anchor: str) -> Html:
+    """Return a link to the section with this anchor on the same page."""
+    return Html(f'<a href="#{escape(anchor)}">{escape(text)}</a>')
+
+
 def notice(text: Part, *, tone: str = "plain") -> Html:
     """Return a framed remark; ``tone`` is ``plain``, ``good``, ``warn`` or ``bad``."""
     return Html(f'<p class="notice {_checked_tone(tone)}">{escape(text)}</p>')
@@ -156,10 +166,11 @@ def details(summary: Part, *parts: Part) -> Html:
     return Html(f"<details><summary>{escape(summary)}</summary>{join(parts)}</details>")
 
 
-def section(title: Part, *parts: Part) -> Html:
-    """Return a headed section; plain text among the parts becomes paragraphs."""
+def section(title: Part, *parts: Part, anchor: Optional[str] = None) -> Html:
+    """Return a headed section, one that ``link`` leads to if it has an anchor; plain text becomes paragraphs."""
     body = join(part if isinstance(part, Html) else paragraph(part) for part in parts)
-    return Html(f"<section><h2>{escape(title)}</h2>{body}</section>")
+    place = "" if anchor is None else f' id="{escape(anchor)}"'
+    return Html(f"<section{place}><h2>{escape(title)}</h2>{body}</section>")
 
 
 def page(title: str, parts: Iterable[Part], *, subtitle: Part = None) -> str:
@@ -212,6 +223,7 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:0 0 10px}h3{font-size:
 p{margin:6px 0}.subtitle{color:var(--dim);margin-bottom:18px}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:16px 18px;margin:16px 0}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.92em;overflow-wrap:anywhere}
+code.flag{white-space:nowrap}a{color:var(--accent);overflow-wrap:break-word}
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--dim);padding-bottom:4px}
 th,td{text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--line);max-width:640px;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any, Iterable, Optional
 
 import numpy as np
@@ -23,6 +24,7 @@ _SHOWN_PX = 112
 _PICTURES_PER_FINDING = 6
 _EXAMPLES = 14
 _HISTOGRAM_BINS = 24
+_FLAG = re.compile(r"(--\w+)")
 
 
 def write_report_page(report: Report, path: files.PathLike, *, findings_per_kind: int = 24) -> None:
@@ -69,8 +71,21 @@ def _overview(report: Report) -> html.Html:
     kinds = report.ledger.kinds_found()
     if not kinds:
         return html.section("Findings", "Nothing was found.")
-    rows = [(_badge(report, kind), kind.title, report.ledger.counts[kind.key], kind.advice) for kind in kinds]
-    return html.section("Findings", html.table(("", "kind", "count", "meaning"), rows))
+    rows = [
+        (
+            _badge(report, kind),
+            html.link(kind.title, anchor=kind.key),
+            report.ledger.counts[kind.key],
+            _with_flags(kind.advice),
+        )
+        for kind in kinds
+    ]
+    return html.section("Findings", html.table(("", "kind", "count", "what it means, what to do"), rows))
+
+
+def _with_flags(text: str) -> html.Html:
+    """Return text in which the flags of commands stand out."""
+    return html.join(html.flag(part) if part.startswith("--") else part for part in _FLAG.split(text))
 
 
 def _badge(report: Report, kind: Kind) -> html.Html:
@@ -141,7 +156,7 @@ class _Shower:
         count = self._report.ledger.counts[kind.key]
         findings = self._report.ledger.listed(kind.key)[:limit]
         title = html.join([f"{kind.title} ", _badge(self._report, kind)])
-        parts = [html.paragraph(f"{count:,} found. {kind.advice}")]
+        parts = [html.paragraph(f"{count:,} found. ", _with_flags(kind.advice))]
         if all(
             len(finding.samples) <= 1 and not finding.references and not finding.verification for finding in findings
         ):
@@ -152,7 +167,7 @@ class _Shower:
             parts.append(html.cards(self._card(finding) for finding in findings))
         if count > len(findings):
             parts.append(html.paragraph(f"... and {count - len(findings):,} more (see the JSON report)."))
-        return html.section(title, *parts)
+        return html.section(title, *parts, anchor=kind.key)
 
     def _table(self, findings: Iterable[Finding]) -> html.Html:
         rows = []
@@ -168,7 +183,7 @@ class _Shower:
             figures += _figures(self._report.dataset, self._places, group, prefix=prefix)
             shown += len(group)
         figures += _figures(self._report.dataset, self._places, finding.references, prefix="compare: ")
-        figures += [self._verification_figure(finding, at) for at in range(min(len(finding.verification), 3))]
+        figures += [self._verification_figure(finding, at) for at in range(_verification_pictures(finding))]
         hidden = len(finding.samples) - shown
         tail = f" ({hidden} more images)" if hidden else ""
         return finding.detail + tail, html.grid(figures)
@@ -178,6 +193,11 @@ class _Shower:
         image = decode_reference(self._report.verification, ref)
         caption = f"{ref.set_name} picture {ref.image}, pair {ref.pair}"
         return html.image(_shown_size(image), alt=caption, caption=caption)
+
+
+def _verification_pictures(finding: Finding) -> int:
+    """Return how many pictures of verification sets to show: one where all places hold the same picture."""
+    return min(len(finding.verification), 1 if finding.kind == "verification_image" else 3)
 
 
 def _begin_of_groups(finding: Finding) -> list[tuple[str, tuple[int, ...]]]:
