@@ -19,6 +19,8 @@ import codecs
 import io
 import math
 import pickle
+import pickletools
+import reprlib
 import struct
 from typing import Any, Callable, Optional, Union
 
@@ -182,12 +184,17 @@ _BARE = frozenset({b"(", b"t", b"\x86", b")", b"R", b"."})
 def _encode_latin1(text: Any, encoding: Any) -> bytes:
     if isinstance(encoding, bytes):
         encoding = encoding.decode("latin-1")
-    if not isinstance(text, str) or encoding not in _LATIN1:
-        raise DataError(f"the pickle asks for text in {encoding!r}; only bytes written as latin-1 are allowed")
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in _LATIN1:
+        raise DataError(f"the pickle asks for text in {_shown(encoding)}; only bytes written as latin-1 are allowed")
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise DataError(f"the pickle holds text that is not bytes: {error}") from None
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value's spelling; that of nested references may be larger than the memory."""
+    return reprlib.repr(value)[:80]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -195,6 +202,8 @@ def _encode_latin1(text: Any, encoding: Any) -> bytes:
 
 MAX_DEPTH = 32
 """Deepest nesting of lists, tuples and dicts that ``load_arrays`` follows; a container in itself ends here too."""
+
+_MAX_EMPTY_STRINGS = 1 << 20
 
 # What Python's unpickler raises on damaged or hostile input.
 _UNPICKLING_ERRORS = (
@@ -228,12 +237,70 @@ def load_arrays(data: bytes, *, name: str) -> object:
             shape, or nesting deeper than ``MAX_DEPTH``.
     """
     try:
-        return _resolve(_ArrayUnpickler(data).load(), depth=0)
+        _check_structure(data)
+        return _Resolver().resolve(_ArrayUnpickler(data).load())
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except _UNPICKLING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{name}: damaged pickle, or not a pickle at all ({reason})") from None
+
+
+def _check_structure(data: bytes) -> None:
+    """Step through the opcodes and refuse what would make Python's unpickler take memory without bounds.
+
+    The unpickler keeps remembered objects in a table as long as the largest number that it meets, so that six bytes,
+    ``LONG_BINPUT 2**31``, take 32 GB. No pickler numbers objects higher than it has remembered.
+
+    Raises:
+        DataError: an unknown opcode, an argument beyond the end, or a number out of order.
+    """
+    position = remembered = 0
+    while position < len(data):
+        opcode = _OPCODES.get(data[position])
+        if opcode is None:
+            raise DataError(f"damaged pickle, or not a pickle at all (no opcode at offset {position})")
+        begin, end = position + 1, _end_of_argument(data, position + 1, opcode)
+        if not begin <= end <= len(data):
+            raise DataError(f"damaged pickle, or not a pickle at all ({opcode.name} at offset {position} is cut off)")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            number = int(data[begin:end]) if opcode.name == "PUT" else int.from_bytes(data[begin:end], "little")
+            if number > remembered + _SKIPPED_NUMBERS:
+                raise DataError(f"the pickle numbers its object {remembered} as {number} at offset {position}; refused")
+            remembered += 1
+        elif opcode.name == "MEMOIZE":
+            remembered += 1
+        elif opcode.name == "STOP":
+            return
+        position = end
+
+
+def _end_of_argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> int:
+    """Return where the argument of an opcode ends, 0 if it does not."""
+    if opcode.arg is None:
+        return begin
+    if opcode.arg.n >= 0:
+        return begin + opcode.arg.n
+    if opcode.arg.n != pickletools.UP_TO_NEWLINE:
+        width, is_signed = _LENGTH_FIELDS[opcode.arg.n]
+        length = int.from_bytes(data[begin : begin + width], "little", signed=is_signed)
+        return begin + width + length if length >= 0 else 0
+    end = data.find(b"\n", begin) + 1
+    if opcode.arg is pickletools.stringnl_noescape_pair and end:
+        end = data.find(b"\n", end) + 1
+    return end
+
+
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+_SKIPPED_NUMBERS = 1 << 16
+"""Picklers may leave out numbers that nothing refers to (``pickletools.optimize``); so many do no harm."""
+_LENGTH_FIELDS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: (1, False),
+    pickletools.TAKEN_FROM_ARGUMENT4: (4, True),
+    pickletools.TAKEN_FROM_ARGUMENT4U: (4, False),
+    pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
+}
+"""Width in bytes of the length that stands before an argument, and whether it has a sign."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -251,7 +318,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             ) from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise DataError(f"the pickle refers to an object outside of it ({pid!r:.60}); refused")
+        raise DataError(f"the pickle refers to an object outside of it ({_shown(pid)}); refused")
 
 
 class _StandIn:
@@ -289,7 +356,7 @@ class _Dtype:
 
     def build(self) -> np.dtype:
         if not isinstance(self._spec, str) or len(self._spec) > 16:
-            raise DataError(f"the pickle holds an array of unknown type {self._spec!r:.60}")
+            raise DataError(f"the pickle holds an array of unknown type {_shown(self._spec)}")
         dtype = np.dtype(self._order + self._spec if self._order in "<>" else self._spec)
         if dtype.kind not in "?biufcSUO" or dtype.fields is not None or dtype.subdtype is not None:
             raise DataError(f"the pickle holds an array of type {dtype}; only plain numbers are allowed")
@@ -315,7 +382,7 @@ def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str) -> np.nd
     if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
         raise DataError("the pickle holds an array without type or shape")
     if len(shape) > 32 or not all(isinstance(side, int) and side >= 0 for side in shape):
-        raise DataError(f"the pickle holds an array of shape {shape!r:.80}")
+        raise DataError(f"the pickle holds an array of shape {_shown(shape)}")
     kind = dtype.build()
     count = math.prod(shape)
     if kind.kind == "O":
@@ -332,6 +399,8 @@ def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str) -> np.nd
             f"{count * kind.itemsize} are needed"
         )
     if kind.itemsize == 0:
+        if count > _MAX_EMPTY_STRINGS:  # numpy gives each of them a byte
+            raise DataError(f"the pickle holds an array of {count} empty strings; allowed: {_MAX_EMPTY_STRINGS}")
         return np.empty(shape, dtype=kind)
     stored = np.frombuffer(content, dtype=kind).reshape(shape, order=order)  # type: ignore[call-overload]
     return stored.astype(kind.newbyteorder("="), order="K")
@@ -381,31 +450,46 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _StandIn(_frombuffer)
 
 
-def _resolve(value: Any, depth: int) -> Any:
-    """Replace the arrays under construction in nested containers by numpy arrays."""
-    if depth > MAX_DEPTH:
-        raise DataError(f"the pickle is nested deeper than {MAX_DEPTH} containers, or contains itself")
-    if type(value) is list:
-        return [_resolve(item, depth + 1) for item in value]
-    if type(value) is tuple:
-        return tuple(_resolve(item, depth + 1) for item in value)
-    if type(value) is dict:
-        return {_resolve_key(key): _resolve(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, _Array):
-        return _resolve_array(value, depth)
-    if isinstance(value, (_StandIn, _Dtype, set, frozenset)):
-        raise DataError("the pickle holds something other than arrays, numbers, strings and containers of them")
-    return value
+class _Resolver:
+    """Replaces the arrays under construction in nested containers by numpy arrays.
 
+    What a pickle names several times is resolved once: ten lists, each with ten references to the one before, are a
+    hundred bytes of pickle, but ten billion items when every reference is followed.
+    """
 
-def _resolve_array(array: _Array, depth: int) -> Any:
-    if array.value is None:
-        raise DataError("the pickle holds an array without content")
-    if isinstance(array.value, np.ndarray) and array.value.dtype == object:
-        flat = array.value.reshape(-1)
-        for index in range(flat.size):
-            flat[index] = _resolve(flat[index], depth + 1)
-    return array.value
+    def __init__(self) -> None:
+        self._done: dict[
+            int, tuple[Any, Any]
+        ] = {}  # by id: the value, so that its id is not given away, and the result
+
+    def resolve(self, value: Any, depth: int = 0) -> Any:
+        if depth > MAX_DEPTH:
+            raise DataError(f"the pickle is nested deeper than {MAX_DEPTH} containers, or contains itself")
+        if not isinstance(value, (list, tuple, dict, _Array)):
+            if isinstance(value, (_StandIn, _Dtype, set, frozenset)):
+                raise DataError("the pickle holds something other than arrays, numbers, strings and containers of them")
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = value, self._resolve(value, depth)
+        return self._done[id(value)][1]
+
+    def _resolve(self, value: Any, depth: int) -> Any:
+        if isinstance(value, _Array):
+            return self._array(value, depth)
+        if isinstance(value, dict):
+            return {_resolve_key(key): self.resolve(item, depth + 1) for key, item in value.items()}
+        items = [self.resolve(item, depth + 1) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+
+    def _array(self, array: _Array, depth: int) -> Any:
+        if array.value is None:
+            raise DataError("the pickle holds an array without content")
+        if not isinstance(array.value, np.ndarray) or array.value.dtype != object:
+            return array.value
+        resolved = np.empty(array.value.size, dtype=object)
+        for index, item in enumerate(array.value.flat):
+            resolved[index] = self.resolve(item, depth + 1)
+        return resolved.reshape(array.value.shape)
 
 
 def _resolve_key(key: Any) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 
@@ -228,3 +229,48 @@ def test_dump_array_is_read_by_pickle_and_by_us(dtype, shape):
 def test_dump_array_refuses_objects():
     with pytest.raises(DataError, match="object"):
         dump_array(np.array([b"a"], dtype=object))
+
+
+def _nest(references: int) -> bytes:
+    """Return opcodes that leave a list of lists on the stack, each with so many references to the one before."""
+    levels = [b"](" + b"h" + bytes([level]) for level in range(20)]
+    return b"]q\x00" + b"".join(
+        level + level[-2:] * (references - 1) + b"eq" + bytes([number]) for number, level in enumerate(levels, 1)
+    )
+
+
+def test_nested_references_are_not_multiplied():
+    """20 levels of 9 references are 10^19 items when each reference is followed."""
+    loaded = load_arrays(b"\x80\x02" + _nest(9) + b".", name="x")
+    assert len(loaded) == 9 and all(item is loaded[0] for item in loaded)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "numbers its object 0 as 2147483647"),  # a table of 32 GB
+        (b"]p99999999999\n.", "numbers its object 0 as 99999999999"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**62) + b".", "BYTEARRAY8 at offset 2 is cut off"),
+        (b"\x80\x02T\xff\xff\xff\xff.", "BINSTRING at offset 2 is cut off"),
+        (_array_pickle(b"\x8a\x06" + bytes(5) + b"\x01\x85", b"S0", content=b"C\x00"), "empty strings; allowed"),
+        (b"\x80\x02" + _nest(9) + b"Q.", "refers to an object outside of it"),
+        (b"\x80\x02" + _nest(9) + b"c_codecs\nencode\nX\x01\x00\x00\x00ah\x14\x86R.", "asks for text in"),
+    ],
+)
+def test_small_pickles_cannot_ask_for_much_memory(content, message):
+    with pytest.raises(DataError, match=message):
+        load_arrays(content, name="x")
+
+
+def test_numbers_that_an_optimised_pickle_leaves_out_are_allowed():
+    value = [[b"a", b"b"], b"c"]
+    assert load_arrays(pickletools.optimize(pickle.dumps([value, value], 2)), name="x") == [value, value]
+
+
+def test_arrays_of_objects_that_share_their_items():
+    inner = np.arange(3.0)
+    array = np.empty((2, 2), dtype=object)
+    array[:] = [[inner, b"x"], [inner, None]]
+    loaded = load_arrays(pickle.dumps([array, array], 4), name="x")
+    assert loaded[0] is loaded[1] and loaded[0].shape == (2, 2) and loaded[0][0, 0] is loaded[0][1, 0]
+    assert np.array_equal(loaded[0][0, 0], inner) and loaded[0][1, 1] is None

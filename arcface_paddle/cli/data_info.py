@@ -22,8 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts as a table."""
     dataset = open_source(args)
-    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
-    present = counts[counts > 0]
+    present = np.unique(dataset.labels, return_counts=True)[1]
     table = PrettyTable(["property", "value"], align="l")
     table.add_row(["reader", type(dataset).__name__])
     table.add_row(["samples", len(dataset)])

@@ -168,6 +168,13 @@ def _integer_label(record: ImageRecord, file: RandomAccessFile, index: _Index, r
     return int(label)
 
 
+def _key_range(record: ImageRecord, index: _Index) -> Optional[range]:
+    """Return the keys that the two labels (first, last + 1) of a record name, or None if they cannot be a range."""
+    if len(record.labels) != 2 or not all(0 <= label <= 1 + index.keys[-1] for label in record.labels):
+        return None
+    return range(*map(int, record.labels))
+
+
 def _labels_from_ranges(file: RandomAccessFile, index: _Index) -> Optional[tuple[np.ndarray, np.ndarray]]:
     """Return rows and labels of the pictures by the identity records, or None if these do not cover the file."""
     if len(index.keys) == 0 or index.keys[0] != 0:
@@ -175,18 +182,19 @@ def _labels_from_ranges(file: RandomAccessFile, index: _Index) -> Optional[tuple
     record0 = _read_head(file, index, 0)
     if len(record0.labels) != 2 or record0.content:
         return None
-    first_identity, end_identity = map(int, record0.labels)
-    identity_rows = index.rows_of(np.arange(first_identity, end_identity))
+    identities = _key_range(record0, index)
+    identity_rows = None if identities is None else index.rows_of(np.arange(identities.start, identities.stop))
     if identity_rows is None:
         return None
-    ranges = [_read_head(file, index, int(row)).labels for row in identity_rows]
-    if any(len(labels) != 2 for labels in ranges):
+    named = [_key_range(_read_head(file, index, int(row)), index) for row in identity_rows]
+    ranges = [keys for keys in named if keys is not None]
+    sizes = [len(keys) for keys in ranges]
+    if len(ranges) != len(named) or sum(sizes) != len(index.keys) - 1 - len(ranges):
         return None
-    keys = np.concatenate([np.arange(int(begin), int(end)) for begin, end in ranges])
+    keys = np.concatenate([np.arange(each.start, each.stop) for each in ranges])
     rows = index.rows_of(keys)
-    if rows is None or len(keys) != len(index.keys) - 1 - len(ranges):
+    if rows is None or len(np.unique(keys)) != len(keys):
         return None
-    sizes = [int(end) - int(begin) for begin, end in ranges]
     ends = np.cumsum(sizes)
     labels = []
     for size, end in zip(sizes, ends):

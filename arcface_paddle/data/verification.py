@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
@@ -119,4 +120,4 @@ def _encoded(item: Any, path: files.PathLike, index: int) -> bytes:
 def _flag(item: Any, path: files.PathLike, index: int) -> bool:
     if isinstance(item, (bool, np.bool_)) or (isinstance(item, (int, np.integer)) and item in (0, 1)):
         return bool(item)
-    raise DataError(f"{path}: issame of pair {index} is {item!r:.60}; expected True or False")
+    raise DataError(f"{path}: issame of pair {index} is {reprlib.repr(item)[:60]}; expected True or False")

@@ -107,6 +107,13 @@ def test_info(people, capsys):
     assert "no dataset found" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("people")
+def test_info_of_a_huge_label_takes_no_memory_for_the_labels_before_it(tmp_path, capsys):
+    (tmp_path / "label.txt").write_text("people/person 0/0.jpg\t2147483647\n")
+    assert data("info", tmp_path) == 0
+    assert "2147483647" in capsys.readouterr().out
+
+
 def test_pairs_from_dataset_and_list(tmp_path, people, capsys):
     assert data("pairs", tmp_path / "own.bin", "--dataset", people, "--pairs", "20", "--seed", "1") == 0
     assert "20 pairs, 10 of the same person" in capsys.readouterr().out

@@ -4,7 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
-from published_layouts import bin_bytes, face_jpeg, write_bin_set, write_image_set, write_rec_set
+from published_layouts import (
+    bin_bytes,
+    face_jpeg,
+    ir_header,
+    rec_record,
+    write_bin_set,
+    write_image_set,
+    write_rec_set,
+)
 
 from arcface_paddle import images
 from arcface_paddle.data import DatasetSpec, open_dataset
@@ -86,6 +94,30 @@ def test_recordio_labels_that_disagree_with_ranges_come_from_the_headers(tmp_pat
     write_rec_set(tmp_path / "set", [0, 0, 1], image_labels=lambda label: [3, 1][label])
     (tmp_path / "set/property").unlink()
     assert open_dataset(tmp_path / "set").labels.tolist() == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {0: [float("nan"), 5]},
+        {0: [4, float("inf")]},
+        {0: [4, 3e38]},
+        {4: [1, 3e15]},
+        {4: [-1, 3]},
+        {4: [1, 3], 5: [1, 2]},  # the first picture twice, the last one never
+    ],
+)
+def test_recordio_with_senseless_ranges_is_read_by_its_headers(tmp_path, records):
+    pictures = write_rec_set(tmp_path, [0, 0, 1])
+    content, lines = b"", []
+    for key in range(6):
+        ranges = {0: [4, 6], 4: [1, 3], 5: [3, 4], **records}
+        payload = ir_header(ranges[key], key) if key in ranges else ir_header(key // 3, key) + pictures[key - 1]
+        lines.append(f"{key}\t{len(content)}\n")
+        content += rec_record(payload)
+    (tmp_path / "train.rec").write_bytes(content)
+    (tmp_path / "train.idx").write_text("".join(lines))
+    check_contract(open_dataset(tmp_path), pictures, [0, 0, 1])
 
 
 def test_packed(tmp_path):
