@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "export": {"backbones", "pipeline", "evaluation", "data"},
     "cli": {"training", "evaluation", "export", "service", "pipeline", "data", "backbones", "heads"},
 }
+OWN_PICKLES = {"data/workers/shared.py"}
+"""May unpickle: bytes that the parent process put into memory for its own workers, never a file or a message."""
 MATHS_ONLY = ("verification.py", "calibration.py", "identification.py")
 
 
@@ -81,13 +83,15 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
 def test_no_catch_all_no_eval_no_raw_pickle():
     complaints = []
     for path in MODULES:
+        name = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(tree_of(path)):
-            where = f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+            where = f"{name}:{getattr(node, 'lineno', 0)}"
             if isinstance(node, ast.ExceptHandler) and catches_everything(node):
                 complaints.append(f"{where} catches everything")
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("eval", "exec"):
                 complaints.append(f"{where} calls {node.func.id}")
-            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("pickle.load", "pickle.loads"):
+            unpickles = isinstance(node, ast.Attribute) and ast.unparse(node) in ("pickle.load", "pickle.loads")
+            if unpickles and name not in OWN_PICKLES:
                 complaints.append(f"{where} unpickles without restriction")
     assert not complaints
 

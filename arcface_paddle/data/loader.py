@@ -1,11 +1,11 @@
-"""Batches for training: decoded, mirrored and normalised by worker threads ahead of time.
+"""Batches for training: decoded, mirrored and normalised by workers ahead of time.
 
-Threads, not processes: decoding, colour conversion, normalising and reading release Python's lock, so two threads
-decode nearly twice as fast as one (``tools/benchmark.py loader`` measures it), nothing has to be pickled or copied
-between processes, a label index of gigabytes is not duplicated, and Ctrl-C or an error ends everything at once.
+Workers are threads or processes, see ``workers``. Threads start at once and suit every dataset and script. Processes
+scale further, because reading a picture takes Python's lock many times for a moment, and do not take that lock from
+a training step that keeps a GPU busy; they take half a second to start and need a dataset that can be pickled.
 
 Which sample is in which batch, and whether it is mirrored, follows from (seed, epoch, position) alone, see
-``order``. The number of workers changes nothing.
+``order``. Kind and number of the workers change nothing.
 
 A bad sample (missing, damaged, not a picture) stops the run with its path, or is skipped: counted and reported with
 its path, and its place in the batch is taken by the sample that stands one global batch later in the order, under
@@ -16,27 +16,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import threading
 import time
 from collections import deque
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Iterator, Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset, normalize_into
-from arcface_paddle.data.order import BatchOrder, epoch_order, mirrored
-from arcface_paddle.errors import ConfigError, DataError, ImageError
-
-MAX_SUBSTITUTES = 100
-"""After so many bad samples in a row the dataset as a whole is unreadable, and the loader says so."""
-
-_CHUNK_SAMPLES = 16
-"""Samples that a worker takes at once: few enough to share a batch evenly, many enough to make hand-over cheap."""
-
-_BAD_SAMPLE_ERRORS = (DataError, ImageError, OSError)
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.batch_plan import BatchJob, EpochPlan, RowError
+from arcface_paddle.data.order import BatchOrder
+from arcface_paddle.data.workers import WORKER_KINDS, Inline, Workers
+from arcface_paddle.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,9 @@ class LoaderOptions:
 
     Attributes:
         batch_size: samples per batch of one rank.
-        workers: threads; 0 decodes in the calling thread.
+        workers: number of workers; 0 decodes in the calling thread.
+        worker_kind: ``"thread"``, or ``"process"``: faster, but the program's main module must then do its work under
+            ``if __name__ == "__main__"``, because it is imported by each of them.
         prefetch_batches: batches prepared ahead of the consumer.
         seed: of shuffle and mirror.
         shuffle: False keeps the order of the dataset.
@@ -56,6 +49,7 @@ class LoaderOptions:
 
     batch_size: int
     workers: int = 2
+    worker_kind: str = "thread"
     prefetch_batches: int = 4
     seed: int = 0
     shuffle: bool = True
@@ -66,6 +60,8 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         if self.on_bad_sample not in ("skip", "raise"):
             raise ConfigError(f"on_bad_sample is {self.on_bad_sample!r}; allowed: 'skip', 'raise'")
+        if self.worker_kind not in WORKER_KINDS:
+            raise ConfigError(f"worker_kind is {self.worker_kind!r}; allowed: {', '.join(map(repr, WORKER_KINDS))}")
         if self.workers < 0 or self.prefetch_batches < 1:
             raise ConfigError(
                 f"workers {self.workers}, prefetch_batches {self.prefetch_batches}; allowed: from 0 and from 1"
@@ -104,12 +100,18 @@ class BatchLoader:
     Use it as a context manager, or call ``close``. One epoch runs at a time.
 
     Attributes:
+        dataset: where the samples come from.
+        options: how batches are made.
         order: which samples come when.
-        bad_samples: the distinct samples skipped so far, in the order in which they were met.
         wait_s: seconds that the consumer has waited for data in total.
     """
 
     def __init__(self, dataset: FaceDataset, options: LoaderOptions, *, rank: int = 0, world_size: int = 1) -> None:
+        """Work out the order; workers are started by the first epoch.
+
+        Raises:
+            ConfigError: rank, world size, batch size and dataset do not fit together.
+        """
         self.dataset = dataset
         self.options = options
         self.order = BatchOrder(
@@ -122,18 +124,15 @@ class BatchLoader:
             drop_last=options.drop_last,
         )
         self.wait_s = 0.0
-        shape = (options.batch_size, 3, dataset.image_size, dataset.image_size)
-        # Those ahead, the one with the consumer, and the one before it that the consumer has not yet let go.
-        self._buffers = _BufferPool(shape, capacity=options.prefetch_batches + 2)
+        self._workers = _workers_for(dataset, options)
+        self._begun: deque[BatchJob] = deque()
+        self._run = 0
         self._bad: dict[int, BadSample] = {}
-        self._lock = threading.Lock()
-        self._pool: Optional[ThreadPoolExecutor] = None
 
     @property
     def bad_samples(self) -> list[BadSample]:
-        """The distinct samples skipped so far."""
-        with self._lock:
-            return list(self._bad.values())
+        """The distinct samples skipped so far, in the order in which they were met."""
+        return list(self._bad.values())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -147,177 +146,95 @@ class BatchLoader:
         self.close()
 
     def close(self) -> None:
-        """Stop the workers; batches under way are dropped. The loader can be used again afterwards."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+        """End the workers; batches under way are dropped. The loader can be used again afterwards."""
+        self._cancel()
+        self._workers.close()
 
     def epoch(self, epoch: int, *, start_sample: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch, from a position on.
 
         Args:
             epoch: from 0.
-            start_sample: positions already consumed by all ranks together, see ``BatchOrder.batches``.
+            start_sample: positions already consumed by all ranks together, see ``BatchOrder.positions``.
 
         Raises:
-            DataError: a bad sample under ``"raise"``, or ``MAX_SUBSTITUTES`` bad ones in a row.
-            ImageError: the same for pictures.
-            ConfigError: ``start_sample`` is out of range.
+            DataError: a bad sample under ``"raise"``, ``MAX_SUBSTITUTES`` bad ones in a row, or a worker process has
+                ended.
+            ImageError: a bad picture under ``"raise"``.
+            ConfigError: ``start_sample`` is out of range, the dataset cannot be sent to worker processes, or the loader
+                was closed or began another epoch before this one was over.
         """
-        jobs = self._jobs(epoch, start_sample)
-        if self.options.workers == 0:
-            yield from self._run_here(jobs)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="loader")
-        yield from self._run_in_pool(jobs, self._pool)
-
-    def _jobs(self, epoch: int, start_sample: int) -> Iterator[_BatchJob]:
-        plan = _EpochPlan(self, epoch)
+        self._cancel()
+        run = self._run
+        plan = EpochPlan(self.order, epoch, mirror=self.options.mirror)
         positions = self.order.positions(start_sample=start_sample)
-        return (_BatchJob(plan, span) for span in positions)
-
-    def _run_here(self, jobs: Iterator[_BatchJob]) -> Iterator[Batch]:
-        for job in jobs:
-            begin = time.perf_counter()
-            job.fill(0, len(job))
-            yield self._finish(job, begin)
-
-    def _run_in_pool(self, jobs: Iterator[_BatchJob], pool: ThreadPoolExecutor) -> Iterator[Batch]:
-        pending: deque[tuple[_BatchJob, list[Future[None]]]] = deque()
+        self._workers.prepare()
         try:
-            while True:
-                while len(pending) < self.options.prefetch_batches and (job := next(jobs, None)) is not None:
-                    starts = range(0, len(job), _CHUNK_SAMPLES)
-                    pending.append((job, [pool.submit(job.fill, start, start + _CHUNK_SAMPLES) for start in starts]))
-                if not pending:
-                    return
-                begin = time.perf_counter()
-                job, futures = pending[0]
-                # One wake-up per batch; to wait for each future in turn is three context switches per chunk.
-                wait(futures, return_when=FIRST_EXCEPTION)
-                for future in futures:
-                    future.result()
-                pending.popleft()
-                yield self._finish(job, begin)
+            while (batch := self._next_batch(plan, positions)) is not None:
+                yield batch
+                del batch  # or its memory could not be used for the next one
+                if self._run != run:
+                    raise ConfigError("the loader was closed, or began another epoch, before this epoch was over")
         finally:
-            # An error, Ctrl-C or a consumer that stops early: what has not begun is not begun any more.
-            for _, futures in pending:
-                for future in futures:
-                    future.cancel()
+            # A consumer that stops early: what has not begun is not begun any more.
+            if self._run == run:
+                self._cancel()
 
-    def _finish(self, job: _BatchJob, begin: float) -> Batch:
+    def _cancel(self) -> None:
+        self._run += 1
+        self._begun.clear()
+        self._workers.cancel()
+
+    def _next_batch(self, plan: EpochPlan, positions: Iterator[range]) -> Optional[Batch]:
+        begin = time.perf_counter()
+        try:
+            self._begin_batches(plan, positions)
+            job = self._finish_first()
+        except BaseException:  # an error or Ctrl-C, perhaps in the middle of a message from a worker
+            self.close()
+            raise
+        if job is None:
+            return None
         wait_s = time.perf_counter() - begin
         self.wait_s += wait_s
-        return Batch(job.images, self.dataset.labels[job.indices], job.indices, wait_s)
+        return Batch(self._workers.hand_out(job), self.dataset.labels[job.indices], job.indices, wait_s)
 
-    def _note_bad(self, index: int, error: Exception) -> None:
-        with self._lock:
-            if index not in self._bad:
-                self._bad[index] = BadSample(index, self.dataset.path_of(index), str(error))
+    def _begin_batches(self, plan: EpochPlan, positions: Iterator[range]) -> None:
+        while len(self._begun) < self._workers.ahead and (span := next(positions, None)) is not None:
+            job = BatchJob(plan, span, self._workers.take_buffer(len(span)))
+            self._workers.begin(job, job.spans())
+            self._begun.append(job)
 
+    def _finish_first(self) -> Optional[BatchJob]:
+        if not self._begun:
+            return None
+        job = self._begun[0]
+        while failures := self._workers.wait(job):
+            failures.sort(key=lambda failure: failure.row)
+            for failure in failures:
+                self._replace(job, failure)
+            self._workers.begin(job, [range(failure.row, failure.row + 1) for failure in failures])
+        return self._begun.popleft()
 
-class _BufferPool:
-    """Memory for batches, used again once nobody holds it.
-
-    A fresh array of a batch's size is fresh memory from the system, and touching its pages for the first time costs
-    as much as writing the normalised pictures. Every array or tensor that shares the memory of a batch keeps a
-    reference to its buffer, so the reference count tells whether the consumer has let go of it; a consumer that
-    keeps batches simply gets new memory for the next ones.
-    """
-
-    def __init__(self, shape: tuple[int, ...], *, capacity: int) -> None:
-        self._shape = shape
-        self._capacity = capacity
-        self._buffers: list[np.ndarray] = []
-
-    def take(self, count: int) -> np.ndarray:
-        """Return (count, ...) float32 of undefined content."""
-        for place in range(len(self._buffers)):
-            if sys.getrefcount(self._buffers[place]) == _REFERENCES_WHEN_FREE:
-                return self._buffers[place][:count]
-        buffer = np.empty(self._shape, dtype=np.float32)
-        if len(self._buffers) < self._capacity:
-            self._buffers.append(buffer)
-        return buffer[:count]
+    def _replace(self, job: BatchJob, failure: RowError) -> None:
+        if self.options.on_bad_sample == "raise":
+            raise failure.error
+        index = int(job.indices[failure.row])
+        if index not in self._bad:
+            self._bad[index] = BadSample(index, self.dataset.path_of(index), str(failure.error))
+        job.substitute(failure)
 
 
-def _references_when_free() -> int:
-    """Return what ``sys.getrefcount`` says of a list's item that nothing else holds (it differs between Pythons)."""
-    items = [object()]
-    return sys.getrefcount(items[0])
-
-
-_REFERENCES_WHEN_FREE = _references_when_free()
-
-
-class _EpochPlan:
-    """The order of one epoch and how a position of it becomes a sample."""
-
-    def __init__(self, loader: BatchLoader, epoch: int) -> None:
-        options = loader.options
-        self.loader = loader
-        self.epoch = epoch
-        self.buffers = loader._buffers
-        self.order = epoch_order(len(loader.dataset), seed=options.seed, epoch=epoch, shuffle=options.shuffle)
-
-    def mirrors(self, indices: np.ndarray) -> np.ndarray:
-        options = self.loader.options
-        if not options.mirror:
-            return np.zeros(len(indices), dtype=bool)
-        return mirrored(indices, seed=options.seed, epoch=self.epoch)
-
-    def substitute(self, position: int, error: Exception) -> tuple[int, np.ndarray]:
-        """Return index and picture of the sample that takes the place of a bad one."""
-        loader = self.loader
-        for tries in range(1, MAX_SUBSTITUTES + 1):
-            index = int(self.order[(position + tries * loader.order.global_batch) % len(self.order)])
-            try:
-                return index, loader.dataset.read_image(index)
-            except _BAD_SAMPLE_ERRORS as next_error:
-                loader._note_bad(index, next_error)
-        raise DataError(
-            f"{MAX_SUBSTITUTES} samples in a row cannot be read, the first because of: {error}; "
-            "check the dataset's folder, or run the dataset doctor"
-        )
-
-
-class _BatchJob:
-    """One batch under construction; several workers fill disjoint parts of it."""
-
-    def __init__(self, plan: _EpochPlan, positions: range) -> None:
-        self._plan = plan
-        self._positions = positions
-        self.indices = plan.order[positions.start : positions.stop].copy()
-        self.images = plan.buffers.take(len(positions))
-        self._mirrors = plan.mirrors(self.indices).tolist()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def fill(self, start: int, stop: int) -> None:
-        """Read the samples of rows ``start`` to ``stop``."""
-        loader = self._plan.loader
-        dataset, images, mirrors = loader.dataset, self.images, self._mirrors
-        for row in range(start, min(stop, len(self))):
-            index = int(self.indices[row])
-            try:
-                image = dataset.read_image(index)
-            except _BAD_SAMPLE_ERRORS as error:
-                if loader.options.on_bad_sample == "raise":
-                    raise
-                image = self._take_substitute(row, index, error)
-            normalize_into(images[row], image, mirror=mirrors[row])
-
-    def _take_substitute(self, row: int, index: int, error: Exception) -> np.ndarray:
-        self._plan.loader._note_bad(index, error)
-        self.indices[row], image = self._plan.substitute(self._positions[row], error)
-        self._mirrors[row] = bool(self._plan.mirrors(self.indices[row : row + 1])[0])
-        return image
+def _workers_for(dataset: FaceDataset, options: LoaderOptions) -> Workers:
+    shape = (options.batch_size, 3, dataset.image_size, dataset.image_size)
+    if options.workers == 0:
+        return Inline(dataset, shape)
+    kind = WORKER_KINDS[options.worker_kind]
+    return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches)
 
 
 def default_workers() -> int:
-    """Return the number of worker threads that suits this machine: the cores this process may use, at most 8."""
+    """Return the number of workers that suits this machine: the cores this process may use, at most 8."""
     with contextlib.suppress(AttributeError):  # not on Windows and macOS
         return min(8, len(os.sched_getaffinity(0)))
     return min(8, os.cpu_count() or 1)

@@ -9,7 +9,6 @@ from pathlib import Path
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
 
-
 _BLOCK_BYTES = 1 << 16
 """Asked for at once; a face crop of 112 x 112 pixels has about 6 KB."""
 

@@ -1,0 +1,118 @@
+"""Worker processes: they share neither Python's lock with each other nor with the training step."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Iterable, Optional
+
+import numpy as np
+
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.batch_plan import BatchJob, RowError
+from arcface_paddle.data.workers.base import Workers
+from arcface_paddle.data.workers.buffers import FixedPool
+from arcface_paddle.data.workers.child import Reply, Request, Workplace
+from arcface_paddle.data.workers.crew import CONTEXT, Crew
+from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
+
+
+class Processes(Workers):
+    """Processes that write into shared memory; they see the dataset as it was when they were started."""
+
+    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
+        """Take the settings, see ``Workers``."""
+        super().__init__(dataset, shape, count=count, ahead=ahead)
+        self._office: Optional[_Office] = None
+
+    def prepare(self) -> None:
+        """Start the processes, or wait until they have let go of an epoch that was cancelled.
+
+        Raises:
+            ConfigError: the dataset cannot be sent to processes.
+        """
+        if self._office is None:
+            batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT)
+            self._office = _Office(self._dataset, batches, workers=self._count, ahead=self.ahead)
+        self._office.settle()
+
+    def take_buffer(self, rows: int) -> np.ndarray:
+        """Return shared memory that neither the consumer nor a worker uses."""
+        return self._open_office.pool.take(rows)
+
+    def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
+        """Send the rows to the workers."""
+        self._open_office.begin(job, spans)
+
+    def wait(self, job: BatchJob) -> list[RowError]:
+        """Take the workers' replies until this batch is complete.
+
+        Raises:
+            DataError: a worker has ended.
+        """
+        return self._open_office.wait(job)
+
+    def hand_out(self, job: BatchJob) -> np.ndarray:
+        """Return the pictures, or a copy of them for a consumer that keeps batches."""
+        return self._open_office.pool.hand_out(job.images)
+
+    def cancel(self) -> None:
+        """Tell the workers to skip what they have not begun."""
+        if self._office is not None:
+            self._office.cancel()
+
+    def close(self) -> None:
+        """End the processes; the memory lives on under batches that the consumer keeps."""
+        office, self._office = self._office, None
+        if office is not None:
+            office.cancel()
+            office.crew.close()
+
+    @property
+    def _open_office(self) -> _Office:
+        assert self._office is not None, "used before prepare"
+        return self._office
+
+
+class _Office:
+    """The parent's side of one set of processes: which rows are under way, and what came back."""
+
+    def __init__(self, dataset: FaceDataset, batches: SharedBatches, *, workers: int, ahead: int) -> None:
+        self._dataset = dataset
+        self._run = CONTEXT.RawValue(ctypes.c_int64, 0)
+        self._indices, self._mirrors = batches.row_views()
+        self._unanswered = [0] * batches.count
+        self._errors: list[list[RowError]] = [[] for _ in range(batches.count)]
+        self.pool = FixedPool(batches.image_views(), reserved=ahead)
+        self.crew = Crew(Workplace(SharedDataset.of(dataset, CONTEXT), batches, self._run), workers)
+
+    def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
+        place, rows = self.pool.place_of(job.images), len(job.indices)
+        self._indices[place, :rows] = job.indices
+        self._mirrors[place, :rows] = job.mirrors
+        for span in spans:
+            self._unanswered[place] += 1
+            self.crew.submit(Request(self._run.value, place, span.start, span.stop))
+
+    def wait(self, job: BatchJob) -> list[RowError]:
+        place = self.pool.place_of(job.images)
+        while self._unanswered[place]:
+            self._note(self.crew.receive())
+        errors, self._errors[place] = self._errors[place], []
+        return errors
+
+    def cancel(self) -> None:
+        self._run.value += 1
+
+    def settle(self) -> None:
+        """Wait until no worker writes for a cancelled run any more."""
+        self._note(self.crew.settle())
+        self._unanswered = [0] * len(self._unanswered)
+        self._errors = [[] for _ in self._errors]
+        self.pool.reset()
+
+    def _note(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            self._dataset.count_resized(reply.resized)
+            if reply.run == self._run.value:
+                self._unanswered[reply.batch] -= 1
+                self._errors[reply.batch] += reply.errors
