@@ -21,7 +21,7 @@ from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
-from arcface_paddle.training.config import DataConfig, TrainConfig
+from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.optimizer import LossScaler, MomentumSgd, RunningStatistics
 from arcface_paddle.training.pretrained import load_pretrained
 from arcface_paddle.training.restore import Restored, RowRange, restore
@@ -90,7 +90,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     loader = BatchLoader(
         dataset,
-        LoaderOptions(batch_size=batch_size, workers=_workers(config.data), seed=config.run.seed),
+        _loader_options(config, batch_size),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
@@ -226,8 +226,13 @@ def _open_data(config: TrainConfig) -> FaceDataset:
     return open_dataset(data.data_dir, label_file=data.label_file, kind=kind, num_classes=data.num_classes)
 
 
-def _workers(data: DataConfig) -> int:
-    return default_workers() if data.num_workers is None else data.num_workers
+def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
+    data = config.data
+    kind = data.worker_kind
+    if kind == "auto":
+        kind = "process" if paddle.get_device().startswith("gpu") else "thread"
+    workers = default_workers() if data.num_workers is None else data.num_workers
+    return LoaderOptions(batch_size=batch_size, workers=workers, worker_kind=kind, seed=config.run.seed)
 
 
 def _identity(config: TrainConfig, dataset: FaceDataset, global_batch: int) -> RunIdentity:

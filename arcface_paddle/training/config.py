@@ -54,7 +54,13 @@ class DataConfig:
         least=1,
     )
     num_workers: Optional[int] = _option(
-        None, "decoding threads per process (default: the cores, at most 8); 0 = none", least=0, most=256
+        None, "decoding workers per process (default: the cores, at most 8); 0 = none", least=0, most=256
+    )
+    worker_kind: str = _option(
+        "auto",
+        "what the workers are; auto: processes on a GPU, because threads take Python's lock from its short training "
+        "steps; threads on a CPU, where a step takes seconds and is not disturbed, and which start at once",
+        choices=("auto", "thread", "process"),
     )
     val_targets: Tuple[str, ...] = _option(
         ("lfw", "cfp_fp", "agedb_30"), "verification sets, {data_dir}/NAME.bin; one that is missing is said, not fatal"

@@ -201,13 +201,14 @@ def test_nan_on_one_rank_skips_the_step_on_all(data, tmp_path):
     code = (
         "import os, sys\n"
         "from arcface_paddle.cli.main import run_module\n"
-        "from arcface_paddle.data import loader\n"
-        "real = loader._BatchJob.fill\n"
-        "def fill(self, start, stop):\n"
-        "    real(self, start, stop)\n"
-        "    self.images[start, 0, 0, 0] = float('nan')\n"
+        "from arcface_paddle.data.workers import threads\n"
+        "real = threads.fill_rows\n"
+        "def fill_rows(dataset, images, indices, mirrors, rows):\n"
+        "    errors = real(dataset, images, indices, mirrors, rows)\n"
+        "    images[rows.start, 0, 0, 0] = float('nan')\n"
+        "    return errors\n"
         "if os.environ['PADDLE_TRAINER_ID'] == '1':\n"
-        "    loader._BatchJob.fill = fill\n"
+        "    threads.fill_rows = fill_rows\n"
         "sys.exit(run_module('train', sys.argv[1:], prog='train.py'))\n"
     )
     flags = arguments(data, tmp_path, steps=1, val_targets="", batch_norm="local", weight_decay=0.1)[1:]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_data import write_dataset, write_validation
 
-from arcface_paddle.data import loader
+from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.training.config import TrainConfig, config_from, load_config
 from arcface_paddle.training.run_log import read_metrics
@@ -74,8 +74,9 @@ def losses(output: Path) -> dict[int, float]:
         {},
         {"sample_rate": 0.3, "accumulation": 2, "batch_size": 6, "loss": "CurricularFace", "decay_norm": False},
         {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
+        {"worker_kind": "process"},
     ],
-    ids=["plain", "sampled-accumulated", "scaled-warm-start"],
+    ids=["plain", "sampled-accumulated", "scaled-warm-start", "worker-process"],
 )
 def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -95,6 +96,12 @@ def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path
     assert saved_state(parts, STEPS) == saved_state(whole, STEPS)
     assert losses(parts) == losses(whole)
     assert sorted(losses(parts)) == list(range(1, STEPS + 1))
+
+
+def test_kind_of_the_workers_changes_nothing(data, tmp_path):
+    for kind in ("thread", "process"):
+        train(settings(data, tmp_path / kind, steps=3, num_workers=2, worker_kind=kind), say=Listener())
+    assert saved_files(tmp_path / "thread", 3) == saved_files(tmp_path / "process", 3)
 
 
 def test_another_seed_is_another_run(data, tmp_path):
@@ -152,15 +159,16 @@ def test_softmax_warm_start_leaves_the_margin_out(data, tmp_path):
 
 def nan_in(monkeypatch, *, picked) -> None:
     """Let pictures whose index ``picked`` accepts arrive as NaN."""
-    real = loader._BatchJob.fill
+    real = threads.fill_rows
 
-    def fill(self, start, stop):
-        real(self, start, stop)
-        for row in range(start, min(stop, len(self))):
-            if picked(int(self.indices[row])):
-                self.images[row, 0, 5, 5] = np.nan
+    def fill_rows(dataset, images, indices, mirrors, rows):
+        errors = real(dataset, images, indices, mirrors, rows)
+        for row in rows:
+            if picked(int(indices[row])):
+                images[row, 0, 5, 5] = np.nan
+        return errors
 
-    monkeypatch.setattr(loader._BatchJob, "fill", fill)
+    monkeypatch.setattr(threads, "fill_rows", fill_rows)
 
 
 def test_nan_in_the_data_skips_the_step_and_says_which(data, tmp_path, monkeypatch):
