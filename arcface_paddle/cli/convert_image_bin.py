@@ -6,7 +6,8 @@ python tools/convert_image_bin.py --bin_path="in" --image_path="out" --mode="bin
 As in the published tool --image_path is the folder of the pictures and --bin_path that of the .bin files in both
 directions: image2bin reads the first and writes the second, bin2image the other way round. Folders inside keep their
 places. The bytes of a picture are stored as they are and come back identical; the suffix of a
-picture that comes back follows its content. What an earlier run has written is kept.
+picture that comes back follows its content. What an earlier run has written is kept. Files whose names are not those
+of pictures (of .bin files) are counted and passed over; hidden ones do not count.
 
 exit codes: 0 everything converted; 1 some files could not be (each is named); 2 wrong use or an error; 130 interrupted
 """
@@ -16,7 +17,8 @@ from __future__ import annotations
 import argparse
 
 from arcface_paddle.cli.data_options import add_workers, progress_bar, report_bad
-from arcface_paddle.data.convert import bins_to_images, images_to_bins, list_tree
+from arcface_paddle.cli.writable import require_writable_folder
+from arcface_paddle.data.convert import bins_to_images, images_to_bins, list_bins, list_pictures
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +33,15 @@ def run(args: argparse.Namespace) -> int:
     """Convert and report."""
     to_bin = args.mode == "image2bin"
     source, target = (args.image_path, args.bin_path) if to_bin else (args.bin_path, args.image_path)
-    with progress_bar(len(list_tree(source, suffix="" if to_bin else ".bin")), "files") as bar:
-        if to_bin:
-            report = images_to_bins(source, target, workers=args.workers, progress=bar.update)
-        else:
-            report = bins_to_images(source, target, workers=args.workers, progress=bar.update)
+    require_writable_folder(target, option="--bin_path" if to_bin else "--image_path")
+    tree = list_pictures(source) if to_bin else list_bins(source)
+    convert = images_to_bins if to_bin else bins_to_images
+    with progress_bar(len(tree.wanted), "files") as bar:
+        report = convert(tree, target, workers=args.workers, progress=bar.update)
     print(f"{target}: {report.written} files written, {report.unchanged} were there, {len(report.bad)} left out")
+    if tree.others:
+        what = "pictures" if to_bin else ".bin files"
+        print(
+            f"{source}: passed over {len(tree.others)} files that are no {what} by their names, such as {tree.others[0]}"
+        )
     return report_bad(report.bad)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Iterator
 
 from arcface_paddle import images
-from arcface_paddle.cli.data_options import add_workers, progress_bar, report_bad
+from arcface_paddle.cli.data_options import add_workers, progress_bar, refuse_target_in_source, report_bad
+from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.parallel import ordered_map
@@ -48,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Align and report."""
+    require_writable_folder(args.target, option="target")
     photographs = FolderDataset(args.source)
+    refuse_target_in_source(photographs, args.target)
     aligner = Aligner(
         photographs,
         Path(args.target),

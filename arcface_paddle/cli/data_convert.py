@@ -25,12 +25,15 @@ from arcface_paddle.cli.data_options import (
     open_source,
     positive_int,
     progress_bar,
+    refuse_target_in_source,
     report_bad,
 )
+from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.convert import FILE_LAYOUTS, ConvertReport, Progress, export_files
 from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
+from arcface_paddle.errors import ConfigError
 
 LAYOUTS = (*FILE_LAYOUTS, "recordio", "packed")
 
@@ -51,14 +54,18 @@ def add_conversion(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("target", help="folder to write to")
     parser.add_argument(
-        "--shard_mb", type=positive_int, default=DEFAULT_SHARD_BYTES >> 20, help="size of a packed shard (%(default)s)"
+        "--shard_mb", type=positive_int, help=f"size of a packed shard in MiB ({DEFAULT_SHARD_BYTES >> 20})"
     )
     add_workers(parser)
 
 
 def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
     """Convert the dataset that the flags of ``add_conversion`` name, say what was done, return the exit code."""
+    if layout != "packed" and args.shard_mb is not None:
+        raise ConfigError(f"--shard_mb has no meaning with --to {layout}; leave it out")
+    require_writable_folder(args.target, option="target")
     dataset = open_source(args)
+    refuse_target_in_source(dataset, args.target)
     with progress_bar(len(dataset), "samples") as bar:
         report = _convert(dataset, args, layout, bar.update)
     print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
@@ -70,7 +77,6 @@ def _convert(dataset: FaceDataset, args: argparse.Namespace, layout: str, progre
         return export_recordio(dataset, args.target, workers=args.workers, progress=progress)
     if layout != "packed":
         return export_files(dataset, args.target, layout=layout, workers=args.workers, progress=progress)
-    packed = pack_dataset(
-        dataset, args.target, shard_bytes=args.shard_mb << 20, workers=args.workers, progress=progress
-    )
+    shard_bytes = DEFAULT_SHARD_BYTES if args.shard_mb is None else args.shard_mb << 20
+    packed = pack_dataset(dataset, args.target, shard_bytes=shard_bytes, workers=args.workers, progress=progress)
     return ConvertReport(packed.samples - packed.resumed_samples, packed.resumed_samples, packed.bad)

@@ -36,6 +36,19 @@ from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.runtime import AUTO, ENGINES, RuntimeOptions
 
+_OPTIONS_OF_RECOGNISER = (
+    "copy_rejected",
+    "rec_model",
+    "rec_preset",
+    "use_gpu",
+    "cpu_threads",
+    "backend",
+    "batch_size",
+    "cluster_distance",
+    "match_similarity",
+    "merge_similarity",
+)
+
 EPILOG = """\
 Broken images are listed, all of them; none stops the examination. No image is ever changed or deleted, and no label
 file overwritten.
@@ -75,6 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_output_options(parser.add_argument_group("results"))
     _add_recogniser_options(parser.add_argument_group("labels by embedding"), defaults)
     _add_limit_options(parser.add_argument_group("what counts"), defaults)
+    parser.set_defaults(default_of=parser.get_default)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,8 +168,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
     for option in ("rows", "pictures"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option} is {getattr(args, option)}; allowed: 1 or more")
-    if args.copy_rejected is not None and args.no_embedding:
-        raise ConfigError("--copy_rejected needs the recogniser; leave out --no_embedding")
+    if args.no_embedding:
+        for option in _OPTIONS_OF_RECOGNISER:
+            if getattr(args, option) != args.default_of(option):
+                raise ConfigError(f"--{option} needs the recogniser; leave out --no_embedding")
+    if args.pictures != args.default_of("pictures") and args.html is None:
+        raise ConfigError("--pictures is about the page; add --html FILE")
     if args.fix is not None and args.sample is not None:
         raise ConfigError("--fix needs an examination of the whole dataset; leave out --sample")
     for option in ("json", "html", "fix"):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Sequence
 
 from tqdm import tqdm
 
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.loader import default_workers
 from arcface_paddle.data.opening import KINDS, open_dataset
+from arcface_paddle.errors import ConfigError
 
 _LISTED = 20
 
@@ -31,6 +34,18 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 def open_source(args: argparse.Namespace) -> FaceDataset:
     """Open the dataset that the flags of ``add_source`` name."""
     return open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
+
+
+def refuse_target_in_source(dataset: FaceDataset, target: str) -> None:
+    """Refuse to write a dataset into itself. Raises ``ConfigError``.
+
+    A folder inside of a folder per identity would be a new identity when the command is run again.
+    """
+    source, place = Path(dataset.name).resolve(), Path(target).resolve()
+    if place == source or (isinstance(dataset, FolderDataset) and source in place.parents):
+        raise ConfigError(
+            f"target {target} lies in the dataset {dataset.name} that is read; choose a folder outside of it"
+        )
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import argparse
 
 from arcface_paddle.cli.data_options import add_source_flags, add_workers, open_source
 from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
 from arcface_paddle.data.verification import write_verification_set
 from arcface_paddle.data.writing import disk_errors_as_data_errors
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build and write the set."""
     _refuse_flags_of_the_other_source(args)
+    require_writable_file(args.target, option="target")
     if args.pair_list:
         pictures, issame = load_pairs(read_pair_list(args.pair_list, root=args.root), workers=args.workers)
     else:

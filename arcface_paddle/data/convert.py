@@ -16,6 +16,7 @@ from arcface_paddle.data.bin_record import decode_record, encode_record
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.random_access import read_small_file
+from arcface_paddle.data.tree import files_below
 from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
 from arcface_paddle.errors import DataError, ImageError
 
@@ -42,96 +43,127 @@ class ConvertReport:
 # Trees of files
 
 
-def list_tree(root: files.PathLike, *, suffix: str = "") -> list[Path]:
-    """Return the sorted paths of the pictures below a folder, or of the files with ``suffix``.
+@dataclass(frozen=True)
+class SourceTree:
+    """The files of a folder, sorted by their names.
+
+    Attributes:
+        root: the folder.
+        wanted: paths, relative to it, of the files to convert.
+        others: paths of the other ones; hidden files are in neither.
+    """
+
+    root: Path
+    wanted: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def list_pictures(root: files.PathLike) -> SourceTree:
+    """List the files below a folder whose names are those of pictures.
 
     Raises:
-        DataError: no such folder or nothing in it.
+        DataError: no such folder or no picture in it.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise DataError(f"{root}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if _is_wanted(path, suffix))
-    if not found:
-        raise DataError(f"{root}: no {suffix or 'picture'} file in this folder or below it")
-    return found
+    return _list_tree(root, images.is_image_path, "picture")
+
+
+def list_bins(root: files.PathLike) -> SourceTree:
+    """List the files below a folder whose names end in ``.bin``.
+
+    Raises:
+        DataError: no such folder or none in it.
+    """
+    return _list_tree(root, lambda path: path.lower().endswith(".bin"), ".bin")
+
+
+def _list_tree(root: files.PathLike, is_wanted: Callable[[str], bool], what: str) -> SourceTree:
+    wanted: list[str] = []
+    others: list[str] = []
+    for path in files_below(root):
+        (wanted if is_wanted(path) else others).append(path)
+    if not wanted:
+        raise DataError(f"{root}: no {what} file in this folder or below it")
+    return SourceTree(Path(root), tuple(wanted), tuple(others))
 
 
 def images_to_bins(
-    image_root: files.PathLike, bin_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
+    source: SourceTree, bin_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
 ) -> ConvertReport:
-    """Wrap every picture below ``image_root`` into a per-image ``.bin`` at the same place below ``bin_root``.
+    """Wrap pictures into per-image ``.bin`` files at the same places below ``bin_root``.
 
     The key of the record is the picture's file name, the value its bytes as they are.
 
+    Args:
+        source: see ``list_pictures``.
+        bin_root: the folder to write to.
+        workers: threads.
+        progress: called with the number of files done since the last call.
+
     Raises:
-        DataError: no pictures, or the disk is full.
+        DataError: the disk is full or cannot be written.
     """
-    sources = list_tree(image_root)
 
-    def target_of(source: Path) -> Path:
-        return Path(bin_root) / source.relative_to(image_root).with_suffix(".bin")
-
-    first_of: dict[Path, Path] = {}
-    for source in sources:  # in order, so that it does not depend on the threads which of two namesakes wins
-        first_of.setdefault(target_of(source), source)
-
-    def convert(source: Path) -> bool:
-        target = target_of(source)
-        if first_of[target] != source:
-            raise DataError(f"{source}: {first_of[target].name} already becomes {target.name}; rename one of them")
-        content = read_small_file(str(source))
+    def convert(name: str) -> bool:
+        path = source.root / name
+        content = read_small_file(str(path))
         if images.suffix_by_content(content) is None:
-            raise DataError(f"{source}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF)")
-        return place_file(target, encode_record(source.name, content))
+            raise DataError(f"{path}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF)")
+        return place_file((Path(bin_root) / name).with_suffix(".bin"), encode_record(path.name, content))
 
-    return _convert_all(convert, sources, bin_root, workers, progress)
+    return _convert_all(convert, source, bin_root, workers, progress)
 
 
 def bins_to_images(
-    bin_root: files.PathLike, image_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
+    source: SourceTree, image_root: files.PathLike, *, workers: int = 2, progress: Progress = lambda count: None
 ) -> ConvertReport:
-    """Write the picture inside of every ``.bin`` below ``bin_root`` to the same place below ``image_root``.
+    """Write the pictures inside of ``.bin`` files to the same places below ``image_root``.
 
-    The bytes are those that were wrapped; the suffix follows their content, not the key.
+    The bytes are those that were wrapped; the suffix follows their content, not the key. The arguments are those of
+    ``images_to_bins``, the source as ``list_bins`` gives it.
 
     Raises:
-        DataError: no ``.bin``, or the disk is full.
+        DataError: the disk is full or cannot be written.
     """
 
-    def convert(source: Path) -> bool:
-        _, content = decode_record(read_small_file(str(source)), name=str(source))
+    def convert(name: str) -> bool:
+        path = source.root / name
+        _, content = decode_record(read_small_file(str(path)), name=str(path))
         suffix = images.suffix_by_content(content)
         if suffix is None:
-            raise DataError(f"{source}: what it holds is not a picture in a known format")
-        return place_file(Path(image_root) / source.relative_to(bin_root).with_suffix(suffix), content)
+            raise DataError(f"{path}: what it holds is not a picture in a known format")
+        return place_file((Path(image_root) / name).with_suffix(suffix), content)
 
-    return _convert_all(convert, list_tree(bin_root, suffix=".bin"), image_root, workers, progress)
-
-
-def _is_wanted(path: Path, suffix: str) -> bool:
-    if suffix:
-        return path.suffix.lower() == suffix and not path.name.startswith(".")
-    return images.is_image_path(path) and path.is_file()
+    return _convert_all(convert, source, image_root, workers, progress)
 
 
 def _convert_all(
-    convert: Callable[[Path], bool], sources: list[Path], target: files.PathLike, workers: int, progress: Progress
+    convert: Callable[[str], bool], source: SourceTree, target: files.PathLike, workers: int, progress: Progress
 ) -> ConvertReport:
-    def attempt(source: Path) -> tuple[bool, str]:
+    first_of: dict[str, str] = {}
+    for name in source.wanted:  # in order, so that it does not depend on the threads which of two namesakes wins
+        first_of.setdefault(_without_suffix(name), name)
+
+    def attempt(name: str) -> tuple[bool, str]:
+        first = first_of[_without_suffix(name)]
+        if first != name:
+            return False, f"{source.root / name}: {Path(first).name} becomes the same file; rename one of them"
         try:
-            return convert(source), ""
+            return convert(name), ""
         except (DataError, ImageError) as error:
             return False, str(error)
 
     outcomes = []
     with disk_errors_as_data_errors(target):
-        for outcome in ordered_map(attempt, sources, workers=workers):
+        for outcome in ordered_map(attempt, source.wanted, workers=workers):
             outcomes.append(outcome)
             progress(1)
-    bad = tuple((str(source), reason) for source, (_, reason) in zip(sources, outcomes) if reason)
+    bad = tuple((str(source.root / name), reason) for name, (_, reason) in zip(source.wanted, outcomes) if reason)
     written = sum(was_written for was_written, _ in outcomes)
-    return ConvertReport(written, len(sources) - written - len(bad), bad)
+    return ConvertReport(written, len(outcomes) - written - len(bad), bad)
+
+
+def _without_suffix(name: str) -> str:
+    return name[: name.rindex(".")]
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.bin_record import decode_record
 from arcface_paddle.data.label_file import PathTable, read_label_file
 from arcface_paddle.data.random_access import read_small_file
+from arcface_paddle.data.tree import files_below, subfolders
 from arcface_paddle.errors import DataError
 
 
@@ -83,6 +84,7 @@ class FolderDataset(ImageFileDataset):
     """A folder per identity with its pictures inside, at any depth.
 
     Folders are numbered from 0 in the order of their names (by code point); one without a picture gets no label.
+    Hidden files and folders do not count, links do.
 
     Attributes:
         class_names: the folder name of each label.
@@ -111,24 +113,7 @@ class FolderDataset(ImageFileDataset):
 
 def _identities(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Give each folder's name and the sorted paths, relative to ``root``, of the pictures in it."""
-    for folder in _sorted_entries(root):
-        if folder.is_dir() and not folder.name.startswith("."):
-            paths = list(_pictures(Path(folder.path), f"{folder.name}/"))
-            if paths:
-                yield folder.name, paths
-
-
-def _pictures(folder: Path, prefix: str) -> Iterator[str]:
-    for entry in _sorted_entries(folder):
-        if entry.is_dir():
-            yield from _pictures(Path(entry.path), f"{prefix}{entry.name}/")
-        elif images.is_image_path(entry.name):
-            yield prefix + entry.name
-
-
-def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror or error}") from None
+    for name in subfolders(root):
+        paths = [path for path in files_below(root, name) if images.is_image_path(path)]
+        if paths:
+            yield name, paths

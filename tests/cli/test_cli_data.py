@@ -54,6 +54,12 @@ def test_convert_image_bin_as_the_published_command(tmp_path):
 
     done = command("image2bin", image_path="in", bin_path="bins")
     assert done.returncode == 0 and done.stdout == "bins: 2 files written, 0 were there, 0 left out\n", done.stderr
+    (tmp_path / "in/label.txt").write_text("a.jpg\t0\n")
+    done = command("image2bin", image_path="in", bin_path="bins")
+    assert (
+        done.returncode == 0
+        and "passed over 1 files that are no pictures by their names, such as label.txt" in done.stdout
+    )
     content = (tmp_path / "bins/sub/b.bin").read_bytes()
     assert content[:9] == b"\x05\0\0\0b.png" and pickle.loads(content[13:]) == picture(1, ".png")
     assert command("bin2image", image_path="out", bin_path="bins").returncode == 0
@@ -145,6 +151,31 @@ def test_a_wrong_number_is_told_in_words(tmp_path, workers, capsys):
         data("convert", tmp_path, tmp_path / "out", "--to", "bin", f"--workers={workers}")
     assert caught.value.code == 2
     assert f"argument --workers: {workers!r} is not a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("convert people out --to bin --shard_mb 5", "--shard_mb has no meaning with --to bin"),
+        ("convert people taken --to bin", "target taken: taken is a file"),
+        ("convert people people --to folder", "lies in the dataset people that is read"),
+        ("convert people people/packed --to packed", "lies in the dataset people that is read"),
+        ("align people people/aligned", "lies in the dataset people that is read"),
+        ("align people taken", "target taken: taken is a file"),
+        ("align nothing out", "nothing: no such folder"),
+        ("pairs people --dataset people --pairs 2", "target people: is a folder"),
+        ("pairs taken/x.bin --dataset people --pairs 2", "target taken/x.bin: taken is a file"),
+        ("info people --kind folder --label_file taken", "a folder per identity names the labels"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_work(tmp_path, people, monkeypatch, capsys, arguments, message):
+    (tmp_path / "taken").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert data(*arguments.split()) == 2
+    error = capsys.readouterr().err.strip().replace(f"{tmp_path}/", "")
+    assert message in error and "\n" not in error
+    assert sorted(tmp_path.rglob("*")) == before and people.is_dir()
 
 
 def test_every_subcommand_has_help(capsys):

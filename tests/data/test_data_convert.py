@@ -11,7 +11,7 @@ from published_layouts import bin_bytes, face_jpeg, write_bin_set, write_image_s
 
 from arcface_paddle.data import open_dataset
 from arcface_paddle.data.bin_record import encode_record
-from arcface_paddle.data.convert import bins_to_images, export_files, images_to_bins
+from arcface_paddle.data.convert import bins_to_images, export_files, images_to_bins, list_bins, list_pictures
 from arcface_paddle.data.packed import PackedDataset, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.errors import DataError
@@ -41,29 +41,29 @@ def test_pictures_to_bins_and_back(tmp_path):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_bytes(content)
     (tmp_path / "in/readme.txt").write_text("ignored")
-    report = images_to_bins(tmp_path / "in", tmp_path / "bins")
+    report = images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "bins")
     assert (report.written, report.unchanged, report.bad) == (3, 0, ())
     assert tree(tmp_path / "bins")["deep/c d.bin"] == bin_bytes(b"c d.jpg", pictures["deep/c d.jpg"], 5)
-    report = bins_to_images(tmp_path / "bins", tmp_path / "out", workers=1)
+    report = bins_to_images(list_bins(tmp_path / "bins"), tmp_path / "out", workers=1)
     assert tree(tmp_path / "out") == pictures and report.written == 3
 
 
 def test_suffix_follows_the_content(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.JPEG").write_bytes(b"\x89PNG\r\n\x1a\nrest")
-    images_to_bins(tmp_path / "in", tmp_path / "bins")
-    bins_to_images(tmp_path / "bins", tmp_path / "out")
+    images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "bins")
+    bins_to_images(list_bins(tmp_path / "bins"), tmp_path / "out")
     assert tree(tmp_path / "out") == {"a.png": b"\x89PNG\r\n\x1a\nrest"}
 
 
 def test_second_run_keeps_what_is_complete(tmp_path):
     write_image_set(tmp_path / "in", [0] * 5)
-    images_to_bins(tmp_path / "in", tmp_path / "out")
+    images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.bin")}
     emptied = tmp_path / "out/images/00000001.bin"
     emptied.write_bytes(b"")
     (tmp_path / "out/images/00000002.bin").unlink()
-    report = images_to_bins(tmp_path / "in", tmp_path / "out")
+    report = images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "out")
     assert (report.written, report.unchanged, report.bad) == (2, 3, ())
     kept = tmp_path / "out/images/00000000.bin"
     assert kept.stat().st_mtime_ns == before[kept] and emptied.stat().st_size > 0
@@ -75,25 +75,44 @@ def test_bad_inputs_are_left_out_and_named(tmp_path):
     (tmp_path / "in/images/00000002.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "out/images").mkdir(parents=True)
     (tmp_path / "out/images/00000000.bin").write_bytes(b"somebody's")
-    report = images_to_bins(tmp_path / "in", tmp_path / "out")
+    report = images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "out")
     reasons = {Path(path).name: reason for path, reason in report.bad}
     assert set(reasons) == {"00000000.jpg", "00000001.jpg", "00000002.png"} and report.written == 1
     assert "exists with other content" in reasons["00000000.jpg"]
     assert "not a picture" in reasons["00000001.jpg"]
-    assert "00000002.jpg already becomes 00000002.bin" in reasons["00000002.png"]
+    assert "00000002.jpg becomes the same file" in reasons["00000002.png"]
     assert (tmp_path / "out/images/00000000.bin").read_bytes() == b"somebody's"
+
+
+def test_links_are_followed_and_other_files_counted(tmp_path):
+    write_image_set(tmp_path / "in", [0, 0])
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "in" / "images")
+    (tmp_path / "in" / "images" / "circle").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / ".hidden.jpg").write_bytes(b"x")
+    source = list_pictures(tmp_path / "in")
+    assert source.others == ("label.txt",)
+    report = images_to_bins(source, tmp_path / "out")
+    assert report.written == 4 and (tmp_path / "out/linked/00000001.bin").is_file()
+
+
+def test_bins_that_become_the_same_picture_are_named(tmp_path):
+    write_bin_set(tmp_path, [0])
+    (tmp_path / "images/00000000.BIN").write_bytes((tmp_path / "images/00000000.bin").read_bytes())
+    report = bins_to_images(list_bins(tmp_path), tmp_path / "out")
+    ((path, reason),) = report.bad
+    assert report.written == 1 and path.endswith("00000000.bin") and "00000000.BIN becomes the same file" in reason
 
 
 def test_damaged_bins_are_left_out_and_named(tmp_path):
     write_bin_set(tmp_path / "in", [0, 1, 2])
     (tmp_path / "in/images/00000000.bin").write_bytes((5001).to_bytes(4, "little") * 3)
     (tmp_path / "in/images/00000001.bin").write_bytes(bin_bytes(b"a", b"text", 4))
-    report = bins_to_images(tmp_path / "in", tmp_path / "out")
+    report = bins_to_images(list_bins(tmp_path / "in"), tmp_path / "out")
     assert report.written == 1
     assert [Path(path).name for path, _ in report.bad] == ["00000000.bin", "00000001.bin"]
     assert "key length 5001" in report.bad[0][1] and "not a picture" in report.bad[1][1]
     with pytest.raises(DataError, match=r"no \.bin file"):
-        bins_to_images(tmp_path / "out", tmp_path / "other")
+        bins_to_images(list_bins(tmp_path / "out"), tmp_path / "other")
 
 
 WRITERS = {

@@ -68,6 +68,30 @@ def test_folder_per_identity(tmp_path):
     assert dataset.path_of(3) == str(tmp_path / "陈/1.jpeg")
 
 
+def test_folder_with_links_and_hidden_files(tmp_path):
+    root = tmp_path / "people"
+    for name in ("anna/0.jpg", "anna/.thumbnails/0.jpg", ".trash/0.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(face_jpeg(0))
+    (root / "anna/._0.jpg").write_bytes(b"what macOS leaves in archives")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.jpg").write_bytes(face_jpeg(1))
+    (root / "bert").symlink_to(tmp_path / "elsewhere")
+    (root / "anna/up").symlink_to(root)  # in circles
+    (root / "anna/itself").symlink_to("itself")
+    (root / "again").symlink_to(root)
+    dataset = open_dataset(root)
+    assert dataset.class_names == ["anna", "bert"]
+    assert [dataset.paths[index] for index in range(len(dataset))] == ["anna/0.jpg", "bert/1.jpg"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("none", "no such folder"), ("file", "is a file")])
+def test_folder_that_is_none(tmp_path, name, message):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match=message):
+        open_dataset(tmp_path / name, kind="folder")
+
+
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "headers"])
 @pytest.mark.parametrize("index", [True, False], ids=["idx", "scan"])
 @pytest.mark.parametrize("image_labels", [None, lambda label: [label, 7.0]], ids=["one", "several"])
