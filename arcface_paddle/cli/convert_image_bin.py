@@ -40,8 +40,6 @@ def run(args: argparse.Namespace) -> int:
         report = convert(tree, target, workers=args.workers, progress=bar.update)
     print(f"{target}: {report.written} files written, {report.unchanged} were there, {len(report.bad)} left out")
     if tree.others:
-        what = "pictures" if to_bin else ".bin files"
-        print(
-            f"{source}: passed over {len(tree.others)} files that are no {what} by their names, such as {tree.others[0]}"
-        )
+        what, one = "pictures" if to_bin else ".bin files", tree.others[0]
+        print(f"{source}: passed over {len(tree.others)} files that are no {what} by their names, such as {one}")
     return report_bad(report.bad)
