@@ -8,6 +8,7 @@ arcface-paddle data doctor people/ --fix people/label.clean.txt --copy_rejected 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Optional
 
 from arcface_paddle import files
@@ -25,7 +26,7 @@ from arcface_paddle.data.doctor import (
     write_cleaned,
     write_report_page,
 )
-from arcface_paddle.data.doctor.embedding import CROP, Embedder
+from arcface_paddle.data.doctor.embedding import CROP, Embedder, EmbeddingCache
 from arcface_paddle.data.doctor.fix import check_target
 from arcface_paddle.data.opening import KINDS as DATASET_KINDS
 from arcface_paddle.data.opening import open_dataset
@@ -38,6 +39,7 @@ from arcface_paddle.pipeline.runtime import AUTO, ENGINES, RuntimeOptions
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
+    "cache",
     "rec_model",
     "rec_preset",
     "use_gpu",
@@ -64,7 +66,8 @@ With --copy_rejected, the images apart from their identity, and those of identit
 weight, are copied to DIR/<label>/<cluster>_<number>.jpg, to be looked at.
 
 Embedding takes most of the time: about 65 images per second on one core with the shipped recogniser, a million in
-four hours. --no_embedding leaves it out, --sample N takes some identities only.
+four hours. --no_embedding leaves it out, --sample N takes some identities only. With --cache DIR the embeddings stay
+there: an examination that was interrupted goes on with them, and one with other thresholds need not embed again.
 
 exit codes: 0 no problem found; 1 problems found (notes and kinds under --ignore do not count);
             2 wrong use, or the dataset cannot be opened; 130 interrupted
@@ -104,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         _settings(args, recognizer),
         verification_sets=verification_sets,
         embedder=None if recognizer is None else _embedder_of(recognizer),
+        cache=None if recognizer is None else _cache_for(recognizer, args.cache),
     )
     print(report_text(report, rows_per_kind=args.rows))
     _write_results(report, args)
@@ -121,6 +125,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
     group.add_argument("--no_embedding", action="store_true", help="do not doubt labels; many times faster")
+    group.add_argument("--cache", metavar="DIR", help="keep the embeddings there, to go on with them the next time")
     group.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
     add_bool(group, "--use_gpu", default=False, help="run the recogniser on the GPU (false)")
@@ -179,6 +184,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     for option in ("json", "html", "fix"):
         require_writable_file(getattr(args, option), option=f"--{option}")
     require_writable_folder(args.copy_rejected, option="--copy_rejected")
+    require_writable_folder(args.cache, option="--cache")
 
 
 def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
@@ -215,6 +221,13 @@ def _open_recognizer(args: argparse.Namespace) -> Recognizer:
 
 def _embedder_of(recognizer: Recognizer) -> Embedder:
     return lambda crops: recognizer.embed(crops).vectors
+
+
+def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
+    if folder is None:
+        return None
+    model = (recognizer.weights_sha256, recognizer.card.preprocessing_sha256(), str(recognizer.mirrored))
+    return EmbeddingCache(Path(folder), " ".join(model))
 
 
 def _write_results(report: Report, args: argparse.Namespace) -> None:

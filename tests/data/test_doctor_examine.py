@@ -8,6 +8,7 @@ from doctor_faults import GAP_LABEL, Planted, embedder, jpeg, picture, write_cle
 
 from arcface_paddle import images
 from arcface_paddle.data.doctor.document import report_document
+from arcface_paddle.data.doctor.embedding import EmbeddingCache, EmbeddingStore
 from arcface_paddle.data.doctor.examine import Report, examine
 from arcface_paddle.data.doctor.findings import KINDS
 from arcface_paddle.data.doctor.settings import DoctorSettings
@@ -154,3 +155,57 @@ def test_broken_verification_picture_names_its_set(tmp_path):
     write_verification_set(tmp_path / "lfw.bin", [jpeg(picture(40, 0)), b"nothing"], [False])
     with pytest.raises(ImageError, match="lfw: picture 1"):
         examine(open_dataset(tmp_path / "set"), verification_sets=[read_verification_set(tmp_path / "lfw.bin")])
+
+
+class CountingEmbedder:
+    """Counts the images that it embeds, and is interrupted when it has embedded ``limit``."""
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self.count, self._limit = 0, limit
+
+    def __call__(self, crops: np.ndarray) -> np.ndarray:
+        if self.count >= self._limit:
+            raise KeyboardInterrupt
+        self.count += len(crops)
+        return embedder(crops)
+
+
+def test_interrupted_embedding_goes_on(planted, tmp_path):
+    dataset, settings = open_dataset(planted.root), DoctorSettings(embed_batch=8)
+    cache = EmbeddingCache(tmp_path / "cache", "a model")
+    whole = examine(dataset, settings, embedder=embedder)
+    images_embedded = len(whole.scan.good())
+    with pytest.raises(KeyboardInterrupt):
+        examine(dataset, settings, embedder=CountingEmbedder(limit=24), cache=cache)
+    going_on, again = CountingEmbedder(), CountingEmbedder()
+    resumed = examine(dataset, settings, embedder=going_on, cache=cache)
+    assert going_on.count == images_embedded - 24 + 8  # the first batch once more, to compare
+    repeated = examine(dataset, settings, embedder=again, cache=cache)
+    assert again.count == 8
+    findings = [report_document(report)["findings"] for report in (whole, resumed, repeated)]
+    assert findings[0] == findings[1] == findings[2]
+
+
+def test_embeddings_of_other_images_or_models_are_not_taken(tmp_path):
+    write_clean(tmp_path / "set")
+    dataset, folder = open_dataset(tmp_path / "set"), tmp_path / "cache"
+    examine(dataset, embedder=embedder, cache=EmbeddingCache(folder, "a model"))
+    for change, model in (("nothing", "another model"), ("image", "a model"), ("cache", "a model")):
+        if change == "image":
+            (tmp_path / "set/images/0003.jpg").write_bytes(jpeg(picture(0, 77)))
+        for path in folder.iterdir() if change == "cache" else ():
+            path.write_bytes(bytes(len(path.read_bytes())))
+        counting = CountingEmbedder()
+        examine(dataset, embedder=counting, cache=EmbeddingCache(folder, model))
+        assert counting.count >= len(dataset), change
+
+
+def test_embeddings_that_cannot_be_written_are_an_error(tmp_path, monkeypatch):
+    write_clean(tmp_path / "set")
+    dataset = open_dataset(tmp_path / "set")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match=r"embeddings cannot be written: .*TMPDIR"):
+        examine(dataset, embedder=embedder, cache=EmbeddingCache(tmp_path / "cache", "a model"))
+    monkeypatch.setattr(EmbeddingStore, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(DataError, match="No space left"):
+        examine(dataset, embedder=embedder)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Optional
+from typing import BinaryIO, Callable, Optional
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +20,9 @@ from arcface_paddle.data.doctor.settings import DoctorSettings
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.errors import DataError
 
+_BYTES_PER_VALUE = np.dtype(np.float16).itemsize
+_SAME_EMBEDDING = 0.02  # engines differ by less, other models by far more
+
 CROP = 112
 """Width and height in pixels of the crops that an embedder takes."""
 
@@ -25,17 +30,39 @@ Embedder = Callable[[np.ndarray], np.ndarray]
 """(N, 112, 112, 3) uint8 RGB to (N, D) float32, L2-normalised."""
 
 
-class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
-    """Embeddings of some images of a dataset; a float16 file that vanishes when the block ends.
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """Where embeddings stay for the next examination.
 
-    5.8 million embeddings of 192 values take 2.2 GB on disk and next to nothing in memory.
+    Attributes:
+        folder: for a file per set of images and model; it is created.
+        model: whatever tells the embedder from others, such as the hash of its weights.
     """
 
-    def __init__(self, indices: np.ndarray) -> None:
-        """Prepare for the images ``indices``, (M,) int64, ascending."""
+    folder: Path
+    model: str
+
+    def file_of(self, digests: np.ndarray) -> Path:
+        """Return the file for images with these content digests, (M,) uint64, in this order."""
+        key = hashlib.blake2b(self.model.encode(), digest_size=8)
+        key.update(np.ascontiguousarray(digests).data)
+        return self.folder / f"embeddings-{key.hexdigest()}.f16"
+
+
+class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
+    """Embeddings of some images of a dataset; a float16 file that vanishes when the block ends, unless it is a cache.
+
+    5.8 million embeddings of 192 values take 2.2 GB on disk and next to nothing in memory. They are written with
+    ordinary writes: a full disk is then an error, and not the end of the process as with a memory map.
+    """
+
+    def __init__(self, indices: np.ndarray, *, cached_at: Optional[Path] = None) -> None:
+        """Prepare for the images ``indices``, (M,) int64, ascending; ``cached_at`` is a file that stays."""
         self.indices = indices
-        self._folder = tempfile.TemporaryDirectory(prefix="arcface_doctor_")
-        self._rows: Optional[np.ndarray] = None
+        self._folder = None if cached_at else tempfile.TemporaryDirectory(prefix="arcface_doctor_")
+        self.path = cached_at or Path(self._folder.name if self._folder else "") / "embeddings.f16"
+        self._stream: Optional[BinaryIO] = None
+        self._rows = np.empty((0, 1), dtype=np.float16)
 
     def __exit__(
         self,
@@ -43,40 +70,83 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        self._rows = None
-        self._folder.cleanup()
+        self._rows = np.empty((0, 1), dtype=np.float16)
+        if self._stream is not None:
+            self._stream.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
-    def put(self, first_row: int, embeddings: np.ndarray) -> None:
-        """Write the embeddings of the images from ``indices[first_row]`` on."""
-        if self._rows is None:
-            path = Path(self._folder.name) / "embeddings.f16"
-            shape = (len(self.indices), embeddings.shape[1])
-            self._rows = np.memmap(path, dtype=np.float16, mode="w+", shape=shape)
-        self._rows[first_row : first_row + len(embeddings)] = embeddings
+    def begin(self, first: np.ndarray) -> int:
+        """Open the file for the embeddings that follow ``first``, those of the first images, (B, D).
+
+        What an earlier run has written is kept if it begins like ``first``.
+
+        Returns:
+            The number of images whose embeddings are there, at least B.
+        """
+        kept = self._rows_of_earlier_run(first)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.path.open("r+b" if kept else "wb")
+        if not kept:
+            self.append(first)
+            return len(first)
+        self._stream.seek(kept * first.shape[1] * _BYTES_PER_VALUE)
+        self._stream.truncate()
+        return kept
+
+    def append(self, embeddings: np.ndarray) -> None:
+        """Write the embeddings of the next images."""
+        assert self._stream is not None
+        self._stream.write(embeddings.astype(np.float16).tobytes())
+
+    def finish(self, width: int) -> None:
+        """End the writing; ``take`` works from now on. ``width`` is D."""
+        assert self._stream is not None
+        self._stream.close()
+        self._rows = np.memmap(self.path, dtype=np.float16, mode="r", shape=(len(self.indices), width))
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the embeddings of images of the dataset, (len, D) float32, L2-normalised."""
-        if self._rows is None:
-            return np.empty((0, 1), dtype=np.float32)
         return unit_rows(np.asarray(self._rows[np.searchsorted(self.indices, indices)], dtype=np.float32))
+
+    def _rows_of_earlier_run(self, first: np.ndarray) -> int:
+        if not self.path.is_file():
+            return 0
+        width = first.shape[1]
+        count = min(self.path.stat().st_size // (width * _BYTES_PER_VALUE), len(self.indices))
+        if count < len(first):
+            return 0
+        present = np.fromfile(self.path, dtype=np.float16, count=len(first) * width).reshape(first.shape)
+        return count if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
 
 
 def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embedder, settings: DoctorSettings) -> None:
-    """Decode (in threads) and embed (in this thread) every image of the store.
+    """Decode (in threads) and embed (in this thread) every image of the store that an earlier run has not embedded.
 
     Raises:
-        DataError: the embedder gives another number of rows than it got, or values that are not finite.
+        DataError: the embedder gives another number of rows than it got, or values that are not finite; or the
+            embeddings cannot be written.
     """
-    size = settings.embed_batch
-    starts = range(0, len(store.indices), size)
+    size, count = settings.embed_batch, len(store.indices)
 
     def crops_from(start: int) -> np.ndarray:
         return np.stack([read_crop(dataset, index) for index in store.indices[start : start + size].tolist()])
 
-    with tqdm(total=len(store.indices), desc="embedding", unit="img", disable=None) as progress:
-        for start, crops in zip(starts, ordered_map(crops_from, starts, workers=settings.workers)):
-            store.put(start, embed_checked(embedder, crops))
-            progress.update(len(crops))
+    first = embed_checked(embedder, crops_from(0))
+    try:
+        done = store.begin(first)
+        starts = range(done, count, size)
+        with tqdm(total=count, initial=done, desc="embedding", unit="img", disable=None) as progress:
+            for crops in ordered_map(crops_from, starts, workers=settings.workers):
+                store.append(embed_checked(embedder, crops))
+                progress.update(len(crops))
+        store.finish(first.shape[1])
+    except OSError as error:
+        needed = count * first.shape[1] * _BYTES_PER_VALUE / 1e6
+        raise DataError(
+            f"{store.path}: the embeddings cannot be written: {error.strerror or error}; "
+            f"{needed:,.0f} MB are needed, choose a folder for them by --cache or the variable TMPDIR"
+        ) from None
 
 
 def embed_checked(embedder: Embedder, crops: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.doctor import duplicates, identities, overlap
-from arcface_paddle.data.doctor.embedding import Embedder, EmbeddingStore, fill_store
+from arcface_paddle.data.doctor.embedding import Embedder, EmbeddingCache, EmbeddingStore, fill_store
 from arcface_paddle.data.doctor.findings import Finding, Ledger
 from arcface_paddle.data.doctor.labels import LabelFacts, examine_labels
 from arcface_paddle.data.doctor.scan import ColorFacts, ScanFacts, Status, scan
@@ -66,6 +66,7 @@ def examine(
     *,
     verification_sets: Sequence[VerificationSet] = (),
     embedder: Optional[Embedder] = None,
+    cache: Optional[EmbeddingCache] = None,
 ) -> Report:
     """Examine a dataset.
 
@@ -77,6 +78,7 @@ def examine(
         verification_sets: sets that the dataset must not share images or people with.
         embedder: a recogniser, (N, 112, 112, 3) uint8 RGB crops to (N, D) L2-normalised embeddings; without it the
             labels are not doubted.
+        cache: keeps the embeddings, so that an examination that was interrupted or is repeated goes on with them.
 
     Raises:
         ImageError: a picture of a verification set cannot be decoded.
@@ -96,7 +98,8 @@ def examine(
         in_verification = overlap.find_overlap(dataset, facts, pictures=pictures, settings=settings, ledger=ledger)
     identity_facts = None
     if embedder is not None and len(facts.good()):
-        with EmbeddingStore(facts.good()) as store:
+        cached_at = None if cache is None else cache.file_of(facts.content[facts.good()])
+        with EmbeddingStore(facts.good(), cached_at=cached_at) as store:
             fill_store(store, dataset, embedder=embedder, settings=settings)
             identity_facts = _examine_people(store, dataset.labels, settings=settings, ledger=ledger)
         if pictures is not None:
