@@ -42,4 +42,4 @@ def run(args: argparse.Namespace) -> int:
     if tree.others:
         what, one = "pictures" if to_bin else ".bin files", tree.others[0]
         print(f"{source}: passed over {len(tree.others)} files that are no {what} by their names, such as {one}")
-    return report_bad(report.bad)
+    return report_bad(report.bad, target)

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"{args.source}: none of the {count} photographs gave a face; the first, {path}: {reason}")
         write_label_file(Path(args.target) / "label.txt", _contiguous(lines))
     print(f"{args.target}: {len(lines)} faces of {len({label for _, label in lines})} people, {len(bad)} left out")
-    return report_bad(bad)
+    return report_bad(bad, args.target)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Aligner:
         if _is_complete(self.target / target):
             return target, ""
         try:
-            image = images.decode_image(self.photographs.read_encoded(index), name=name)
+            image = images.decode_image(self.photographs.read_encoded(index), name=self.photographs.path_of(index))
             faces = self.detector.detect(image)
             if len(faces) != 1 and not (faces and self.takes_largest):
                 return "", f"{len(faces)} faces found" if faces else "no face found"

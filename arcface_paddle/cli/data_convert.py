@@ -69,7 +69,7 @@ def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
     with progress_bar(len(dataset), "samples") as bar:
         report = _convert(dataset, args, layout, bar.update)
     print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
-    return report_bad(report.bad)
+    return report_bad(report.bad, args.target)
 
 
 def _convert(dataset: FaceDataset, args: argparse.Namespace, layout: str, progress: Progress) -> ConvertReport:

@@ -10,8 +10,11 @@ import argparse
 import numpy as np
 from prettytable import PrettyTable
 
+from arcface_paddle import images
 from arcface_paddle.cli.data_options import add_source, open_source
 from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.errors import DataError, ImageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,19 @@ def run(args: argparse.Namespace) -> int:
     table.add_row(["labels without a sample", dataset.num_classes - len(present)])
     table.add_row(["samples per identity", f"{present.min()} to {present.max()}, median {int(np.median(present))}"])
     table.add_row(["first sample", dataset.path_of(0)])
-    table.add_row(["its size", "x".join(map(str, dataset.read_image(0).shape[1::-1])) + " when given out"])
+    try:
+        table.add_row(["what it holds", _described(dataset)])
+    except (DataError, ImageError) as error:
+        print(table)
+        raise type(error)(f"the first sample cannot be read: {error}; 'data doctor' lists all that cannot") from None
     print(table)
     return EXIT_OK
+
+
+def _described(dataset: FaceDataset) -> str:
+    """Return size and format of the first picture, as it is stored."""
+    content = dataset.read_encoded(0)
+    height, width = images.decode_crop(content, name=dataset.path_of(0)).shape[:2]
+    size = dataset.image_size
+    tail = "" if (width, height) == (size, size) else f", resized to {size}x{size} for training"
+    return f"{width}x{height} {images.suffix_by_content(content) or ''}, {len(content):,} bytes{tail}"

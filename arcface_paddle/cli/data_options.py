@@ -9,14 +9,17 @@ from typing import Sequence
 
 from tqdm import tqdm
 
+from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.loader import default_workers
 from arcface_paddle.data.opening import KINDS, open_dataset
+from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import ConfigError
 
 _LISTED = 20
+LEFT_OUT = "left_out.log"
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +68,14 @@ def progress_bar(total: int, unit: str) -> tqdm:
     return tqdm(total=total, unit=f" {unit}", disable=None)
 
 
-def report_bad(bad: Sequence[tuple[str, str]]) -> int:
-    """Name what was left out and return the exit code."""
-    for path, reason in bad[:_LISTED]:
-        print(f"left out: {reason if path in reason else f'{path}: {reason}'}", file=sys.stderr)
-    if len(bad) > _LISTED:
-        print(f"left out: {len(bad) - _LISTED} more", file=sys.stderr)
+def report_bad(bad: Sequence[tuple[str, str]], target: str) -> int:
+    """Name what was left out, on stderr and, if it is much, all of it in a file in the target; return the exit code."""
+    lines = [reason if path in reason else f"{path}: {reason}" for path, reason in bad]
+    for line in lines[:_LISTED]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(lines) > _LISTED:
+        listing = Path(target) / LEFT_OUT
+        with disk_errors_as_data_errors(target):
+            files.write_bytes(listing, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+        print(f"left out: {len(lines) - _LISTED} more, all of them are in {listing}", file=sys.stderr)
     return EXIT_PARTIAL if bad else EXIT_OK

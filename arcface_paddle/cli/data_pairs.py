@@ -17,8 +17,7 @@ from arcface_paddle.cli.main import EXIT_OK
 from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
 from arcface_paddle.data.verification import write_verification_set
-from arcface_paddle.data.writing import disk_errors_as_data_errors
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, DataError
 
 _FLAGS_OF_LIST = ("root",)
 _FLAGS_OF_DATASET = ("pairs", "seed", "label_file", "kind")
@@ -46,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
         pictures, issame = load_pairs(read_pair_list(args.pair_list, root=args.root), workers=args.workers)
     else:
         pictures, issame = pairs_from_dataset(open_source(args), args.pairs, seed=args.seed, workers=args.workers)
-    with disk_errors_as_data_errors(args.target):
+    try:
         write_verification_set(args.target, pictures, issame)
+    except OSError as error:
+        raise DataError(f"{args.target}: cannot be written: {error.strerror or error}; nothing is left of it") from None
     print(f"{args.target}: {len(issame)} pairs, {sum(issame)} of the same person")
     return EXIT_OK
 

@@ -89,6 +89,16 @@ def test_convert_tells_what_it_left_out(tmp_path, people, capsys):
     assert "0 samples written, 11 were there, 1 left out" in capsys.readouterr().out
 
 
+def test_much_that_was_left_out_is_listed_in_a_file(tmp_path, people, capsys):
+    for number in range(25):
+        (people / "person 1" / f"bad {number}.jpg").write_bytes(b"")
+    assert data("convert", people, tmp_path / "out", "--to", "bin") == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 21 and errors[20] == f"left out: 5 more, all of them are in {tmp_path}/out/left_out.log"
+    listed = (tmp_path / "out/left_out.log").read_text().splitlines()
+    assert len(listed) == 25 and all(line.endswith(": the file is empty") for line in listed)
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"), [("pack_dataset.py", []), ("convert_recordio.py", ["--to", "recordio"])]
 )
@@ -108,7 +118,11 @@ def test_pack_dataset_takes_no_other_layout(tmp_path, people, capsys):
 def test_info(people, capsys):
     assert data("info", people) == 0
     printed = capsys.readouterr().out
-    assert "FolderDataset" in printed and "3 to 3, median 3" in printed
+    assert "FolderDataset" in printed and "3 to 3, median 3" in printed and "| 112x112 .jpg, " in printed
+    (people / "person 0/0.jpg").write_bytes(b"no picture")
+    assert data("info", people) == 2
+    told = capsys.readouterr()
+    assert "FolderDataset" in told.out and "the first sample cannot be read: " in told.err
     assert data("info", people / "person 0") == 2
     assert "no dataset found" in capsys.readouterr().err
 

@@ -145,7 +145,7 @@ def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embedde
         needed = count * first.shape[1] * _BYTES_PER_VALUE / 1e6
         raise DataError(
             f"{store.path}: the embeddings cannot be written: {error.strerror or error}; "
-            f"{needed:,.0f} MB are needed, choose a folder for them by --cache or the variable TMPDIR"
+            f"{needed:,.1f} MB are needed, choose a folder for them by --cache or the variable TMPDIR"
         ) from None
 
 
