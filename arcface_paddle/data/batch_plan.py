@@ -12,7 +12,7 @@ from arcface_paddle.errors import DataError
 MAX_SUBSTITUTES = 100
 """After so many bad samples in a row the dataset as a whole is unreadable, and the loader says so."""
 
-_MIN_SPAN, _SPANS_PER_BATCH = 16, 32
+_MIN_SPAN, _SPANS_PER_BATCH = 32, 32
 """A span is few enough rows to share a batch evenly, and many enough to make hand-over cheap."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
 
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows
 _BLOCK_BYTES = 1 << 16
 """Asked for at once; a face crop of 112 x 112 pixels has about 6 KB."""
 
@@ -20,7 +21,7 @@ def read_small_file(path: str) -> bytes:
         DataError: it does not exist, cannot be read or is empty.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, _OPEN_FLAGS)
         try:
             content = _read_to_end(descriptor)
         finally:
@@ -118,4 +119,4 @@ class RandomAccessFile:
     def _open(self) -> None:
         with self._lock:
             if self._descriptor < 0:
-                self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                self._descriptor = os.open(self.path, _OPEN_FLAGS)

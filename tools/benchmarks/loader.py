@@ -5,8 +5,9 @@ cv2.imdecode, cv2.flip, cv2.cvtColor, (x / 255 - 0.5) / 0.5 on float32, transpos
 own normalisation, so that what is left between it and the loader is reading, order and hand-over to the consumer.
 
 All variants run in turn, several rounds; the table gives the median of images per second and, because other work on
-the machine disturbs it, the CPU time per image. "of" is the row that the ratio of wall times is taken against; the
-last two columns are ratios of CPU times, which show the overhead.
+the machine disturbs it, the CPU time per image, that of worker processes included (Linux, in steps of 10 ms). "of" is
+the row that the ratio of wall times is taken against, one worker of the same kind for several; the last two columns
+are ratios of CPU times, which show the overhead. Several workers need as many cores that do nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -34,6 +37,7 @@ from arcface_paddle.data.packed import pack_dataset
 
 NAME = "loader"
 
+WORKER_NOUNS = {"thread": ("thread", "threads"), "process": ("process", "processes")}
 NUMPY = "bare cv2 + numpy, in memory"
 LEAN = "bare cv2, lean, in memory"
 
@@ -105,29 +109,45 @@ def measure_throughput(args: argparse.Namespace, datasets: dict[str, FaceDataset
         NUMPY: functools.partial(decode_with_numpy, encoded, batch),
         LEAN: functools.partial(decode_lean, encoded, batch),
     }
+    baselines = {NUMPY: NUMPY, LEAN: NUMPY}
     with contextlib.ExitStack() as stack:
         for workers in args.workers:
-            for kind, dataset in datasets.items():
-                options = LoaderOptions(args.batch_size, workers=workers)
+            for worker_kind, (layout, dataset) in itertools.product(WORKER_NOUNS, datasets.items()):
+                options = LoaderOptions(args.batch_size, workers=workers, worker_kind=worker_kind)
                 loader = stack.enter_context(BatchLoader(dataset, options))
-                variants[f"{kind}, {workers} workers"] = functools.partial(drain, loader)
+                name, one_worker = (row_name(layout, count, worker_kind) for count in (workers, 1))
+                baselines[name] = one_worker if one_worker in variants else NUMPY
+                variants[name] = functools.partial(drain, loader)
         wall: dict[str, list[float]] = {name: [] for name in variants}
         cpu: dict[str, list[float]] = {name: [] for name in variants}
         for epoch in range(args.rounds + 1):
             for name, variant in variants.items():
-                wall_begin, cpu_begin = time.perf_counter(), time.process_time()
+                wall_begin, cpu_begin = time.perf_counter(), cpu_seconds()
                 count = variant(epoch)
                 if epoch > 0:  # the first epoch warms caches and allocates the batches, once in a training run
                     wall[name].append(count / (time.perf_counter() - wall_begin))
-                    cpu[name].append((time.process_time() - cpu_begin) / count)
-    return [throughput_row(name, wall, cpu) for name in variants]
+                    cpu[name].append((cpu_seconds() - cpu_begin) / count)
+    return [throughput_row(name, baselines[name], wall, cpu) for name in variants]
 
 
-def throughput_row(name: str, wall: dict[str, list[float]], cpu: dict[str, list[float]]) -> dict:
-    """Compare one worker with the baselines, more workers with one."""
-    kind, _, rest = name.partition(", ")
-    one_worker = f"{kind}, 1 workers"
-    baseline = one_worker if rest.endswith("workers") and name != one_worker and one_worker in wall else NUMPY
+def row_name(layout: str, workers: int, worker_kind: str) -> str:
+    """Name a variant of the loader, for example "loose, 2 threads"."""
+    return f"{layout}, {workers} {WORKER_NOUNS[worker_kind][workers != 1]}"
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time so far of this process and, on Linux, of its running worker processes."""
+    seconds = time.process_time()
+    for worker in multiprocessing.active_children():
+        stat = Path(f"/proc/{worker.pid}/stat")
+        if stat.exists():
+            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+            seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def throughput_row(name: str, baseline: str, wall: dict[str, list[float]], cpu: dict[str, list[float]]) -> dict:
+    """Compare a variant with its baseline."""
     # The ratio is taken within each round, whose variants ran within the same seconds.
     ratio = statistics.median(mine / other for mine, other in zip(wall[name], wall[baseline]))
     return {

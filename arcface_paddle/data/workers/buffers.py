@@ -42,7 +42,7 @@ class FixedPool:
         Args:
             buffers: (B, 3, H, W) arrays that nobody else holds, and that are no views of another array: numpy lets
                 a view refer to the array that owns the memory, past those in between.
-            reserved: how many of them the consumer must leave to the loader.
+            reserved: how many of them the consumer must leave to the loader, the most that it has ahead.
         """
         self._buffers = buffers
         self._reserved = reserved

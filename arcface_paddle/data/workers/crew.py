@@ -114,7 +114,7 @@ class Crew:
         member.process.join(_PATIENCE_S)
         name, code = f"data loader process {member.process.pid}", member.process.exitcode
         if code is not None and code < 0:
-            killer = signal.Signals(-code).name
+            killer = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
             advice = _ADVICE.get(killer, "see the system's log")
             return DataError(f"{name} was ended by {killer}; {advice}, and start again (training: with --resume 1)")
         if not member.has_answered:
