@@ -14,6 +14,7 @@ from tiny_data import write_dataset, write_validation
 
 from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
+from arcface_paddle.training import assembly
 from arcface_paddle.training.config import TrainConfig, config_from, load_config
 from arcface_paddle.training.run_log import read_metrics
 from arcface_paddle.training.trainer import DivergedError, train
@@ -291,3 +292,18 @@ def test_an_output_that_cannot_be_written_is_refused(data, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="cannot write to the output folder"):
         train(settings(data, tmp_path / "file" / "out"), say=Listener())
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "kind"),
+    [
+        ("gpu:0", "auto", "process"),
+        ("cpu", "auto", "thread"),
+        ("gpu:0", "thread", "thread"),
+        ("cpu", "process", "process"),
+    ],
+)
+def test_auto_takes_worker_processes_on_a_gpu_only(data, tmp_path, monkeypatch, device, asked, kind):
+    monkeypatch.setattr(assembly.paddle, "get_device", lambda: device)
+    options = assembly._loader_options(settings(data, tmp_path, worker_kind=asked), 12)
+    assert (options.worker_kind, options.workers, options.batch_size) == (kind, 1, 12)
