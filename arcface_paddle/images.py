@@ -58,6 +58,7 @@ _SUFFIX_OF_SIGNATURE = (
     (b"II*\x00", ".tif"),
     (b"MM\x00*", ".tif"),
 )
+_SUFFIX_OF_PORTABLE_MAP = {b"P5": ".pgm", b"P6": ".ppm"}
 
 
 def load_image(source: ImageSource) -> np.ndarray:
@@ -229,7 +230,7 @@ def suffix_by_content(content: bytes) -> Optional[str]:
             return suffix
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return ".webp"
-    return None
+    return _SUFFIX_OF_PORTABLE_MAP.get(content[:2]) if content[2:3].isspace() else None
 
 
 def is_image_path(path: files.PathLike) -> bool:

@@ -21,7 +21,7 @@ from arcface_paddle import images
 from arcface_paddle.cli.data_options import add_workers, progress_bar, refuse_target_in_source, report_bad
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.file_dataset import FolderDataset
-from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.data.label_file import complaint_about_path, write_label_file
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
 from arcface_paddle.errors import DataError, ImageError
@@ -104,6 +104,9 @@ class Aligner:
         # The suffix of the photograph stays in the name: a.jpg and a.png beside each other are two faces.
         stem, _, suffix = name.rpartition(".")
         target = f"{stem}.{suffix}.png" if suffix.lower() != "png" else name
+        complaint = complaint_about_path(target)
+        if complaint:
+            return "", f"its name {complaint}"
         if _is_complete(self.target / target):
             return target, ""
         try:

@@ -31,9 +31,13 @@ def encode_record(key: str, content: bytes) -> bytes:
     """Return one record, byte for byte as the published writer made it under Python 3.8 and later.
 
     Raises:
-        DataError: the key is longer than ``MAX_KEY_BYTES`` or the content than 4 GiB.
+        DataError: the key is longer than ``MAX_KEY_BYTES`` or not UTF-8 (a file name can be), or the content is
+            longer than 4 GiB.
     """
-    encoded_key = key.encode("utf-8")
+    try:
+        encoded_key = key.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{key!a}: the file name is not UTF-8, so it cannot be the key of a .bin record") from None
     if len(encoded_key) > MAX_KEY_BYTES:
         raise DataError(f"the key of {len(encoded_key)} bytes is too long for a .bin record; allowed: {MAX_KEY_BYTES}")
     value = pickle.dumps(content, _PICKLE_PROTOCOL)

@@ -107,7 +107,7 @@ def images_to_bins(
         path = source.root / name
         content = read_small_file(str(path))
         if images.suffix_by_content(content) is None:
-            raise DataError(f"{path}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF)")
+            raise DataError(f"{path}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF, PPM, PGM)")
         return place_file((Path(bin_root) / name).with_suffix(".bin"), encode_record(path.name, content))
 
     return _convert_all(convert, source, bin_root, workers, progress)

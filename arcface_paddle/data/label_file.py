@@ -102,18 +102,31 @@ def write_label_file(path: files.PathLike, samples: Iterable[tuple[str, int]]) -
     """Write a label file atomically and return the number of its lines.
 
     Raises:
-        DataError: a path that the format cannot hold (tab, line end, ``#`` at its start, empty) or a bad label.
+        DataError: a path that the format cannot hold (tab, line end, ``#`` at its start, empty, not UTF-8), or a bad
+            label.
     """
     count = 0
     with files.atomic_writer(path) as stream:
         for name, label in samples:
-            if not name or name.startswith("#") or any(sign in name for sign in "\t\r\n"):
-                raise DataError(f"{path}: the path {name!r} cannot stand in a label file (tab, line end or leading #)")
+            complaint = complaint_about_path(name)
+            if complaint:
+                raise DataError(f"{path}: the path {name!a} {complaint}; rename it")
             if not 0 <= label <= MAX_LABEL:
                 raise DataError(f"{path}: label {label} of {name}; allowed: 0 to {MAX_LABEL}")
             stream.write(f"{name}\t{label}\n".encode())
             count += 1
     return count
+
+
+def complaint_about_path(name: str) -> str:
+    """Say why a path cannot stand in a label file, "" if it can."""
+    if not name or name.startswith("#") or any(sign in name for sign in "\t\r\n"):
+        return "cannot stand in a label file (tab, line end or leading #)"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "cannot stand in a label file (not UTF-8)"
+    return ""
 
 
 def _read(path: Path) -> bytes:

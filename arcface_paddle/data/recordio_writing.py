@@ -61,7 +61,7 @@ def export_recordio(
         partial.touch()
         with partial.open("r+b") as stream:
             writer = _write_records(dataset, _ResumingStream(stream), workers, progress)
-        files.write_text(folder / "train.lst", "".join(writer.list_lines))
+        files.write_bytes(folder / "train.lst", "".join(writer.list_lines).encode("utf-8", "surrogateescape"))
         files.write_text(folder / "property", f"{dataset.num_classes},{dataset.image_size},{dataset.image_size}\n")
         files.write_text(folder / "train.idx", "".join(writer.index_lines))
         partial.replace(finished)

@@ -225,6 +225,14 @@ def test_align_photographs(tmp_path, capsys):
     assert len(open_dataset(tmp_path / "faces")) == faces_before + 1
 
 
+def test_align_leaves_out_names_that_no_label_file_can_hold(tmp_path, capsys):
+    for person in ("#1 fan", "fan"):
+        shutil.copytree(PHOTOGRAPHS / "Joe Biden", tmp_path / "photographs" / person)
+    assert data("align", tmp_path / "photographs", tmp_path / "faces") == 1
+    assert "its name cannot stand in a label file" in capsys.readouterr().err
+    assert open_dataset(tmp_path / "faces").labels.tolist() == [0]
+
+
 def test_aligned_faces_are_those_the_recogniser_sees(tmp_path):
     from arcface_paddle.pipeline.alignment import align_face
     from arcface_paddle.pipeline.building import build_detector, build_recognizer

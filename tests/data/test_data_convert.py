@@ -1,17 +1,22 @@
 """Round trips byte for byte, resuming, full disks."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from published_layouts import bin_bytes, face_jpeg, write_bin_set, write_image_set, write_rec_set
 
+from arcface_paddle import images
 from arcface_paddle.data import open_dataset
 from arcface_paddle.data.bin_record import encode_record
 from arcface_paddle.data.convert import bins_to_images, export_files, images_to_bins, list_bins, list_pictures
+from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.packed import PackedDataset, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.errors import DataError
@@ -101,6 +106,35 @@ def test_bins_that_become_the_same_picture_are_named(tmp_path):
     report = bins_to_images(list_bins(tmp_path), tmp_path / "out")
     ((path, reason),) = report.bad
     assert report.written == 1 and path.endswith("00000000.bin") and "00000000.BIN becomes the same file" in reason
+
+
+def test_every_kind_of_picture_comes_back(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    for suffix in images.IMAGE_SUFFIXES - {".gif"}:  # OpenCV cannot write it
+        content = cv2.imencode(suffix, pixels[..., 0] if suffix == ".pgm" else pixels)[1].tobytes()
+        (tmp_path / "in" / f"{suffix[1:]}{suffix}").write_bytes(content)
+    (tmp_path / "in/gif.gif").write_bytes(b"GIF89a and so on")
+    images_to_bins(list_pictures(tmp_path / "in"), tmp_path / "bins")
+    report = bins_to_images(list_bins(tmp_path / "bins"), tmp_path / "out")
+    assert report.written == len(images.IMAGE_SUFFIXES) and not report.bad
+    came_back = {path.stem: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert came_back == {path.stem: path.read_bytes() for path in (tmp_path / "in").iterdir()}
+
+
+def test_file_names_that_are_not_utf_8(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"people/\xe9")).mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (tmp_path / os.fsdecode(b"people/\xe9/\xe8.jpg")).write_bytes(face_jpeg(0))
+    report = images_to_bins(list_pictures(tmp_path / "people"), tmp_path / "bins")
+    assert report.written == 0 and "not UTF-8" in report.bad[0][1]
+    dataset = open_dataset(tmp_path / "people")
+    export_recordio(dataset, tmp_path / "rec")
+    assert b"\xe9/\xe8.jpg\t0\n" in (tmp_path / "rec/train.lst").read_bytes()
+    with pytest.raises(DataError, match="not UTF-8"):
+        write_label_file(tmp_path / "label.txt", [(dataset.paths[0], 0)])
 
 
 def test_damaged_bins_are_left_out_and_named(tmp_path):
@@ -338,6 +372,7 @@ def small_disk(tmp_path):
 
 FULL_DISK_PROGRAM = """
 import resource, signal, sys
+from arcface_paddle import images
 from arcface_paddle.data import open_dataset
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
