@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from functools import lru_cache
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +16,7 @@ from arcface_paddle.data.doctor.hashing import compared_picture, copy_similarity
 from arcface_paddle.data.doctor.neighbors import hamming_join, near_pairs
 from arcface_paddle.data.doctor.scan import ScanFacts, decode_checked
 from arcface_paddle.data.doctor.settings import DoctorSettings
+from arcface_paddle.data.parallel import ordered_map
 
 _LEADERS_PER_CODE = 8
 _PICTURES_HELD = 10_000
@@ -67,12 +68,20 @@ def find_near(dataset: FaceDataset, facts: ScanFacts, *, settings: DoctorSetting
     everyone = _Candidates(facts.perceptual, distinct, radius=settings.near_radius, links=links)
     for one, other, is_mirrored in tqdm(sorted(everyone), desc="comparing", unit="pair", disable=None):
         links.compare(one, other, mirrored=is_mirrored)
-    kin_radius = max(settings.near_radius, settings.kin_radius)
     families = list(equal_groups(dataset.labels, distinct))
-    for family in tqdm(families, desc="comparing", unit="id", disable=None):
-        for one, other, is_mirrored in sorted(_Candidates(facts.perceptual, family, radius=kin_radius, links=links)):
-            if not links.are_linked(one, other):  # the frames of a video need not be compared each with each
-                links.compare(one, other, mirrored=is_mirrored)
+
+    def copies_within(family: np.ndarray) -> Links:
+        found = Links(links.picture_of, settings.near_correlation)
+        radius = max(settings.near_radius, settings.kin_radius)
+        for one, other, is_mirrored in sorted(_Candidates(facts.perceptual, family, radius=radius, links=found)):
+            if not found.are_linked(one, other):  # the frames of a video need not be compared each with each
+                found.compare(one, other, mirrored=is_mirrored)
+        return found
+
+    with tqdm(total=len(families), desc="comparing", unit="id", disable=None) as progress:
+        for found in ordered_map(copies_within, families, workers=settings.workers):
+            links.take(found)
+            progress.update(1)
     for group, lowest, has_mirrored in links.groups():
         tail = ", mirrored" if has_mirrored else ""
         detail = f"{len(group)} images, correlation from {lowest:.3f}{tail}"
@@ -89,12 +98,20 @@ def copy_picture_reader(dataset: FaceDataset) -> PictureOf:
     return picture_of
 
 
+class _Copy(NamedTuple):
+    one: int
+    other: int
+    mirrored: bool
+    similarity: float
+
+
 class Links:
     """Compares pairs of images and joins those that are copies to groups (union-find)."""
 
     def __init__(self, picture_of: PictureOf, threshold: float) -> None:
-        self._picture_of = picture_of
+        self.picture_of = picture_of
         self._threshold = threshold
+        self._copies: list[_Copy] = []
         self._parent: dict[int, int] = {}
         self._lowest: dict[int, float] = {}  # by image: the least similarity of its pairs that are copies
         self._mirrored: set[int] = set()
@@ -106,8 +123,17 @@ class Links:
     def compare(self, one: int, other: int, *, mirrored: bool) -> None:
         """Join two images if they are copies."""
         similarity = self._similarity(one, other, mirrored)
-        if similarity < self._threshold:
-            return
+        if similarity >= self._threshold:
+            self._join(_Copy(one, other, mirrored, similarity))
+
+    def take(self, others: Links) -> None:
+        """Join the images that others have joined."""
+        for copy in others._copies:
+            self._join(copy)
+
+    def _join(self, copy: _Copy) -> None:
+        one, other, mirrored, similarity = copy
+        self._copies.append(copy)
         for index in (one, other):
             self._lowest[index] = min(similarity, self._lowest.get(index, 1.0))
         self._mirrored |= {one, other} if mirrored else set()
@@ -129,9 +155,9 @@ class Links:
             yield np.array(group, dtype=np.int64), lowest, bool(self._mirrored.intersection(group))
 
     def _similarity(self, one: int, other: int, mirrored: bool) -> float:
-        second = self._picture_of(other)
+        second = self.picture_of(other)
         second = np.ascontiguousarray(second[:, ::-1]) if mirrored else second
-        return copy_similarity(self._picture_of(one), second, threshold=self._threshold)
+        return copy_similarity(self.picture_of(one), second, threshold=self._threshold)
 
     def _root(self, node: int) -> int:
         parent = self._parent
