@@ -81,7 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     defaults = DoctorSettings()
     parser.epilog = EPILOG
     parser.add_argument("dataset", help="folder of the dataset, or a .rec file")
-    parser.add_argument("--label_file", metavar="FILE", help="default: label.txt in the folder")
+    parser.add_argument(
+        "--label_file",
+        metavar="FILE",
+        help="default: label.txt in the folder; for RecordIO and shards: what --fix wrote",
+    )
     parser.add_argument("--kind", choices=DATASET_KINDS, default="auto", help="layout (default: found out)")
     parser.add_argument("--num_classes", type=int, metavar="N", help="labels should be 0 to N-1 (default: as labelled)")
     parser.add_argument("--val", nargs="+", default=[], metavar="FILE", help="verification sets (.bin) to compare with")

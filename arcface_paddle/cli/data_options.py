@@ -30,7 +30,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:
     """Declare how the dataset is read."""
-    parser.add_argument("--label_file", help="label file (default: label.txt in the folder)")
+    parser.add_argument(
+        "--label_file",
+        metavar="FILE",
+        help="label file (default: label.txt in the folder); for RecordIO and shards: numbers of samples with new "
+        "labels, as 'data doctor --fix' writes them",
+    )
     parser.add_argument("--kind", choices=KINDS, default="auto", help="layout of the dataset (%(default)s)")
 
 

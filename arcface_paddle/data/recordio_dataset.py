@@ -40,7 +40,7 @@ class RecordIODataset(FaceDataset):
         index = _Index.read(rec.with_suffix(".idx"), self._file)
         rows, labels = _labels_from_ranges(self._file, index) or _labels_from_headers(self._file, index)
         if num_classes is None:
-            num_classes = _read_property(rec.parent / "property")
+            num_classes = _identities_by_property(rec.parent / "property", labels)
         super().__init__(labels, name=str(rec), num_classes=num_classes, image_size=image_size)
         self._keys, self._offsets, self._spans = index.keys[rows], index.offsets[rows], index.spans[rows]
 
@@ -216,12 +216,18 @@ def _labels_from_headers(file: RandomAccessFile, index: _Index) -> tuple[np.ndar
     return np.array(rows, dtype=np.int64), np.array(labels, dtype=np.int64)
 
 
-def _read_property(path: Path) -> Optional[int]:
+def _identities_by_property(path: Path, labels: np.ndarray) -> Optional[int]:
     """Return the number of identities that ``property`` names, or None without such a file."""
     if not path.exists():
         return None
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     first = text.split(",")[0].strip()
-    if not first.isdigit() or int(first) < 1:
+    if not (first.isascii() and first.isdigit()) or int(first) < 1:
         raise DataError(f"{path}: {text[:80]!r} is not identities,height,width")
+    highest = int(labels.max(initial=0))
+    if highest >= int(first):
+        raise DataError(
+            f"{path}: names {first} identities, but label {highest} occurs in the records; write {highest + 1} "
+            "there, or remove the file"
+        )
     return int(first)

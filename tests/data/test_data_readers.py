@@ -257,7 +257,7 @@ def test_recordio_damaged_inside(tmp_path):
         ("train.idx", "0\t0\n0\t0\n", "same key"),
         ("train.idx", "0\t99999999\n", "has .* bytes"),
         ("property", "many,112,112", "identities,height,width"),
-        ("property", "2,112,112", "num_classes is 2"),
+        ("property", "2,112,112", "names 2 identities, but label 2 occurs in the records; write 3 there"),
     ],
 )
 def test_recordio_wrong_side_files(tmp_path, name, content, message):
