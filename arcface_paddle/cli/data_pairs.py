@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 
+from arcface_paddle import images
 from arcface_paddle.cli.data_options import add_source_flags, add_workers, open_source
 from arcface_paddle.cli.main import EXIT_OK
 from arcface_paddle.cli.writable import require_writable_file
+from arcface_paddle.data.base import IMAGE_SIZE
 from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
 from arcface_paddle.data.verification import write_verification_set
 from arcface_paddle.errors import ConfigError, DataError
@@ -50,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"{args.target}: cannot be written: {error.strerror or error}; nothing is left of it") from None
     print(f"{args.target}: {len(issame)} pairs, {sum(issame)} of the same person")
+    odd = sum(images.decode_crop(picture).shape[:2] != (IMAGE_SIZE, IMAGE_SIZE) for picture in pictures)
+    if odd:
+        size = f"{IMAGE_SIZE}x{IMAGE_SIZE}"
+        print(f"{odd} of {len(pictures)} pictures are not {size} and will be resized; are they aligned (data align)?")
     return EXIT_OK
 
 

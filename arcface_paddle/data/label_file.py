@@ -187,6 +187,9 @@ class _Block:
         return starts + self._begin, (tabs[keep] - starts).astype(np.uint32), labels[keep]
 
     def _check_encoding(self) -> None:
+        if self._bytes.min() == 0:
+            line = int(np.searchsorted(self._starts, np.argmin(self._bytes), side="right")) - 1
+            raise self._place.error(line, "a zero byte; the label file is damaged or no text")
         if self._bytes.max() < 128:
             return
         try:

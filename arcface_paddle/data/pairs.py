@@ -52,6 +52,8 @@ def read_pair_list(path: files.PathLike, *, root: Optional[files.PathLike] = Non
         raise DataError(f"{path}: no such list of pairs") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    if any("\0" in line for line in lines):
+        raise DataError(f"{path}: holds zero bytes; the list of pairs is damaged or no text")
     numbered = [
         (f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")
     ]

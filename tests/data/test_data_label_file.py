@@ -57,6 +57,7 @@ def test_largest_label_and_unicode_paths(tmp_path):
         (b"a.jpg\t 1", "must be plain digits"),
         (b"a.jpg\t+1", "must be plain digits"),
         (b"\xff\xfe.jpg\t1", "is not UTF-8"),
+        (b"a\0.jpg\t1", "a zero byte"),
     ],
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""], ids=["lf", "crlf", "eof"])
