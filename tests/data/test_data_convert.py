@@ -213,8 +213,11 @@ def test_interrupted_recordio_goes_on(tmp_path, cut):
     whole = (tmp_path / "whole/train.rec").read_bytes()
     (tmp_path / "again").mkdir()
     (tmp_path / "again/train.rec.partial").write_bytes(whole[:cut] + b"torn")
-    export_recordio(source, tmp_path / "again")
+    report = export_recordio(source, tmp_path / "again")
     assert tree(tmp_path / "again") == tree(tmp_path / "whole")
+    offsets = [int(line.split("\t")[1]) for line in (tmp_path / "whole/train.idx").read_text().splitlines()]
+    assert report.unchanged == sum(end <= cut for end in offsets[1 : len(LABELS) + 1])
+    assert report.written == len(LABELS) - report.unchanged
 
 
 def test_unreadable_samples_are_left_out_of_every_layout(tmp_path):
