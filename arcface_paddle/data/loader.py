@@ -168,7 +168,8 @@ class BatchLoader:
         run = self._run
         plan = EpochPlan(self.order, epoch, mirror=self.options.mirror)
         positions = self.order.positions(start_sample=start_sample)
-        self._workers.prepare()
+        with self._closed_on_error():
+            self._workers.prepare()
         try:
             while (batch := self._next_batch(plan, positions)) is not None:
                 yield batch
@@ -185,14 +186,20 @@ class BatchLoader:
         self._begun.clear()
         self._workers.cancel()
 
-    def _next_batch(self, plan: EpochPlan, positions: Iterator[range]) -> Optional[Batch]:
-        begin = time.perf_counter()
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """End the workers on an error or Ctrl-C, which may come in the middle of a message from one of them."""
         try:
-            self._begin_batches(plan, positions)
-            job = self._finish_first()
-        except BaseException:  # an error or Ctrl-C, perhaps in the middle of a message from a worker
+            yield
+        except BaseException:
             self.close()
             raise
+
+    def _next_batch(self, plan: EpochPlan, positions: Iterator[range]) -> Optional[Batch]:
+        begin = time.perf_counter()
+        with self._closed_on_error():
+            self._begin_batches(plan, positions)
+            job = self._finish_first()
         if job is None:
             return None
         wait_s = time.perf_counter() - begin

@@ -208,6 +208,15 @@ def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do(number, own_ch
         assert len(list(loader.epoch(0))) == loader.steps_per_epoch
 
 
+def test_a_worker_that_is_killed_between_epochs(own_children):
+    with processes(MemoryDataset(), workers=1) as loader:
+        list(loader.epoch(0))
+        os.kill(own_children()[0], signal.SIGKILL)
+        with pytest.raises(DataError, match="was ended by SIGKILL"):
+            next(loader.epoch(1))
+        assert len(list(loader.epoch(1))) == loader.steps_per_epoch
+
+
 class BrokenDataset(MemoryDataset):
     def read_encoded(self, index):
         return self.no_such_attribute

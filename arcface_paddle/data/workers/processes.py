@@ -22,7 +22,7 @@ class Processes(Workers):
     def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
         """Take the settings, see ``Workers``."""
         super().__init__(dataset, shape, count=count, ahead=ahead)
-        self._office: Optional[_Office] = None
+        self._session: Optional[_Session] = None
 
     def prepare(self) -> None:
         """Start the processes, or wait until they have let go of an epoch that was cancelled.
@@ -30,18 +30,18 @@ class Processes(Workers):
         Raises:
             ConfigError: the dataset cannot be sent to processes.
         """
-        if self._office is None:
+        if self._session is None:
             batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT)
-            self._office = _Office(self._dataset, batches, workers=self._count, ahead=self.ahead)
-        self._office.settle()
+            self._session = _Session(self._dataset, batches, workers=self._count, ahead=self.ahead)
+        self._session.settle()
 
     def take_buffer(self, rows: int) -> np.ndarray:
         """Return shared memory that neither the consumer nor a worker uses."""
-        return self._open_office.pool.take(rows)
+        return self._open_session.pool.take(rows)
 
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
         """Send the rows to the workers."""
-        self._open_office.begin(job, spans)
+        self._open_session.begin(job, spans)
 
     def wait(self, job: BatchJob) -> list[RowError]:
         """Take the workers' replies until this batch is complete.
@@ -49,31 +49,31 @@ class Processes(Workers):
         Raises:
             DataError: a worker has ended.
         """
-        return self._open_office.wait(job)
+        return self._open_session.wait(job)
 
     def hand_out(self, job: BatchJob) -> np.ndarray:
         """Return the pictures, or a copy of them for a consumer that keeps batches."""
-        return self._open_office.pool.hand_out(job.images)
+        return self._open_session.pool.hand_out(job.images)
 
     def cancel(self) -> None:
         """Tell the workers to skip what they have not begun."""
-        if self._office is not None:
-            self._office.cancel()
+        if self._session is not None:
+            self._session.cancel()
 
     def close(self) -> None:
         """End the processes; the memory lives on under batches that the consumer keeps."""
-        office, self._office = self._office, None
-        if office is not None:
-            office.cancel()
-            office.crew.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.cancel()
+            session.crew.close()
 
     @property
-    def _open_office(self) -> _Office:
-        assert self._office is not None, "used before prepare"
-        return self._office
+    def _open_session(self) -> _Session:
+        assert self._session is not None, "used before prepare"
+        return self._session
 
 
-class _Office:
+class _Session:
     """The parent's side of one set of processes: which rows are under way, and what came back."""
 
     def __init__(self, dataset: FaceDataset, batches: SharedBatches, *, workers: int, ahead: int) -> None:
