@@ -57,7 +57,7 @@ def export_recordio(
         if finished.exists():
             with finished.open("rb") as stream:
                 writer = _write_records(dataset, _ComparingStream(stream, finished), workers, progress)
-            return ConvertReport(0, len(writer.labels), tuple(writer.bad))
+            return _report(writer)
         partial.touch()
         with partial.open("r+b") as stream:
             writer = _write_records(dataset, _ResumingStream(stream), workers, progress)
@@ -65,7 +65,11 @@ def export_recordio(
         files.write_text(folder / "property", f"{dataset.num_classes},{dataset.image_size},{dataset.image_size}\n")
         files.write_text(folder / "train.idx", "".join(writer.index_lines))
         partial.replace(finished)
-    return ConvertReport(len(writer.labels), 0, tuple(writer.bad))
+    return _report(writer)
+
+
+def _report(writer: _Writer) -> ConvertReport:
+    return ConvertReport(len(writer.labels) - writer.unchanged, writer.unchanged, tuple(writer.bad))
 
 
 def _write_records(
@@ -83,6 +87,7 @@ class _ComparingStream:
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         self.position = 0
+        self.is_comparing = True
         self._stream = stream
         self._path = path
 
@@ -109,14 +114,14 @@ class _ResumingStream:
     def __init__(self, stream: BinaryIO) -> None:
         self.position = 0
         self._stream = stream
-        self._comparing = True
+        self.is_comparing = True
 
     def write(self, content: bytes) -> int:
-        if self._comparing and self._stream.read(len(content)) != content:
-            self._comparing = False
+        if self.is_comparing and self._stream.read(len(content)) != content:
+            self.is_comparing = False
             self._stream.seek(self.position)
             self._stream.truncate()
-        if not self._comparing:
+        if not self.is_comparing:
             self._stream.write(content)
         self.position += len(content)
         return len(content)
@@ -140,6 +145,7 @@ class _Writer:
         self.list_lines: list[str] = []
         self.index_lines: list[str] = []
         self.bad: list[tuple[str, str]] = []
+        self.unchanged = 0
 
     def write_pictures(self, workers: int, progress: Callable[[int], Any]) -> None:
         order = np.argsort(self.dataset.labels, kind="stable").tolist()
@@ -153,6 +159,7 @@ class _Writer:
             self.labels.append(label)
             self.list_lines.append(f"1\t{path}\t{label}\n")
             self._write(len(self.labels), (label,), content)
+            self.unchanged += self.stream.is_comparing
 
     def write_ranges(self) -> None:
         """Write record 0 and the identities."""

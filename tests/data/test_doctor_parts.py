@@ -234,10 +234,20 @@ def test_ledger_counts_more_than_it_lists():
     for index in range(5):
         ledger.add(Finding("missing", "gone", (index,)))
     ledger.add(Finding("grayscale", "grey", (9,)))
-    assert ledger.counts["missing"] == 5 and len(ledger.listed("missing")) == 2
+    assert ledger.counts["missing"] == 5
+    assert [finding.samples for finding in ledger.listed("missing")] == [(0,), (1,)]
     assert ledger.problem_count() == 5
     assert ledger.problem_count(frozenset({"missing"})) == 0
     assert set(KINDS) >= {"missing", "grayscale"}
+
+
+def test_ledger_keeps_the_most_doubtful():
+    ledger = Ledger(3)
+    for index, score in enumerate([0.5, 0.1, 0.9, 0.1, 0.3, 0.2]):
+        ledger.add(Finding("cluster_reject", "low is worse", (index,), score=score))
+        ledger.add(Finding("mislabelled", "high is worse", (index,), score=score))
+    assert [finding.samples[0] for finding in ledger.listed("cluster_reject")] == [1, 3, 5]
+    assert [finding.samples[0] for finding in ledger.listed("mislabelled")] == [2, 0, 4]
 
 
 def test_sample_takes_whole_identities_and_is_repeatable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass
 from typing import Optional
@@ -183,27 +184,31 @@ class Finding:
 
 
 class Ledger:
-    """Collects findings: all are counted, the first ``max_listed`` of each kind are kept."""
+    """Collects findings: all are counted, ``max_listed`` of each kind are kept.
+
+    Kept are the first in the order of the kind: the most doubtful where it goes by the score, else those that came
+    first.
+    """
 
     def __init__(self, max_listed: int) -> None:
         self.counts: Counter[str] = Counter()
-        self._listed: dict[str, list[Finding]] = {key: [] for key in KINDS}
+        self._heaps: dict[str, list[tuple[float, int, Finding]]] = {key: [] for key in KINDS}  # the last one is on top
         self._max_listed = max_listed
 
     def add(self, finding: Finding) -> None:
-        """Count a finding and keep it while there is room."""
+        """Count a finding, and keep it if it is one of the first."""
         self.counts[finding.kind] += 1
-        if self.has_room(finding.kind):
-            self._listed[finding.kind].append(finding)
-
-    def has_room(self, kind: str) -> bool:
-        """Tell whether a further finding of this kind would be listed."""
-        return len(self._listed[kind]) < self._max_listed
+        heap = self._heaps[finding.kind]
+        rank = KINDS[finding.kind].order * (finding.score or 0.0)
+        entry = -rank, -self.counts[finding.kind], finding
+        if len(heap) < self._max_listed:
+            heapq.heappush(heap, entry)
+        elif entry[:2] > heap[0][:2]:
+            heapq.heapreplace(heap, entry)
 
     def listed(self, kind: str) -> list[Finding]:
-        """Return the listed findings of a kind, in the order that the kind asks for."""
-        order = KINDS[kind].order
-        return sorted(self._listed[kind], key=lambda finding: order * (finding.score or 0.0))
+        """Return the findings of a kind that are kept, in the order that the kind asks for."""
+        return [finding for _, _, finding in sorted(self._heaps[kind], key=lambda entry: entry[:2], reverse=True)]
 
     def kinds_found(self) -> list[Kind]:
         """Return the kinds that occur, in the order of reports."""
