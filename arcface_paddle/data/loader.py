@@ -1,8 +1,8 @@
 """Batches for training: decoded, mirrored and normalised by workers ahead of time.
 
 Workers are threads or processes, see ``workers``. Threads start at once and suit every dataset and script. Processes
-scale further, because reading a picture takes Python's lock many times for a moment, and do not take that lock from
-a training step that keeps a GPU busy; they take half a second to start and need a dataset that can be pickled.
+scale further, because reading a picture takes Python's lock many times for a moment, and they do not share it with the
+training step either; they take half a second to start and need a dataset that can be pickled.
 
 Which sample is in which batch, and whether it is mirrored, follows from (seed, epoch, position) alone, see
 ``order``. Kind and number of the workers change nothing.

@@ -58,8 +58,8 @@ class DataConfig:
     )
     worker_kind: str = _option(
         "auto",
-        "what the workers are; auto: processes on a GPU, because threads take Python's lock from its short training "
-        "steps; threads on a CPU, where a step takes seconds and is not disturbed, and which start at once",
+        "what the workers are; auto: processes on a GPU, because threads and its short training steps wait for each "
+        "other's hold of Python's lock; threads on a CPU, where a step takes seconds, and they start at once",
         choices=("auto", "thread", "process"),
     )
     val_targets: Tuple[str, ...] = _option(
