@@ -10,11 +10,14 @@ import numpy as np
 from arcface_paddle.data.synthetic.head import INNER_MOUTH, SKIN, Head
 from arcface_paddle.data.synthetic.identity import SKULL_CENTRE, Identity
 from arcface_paddle.data.synthetic.painting import AXIS_Z
-from arcface_paddle.data.synthetic.session import Glasses, Hat, hat_edge_y
+from arcface_paddle.data.synthetic.session import Glasses, Hat
 
-_HAT_ROWS, _HAT_COLUMNS = 10, 48
+_HAT_ROWS, _HAT_COLUMNS = 14, 180
+_RIBS, _RIB_DEPTH = 45, 0.012  # about the head; dm
+_PANELS, _SEAM_DEPTH = 6, 0.020
+_TURN_UP_ROWS, _TURN_UP_THICKNESS = 7, 0.07
 _HAT_GAP = 0.06  # dm between skull and cloth, where the hair is
-_PEAK_COLUMNS, _PEAK_ROWS = 20, 4
+_PEAK_COLUMNS, _PEAK_ROWS = 24, 6
 _PEAK_HALF_ANGLE = np.radians(52)
 
 _MASK_ROWS, _MASK_COLUMNS = 16, 28
@@ -55,34 +58,64 @@ class GlassesGeometry:
     lens_triangles: np.ndarray
 
 
-def hat_cloth(identity: Identity, hat: Hat) -> Cloth:
-    """Stretch a cap over the skull, with a peak if it has one."""
+def hat_cloths(identity: Identity, hat: Hat) -> list[Cloth]:
+    """Stretch a cap over the skull; its peak or turn-up is a piece of its own."""
     azimuth = np.linspace(-np.pi, np.pi, _HAT_COLUMNS + 1)
+    crown = _crown_points(identity, hat, azimuth)
+    pieces = [_grid_cloth(crown, hat.color)]
+    if hat.peak:
+        pieces.append(_grid_cloth(_peak_points(crown[-1], azimuth, hat.peak), hat.trim))
+    if hat.turn_up:
+        pieces.append(_grid_cloth(_turn_up_points(crown, azimuth, hat.turn_up), hat.trim))
+    return pieces
+
+
+def _crown_points(identity: Identity, hat: Hat, azimuth: np.ndarray) -> np.ndarray:
+    """Return (rows, columns, 3) float64 the crown from its top to its edge, with ribs or the seams of its panels."""
     rows, columns = identity.skull_radius.shape
     column = ((azimuth / (2 * np.pi) + 0.5) * columns).astype(int) % columns
-    edge_height = hat_edge_y(hat, azimuth) - SKULL_CENTRE[1]
+    edge_height = hat.edge_at(azimuth) - SKULL_CENTRE[1]
     typical = identity.skull_radius[rows // 3, column] + _HAT_GAP
     edge_polar = np.arccos(np.clip(edge_height / typical, -0.9, 0.95))
     share = np.linspace(0, 1, _HAT_ROWS)[:, None]
     polar = share * edge_polar[None, :]
     row = np.clip(np.rint(polar / np.pi * (rows - 1)).astype(int), 0, rows - 1)
-    radius = identity.skull_radius[row, column[None, :]] + _HAT_GAP + hat.puff * (1 - share**2)
-    radius = cv2.GaussianBlur(radius.astype(np.float32), (0, 0), 1.0)
-    crown = SKULL_CENTRE + radius[:, :, None] * np.stack(
-        [
-            np.sin(polar) * np.sin(azimuth),
-            np.cos(polar) + 0 * azimuth,
-            np.sin(polar) * np.cos(azimuth),
-        ],
-        axis=2,
+    radius = identity.skull_radius[row, column[None, :]] + _HAT_GAP
+    # A knitted cap is slack at the top; the front panels of a peaked cap stand up steeply above the peak.
+    stand = 1 - share**2 if hat.peak == 0 else (1 - share**4) * (0.6 + 0.4 * np.cos(azimuth))
+    radius = cv2.GaussianBlur((radius + hat.puff * stand).astype(np.float32), (0, 0), 1.5)
+    radius = radius + (_seams(azimuth) if hat.peak else _ribs(azimuth)) * np.minimum(share * 3, 1)
+    return SKULL_CENTRE + radius[:, :, None] * np.stack(
+        [np.sin(polar) * np.sin(azimuth), np.cos(polar) + 0 * azimuth, np.sin(polar) * np.cos(azimuth)], axis=2
     )
-    triangles = _grid_triangles(_HAT_ROWS, _HAT_COLUMNS + 1)
-    points = crown.reshape(-1, 3)
-    if hat.peak:
-        peak = _peak_points(crown[-1], azimuth, hat.peak)
-        triangles = np.concatenate([triangles, _grid_triangles(_PEAK_ROWS, _PEAK_COLUMNS) + len(points)])
-        points = np.concatenate([points, peak])
-    return Cloth(points.astype(np.float32), triangles.astype(np.int32), hat.color)
+
+
+def _ribs(azimuth: np.ndarray) -> np.ndarray:
+    return _RIB_DEPTH * np.cos(_RIBS * azimuth)
+
+
+def _seams(azimuth: np.ndarray) -> np.ndarray:
+    from_seam = np.abs((azimuth / (2 * np.pi) * _PANELS + 0.5) % 1 - 0.5)
+    return -_SEAM_DEPTH * np.exp(-((from_seam / 0.05) ** 2))
+
+
+def _turn_up_points(crown: np.ndarray, azimuth: np.ndarray, height: float) -> np.ndarray:
+    """Return (rows, columns, 3) a band of double cloth about the edge of a knitted cap."""
+    edge = crown[-1]
+    outward = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], axis=1)
+    rows = []
+    for share in np.linspace(0, 1, _TURN_UP_ROWS):
+        up = (1 - share) * height - 0.04
+        bulge = _TURN_UP_THICKNESS * np.sqrt(max(0.0, 1 - (2 * share - 1) ** 4)) + _ribs(azimuth) - 0.10 * up
+        rows.append(edge + [0, up, 0] + outward * bulge[:, None])
+    return np.stack(rows)
+
+
+def _grid_cloth(points: np.ndarray, color: np.ndarray) -> Cloth:
+    """Make cloth of a grid of points (rows, columns, 3)."""
+    rows, columns = points.shape[:2]
+    triangles = _grid_triangles(rows, columns).astype(np.int32)
+    return Cloth(np.ascontiguousarray(points.reshape(-1, 3), dtype=np.float32), triangles, color)
 
 
 def mask_cloth(head: Head, surface: np.ndarray, color: np.ndarray) -> Cloth:
@@ -96,9 +129,7 @@ def mask_cloth(head: Head, surface: np.ndarray, color: np.ndarray) -> Cloth:
     radius = _hull_radius(head, surface, angle_deg, y)
     angle = np.radians(angle_deg)
     points = np.stack([radius * np.sin(angle), y, AXIS_Z + radius * np.cos(angle)], axis=2)
-    return Cloth(
-        points.reshape(-1, 3).astype(np.float32), _grid_triangles(_MASK_ROWS, _MASK_COLUMNS).astype(np.int32), color
-    )
+    return _grid_cloth(points, color)
 
 
 def mask_loops(mask: Cloth) -> np.ndarray:
@@ -155,7 +186,7 @@ def _peak_points(edge: np.ndarray, azimuth: np.ndarray, length: float) -> np.nda
         row[:, 1] -= 0.16 * reach * share**2 + 0.10 * share * (angles / _PEAK_HALF_ANGLE) ** 2
         row[:, 2] += reach * share
         rows.append(row)
-    return np.concatenate(rows)
+    return np.stack(rows)
 
 
 def _hull_radius(head: Head, surface: np.ndarray, angle_deg: np.ndarray, y: np.ndarray) -> np.ndarray:

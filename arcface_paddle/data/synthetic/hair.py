@@ -16,11 +16,13 @@ from arcface_paddle.data.synthetic.traits import Traits
 _STRANDS, _POINTS = 4200, 12
 _FRINGE_THINNING = 0.45  # share of the strands that hang into the forehead that is kept
 _BEARD_POINTS = 4
+_FIRST_ROOTS_DM = 0.04  # above the hairline
+_NAPE_TOP_Y, _NAPE_LENGTH = 7.0, 0.12  # dm, of short hair
 
 _MALE_STYLES = {"short": 0.55, "back": 0.20, "buzz": 0.19, "long": 0.06}
 _FEMALE_STYLES = {"long": 0.42, "bob": 0.22, "back": 0.24, "short": 0.12}
 _BALD_STYLES = {"bald": 0.34, "buzz": 0.33, "wreath": 0.33}
-_SCALP_OPACITY = {"bald": 0.06, "buzz": 0.65}
+_SCALP_OPACITY = {"bald": 0.08, "buzz": 0.85}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def grow_hair(
     """
     if style.name in ("bald", "buzz"):
         return ()
-    region = (identity.skin.scalp > 0.4).astype(np.float64)
+    region = (identity.skin.above_hairline > _FIRST_ROOTS_DM).astype(np.float64)
     if style.name == "wreath":
         region = region * (head.painting.y < 7.75)
     if hat_edge is not None:  # what a hat covers is pressed flat and not seen
@@ -183,6 +185,7 @@ def _plan_growth(rng: np.random.Generator, identity: Identity, style: HairStyle,
     lengths = growth.lengths * rng.uniform(0.7, 1.1, len(growth.lengths))
     if frizzy:
         lengths = np.minimum(lengths, rng.uniform(0.3, 0.85)) * rng.uniform(0.6, 1.1, len(lengths))
+        lengths = _cropped_nape(roots, lengths)
         return _Growth(roots.normals, 0.1 * growth.combs, 1.0, 0.02, lengths, 0.9)
     directions = growth.directions / np.linalg.norm(growth.directions, axis=1, keepdims=True)
     return _Growth(directions, growth.combs, growth.comb_decay, growth.gravity, lengths, curl)
@@ -201,7 +204,7 @@ def _plan_short(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _G
     low = roots.points[:, 1] < 7.6
     comb[low] = [0, -0.6, -0.5]
     length = rng.uniform(0.2, 0.65)
-    lengths = np.where(low, 0.45 * length, length)
+    lengths = _cropped_nape(roots, np.where(low, 0.45 * length, length))
     if style.volume < 0.03:
         lengths = np.minimum(lengths, 0.25)
     return _Growth(roots.normals * 0.8 + comb * 0.5, 0.25 * comb, 1.0, 0.05, lengths, 0)
@@ -223,6 +226,11 @@ def _plan_long(rng: np.random.Generator, roots: _Roots, style: HairStyle) -> _Gr
     directions = roots.normals * 0.5 + comb * 0.8 + np.array([0, 0.1, 0])
     # The comb counts near the root; what hangs below the skull follows gravity alone.
     return _Growth(directions, 0.35 * comb, 0.55, 0.30, lengths, 0)
+
+
+def _cropped_nape(roots: _Roots, lengths: np.ndarray) -> np.ndarray:
+    """Shorten what grows low on the nape, which would hang there as single tufts."""
+    return np.where(roots.points[:, 1] < _NAPE_TOP_Y, np.minimum(lengths, _NAPE_LENGTH), lengths)
 
 
 def _hangs_into_forehead(roots: _Roots) -> np.ndarray:

@@ -30,8 +30,10 @@ LIPS, EARS, EYELIDS, INNER_MOUTH = range(4)
 EYES_CENTRE = np.array([0.0, 7.285, 1.245], dtype=np.float32)
 """Every head is moved so that the midpoint of its eyes lies here (macro targets move the whole head)."""
 
-# Rings of cloth that continue the bust below its cut edge, in dm from the edge: (outward at the shoulders, down).
-_GARMENT_RINGS = ((0.42, 0.15), (0.95, 0.70), (1.10, 1.90), (1.15, 3.60))
+# Rings of cloth that continue the bust below its uneven cut edge, in dm from the edge: (sideways at the shoulders,
+# forward at the chest and backward at the back, down, how far levelled to one height).
+_GARMENT_RINGS = ((0.30, 0.05, 0.16, 0.0), (0.80, 0.10, 0.70, 0.4), (1.10, 0.12, 1.90, 0.8), (1.15, 0.05, 3.60, 1.0))
+_TRUNK_AXIS_Z = -0.1
 _CUT_EDGE_Y = 5.3
 
 
@@ -84,10 +86,12 @@ class HeadMesh:
         edge = positions[self.cut_edge]
         shoulder_share = np.clip((np.abs(edge[:, 0]) - 0.7) / 1.1, 0, 1)
         rings = []
-        for outward, down in _GARMENT_RINGS:
+        depth_share = np.clip((edge[:, 2] - _TRUNK_AXIS_Z) / 0.5, -1, 1)
+        for sideways, forward, down, level in _GARMENT_RINGS:
             ring = edge.copy()
-            ring[:, 0] += np.sign(edge[:, 0]) * shoulder_share * outward
-            ring[:, 1] = 0.5 * (edge[:, 1] + _CUT_EDGE_Y) - down
+            ring[:, 0] += np.sign(edge[:, 0]) * shoulder_share * sideways
+            ring[:, 2] += depth_share * forward
+            ring[:, 1] += level * (_CUT_EDGE_Y - edge[:, 1]) - down
             rings.append(ring)
         return np.concatenate([positions, *rings]).astype(np.float32)
 

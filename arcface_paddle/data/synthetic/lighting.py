@@ -11,8 +11,7 @@ from arcface_paddle.data.synthetic import geometry, hair_kernels, raster_kernels
 from arcface_paddle.data.synthetic.light_kernels import Light
 
 _SHADOWING_LAMPS = 2
-_SHADOW_SIZE = 176
-_SHADOW_SCALE = 48.0  # pixels per dm
+_SHADOW_PIXELS_PER_DM = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ def draw_lamps(rng: np.random.Generator) -> Lamps:
         elevation = np.radians(np.clip(rng.normal(30, 25), -25, 85))
         directions.append(geometry.direction(float(azimuth), float(elevation)))
         colors.append(_warmth(rng.normal(0, 0.5)) * rng.uniform(0.4, 1.3) * (1 if lamp == 0 else 0.5))
-    sky = _warmth(rng.normal(0, 0.45)) * rng.uniform(0.14, 0.6)
+    sky = _warmth(rng.normal(0, 0.45)) * rng.uniform(0.12, 0.5)
     ambient = np.empty((3, 7))
     ambient[:, 0] = sky
     means = np.array([rng.uniform(0, 0.6), *rng.normal([0.1, 0, 0, 0, 0], [0.3, 0.45, 0.12, 0.08, 0.15])])
@@ -60,20 +59,23 @@ def draw_lamps(rng: np.random.Generator) -> Lamps:
     return Lamps(*(np.asarray(part, dtype=np.float32) for part in (directions, colors, ambient)))
 
 
-def cast_shadows(lamps: Lamps, meshes: Sequence[ShadowCaster], strands: Sequence[np.ndarray]) -> Light:
-    """Return the light with shadow maps of posed ``meshes`` and hair strands (N, K, 3)."""
+def cast_shadows(
+    lamps: Lamps, meshes: Sequence[ShadowCaster], strands: Sequence[np.ndarray], *, width_dm: float
+) -> Light:
+    """Return the light with shadow maps, ``width_dm`` wide, of posed ``meshes`` and hair strands (N, K, 3)."""
+    size, scale = round(width_dm * _SHADOW_PIXELS_PER_DM), float(_SHADOW_PIXELS_PER_DM)
     count = min(len(lamps.directions), _SHADOWING_LAMPS)
     axes = np.stack([geometry.view_axes(lamps.directions[lamp]) for lamp in range(count)])
-    depth = np.full((count, _SHADOW_SIZE, _SHADOW_SIZE), raster_kernels.FARTHEST, dtype=np.float32)
+    depth = np.full((count, size, size), raster_kernels.FARTHEST, dtype=np.float32)
     for lamp in range(count):
         for mesh in meshes:
-            projected = geometry.project_orthographic(mesh.points, axes[lamp], _SHADOW_SCALE, _SHADOW_SIZE)
+            projected = geometry.project_orthographic(mesh.points, axes[lamp], scale, size)
             raster_kernels.rasterize_depth(projected, mesh.triangles, depth[lamp])
         for group in strands:
             some = group[:: 3 if len(group) > 2500 else 1]
-            projected = geometry.project_orthographic(some, axes[lamp], _SHADOW_SCALE, _SHADOW_SIZE)
+            projected = geometry.project_orthographic(some, axes[lamp], scale, size)
             hair_kernels.draw_strand_depth(projected, depth[lamp])
-    return Light(lamps.directions, lamps.colors, lamps.ambient, depth, axes, _SHADOW_SCALE)
+    return Light(lamps.directions, lamps.colors, lamps.ambient, depth, axes, scale)
 
 
 def _warmth(amount: float) -> np.ndarray:

@@ -13,18 +13,19 @@ from arcface_paddle.data.synthetic.accessories import (
     Cloth,
     GlassesGeometry,
     glasses_geometry,
-    hat_cloth,
+    hat_cloths,
     mask_cloth,
     mask_loops,
 )
 from arcface_paddle.data.synthetic.camera import View
 from arcface_paddle.data.synthetic.hair import Strands
+from arcface_paddle.data.synthetic.hands import paint_hand
 from arcface_paddle.data.synthetic.head import GARMENT, Head
 from arcface_paddle.data.synthetic.identity import Identity
 from arcface_paddle.data.synthetic.light_kernels import Light
 from arcface_paddle.data.synthetic.lighting import Lamps, ShadowCaster, cast_shadows
 from arcface_paddle.data.synthetic.mesh_kernels import vertex_normals
-from arcface_paddle.data.synthetic.occluders import Occluders, paint_hand
+from arcface_paddle.data.synthetic.occluders import Occluders
 from arcface_paddle.data.synthetic.posing import Posed, turn
 from arcface_paddle.data.synthetic.session import Session
 from arcface_paddle.data.synthetic.shading_kernels import Look, Surface
@@ -35,6 +36,7 @@ _HAIR_BIAS, _WIRE_BIAS, _LASH_BIAS = 0.004, 0.10, 0.004  # dm by which they are 
 _FARTHEST_HAIR_Z = -1.0  # dm; hair that stays farther back is never seen
 _CLEAR_LENS, _DARK_LENS = 0.08, 0.90  # opacity
 _LASH_DARKNESS = 0.62
+_SHADOW_MARGIN, _SHADOW_WIDTH_RANGE = 1.35, (3.6, 6.4)  # dm: the head alone to the whole bust
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def render_person(head: Head, identity: Identity, session: Session, posed: Posed
     hair = [_visible_strands(group, posed, canvas) for group in session.strands]
     casters = [ShadowCaster(posed.rough, head.mesh.rough_triangles)]
     casters += [ShadowCaster(cloth.points, cloth.triangles) for cloth in cloths]
-    light = cast_shadows(setting.lamps, casters, [group.points for group in hair])
+    width_dm = _shadow_width(setting)
+    light = cast_shadows(setting.lamps, casters, [group.points for group in hair], width_dm=width_dm)
     look = _person_look(identity, session, setting.finish)
     _draw_body(canvas, head, identity, posed, look, light)
     for cloth in cloths:
@@ -134,12 +137,26 @@ def render_person(head: Head, identity: Identity, session: Session, posed: Posed
     _draw_glasses(canvas, session, posed, setting, light)
     if setting.occluders.hand is not None:
         eyes = canvas.view.project(posed.landmarks)[:2, :2]
-        paint_hand(canvas.image, canvas.alpha, setting.occluders.hand, eyes, skin=identity.traits.skin, light=light)
+        paint_hand(
+            canvas.image,
+            canvas.alpha,
+            setting.occluders.hand,
+            eyes,
+            skin=identity.traits.skin,
+            cloth=session.cloth,
+            light=light,
+        )
     size_wh = (setting.size, setting.size)
     return Rendering(
         cv2.resize(canvas.image, size_wh, interpolation=cv2.INTER_AREA),
         cv2.resize(canvas.alpha, size_wh, interpolation=cv2.INTER_AREA),
     )
+
+
+def _shadow_width(setting: Setting) -> float:
+    """Return the width in dm that shadow maps need: what the picture shows, but not beyond the shoulders."""
+    shown = setting.size / setting.view.pixels_per_dm
+    return float(np.clip(shown * _SHADOW_MARGIN, *_SHADOW_WIDTH_RANGE))
 
 
 def _new_canvas(setting: Setting) -> _Canvas:
@@ -192,12 +209,12 @@ def _draw_body(canvas: _Canvas, head: Head, identity: Identity, posed: Posed, lo
 
 
 def _posed_cloths(head: Head, identity: Identity, session: Session, posed: Posed, occluders: Occluders) -> List[Cloth]:
-    """Return mask and hat, as far as they are worn."""
+    """Return the pieces of mask and hat, as far as they are worn."""
     local = []
     if occluders.mask_color is not None:
         local.append(mask_cloth(head, posed.local, occluders.mask_color))
     if session.hat is not None:
-        local.append(hat_cloth(identity, session.hat))
+        local += hat_cloths(identity, session.hat)
     return [Cloth(turn(cloth.points, posed.rotation), cloth.triangles, cloth.color) for cloth in local]
 
 

@@ -21,6 +21,8 @@ HAT_SHARE = 0.06
 _SUNGLASSES_SHARE = 0.10  # of the glasses
 _DYED_SHARE = 0.08  # of women
 _MADE_UP_SHARE = 0.55  # of women
+_HAIR_EDGE_DM, _SHORN_EDGE_DM = 0.10, 0.22  # over which the colour of hair sets in above the hairline
+_CLOTH_GLOSS = 0.15  # as of the garment's own material
 _SHOULDER_TOP_Y = 5.95  # dm; below it, what is far from the neck is shoulder
 
 
@@ -45,19 +47,27 @@ class Glasses:
 
 @dataclass(frozen=True, eq=False)
 class Hat:
-    """A knitted or peaked cap.
+    """A knitted cap with a turn-up, or a cap of panels with a peak.
 
     Attributes:
-        color: (3,) linear RGB.
+        color: (3,) linear RGB of the crown.
+        trim: (3,) linear RGB of turn-up or peak.
         edge_y: height of its edge above the forehead, dm.
         peak: length of the peak, dm; 0 for a knitted cap.
+        turn_up: height of the turn-up, dm; 0 for none.
         puff: how far it stands off the skull at the top, dm.
     """
 
     color: np.ndarray
+    trim: np.ndarray
     edge_y: float
     peak: float
+    turn_up: float
     puff: float
+
+    def edge_at(self, azimuth_rad: np.ndarray) -> np.ndarray:
+        """Return the height of the edge in dm by the angle from the front: it sits lower at the back."""
+        return self.edge_y - 0.42 * (1 - np.cos(azimuth_rad)) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +76,7 @@ class Session:
 
     Attributes:
         number: index among the person's days.
-        texture: (576, 768, 4) float32 linear RGB and gloss, with make-up, beard shadow, brows and clothes.
+        texture: (576, 768, 5) float32 linear RGB, gloss and share of cloth, with make-up, beard shadow, brows, clothes.
         lips: (3,) factors of the skin's colour on the lips.
         lip_strength: how far they are applied.
         cloth: (3,) linear RGB.
@@ -111,13 +121,14 @@ def build_session(head: Head, identity: Identity, *, seed: int, number: int) -> 
     painted = mix(painted, traits.brows * 0.75, identity.skin.brows)
     painted, lips, lip_strength = _apply_make_up(rng, head.painting, identity, painted)
     cloth = draw_any_color(rng, low=8, high=235, saturation=rng.uniform(0, 0.65))
-    painted, gloss = _dress(rng, head.painting, identity, painted, cloth)
-    edge = None if hat is None else hat_edge_y(hat, np.radians(head.painting.angle_deg))
+    painted, dressed = _dress(rng, head.painting, painted, cloth)
+    edge = None if hat is None else hat.edge_at(np.radians(head.painting.angle_deg))
     strands = grow_hair(rng, head, identity, style, color=color, hat_edge=edge)
     if beard.style is not None:
         zone = identity.skin.beard_zones[beard.style]
         strands = (*strands, grow_beard(rng, head, identity, zone, beard.length))
-    texture = np.concatenate([np.clip(painted, 0.004, 0.95), gloss[:, :, None]], axis=2)
+    gloss = identity.skin.gloss * (1 - dressed) + _CLOTH_GLOSS * dressed
+    texture = np.dstack([np.clip(painted, 0.004, 0.95), gloss, dressed])
     return Session(
         number=number,
         texture=np.ascontiguousarray(texture, dtype=np.float32),
@@ -132,16 +143,13 @@ def build_session(head: Head, identity: Identity, *, seed: int, number: int) -> 
     )
 
 
-def hat_edge_y(hat: Hat, azimuth_rad: np.ndarray) -> np.ndarray:
-    """Return the height of a hat's edge by the angle from the front: it sits lower at the back."""
-    return hat.edge_y - 0.45 * (1 - np.cos(azimuth_rad)) / 2
-
-
 def _paint_scalp_shade(rng: np.random.Generator, identity: Identity, style: HairStyle, color: np.ndarray) -> np.ndarray:
     """Darken the skin below hair, or paint shorn hair."""
-    opacity = identity.skin.scalp * style.scalp_opacity
-    if style.name in ("bald", "buzz"):
-        grain = np.clip(0.5 + 0.5 * fractal_noise(rng, TEXTURE_WH, octaves=2, cells=150, persistence=0.9), 0, 1)
+    is_shorn = style.name in ("bald", "buzz")
+    edge = _SHORN_EDGE_DM if is_shorn else _HAIR_EDGE_DM
+    opacity = np.clip(identity.skin.above_hairline / edge, 0, 1) * style.scalp_opacity
+    if is_shorn:
+        grain = np.clip(0.5 + 0.5 * fractal_noise(rng, TEXTURE_WH, octaves=2, cells=300, persistence=0.9), 0, 1)
         opacity = opacity * (0.6 + 0.4 * grain)
     return mix(identity.skin.albedo, color * 0.6, opacity)
 
@@ -180,9 +188,9 @@ def _apply_make_up(
 
 
 def _dress(
-    rng: np.random.Generator, painting: Painting, identity: Identity, painted: np.ndarray, cloth: np.ndarray
+    rng: np.random.Generator, painting: Painting, painted: np.ndarray, cloth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint the clothes below a neckline and over the shoulders; returns the painted skin and its gloss."""
+    """Paint the clothes below a neckline and over the shoulders; returns the painted skin and the share of cloth."""
     depth = rng.uniform(0.0, 0.35)
     width = rng.uniform(18, 45)
     neckline = rng.uniform(5.5, 5.85) - depth * np.exp(-((painting.angle_deg / width) ** 2))
@@ -191,8 +199,7 @@ def _dress(
     on_shoulder = np.where(painting.y < _SHOULDER_TOP_Y, (around - rng.uniform(0.62, 0.95)) * 40, -1)
     dressed = np.clip(np.maximum(below, on_shoulder), 0, 1).astype(np.float32)
     folds = 1 + 0.03 * fractal_noise(rng, TEXTURE_WH, octaves=3, cells=20)
-    painted = mix(painted, cloth.astype(np.float32) * folds[:, :, None], dressed)
-    return painted, identity.skin.gloss * (1 - 0.8 * dressed)
+    return mix(painted, cloth.astype(np.float32) * folds[:, :, None], dressed), dressed
 
 
 def _draw_glasses(rng: np.random.Generator) -> Glasses:
@@ -210,9 +217,10 @@ def _draw_glasses(rng: np.random.Generator) -> Glasses:
 
 
 def _draw_hat(rng: np.random.Generator) -> Hat:
-    return Hat(
-        color=draw_any_color(rng, low=8, high=220, saturation=rng.uniform(0, 0.8)),
-        edge_y=rng.uniform(7.78, 7.98),
-        peak=rng.uniform(0.45, 0.75) if rng.random() < 0.5 else 0.0,
-        puff=rng.uniform(0.05, 0.25),
-    )
+    color = draw_any_color(rng, low=8, high=200, saturation=rng.uniform(0, 0.7))
+    trim = color if rng.random() < 0.6 else draw_any_color(rng, low=8, high=200, saturation=rng.uniform(0, 0.6))
+    if rng.random() < 0.5:
+        edge, puff = rng.uniform(7.70, 7.90), rng.uniform(0.10, 0.22)
+        return Hat(color, trim, edge, peak=rng.uniform(0.60, 0.85), turn_up=0.0, puff=puff)
+    turn_up = rng.uniform(0.28, 0.45) if rng.random() < 0.75 else 0.0
+    return Hat(color, trim, edge_y=rng.uniform(7.58, 7.84), peak=0.0, turn_up=turn_up, puff=rng.uniform(0.05, 0.40))

@@ -42,7 +42,7 @@ class Look(NamedTuple):
     """Colours and reflection.
 
     Attributes:
-        texture: (H, W, 4) float32 linear RGB and gloss of the skin.
+        texture: (H, W, 5) float32 linear RGB, gloss, and the share of cloth in it.
         iris: (3,) float32.
         iris_ring: strength of the light ring about the pupil.
         iris_radius: angle on the eyeball, radians.
@@ -88,8 +88,8 @@ def unit(x: float, y: float, z: float) -> tuple[float, float, float]:
 
 
 @compiled
-def sample_texture(texture: np.ndarray, u: float, v: float) -> tuple[float, float, float, float]:
-    """Sample four channels bilinearly."""
+def sample_texture(texture: np.ndarray, u: float, v: float) -> tuple[float, float, float, float, float]:
+    """Sample five channels bilinearly."""
     height, width = texture.shape[:2]
     x, y = u * width - 0.5, v * height - 0.5
     column, row = min(max(int(x), 0), width - 2), min(max(int(y), 0), height - 2)
@@ -100,7 +100,8 @@ def sample_texture(texture: np.ndarray, u: float, v: float) -> tuple[float, floa
     g = upper[column, 1] * w00 + upper[column + 1, 1] * w10 + lower[column, 1] * w01 + lower[column + 1, 1] * w11
     b = upper[column, 2] * w00 + upper[column + 1, 2] * w10 + lower[column, 2] * w01 + lower[column + 1, 2] * w11
     gloss = upper[column, 3] * w00 + upper[column + 1, 3] * w10 + lower[column, 3] * w01 + lower[column + 1, 3] * w11
-    return r, g, b, gloss
+    cloth = upper[column, 4] * w00 + upper[column + 1, 4] * w10 + lower[column, 4] * w01 + lower[column + 1, 4] * w11
+    return r, g, b, gloss, cloth
 
 
 @compiled
@@ -156,11 +157,11 @@ def lamp_response(
 @compiled
 def skin_color(
     surface: Surface, look: Look, i: int, j: int, k: int, a: float, b: float, c: float
-) -> tuple[float, float, float, float, float]:
-    """Return colour, gloss and a factor of the occlusion of the skin; lips and the inner mouth differ by mask."""
+) -> tuple[float, float, float, float, float, float]:
+    """Return colour, gloss, a factor of the occlusion and the share of cloth; lips and inner mouth differ by mask."""
     u = a * surface.uv[i, 0] + b * surface.uv[j, 0] + c * surface.uv[k, 0]
     v = a * surface.uv[i, 1] + b * surface.uv[j, 1] + c * surface.uv[k, 1]
-    red, green, blue, gloss = sample_texture(look.texture, u, v)
+    red, green, blue, gloss, cloth = sample_texture(look.texture, u, v)
     lip, ear, lid = blend3(surface.masks, i, j, k, a, b, c)
     inside = a * surface.masks[i, 3] + b * surface.masks[j, 3] + c * surface.masks[k, 3]
     lipstick = lip * look.lip_strength
@@ -174,7 +175,7 @@ def skin_color(
         green = green * (1 - depth) + depth * 0.0625
         blue = blue * (1 - depth) + depth * 0.0625
         open_sky = 1 - 0.75 * depth
-    return red, green, blue, gloss * (1 + 0.9 * lip), open_sky
+    return red, green, blue, gloss * (1 + 0.9 * lip), open_sky, cloth
 
 
 @compiled
@@ -226,9 +227,9 @@ def shade_point(
     nx, ny, nz = blend3(surface.normals, i, j, k, a, b, c)
     nx, ny, nz = unit(nx, ny, nz)
     open_sky = a * surface.occlusion[i] + b * surface.occlusion[j] + c * surface.occlusion[k]
-    specular, roughness, wrap = look.specular, look.roughness, look.wrap
+    specular, roughness, wrap, cloth = look.specular, look.roughness, look.wrap, 0.0
     if material == _SKIN:
-        red, green, blue, gloss, factor = skin_color(surface, look, i, j, k, a, b, c)
+        red, green, blue, gloss, factor, cloth = skin_color(surface, look, i, j, k, a, b, c)
         specular *= gloss
         open_sky *= factor
     elif material in (_LEFT_EYE, _RIGHT_EYE):
@@ -246,13 +247,15 @@ def shade_point(
         open_sky = 0.25 + 0.25 * open_sky
     else:
         red, green, blue = look.cloth[0], look.cloth[1], look.cloth[2]
-        specular *= 0.15
+        specular, cloth = specular * 0.15, 1.0
+    wrap *= 1 - cloth
     vx, vy, vz = unit(-px, -py, camera_z - pz)
     facing = max(nx * vx + ny * vy + nz * vz, 0.02)
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
     mirror = (0.03 + 0.97 * (1 - facing) ** 5 * (1 - roughness)) * open_sky * specular
-    # Blood scatters red light out of the shade, so red is occluded less.
-    sum_red = red * ambient_light(light.ambient, 0, nx, ny, nz) * math.sqrt(open_sky)
+    # Blood scatters red light out of the shade, so red is occluded less; cloth has none.
+    red_sky = math.sqrt(open_sky) * (1 - cloth) + open_sky * cloth
+    sum_red = red * ambient_light(light.ambient, 0, nx, ny, nz) * red_sky
     sum_green = green * ambient_light(light.ambient, 1, nx, ny, nz) * open_sky
     sum_blue = blue * ambient_light(light.ambient, 2, nx, ny, nz) * open_sky
     sum_red += mirror * ambient_light(light.ambient, 0, rx, ry, rz)
@@ -264,7 +267,7 @@ def shade_point(
         seen = 1.0
         if cosine > -0.4:
             seen = surface_visibility(light, lamp, px + nx * 0.012, py + ny * 0.012, pz + nz * 0.012)
-        soft_red = max(0.0, (cosine + wrap) / (1 + wrap)) * (seen + (1 - seen) * 0.10)
+        soft_red = max(0.0, (cosine + wrap) / (1 + wrap)) * (seen + (1 - seen) * 0.10 * (1 - cloth))
         soft_green = max(0.0, (cosine + wrap * 0.45) / (1 + wrap * 0.45)) * seen
         soft_blue = max(0.0, (cosine + wrap * 0.30) / (1 + wrap * 0.30)) * seen
         glint = 0.0

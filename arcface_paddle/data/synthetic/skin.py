@@ -36,14 +36,14 @@ class Skin:
         gloss: factor of the specular light.
         brows: opacity of the eyebrows, 0 to 1.
         beard_zones: where hair grows, 0 to 1, by the names of ``BEARD_STYLES``.
-        scalp: where head hair grows, 0 to 1.
+        above_hairline: height above the hairline in dm, below 0 where no head hair grows.
     """
 
     albedo: np.ndarray
     gloss: np.ndarray
     brows: np.ndarray
     beard_zones: dict[str, np.ndarray]
-    scalp: np.ndarray
+    above_hairline: np.ndarray
 
 
 def paint_skin(rng: np.random.Generator, painting: Painting, traits: Traits) -> Skin:
@@ -56,7 +56,7 @@ def paint_skin(rng: np.random.Generator, painting: Painting, traits: Traits) -> 
         gloss=_paint_gloss(rng, painting),
         brows=_paint_brows(rng, painting, traits),
         beard_zones=_beard_zones(painting),
-        scalp=_paint_scalp(rng, painting, traits),
+        above_hairline=_measure_hairline(rng, painting, traits),
     )
 
 
@@ -83,9 +83,9 @@ def _paint_tone(rng: np.random.Generator, painting: Painting, traits: Traits) ->
         + painting.spot((0.31, 7.28), (0.20, 0.12)) * rng.uniform(0, 0.6)
         + 0.18 * np.maximum(0, fractal_noise(rng, TEXTURE_WH, octaves=4, cells=10))
     )
-    redness = np.clip(redness * rng.uniform(0.3, 1.2) * (1 if traits.tone < 3.5 else 0.6), 0, 1.6)
+    redness = np.clip(redness * rng.uniform(0.2, 1.5) * (1 if traits.tone < 3.5 else 0.6), 0, 1.6)
     albedo *= 1 - redness[:, :, None] * _BLOOD
-    eye_rings = painting.spot((0.30, 7.14), (0.17, 0.06)) * rng.uniform(0.05, 0.6)
+    eye_rings = painting.spot((0.30, 7.14), (0.17, 0.06)) * rng.uniform(0.0, 0.85)
     eye_rings += painting.spot((0.20, 7.30), (0.08, 0.10)) * rng.uniform(0.1, 0.35)
     albedo *= 1 - 0.35 * eye_rings[:, :, None] * np.array([0.8, 1, 0.9], dtype=np.float32)
     forehead = painting.spot((0, 7.75), (0.50, 0.25))
@@ -154,11 +154,11 @@ def _paint_gloss(rng: np.random.Generator, painting: Painting) -> np.ndarray:
 
 
 def _paint_brows(rng: np.random.Generator, painting: Painting, traits: Traits) -> np.ndarray:
-    density = rng.uniform(0.4, 1.0) * (1.2 if traits.is_male else 0.85)
-    thickness = rng.uniform(0.016, 0.052) * (1.15 if traits.is_male else 0.8)
-    arch, tilt = rng.uniform(-0.015, 0.07), rng.normal(0, 0.03)
-    inner, outer = rng.uniform(0.08, 0.18), rng.uniform(0.46, 0.58)
-    height = 7.445 + rng.normal(0, 0.028)
+    density = rng.uniform(0.3, 1.1) * (1.2 if traits.is_male else 0.85)
+    thickness = rng.uniform(0.013, 0.060) * (1.15 if traits.is_male else 0.8)
+    arch, tilt = rng.uniform(-0.025, 0.085), rng.normal(0, 0.042)
+    inner, outer = rng.uniform(0.06, 0.20), rng.uniform(0.46, 0.58)
+    height = 7.445 + rng.normal(0, 0.038)
     canvas = _blank()
     hairs = int(180 * density)
     for side in (-1, 1):
@@ -191,7 +191,7 @@ def _beard_zones(painting: Painting) -> dict[str, np.ndarray]:
     }
 
 
-def _paint_scalp(rng: np.random.Generator, painting: Painting, traits: Traits) -> np.ndarray:
+def _measure_hairline(rng: np.random.Generator, painting: Painting, traits: Traits) -> np.ndarray:
     angle = np.abs(painting.angle_deg)
     height = rng.normal(-0.09, 0.09)
     corners = 0.0
@@ -202,4 +202,4 @@ def _paint_scalp(rng: np.random.Generator, painting: Painting, traits: Traits) -
     line = np.interp(angle, _HAIRLINE_ANGLE, _HAIRLINE_Y)
     line = line + height * np.exp(-((angle / 45) ** 2)) + corners * np.exp(-(((angle - 38) / 14) ** 2))
     edge = 0.03 * fractal_noise(rng, TEXTURE_WH, octaves=4, cells=24)
-    return np.clip((painting.y - line + edge) / 0.10, 0, 1).astype(np.float32)
+    return (painting.y - line + edge).astype(np.float32)
