@@ -11,7 +11,7 @@ import numpy as np
 from arcface_paddle.data.synthetic.head import load_head
 
 _SIDES = ("", "Left", "Right", "Lower", "Upper")
-_JITTER_SIGMA = 0.05
+_JITTER_SIGMA = 0.03
 _BLINK_SHARE, _HALF_CLOSED_SHARE = 0.03, 0.26
 
 # (name, share, face units without their side)
@@ -20,9 +20,13 @@ EXPRESSIONS: Tuple[Tuple[str, float, Mapping[str, float]], ...] = (
     (
         "grin",
         0.13,
-        {"mouthSmile": 0.9, "mouthUpperUp": 0.55, "mouthLowerDown": 0.35, "jawOpen": 0.12, "cheekSquint": 0.4},
+        {"mouthSmile": 0.9, "mouthUpperUp": 0.5, "mouthLowerDown": 0.55, "jawOpen": 0.16, "cheekSquint": 0.4},
     ),
-    ("smile with teeth", 0.12, {"mouthSmile": 0.75, "mouthUpperUp": 0.45, "jawOpen": 0.10, "eyeSquint": 0.2}),
+    (
+        "smile with teeth",
+        0.12,
+        {"mouthSmile": 0.75, "mouthUpperUp": 0.4, "mouthLowerDown": 0.35, "jawOpen": 0.14, "eyeSquint": 0.2},
+    ),
     ("closed smile", 0.10, {"mouthSmile": 0.7, "cheekSquint": 0.4}),
     ("laugh", 0.06, {"mouthSmile": 1.0, "jawOpen": 0.28, "cheekSquint": 0.5, "mouthUpperUp": 0.4}),
     ("slight smile", 0.10, {"mouthSmile": 0.35}),

@@ -10,8 +10,8 @@ import numpy as np
 from arcface_paddle.data.synthetic.color import LUMINANCE, srgb_from_linear
 
 # Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255).
-_TARGET_LIGHT = 0.20
-_CONTRAST_RANGE = (1.15, 1.85)
+_TARGET_LIGHT = 0.195
+_CONTRAST_RANGE = (1.3, 2.15)
 _PIVOT = 0.44  # sRGB value that contrast leaves alone
 
 

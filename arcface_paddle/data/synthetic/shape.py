@@ -20,21 +20,31 @@ OPPOSITES = (
 )
 """Ends of the names of two targets that are one control in two directions."""
 
-CONTROL_SIGMA = 0.40
-"""Deviation of a control. Above .42 heads turn into caricatures; below .34 they grow alike."""
+CONTROL_SIGMA = 0.42
+"""Deviation of a control. Above, heads turn into caricatures; below .34 they grow alike."""
 
 _ASYMMETRY = 0.04  # deviation between the left and the right side of one control
-# (part of a name, factor): controls that reach implausible shapes sooner than the others.
-_CALMED = (
-    ("jaw-drop", 0.6),
+# (part of a target's name, factor of its control); the first that fits counts. Eyes and nose are calmed, since unusual
+# ones mislead a detector's landmarks sooner than they tell people apart; cheeks, forehead and chin tell them apart.
+_CONTROL_FACTORS = (
+    ("nose-trans-in", 0.2),  # sideways
+    ("mouth-trans-in", 0.2),
+    ("nose-trans", 0.45),
+    ("mouth-trans", 0.5),
+    ("nose/", 0.72),
     ("scale-vert", 0.6),
-    ("eye-trans", 0.55),
+    ("eye-trans", 0.45),
     ("eye-scale", 0.55),
-    ("ear-rot", 0.55),
-    ("neck", 0.5),
+    ("neck/", 0.5),
+    ("jaw-drop", 0.7),
+    ("cheek/", 1.6),
+    ("chin/", 1.4),
+    ("forehead/", 1.6),
+    ("eyebrows/", 1.6),
 )
-_CALMED_NOSE = 0.9
-_TEETH_NARROWING, _TEETH_RETREAT, _TEETH_DROP = 0.92, 0.06, 0.02  # share, dm, dm: keeps them behind tight lips
+# Share of the head's whole shape (round, square, egg, ...). More of it makes skulls odd and faces alike.
+_HEAD_SHAPE_RANGE = (0.05, 0.47)
+_TEETH_NARROWING, _TEETH_RETREAT, _TEETH_DROP = 0.90, 0.11, 0.03  # share, dm, dm: keeps them behind tight lips
 
 
 def draw_shape(rng: np.random.Generator, traits: Traits) -> dict[str, float]:
@@ -67,14 +77,15 @@ def _teeth_behind_lips(head: Head, positions: np.ndarray) -> np.ndarray:
 def _draw_controls(rng: np.random.Generator) -> dict[str, float]:
     shared: Dict[str, float] = {}
     weights = {}
-    for stem, positive, negative in _controls()[0]:
-        both_sides = stem.replace("/l-", "/").replace("/r-", "/")
+    for positive, negative in _controls()[0]:
+        # By the target, not by the stem: "nose-trans" alone is three controls, in three directions.
+        both_sides = positive.replace("/l-", "/").replace("/r-", "/")
         if both_sides not in shared:
             shared[both_sides] = float(np.clip(rng.normal(0, CONTROL_SIGMA), -0.95, 0.95))
         value = shared[both_sides]
-        if both_sides != stem:
+        if both_sides != positive:
             value = float(np.clip(value + rng.normal(0, _ASYMMETRY), -1.1, 1.1))
-        value *= _calming_factor(stem)
+        value *= _factor_of(positive)
         weights[positive if value > 0 else negative] = abs(value)
     return weights
 
@@ -83,7 +94,7 @@ def _draw_singles(rng: np.random.Generator) -> dict[str, float]:
     weights: Dict[str, float] = {}
     singles = _controls()[1]
     head_shapes = [name for name in singles if name.startswith("head/")]
-    shares = rng.dirichlet([0.25] * len(head_shapes)) * rng.uniform(0.1, 0.85)
+    shares = rng.dirichlet([0.25] * len(head_shapes)) * rng.uniform(*_HEAD_SHAPE_RANGE)
     weights.update(zip(head_shapes, shares.tolist()))
     for name in singles:
         if name.startswith("asym/"):
@@ -95,24 +106,22 @@ def _draw_singles(rng: np.random.Generator) -> dict[str, float]:
     return weights
 
 
-def _calming_factor(stem: str) -> float:
-    if stem.startswith("nose/"):
-        return _CALMED_NOSE
-    return next((factor for part, factor in _CALMED if part in stem), 1.0)
+def _factor_of(target: str) -> float:
+    return next((factor for part, factor in _CONTROL_FACTORS if part in target), 1.0)
 
 
 @functools.lru_cache(maxsize=1)
-def _controls() -> Tuple[List[Tuple[str, str, str]], List[str]]:
-    """Split the local targets into controls (stem, positive target, negative target) and single targets."""
+def _controls() -> Tuple[List[Tuple[str, str]], List[str]]:
+    """Split the local targets into controls (positive target, negative target) and single targets."""
     names = [name for name in load_head().targets.number_of if "/" in name]
-    controls: List[Tuple[str, str, str]] = []
+    controls: List[Tuple[str, str]] = []
     singles: List[str] = []
     for name in names:
         opposite = _opposite(name)
         if opposite is None or opposite[1] not in names:
             singles.append(name)
         elif opposite[0]:
-            controls.append((name.rpartition("-")[0], name, opposite[1]))
+            controls.append((name, opposite[1]))
     return controls, singles
 
 

@@ -12,7 +12,7 @@ ANCESTRIES = ("african", "asian", "caucasian")
 """The words of the asset's target names, in the order of ``Traits.ancestry``."""
 
 _ANCESTRY_CONCENTRATION = 0.28  # below 1: most people lie near one corner of the triangle
-_TONE_OF_ANCESTRY = np.array([4.9, 2.0, 1.0])  # index into SKIN_TONES
+_TONE_OF_ANCESTRY = np.array([5.2, 1.8, 0.9])  # index into SKIN_TONES
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Traits:
 
     Attributes:
         masculinity: 0 (female) to 1 (male); drawn near either end.
-        age: years, 16 to 78.
+        age: years, 16 to 82.
         ancestry: (3,) weights that sum to 1, see ``ANCESTRIES``.
         muscle: 0 to 1.
         weight: 0 to 1.
@@ -60,7 +60,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     sex = float(rng.integers(2))
     masculinity = float(np.clip(sex + (1 - 2 * sex) * abs(rng.normal(0, 0.12)), 0, 1))
     is_male = masculinity > 0.5
-    age = float(np.clip(rng.gamma(3.2, 7.5) + 14, 16, 78))
+    age = float(np.clip(rng.gamma(2.6, 10.5) + 14, 16, 82))
     ancestry = rng.dirichlet([_ANCESTRY_CONCENTRATION] * 3)
     tone = float(np.clip(ancestry @ _TONE_OF_ANCESTRY + rng.normal(0, 0.8), 0, 6.6))
     fairness = max(0.0, ancestry[2] - 0.15) * (tone < 2.6)
@@ -70,8 +70,8 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         masculinity=masculinity,
         age=age,
         ancestry=ancestry,
-        muscle=float(np.clip(rng.normal(0.5, 0.17), 0, 1)),
-        weight=float(np.clip(rng.normal(0.52, 0.24), 0, 1)),
+        muscle=float(np.clip(rng.normal(0.5, 0.21), 0, 1)),
+        weight=float(np.clip(rng.normal(0.52, 0.29), 0, 1)),
         tone=tone,
         skin=_skin_color(tone) * np.exp(rng.normal(0, 0.045, 3)),
         hair=hair,
