@@ -69,6 +69,11 @@ def launched_world_size() -> int:
     return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
+def launched_local_size() -> int:
+    """Return how many of these processes share this machine, 1 without a launcher."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))
+
+
 def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
     """Join the launched process group; without a launcher, or when called again, do nothing.
 

@@ -240,8 +240,13 @@ def _workers_for(dataset: FaceDataset, options: LoaderOptions) -> Workers:
     return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches)
 
 
-def default_workers() -> int:
-    """Return the number of workers that suits this machine: the cores this process may use, at most 8."""
+def default_workers(*, ranks_here: int = 1) -> int:
+    """Return the number of workers that suits this machine: the cores this process may use, at most 8.
+
+    Args:
+        ranks_here: processes of one run that share the machine's cores.
+    """
+    cores = os.cpu_count() or 1
     with contextlib.suppress(AttributeError):  # not on Windows and macOS
-        return min(8, len(os.sched_getaffinity(0)))
-    return min(8, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0))
+    return min(8, max(1, cores // ranks_here))

@@ -94,8 +94,11 @@ class PackedDataset(FaceDataset):
 
     def path_of(self, index: int) -> str:
         """Return the shard and the member inside of it."""
-        file = self._files[self._shards[index]]
-        return f"{file.path}: member {_member_name(file, int(self._offsets[index]))}"
+        file, offset = self._files[self._shards[index]], int(self._offsets[index])
+        try:
+            return f"{file.path}: member {_member_name(file, offset)}"
+        except DataError:  # the shard is gone or cut, which is what is about to be reported
+            return f"{file.path}: offset {offset}"
 
     def read_encoded(self, index: int) -> bytes:
         """Return the picture, after checking its CRC-32."""

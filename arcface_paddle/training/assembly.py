@@ -231,7 +231,9 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
     kind = data.worker_kind
     if kind == "auto":
         kind = "process" if paddle.get_device().startswith("gpu") else "thread"
-    workers = default_workers() if data.num_workers is None else data.num_workers
+    workers = data.num_workers
+    if workers is None:
+        workers = default_workers(ranks_here=distributed.launched_local_size())
     return LoaderOptions(batch_size=batch_size, workers=workers, worker_kind=kind, seed=config.run.seed)
 
 

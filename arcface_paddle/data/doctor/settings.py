@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Optional
 
+from arcface_paddle.data.loader import default_workers
 from arcface_paddle.errors import ConfigError
 
 
@@ -58,7 +58,7 @@ class DoctorSettings:
     merge_similarity: float = 0.78
     sample: Optional[int] = None
     seed: int = 0
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=default_workers)
     embed_batch: int = 64
     max_listed: int = 10_000
     ignored: frozenset[str] = frozenset()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -20,11 +23,20 @@ _worker: Dict[str, Any] = {}
 
 
 def start_worker(root: str, settings: DatasetSettings) -> None:
-    """Prepare a worker process: the parent alone answers Ctrl-C, and one core is enough."""
+    """Prepare a worker process: the parent alone answers Ctrl-C, one core is enough, and no worker outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     cv2.setNumThreads(1)
     _worker["layout"] = Layout(Path(root), settings)
     _worker["faces"] = settings.population()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end: the queue of a pool never closes by itself, since every worker holds both its ends."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_in_worker(identity: int) -> int:

@@ -134,3 +134,24 @@ def test_macro_weights_sum_to_one_per_family():
         assert ancestry == pytest.approx(1, abs=1e-6)
         assert build == pytest.approx(1, abs=1e-6)
         assert min(weights.values()) >= 0
+
+
+def test_controls_are_independent_but_shared_by_both_sides():
+    drawn = []
+    for number in range(150):
+        weights = draw_shape(stream(0, "shape", number), draw_traits(stream(0, "traits", number)))
+
+        def control(positive, negative, weights=weights):
+            return weights.get(positive, 0) - weights.get(negative, 0)
+
+        drawn.append(
+            [
+                control("nose/nose-trans-up", "nose/nose-trans-down"),
+                control("nose/nose-trans-forward", "nose/nose-trans-backward"),
+                control("eyes/l-eye-trans-up", "eyes/l-eye-trans-down"),
+                control("eyes/r-eye-trans-up", "eyes/r-eye-trans-down"),
+            ]
+        )
+    correlation = np.corrcoef(np.array(drawn).T)
+    assert abs(correlation[0, 1]) < 0.25, "two directions of one feature"
+    assert correlation[2, 3] > 0.9, "left and right"

@@ -9,10 +9,16 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
+from arcface_paddle.data.synthetic.accessories import hat_cloths
 from arcface_paddle.data.synthetic.camera import TEMPLATE_112
 from arcface_paddle.data.synthetic.generator import SyntheticFaces
+from arcface_paddle.data.synthetic.hands import NAIL, SLEEVE, draw_hand
+from arcface_paddle.data.synthetic.head import load_head
+from arcface_paddle.data.synthetic.identity import build_identity
+from arcface_paddle.data.synthetic.lighting import cast_shadows, draw_lamps
 from arcface_paddle.data.synthetic.occluders import Occluders, draw_occluders
 from arcface_paddle.data.synthetic.photograph import CameraSettings, take_photograph
+from arcface_paddle.data.synthetic.session import Hat, build_session
 from arcface_paddle.data.synthetic.streams import stream
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import build_detector
@@ -137,3 +143,56 @@ def test_bad_settings_are_refused(arguments):
 def test_negative_numbers_are_refused():
     with pytest.raises(ConfigError, match="identity is -1"):
         SyntheticFaces(0).render(-1, 0)
+
+
+def test_hand_comes_from_below_and_keeps_its_proportions(monkeypatch):
+    without = SyntheticFaces(0).render(1, 1)
+    for number in range(3):
+        hand = draw_hand(np.random.default_rng(number))
+        held = Occluders(hand=hand)
+        monkeypatch.setattr("arcface_paddle.data.synthetic.generator.draw_occluders", lambda rng, held=held: held)
+        shown = SyntheticFaces(0).render(1, 1)
+        assert "hand" in shown.occluders
+        np.testing.assert_array_equal(shown.points, without.points)
+        change = np.abs(shown.image.astype(int) - without.image).mean(axis=2) > 25
+        assert 0.03 < change.mean() < 0.6
+        assert (hand.covers == NAIL).sum() == 5, "a nail for every finger"
+        arm = hand.ends[hand.covers == SLEEVE]
+        assert (arm[:, 1] > 4).all(), "the arm leaves the picture below"
+
+
+def test_clothes_have_no_seam_where_the_bust_ends():
+    # The same cloth, painted on the bust and as the garment below it, in the same light from all sides.
+    head, person = load_head(), build_identity(load_head(), seed=0, number=0)
+    session = build_session(head, person, seed=0, number=0)
+    texture = session.texture
+    assert texture.shape[2] == 5
+    dressed = texture[:, :, 4] == 1
+    assert dressed.any() and (texture[:, :, 4] == 0).any()
+    ratio = texture[dressed][:, :3].mean(axis=0) / np.clip(session.cloth, 0.004, 0.95)
+    np.testing.assert_allclose(ratio, 1, atol=0.05)
+    assert texture[dressed][:, 3].max() < 0.2
+
+
+@pytest.mark.parametrize(("peak", "turn_up", "pieces"), [(0.0, 0.0, 1), (0.0, 0.35, 2), (0.7, 0.0, 2)])
+def test_caps_cover_the_skull_and_what_hangs_on_them(peak, turn_up, pieces):
+    person = build_identity(load_head(), seed=0, number=2)
+    color, trim = np.array([0.5, 0.1, 0.1]), np.array([0.1, 0.1, 0.5])
+    cloths = hat_cloths(person, Hat(color, trim, edge_y=7.8, peak=peak, turn_up=turn_up, puff=0.15))
+    assert len(cloths) == pieces
+    crown = cloths[0].points
+    skin = person.surface[person.surface[:, 1] > 8.0]
+    assert crown[:, 1].max() > skin[:, 1].max(), "the crown is above the skull"
+    assert np.ptp(crown[:, 0]) > np.ptp(skin[:, 0])
+    if peak:
+        assert cloths[1].points[:, 2].max() > crown[:, 2].max() + 0.4
+    if turn_up:
+        assert cloths[1].points[:, 1].max() < crown[:, 1].max()
+        np.testing.assert_array_equal(cloths[1].color, trim)
+
+
+def test_whole_pictures_have_shadow_maps_as_wide_as_the_bust():
+    lamps = draw_lamps(np.random.default_rng(0))
+    narrow, wide = (cast_shadows(lamps, [], [], width_dm=width) for width in (3.6, 6.0))
+    assert wide.shadow_depth.shape[1] == 288 and narrow.shadow_depth.shape[1] == 173
+    assert wide.shadow_scale == narrow.shadow_scale

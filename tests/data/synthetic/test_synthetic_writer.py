@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 import zlib
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from arcface_paddle.data.opening import open_dataset
@@ -217,3 +221,23 @@ def test_bad_arguments(tmp_path):
     with pytest.raises(ConfigError, match="existing is 'maybe'"):
         write_dataset(tmp_path / "set", SMALL, existing="maybe")
     assert not (tmp_path / "set").exists()
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path):
+    command = [sys.executable, "-m", "arcface_paddle", "synth", str(tmp_path / "set"), "--workers", "2"]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parts = tmp_path / "set" / ".work" / "parts"
+    wait_until(lambda: parts.is_dir() and any(parts.iterdir()))
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    assert len(workers) >= 2
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+
+
+def wait_until(condition, *, timeout_s=120):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "nothing was rendered"
+        time.sleep(0.1)
