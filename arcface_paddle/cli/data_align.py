@@ -1,11 +1,13 @@
 """Turn photographs into a dataset of aligned 112x112 faces: detect, align, write, label.
 
 arcface-paddle data align photographs/ faces/
+arcface-paddle data align photographs/ faces/ --label photographs/names.txt
 
-The source has one folder per person with photographs inside; so has the target, with PNG pictures (lossless) of the
-same names and a label.txt. A photograph with no face or with several is named and left out; --largest takes the
-largest face of several. The faces are aligned exactly as the recogniser aligns them when it runs. Faces that an
-earlier run has written are kept, and their photographs are not looked at again.
+The source has one folder per person with photographs inside, or any photographs and a list of lines path<TAB>name
+(--label). The target gets PNG pictures (lossless) at the same places, a label.txt, and people.txt with the name of each
+label. A photograph with no face or with several is named and left out; --largest takes the largest face of several. The
+faces are aligned exactly as the recogniser aligns them when it runs. Faces that an earlier run has written are kept, and
+their photographs are not looked at again.
 
 exit codes: 0 every photograph gave a face; 1 some did not (each is named); 2 wrong use or an error; 130 interrupted
 """
@@ -17,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
-from arcface_paddle import images
+import numpy as np
+
+from arcface_paddle import files, images
 from arcface_paddle.cli.data_options import add_workers, progress_bar, refuse_target_in_source, report_bad
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.file_dataset import FolderDataset
-from arcface_paddle.data.label_file import complaint_about_path, write_label_file
+from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
+from arcface_paddle.data.label_file import PathTable, complaint_about_path, write_label_file
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
 from arcface_paddle.errors import DataError, ImageError
@@ -30,12 +34,18 @@ from arcface_paddle.pipeline.alignment import align_face
 from arcface_paddle.pipeline.building import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, build_detector
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("source", help="folder with one folder of photographs per person")
+    parser.add_argument("source", help="folder with one folder of photographs per person, or see --label")
     parser.add_argument("target", help="folder to write to")
+    parser.add_argument(
+        "--label",
+        metavar="FILE",
+        help="list of lines path<TAB>name, paths relative to the source (default: the folders are the people)",
+    )
     parser.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
     parser.add_argument(
         "--rec_model",
@@ -50,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Align and report."""
     require_writable_folder(args.target, option="target")
-    photographs = FolderDataset(args.source)
+    photographs, people, bad = _open_photographs(args)
     refuse_target_in_source(photographs, args.target)
     aligner = Aligner(
         photographs,
@@ -60,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
         args.largest,
     )
     lines: list[tuple[str, int]] = []
-    bad: list[tuple[str, str]] = []
     with progress_bar(len(photographs), "photographs") as bar, disk_errors_as_data_errors(args.target):
         for index, (name, reason) in enumerate(aligner.align_all(args.workers)):
             bar.update(1)
@@ -71,9 +80,36 @@ def run(args: argparse.Namespace) -> int:
         if not lines:
             (path, reason), count = bad[0], len(photographs)
             raise DataError(f"{args.source}: none of the {count} photographs gave a face; the first, {path}: {reason}")
-        write_label_file(Path(args.target) / "label.txt", _contiguous(lines))
-    print(f"{args.target}: {len(lines)} faces of {len({label for _, label in lines})} people, {len(bad)} left out")
+        kept = sorted({label for _, label in lines})
+        number_of = {label: number for number, label in enumerate(kept)}  # anew, without those who have no face left
+        write_label_file(Path(args.target) / "label.txt", ((name, number_of[label]) for name, label in lines))
+        names = "".join(f"{number}\t{people[label]}\n" for number, label in enumerate(kept))
+        files.write_text(Path(args.target) / "people.txt", names)
+    print(f"{args.target}: {len(lines)} faces of {len(kept)} people, {len(bad)} left out")
     return report_bad(bad, args.target)
+
+
+def _open_photographs(args: argparse.Namespace) -> tuple[ImageFileDataset, list[str], list[tuple[str, str]]]:
+    """Return the photographs, the name of each label, and what the list names in vain: where, and why."""
+    if args.label is None:
+        folders = FolderDataset(args.source)
+        return folders, folders.class_names, []
+    listed, rejected = list_from_label_file(args.label, image_folder=args.source)
+    bad = [(rejection.source, rejection.detail) for rejection in rejected]
+    bad += [(picture.listed_as, "lies outside of the source") for picture in listed if not _is_below(picture.listed_as)]
+    listed = [picture for picture in listed if _is_below(picture.listed_as)]
+    people = sorted({picture.name for picture in listed})
+    if not people:
+        raise DataError(f"{args.label}: lists no photograph that can be used; the first line, {': '.join(bad[0])}")
+    number_of = {name: number for number, name in enumerate(people)}
+    labels = np.array([number_of[picture.name] for picture in listed], dtype=np.int64)
+    paths = PathTable.from_paths(picture.listed_as for picture in listed)
+    return ImageFileDataset(args.source, paths, labels), people, bad
+
+
+def _is_below(path: str) -> bool:
+    """Tell whether a listed path stays below the source, and so its face below the target."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
 @dataclass(frozen=True)
@@ -88,7 +124,7 @@ class Aligner:
         takes_largest: whether the largest of several faces is taken, rather than none.
     """
 
-    photographs: FolderDataset
+    photographs: ImageFileDataset
     target: Path
     detector: Detector
     card: ModelCard
@@ -124,9 +160,3 @@ class Aligner:
 def _is_complete(path: Path) -> bool:
     # Files appear as a whole; an empty one is what a power cut can leave.
     return path.is_file() and path.stat().st_size > 0
-
-
-def _contiguous(lines: list[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """Number the people anew, without those of whom no face is left."""
-    numbers = {label: number for number, label in enumerate(sorted({label for _, label in lines}))}
-    return ((name, numbers[label]) for name, label in lines)

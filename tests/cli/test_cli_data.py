@@ -229,6 +229,27 @@ def test_align_photographs(tmp_path, capsys):
     assert len(open_dataset(tmp_path / "faces")) == faces_before + 1
 
 
+def test_align_photographs_that_a_list_names(tmp_path, capsys):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for person in ("Joe Biden", "Grace Hopper"):
+        shutil.copy(next((PHOTOGRAPHS / person).glob("*.jpg")), flat / f"{person[0]}.jpg")
+    outside = tmp_path / "outside.jpg"
+    shutil.copy(flat / "J.jpg", outside)
+    listed = "J.jpg\tJoe Biden\nG.jpg\tGrace Hopper\nno tab here\n../outside.jpg\tJoe Biden\nnone.jpg\tNobody\n"
+    (tmp_path / "list.txt").write_text(listed)
+    assert data("align", flat, tmp_path / "faces", "--label", tmp_path / "list.txt") == 1
+    errors = capsys.readouterr().err
+    assert "list.txt:3" in errors and "../outside.jpg: lies outside" in errors and "none.jpg: no such file" in errors
+    dataset = open_dataset(tmp_path / "faces")
+    assert [dataset.paths[index] for index in range(2)] == ["J.jpg.png", "G.jpg.png"]
+    assert dataset.labels.tolist() == [1, 0]
+    assert (tmp_path / "faces/people.txt").read_text() == "0\tGrace Hopper\n1\tJoe Biden\n"
+    (tmp_path / "empty.txt").write_text("/etc/passwd\tJoe Biden\n")
+    assert data("align", flat, tmp_path / "none", "--label", tmp_path / "empty.txt") == 2
+    assert "lists no photograph that can be used" in capsys.readouterr().err
+
+
 def test_align_leaves_out_names_that_no_label_file_can_hold(tmp_path, capsys):
     for person in ("#1 fan", "fan"):
         shutil.copytree(PHOTOGRAPHS / "Joe Biden", tmp_path / "photographs" / person)
