@@ -6,8 +6,8 @@ arcface-paddle data align photographs/ faces/ --label photographs/names.txt
 The source has one folder per person with photographs inside, or any photographs and a list of lines path<TAB>name
 (--label). The target gets PNG pictures (lossless) at the same places, a label.txt, and people.txt with the name of each
 label. A photograph with no face or with several is named and left out; --largest takes the largest face of several. The
-faces are aligned exactly as the recogniser aligns them when it runs. Faces that an earlier run has written are kept, and
-their photographs are not looked at again.
+faces are aligned exactly as the recogniser aligns them when it runs. Faces that an earlier run has written are kept,
+and their photographs are not looked at again.
 
 exit codes: 0 every photograph gave a face; 1 some did not (each is named); 2 wrong use or an error; 130 interrupted
 """
