@@ -58,8 +58,8 @@ class DataConfig:
     )
     worker_kind: str = _option(
         "auto",
-        "what the workers are; auto: processes on a GPU, because threads and its short training steps wait for each "
-        "other's hold of Python's lock; threads on a CPU, where a step takes seconds, and they start at once",
+        "what the workers are; auto: processes on a GPU, whose short steps need many pictures a second, more than "
+        "threads read; threads on a CPU, where a step takes seconds, and they start at once",
         choices=("auto", "thread", "process"),
     )
     val_targets: Tuple[str, ...] = _option(

@@ -13,12 +13,13 @@ from arcface_paddle.data.synthetic.accessories import hat_cloths
 from arcface_paddle.data.synthetic.camera import TEMPLATE_112
 from arcface_paddle.data.synthetic.generator import SyntheticFaces
 from arcface_paddle.data.synthetic.hands import NAIL, SLEEVE, draw_hand
-from arcface_paddle.data.synthetic.head import load_head
+from arcface_paddle.data.synthetic.head import GARMENT, SKIN, load_head
 from arcface_paddle.data.synthetic.identity import build_identity
 from arcface_paddle.data.synthetic.lighting import cast_shadows, draw_lamps
 from arcface_paddle.data.synthetic.occluders import Occluders, draw_occluders
 from arcface_paddle.data.synthetic.photograph import CameraSettings, take_photograph
 from arcface_paddle.data.synthetic.session import Hat, build_session
+from arcface_paddle.data.synthetic.shading_kernels import Look, Surface, shade_point
 from arcface_paddle.data.synthetic.streams import stream
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import build_detector
@@ -161,17 +162,42 @@ def test_hand_comes_from_below_and_keeps_its_proportions(monkeypatch):
         assert (arm[:, 1] > 4).all(), "the arm leaves the picture below"
 
 
-def test_clothes_have_no_seam_where_the_bust_ends():
-    # The same cloth, painted on the bust and as the garment below it, in the same light from all sides.
-    head, person = load_head(), build_identity(load_head(), seed=0, number=0)
-    session = build_session(head, person, seed=0, number=0)
+def test_painted_clothes_have_the_colour_of_the_cloth():
+    head = load_head()
+    session = build_session(head, build_identity(head, seed=0, number=0), seed=0, number=0)
     texture = session.texture
-    assert texture.shape[2] == 5
     dressed = texture[:, :, 4] == 1
     assert dressed.any() and (texture[:, :, 4] == 0).any()
     ratio = texture[dressed][:, :3].mean(axis=0) / np.clip(session.cloth, 0.004, 0.95)
     np.testing.assert_allclose(ratio, 1, atol=0.05)
-    assert texture[dressed][:, 3].max() < 0.2
+
+
+def shaded(material, *, cloth_share):
+    """Shade a half shadowed triangle whose texture, as skin, is the cloth that it has as a garment."""
+    cloth = np.array([0.5, 0.3, 0.2], np.float32)
+    texture = np.empty((4, 4, 5), np.float32)
+    texture[:] = [*cloth, 0.15, cloth_share]
+    surface = Surface(
+        triangles=np.array([[0, 1, 2]], np.int32),
+        materials=np.array([material], np.uint8),
+        points=np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32),
+        normals=np.tile(np.array([0.6, 0.0, 0.8], np.float32), (3, 1)),
+        uv=np.full((3, 2), 0.5, np.float32),
+        masks=np.zeros((3, 4), np.float32),
+        occlusion=np.full(3, 0.4, np.float32),
+        gaze=np.zeros((3, 3), np.float32),
+    )
+    none = np.zeros(3, np.float32)
+    look = Look(texture, none, 0.1, 0.4, 0.4, none, 0.5, 0.7, cloth, 0.8, 0.5, 0.4)
+    light = cast_shadows(draw_lamps(np.random.default_rng(0)), [], [], width_dm=3.6)
+    light.shadow_depth[:] = 10.0  # something stands before every lamp
+    return np.array(shade_point(surface, look, light, 10.0, 0, 0.3, 0.3))
+
+
+def test_cloth_looks_the_same_painted_on_the_bust_and_as_the_garment_below():
+    garment = shaded(GARMENT, cloth_share=0.0)
+    np.testing.assert_allclose(shaded(SKIN, cloth_share=1.0), garment, rtol=1e-5)
+    assert shaded(SKIN, cloth_share=0.0)[0] > 1.05 * garment[0], "skin scatters red light, cloth does not"
 
 
 @pytest.mark.parametrize(("peak", "turn_up", "pieces"), [(0.0, 0.0, 1), (0.0, 0.35, 2), (0.7, 0.0, 2)])
