@@ -33,6 +33,7 @@ from arcface_paddle.export.exporter import install, staging_beside
 from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.recognition import Recognizer
@@ -221,6 +222,7 @@ def _int8_card(model: ModelFolder, calibration_images: int) -> cards.ModelCard:
 
 
 def _import_quantizer() -> tuple[Any, Any]:
+    forbid_telemetry()
     try:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -8,6 +8,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
 
 
@@ -52,6 +53,7 @@ class OnnxRuntime:
 
 
 def _import_onnxruntime() -> Any:
+    forbid_telemetry()
     try:
         import onnxruntime
     except ImportError:

@@ -13,6 +13,7 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
 
@@ -61,6 +62,7 @@ def _read(core: Any, graph_file: Path, weights_file: Optional[Path]) -> Any:
 
 
 def _import_openvino() -> Any:
+    forbid_telemetry()
     try:
         import openvino
     except ImportError:

@@ -1,0 +1,117 @@
+"""No command talks to anybody or leaves anything in the home folder unless it was asked to."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arcface_paddle.data.verification import write_verification_set
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "demo"
+
+# Python runs sitecustomize before anything else, in child processes too; an audit hook cannot be removed or avoided.
+WATCH = """
+import os, sys
+def note(event, arguments):
+    if event.startswith("socket.") and "AF_UNIX" not in repr(arguments):
+        with open(os.environ["SOCKET_EVENTS"], "a") as events:
+            events.write(f"{event} {arguments[1:]!r} {sys.argv}\\n")
+sys.addaudithook(note)
+"""
+
+RUN = """
+import json, sys
+from arcface_paddle.cli.main import run_module
+for command in json.load(sys.stdin):
+    status = run_module(command[0], command[1:])
+    assert status == 0, (command, status)
+"""
+
+RUN_ONNX = """
+import numpy, pathlib, paddle2onnx
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+model, target = open_model("FaceRefiner"), pathlib.Path("inference.onnx")
+target.write_bytes(paddle2onnx.export(str(model.graph_file), str(model.weights_file), opset_version=13))
+runtime = open_runtime(target, options=RuntimeOptions(engine="onnxruntime", threads=1))
+runtime.run([numpy.zeros((1, 3, 48, 48), numpy.float32)])
+"""
+
+
+def run_watched(tmp_path: Path, *python: str, stdin: str = "") -> None:
+    """Run Python with an empty home folder and assert that it used no socket and wrote nothing there."""
+    home, watch, events = tmp_path / "home", tmp_path / "watch", tmp_path / "events.txt"
+    home.mkdir()
+    watch.mkdir()
+    (watch / "sitecustomize.py").write_text(WATCH)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    for name in ("CI", "ORT_DISABLE_TELEMETRY"):  # with them, telemetry keeps quiet by itself
+        environment.pop(name, None)
+    environment.update(HOME=str(home), USERPROFILE=str(home), SOCKET_EVENTS=str(events))
+    environment["PYTHONPATH"] = os.pathsep.join([str(watch), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, *python], input=stdin, env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not events.exists(), events.read_text()
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_the_watch_sees_sockets_and_files(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"socket\.connect"):
+        run_watched(tmp_path, "-c", "import socket; socket.socket().connect_ex(('127.0.0.1', 9))")
+
+
+def test_the_watch_sees_files_at_home(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"noted\.txt"):
+        run_watched(tmp_path, "-c", "from pathlib import Path; (Path.home() / 'noted.txt').write_text('x')")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_sends_no_telemetry(tmp_path: Path) -> None:
+    code = "from arcface_paddle.pipeline.engines import openvino_engine as o; o._import_openvino().Core()"
+    run_watched(tmp_path, "-c", code)
+
+
+def test_onnx_runtime_and_its_converter_use_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("paddle2onnx")
+    run_watched(tmp_path, "-c", RUN_ONNX)
+
+
+def test_the_quantiser_uses_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    run_watched(tmp_path, "-c", "from arcface_paddle.export import quantization as q; q._import_quantizer()")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_default_commands_use_no_network(tmp_path: Path, engine: str) -> None:
+    if engine != "paddle":
+        pytest.importorskip(engine)
+        pytest.importorskip("paddle2onnx")
+    run_watched(tmp_path, "-c", RUN, stdin=json.dumps(commands_of(tmp_path, engine)))
+
+
+def commands_of(folder: Path, engine: str) -> list[list[str]]:
+    """Return the everyday commands with their flags."""
+    photographs = sorted((DEMO / "gallery").rglob("*.jpg"))
+    pictures = [photographs[index].read_bytes() for index in (0, 0, 1, 2)] * 5
+    write_verification_set(folder / "lfw.bin", pictures, [True, False] * 5)
+    index, group = str(folder / "people.index"), str(DEMO / "queries" / "group.jpg")
+    flags = ["--backend", engine]
+    return [
+        ["models", "list"],
+        ["gallery", "build", index, "--img_dir", str(DEMO / "gallery"), *flags],
+        ["recognize", "--det", "--rec", "--index", index, "--input", group, "--json", str(folder / "a.json"), *flags],
+        ["encode", str(DEMO / "gallery"), "--output", str(folder / "e.npz"), *flags],
+        ["compare", str(photographs[0]), str(photographs[0]), *flags],
+        ["valid", "--model", "MobileFace", "--data_dir", str(folder), "--val_targets", "lfw", "--engine", engine],
+    ]
