@@ -13,7 +13,7 @@ def forbid_telemetry() -> None:
     (``openvino/tools/ovc/__init__.py``). Its own way out is a missing ``openvino_telemetry``, for which it brings a
     stub that does nothing; None in ``sys.modules`` is Python's way of saying that a module cannot be imported.
 
-    ONNX Runtime from 1.32 on writes an identifier and a database of events below ``~/.cache/Microsoft`` on Linux, too,
+    ONNX Runtime (seen in 1.32) writes an identifier and a database of events below ``~/.cache/Microsoft`` on Linux too,
     unless its variable says no. Whoever has set that variable has decided for themselves.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # documented, but not in the types
