@@ -1,21 +1,27 @@
 """The border for pictures: whatever comes in leaves as RGB uint8 (H, W, 3), upright, or as an ``ImageError``.
 
 Nothing else in the package decodes, converts colours or resizes by hand.
+
+What a file claims to be decides nothing: decoders are chosen by its first bytes, from a list. Pillow alone knows some
+sixty formats, one of which (EPS) starts another program on what the file holds; OpenCV would read several, PFM and EXR
+among them, into arrays that are not pictures.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
-from typing import Optional, Union
+from typing import Callable, Iterator, Optional, Union
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from arcface_paddle import files
 from arcface_paddle.errors import ImageError
@@ -24,6 +30,12 @@ ImageSource = Union[str, "os.PathLike[str]", bytes, np.ndarray]
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded (Pillow's own error limit); larger ones are taken for decompression bombs."""
+
+MAX_CROP_PIXELS = 16_000_000
+"""Largest training crop that is decoded: a hundred times what any recogniser looks at, a photograph of 4000 x 4000.
+
+A crop is decoded by the million, by many workers at once, so that 1 KB of PNG must not be able to ask for gigabytes.
+"""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 """Suffixes, lower case, that make a file of a folder count as a picture."""
@@ -46,13 +58,25 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
+_STRIP_PIXELS = 1 << 20  # converted at a time: large enough to be fast, small enough to cost next to nothing
+
+_JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+_ORIENTATION_TAG = 0x0112
+_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG and DAC
+_MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # a stuffed zero, TEM, RST0 to RST7, SOI
+_MARKERS_OF_THE_END = frozenset({0xD9, 0xDA})  # EOI, SOS
+
+_pillow_limit_lock = threading.Lock()
+
 # OpenCV 4.11 and later decode to RGB directly, which saves a pass over every training crop.
 _DECODES_TO_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _CROP_FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
 
 _SUFFIX_OF_SIGNATURE = (
-    (b"\xff\xd8\xff", ".jpg"),
-    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (_JPEG_START, ".jpg"),
+    (_PNG_START, ".png"),
     (b"BM", ".bmp"),
     (b"GIF8", ".gif"),
     (b"II*\x00", ".tif"),
@@ -61,29 +85,41 @@ _SUFFIX_OF_SIGNATURE = (
 _SUFFIX_OF_PORTABLE_MAP = {b"P5": ".pgm", b"P6": ".ppm"}
 
 
-def load_image(source: ImageSource) -> np.ndarray:
+def picture_formats() -> tuple[str, ...]:
+    """Return the formats that are decoded, by Pillow's names; the only place that knows them.
+
+    MPO, which phones write, is a JPEG to Pillow until it is open. A format of an extra (HEIF, AVIF) is to be added here
+    when its plugin is registered.
+    """
+    return _FORMATS
+
+
+def load_image(source: ImageSource, *, max_pixels: Optional[int] = None) -> np.ndarray:
     """Read a picture from a path, from encoded bytes or from an array.
 
     Args:
         source: path of a file; encoded bytes (JPEG, PNG, BMP, WebP, TIFF, ...); or an RGB array, see
             ``from_array``.
+        max_pixels: refuse larger files; None for ``MAX_PIXELS``.
 
     Returns:
         (H, W, 3) uint8 RGB, upright by its EXIF orientation, owning its memory.
 
     Raises:
-        ImageError: no such file, not a picture, damaged, animated, or larger than ``MAX_PIXELS``.
+        ImageError: no such file, not a picture, damaged, animated, or larger than ``max_pixels``.
     """
     if isinstance(source, np.ndarray):
         return from_array(source)
     if isinstance(source, bytes):
-        return decode_image(source, name="the given bytes")
-    return read_image(source)
+        return decode_image(source, name="the given bytes", max_pixels=max_pixels)
+    return read_image(source, max_pixels=max_pixels)
 
 
-def read_image(path: files.PathLike) -> np.ndarray:
-    """Read a picture file into (H, W, 3) uint8 RGB. Raises ``ImageError`` as ``load_image`` does."""
-    return decode_image(read_file(path), name=str(path))
+def read_image(
+    path: files.PathLike, *, max_pixels: Optional[int] = None, longest_side: Optional[int] = None
+) -> np.ndarray:
+    """Read a picture file into (H, W, 3) uint8 RGB; see ``decode_image``. Raises ``ImageError`` as it does."""
+    return decode_image(read_file(path), name=str(path), max_pixels=max_pixels, longest_side=longest_side)
 
 
 def read_file(path: files.PathLike) -> bytes:
@@ -105,53 +141,67 @@ def read_file(path: files.PathLike) -> bytes:
     return content
 
 
-def decode_image(content: bytes, *, name: str = "image") -> np.ndarray:
+def decode_image(
+    content: bytes,
+    *,
+    name: str = "image",
+    max_pixels: Optional[int] = None,
+    longest_side: Optional[int] = None,
+) -> np.ndarray:
     """Decode an encoded picture with all care: orientation, palette, alpha, CMYK, 16 bit, damage.
 
     Transparent pixels are laid over white. ``name`` only serves error messages.
 
+    Args:
+        content: the file.
+        name: what to call it in errors.
+        max_pixels: refuse larger pictures by their header; None for ``MAX_PIXELS``.
+        longest_side: where so many pixels are enough for the longer side, such as for a page or a contact sheet, a
+            JPEG is decoded at 1/2, 1/4 or 1/8 of its size, never below; other formats come in full size.
+
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: not a picture, damaged or truncated, several frames, or larger than ``MAX_PIXELS``.
+        ImageError: not a picture, damaged or truncated, several frames, or larger than ``max_pixels``.
     """
     if not content:
         raise ImageError(f"{name}: zero bytes, not a picture")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            _refuse_unsuitable(image, name)
-            image.load()
-            return _to_rgb(_upright(image), name)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name}: more than {MAX_PIXELS:,} pixels; scale it down first") from None
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF)") from None
-    except _DECODE_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"{name}: damaged or truncated picture ({reason})") from None
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    with _decoding_errors(name, limit), _pillow_admits(limit), _open(content) as image:
+        _refuse_unsuitable(image, name, limit)
+        if longest_side is not None:
+            _shrink_while_decoding(image, longest_side)
+        image.load()
+        return _to_rgb(image, name)
 
 
 def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
-    """Decode a small training crop the fast way (OpenCV): no orientation, no alpha, no 16 bit.
+    """Decode a small training crop the fast way: no orientation, no alpha, no 16 bit.
 
-    Meant for datasets of aligned faces, where millions of JPEG files of one make are read.
+    Meant for datasets of aligned faces, where millions of JPEG files of one make are read. JPEG, PNG, BMP and WebP go
+    to OpenCV; any other format goes to Pillow, so that none of OpenCV's rarer decoders ever sees a file from elsewhere.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: not a picture, or a JPEG without its end marker.
+        ImageError: not a picture, a JPEG without its end marker, or more than ``MAX_CROP_PIXELS``.
     """
-    if content[:2] == b"\xff\xd8" and content[-2:] != b"\xff\xd9" and b"\xff\xd9" not in content[-64:]:
+    if content[:3] == _JPEG_START and content[-2:] != b"\xff\xd9" and b"\xff\xd9" not in content[-64:]:
         # OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
         raise ImageError(f"{name}: truncated JPEG (no end marker in {len(content)} bytes)")
-    buffer = np.frombuffer(content, dtype=np.uint8)
+    read_size = _SIZE_OF_START.get(content[:2])
+    if read_size is None:
+        return _decode_rare_crop(content, name)
+    width, height = read_size(content)
+    if not width or not height:
+        raise ImageError(f"{name}: damaged picture (no width and height in {len(content)} bytes)")
+    if width * height > MAX_CROP_PIXELS:
+        raise ImageError(_too_large(name, width, height, MAX_CROP_PIXELS))
     try:
-        image = cv2.imdecode(buffer, _CROP_FLAGS) if buffer.size else None
-    except cv2.error:  # a header that claims more pixels than OpenCV's limit
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), _CROP_FLAGS)
+    except cv2.error:
         image = None
     if image is None:
         raise ImageError(f"{name}: not a picture that can be decoded ({len(content)} bytes)")
@@ -239,42 +289,205 @@ def is_image_path(path: files.PathLike) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _refuse_unsuitable(image: Image.Image, name: str) -> None:
+def _open(content: bytes) -> Image.Image:
+    """Read a picture's header; its pixels are decoded by ``load``."""
+    return Image.open(io.BytesIO(content), formats=picture_formats())
+
+
+@contextlib.contextmanager
+def _decoding_errors(name: str, max_pixels: int) -> Iterator[None]:
+    """Turn all that Pillow raises on unsuitable or damaged input into ``ImageError``."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: more than {max_pixels:,} pixels; scale it down first") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF)") from None
+    except _DECODE_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{name}: damaged or truncated picture ({reason})") from None
+
+
+@contextlib.contextmanager
+def _pillow_admits(max_pixels: int) -> Iterator[None]:
+    """Raise Pillow's own limit, a global of its, as long as a larger picture is decoded that the user allowed."""
+    if Image.MAX_IMAGE_PIXELS is None or max_pixels <= 2 * Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _pillow_limit_lock:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _refuse_unsuitable(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width}x{height} is more than {MAX_PIXELS:,} pixels; scale it down first")
+    if width * height > max_pixels:
+        raise ImageError(_too_large(name, width, height, max_pixels))
     # MPO is what phones write: an ordinary JPEG with a preview or depth map behind it.
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise ImageError(f"{name}: {image.format} with {frames} frames; save one frame as a still picture")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODE_ERRORS:
-        return image  # an unreadable EXIF block says nothing about orientation
+def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:
+    return f"{name}: {width}x{height} is more than {max_pixels:,} pixels; scale it down first"
+
+
+def _shrink_while_decoding(image: Image.Image, longest_side: int) -> None:
+    """Tell the decoder of a JPEG to leave out what is not needed; other formats ignore it."""
+    scale = max(1, max(image.size) // max(1, longest_side))
+    if scale > 1:
+        width, height = image.size
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep_gray(np.asarray(image), name)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    """Convert strip by strip, so that a large picture costs little beside its pixels and the result."""
+    width, height = image.size
+    orientation = _orientation_of(image)
+    upright = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    as_stored = _as_stored(upright, orientation)
+    scale = _scale_of_deep_gray(image, name) if image.mode.startswith("I") or image.mode == "F" else None
+    for rows, strip in _strips(image):
+        as_stored[rows] = _strip_to_rgb(strip) if scale is None else _strip_of_deep_gray(strip, scale)
+    return upright
 
 
-def _from_deep_gray(values: np.ndarray, name: str) -> np.ndarray:
-    """Bring 16-bit, 32-bit and float grayscale to 8 bits by the range that the values use."""
-    if not np.isfinite(values).all():
-        raise ImageError(f"{name}: grayscale picture with values that are not finite")
-    top = float(values.max(initial=0))
-    if float(values.min(initial=0)) < 0 or top > 65535:
-        raise ImageError(f"{name}: grayscale values {values.min()} to {values.max()}; allowed: 0 to 65535")
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    width, height = image.size
+    count = max(1, _STRIP_PIXELS // width)
+    if count >= height:
+        yield slice(0, height), image
+        return
+    for top in range(0, height, count):
+        bottom = min(height, top + count)
+        yield slice(top, bottom), image.crop((0, top, width, bottom))
+
+
+def _strip_to_rgb(strip: Image.Image) -> np.ndarray:
+    if strip.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in strip.info:
+        strip = strip.convert("RGBA")
+        strip = Image.alpha_composite(Image.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+
+
+def _orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none or it cannot be understood."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODE_ERRORS:
+        return 1  # an unreadable EXIF block says nothing about orientation
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return the view of an upright (H, W, 3) in which rows and columns run as the file stores them."""
+    view = upright.transpose(1, 0, 2) if orientation >= 5 else upright
+    view = view[::-1] if orientation in (3, 4, 6, 7) else view
+    return view[:, ::-1] if orientation in (2, 3, 7, 8) else view
+
+
+def _scale_of_deep_gray(image: Image.Image, name: str) -> tuple[int, int]:
+    """Return factor and divisor that bring 16-bit, 32-bit and float grayscale to 8 bits, by the range it uses."""
+    low, top = 0.0, 0.0
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
+        if not np.isfinite(values).all():
+            raise ImageError(f"{name}: grayscale picture with values that are not finite")
+        low, top = min(low, float(values.min())), max(top, float(values.max()))
+    if low < 0 or top > 65535:
+        raise ImageError(f"{name}: grayscale values {low:g} to {top:g}; allowed: 0 to 65535")
     if values.dtype.kind == "f" and top <= 1:
-        values = values * 255
-    elif top > 255 or values.dtype == np.uint16:
-        values = values / 257
-    return from_array(np.rint(values).astype(np.uint8))
+        return 255, 1
+    return (1, 257) if top > 255 or values.dtype == np.uint16 else (1, 1)
+
+
+def _strip_of_deep_gray(strip: Image.Image, scale: tuple[int, int]) -> np.ndarray:
+    factor, divisor = scale
+    return np.rint(np.asarray(strip) * np.float32(factor) / divisor).astype(np.uint8)[:, :, None]
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Return width and height from the frame header of a JPEG, found as libjpeg finds it; (0, 0) if there is none.
+
+    Pillow would do too, but takes a quarter of the time of decoding a crop; this takes a hundredth.
+    """
+    position, end = 2, len(content) - 9
+    while position < end:
+        if content[position] != 0xFF:  # bytes between two segments are stepped over
+            position = content.find(b"\xff", position)
+            if position < 0:
+                break
+        marker = content[position + 1]
+        if marker in _FRAME_HEADERS:
+            height, width = content[position + 5 : position + 7], content[position + 7 : position + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        if marker in _MARKERS_OF_THE_END:
+            break
+        if marker == 0xFF:  # any number of these may fill the space before a marker
+            position += 1
+        elif marker in _MARKERS_WITHOUT_LENGTH:
+            position += 2
+        else:
+            position += 2 + max(2, content[position + 2] << 8 | content[position + 3])
+    return 0, 0
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of a PNG, whose header must come first."""
+    if content[:8] != _PNG_START or content[12:16] != b"IHDR":
+        return 0, 0
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _bmp_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of a BMP; the height is negative where the first row is the top one."""
+    if int.from_bytes(content[14:18], "little") == 12:  # OS/2
+        return int.from_bytes(content[18:20], "little"), int.from_bytes(content[20:22], "little")
+    width, height = (int.from_bytes(content[at : at + 4], "little", signed=True) for at in (18, 22))
+    return abs(width), abs(height)
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Return width and height of a WebP: of the canvas (VP8X), or of a lossless (VP8L) or lossy picture."""
+    kind = content[12:16] if content[8:12] == b"WEBP" and len(content) >= 30 else b""
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(content[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        width, height = (int.from_bytes(content[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+        return width, height
+    return 0, 0
+
+
+def _decode_rare_crop(content: bytes, name: str) -> np.ndarray:
+    """Decode a format that no size is read of here, as OpenCV would: the first frame, opacity ignored."""
+    with _decoding_errors(name, MAX_CROP_PIXELS):
+        try:
+            image = _open(content)
+        except Image.UnidentifiedImageError:
+            raise ImageError(f"{name}: not a picture that can be decoded ({len(content)} bytes)") from None
+        with image:
+            width, height = image.size
+            if width * height > MAX_CROP_PIXELS:
+                raise ImageError(_too_large(name, width, height, MAX_CROP_PIXELS))
+            if image.mode.startswith("I") or image.mode == "F":
+                return _to_rgb(image, name)
+            return np.array(image.convert("RGB"))
+
+
+_SIZE_OF_START: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
+    b"\xff\xd8": _jpeg_size,
+    b"\x89P": _png_size,
+    b"BM": _bmp_size,
+    b"RI": _webp_size,
+}
+"""By the first two bytes: reads width and height of a picture, (0, 0) of what is none. OpenCV decodes these formats."""

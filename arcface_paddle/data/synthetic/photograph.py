@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from arcface_paddle import images
 from arcface_paddle.data.synthetic.color import LUMINANCE, srgb_from_linear
 
 # Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255).
@@ -114,6 +115,4 @@ def _compress(picture: np.ndarray, quality: int) -> np.ndarray:
     if not quality:
         return picture
     _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert decoded is not None, "OpenCV cannot read the JPEG that it wrote"
-    return np.ascontiguousarray(decoded[:, :, ::-1])
+    return images.decode_crop(encoded.tobytes())
