@@ -15,6 +15,8 @@ from pathlib import Path
 
 from PIL import Image, ImageEnhance, ImageFilter
 
+from arcface_paddle.images import picture_formats
+
 HERE = Path(__file__).parent
 GROUP_HEIGHT = 700
 
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def open_cut(path: Path, box: tuple[float, float, float, float]) -> Image.Image:
-    image = Image.open(path).convert("RGB")
+    image = Image.open(path, formats=picture_formats()).convert("RGB")
     width, height = image.size
     return image.crop((int(box[0] * width), int(box[1] * height), int(box[2] * width), int(box[3] * height)))
 
@@ -74,7 +76,7 @@ def relight(image: Image.Image, *, brightness: float, width: int) -> Image.Image
     image = ImageEnhance.Contrast(ImageEnhance.Brightness(image).enhance(brightness)).enhance(0.85)
     buffer = io.BytesIO()
     image.filter(ImageFilter.GaussianBlur(0.6)).save(buffer, "JPEG", quality=60)
-    return Image.open(buffer).convert("RGB")
+    return Image.open(buffer, formats=["JPEG"]).convert("RGB")
 
 
 def side_by_side(images: list[Image.Image]) -> Image.Image:

@@ -96,6 +96,20 @@ def test_no_catch_all_no_eval_no_raw_pickle():
     assert not complaints
 
 
+def test_only_the_border_decodes_pictures():
+    """Elsewhere nobody would think of the list of formats and of the limits; tools too open what users have."""
+    decoders = "cv2.imdecode", "cv2.imread", "cv2.imreadmulti", "Image.open"
+    complaints = [
+        f"{path}:{node.lineno} calls {ast.unparse(node.func)}"
+        for path in [*MODULES, *(PACKAGE.parent / "tools").rglob("*.py"), *(PACKAGE.parent / "demo").rglob("*.py")]
+        if path.name != "images.py" and path.parent.name != "benchmarks"  # which measure other readers of own pictures
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in decoders
+        if "formats" not in [keyword.arg for keyword in node.keywords]
+    ]
+    assert not complaints
+
+
 def test_only_the_command_line_prints():
     printing = [
         str(path.relative_to(PACKAGE))

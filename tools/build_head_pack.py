@@ -23,7 +23,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import cv2
 import numpy as np
 
-from arcface_paddle import files
+from arcface_paddle import files, images
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_OUTPUT = ROOT / "arcface_paddle" / "data" / "synthetic" / "assets" / "head_pack.npz"
@@ -116,7 +116,7 @@ def sample_masks(wheel: zipfile.ZipFile, mesh: ObjMesh, kept: np.ndarray, used: 
     coordinates[mesh.faces[skin].ravel()] = mesh.texture[mesh.texture_faces[skin].ravel()]
     columns = []
     for name in MASK_NAMES:
-        picture = cv2.imdecode(np.frombuffer(wheel.read(MASK.format(name)), np.uint8), cv2.IMREAD_GRAYSCALE)
+        picture = cv2.cvtColor(images.decode_image(wheel.read(MASK.format(name)), name=name), cv2.COLOR_RGB2GRAY)
         picture = cv2.GaussianBlur(picture, (0, 0), 2)
         size = picture.shape[0]
         x = np.clip((coordinates[:, 0] * size).astype(int), 0, size - 1)

@@ -22,6 +22,8 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
+from arcface_paddle import images
+
 FACE_LEFT_TOP = (165, 60)  # of a 130 x 130 square around the face of astronaut.png
 FACE_SIDE = 130
 
@@ -32,7 +34,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    photo = cv2.imread(str(args.photo))[:, :, ::-1]
+    photo = images.read_image(args.photo)
     x, y = FACE_LEFT_TOP
     face = photo[y : y + FACE_SIDE, x : x + FACE_SIDE]
     scene = cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA)
