@@ -5,9 +5,9 @@ program: ``pickle.load`` on a file from elsewhere runs whatever its author put i
 
 - ``load_single_bytes`` parses the one-object pickles inside per-image ``.bin`` files by their opcodes, nothing is
   executed at all;
-- ``load_arrays`` runs Python's unpickler over a closed table of stand-ins. A name outside of the table is an error
-  that quotes the name; the names inside never reach numpy's own unpickling code, the arrays are rebuilt here from
-  (dtype, shape, bytes) after checking them.
+- ``load_arrays`` runs the pickle in a machine of our own (``pickle_machine``) over a closed table of stand-ins. A name
+  outside of the table is an error that quotes the name; the names inside never reach numpy's own unpickling code, the
+  arrays are rebuilt here from (dtype, shape, bytes) after checking them.
 
 Sources: the opcode comments of Python's ``pickletools``; numpy's ``ndarray.__reduce__`` (state = version, shape,
 dtype, is_fortran, raw bytes) and ``dtype.__reduce__``.
@@ -16,17 +16,14 @@ dtype, is_fortran, raw bytes) and ``dtype.__reduce__``.
 from __future__ import annotations
 
 import codecs
-import io
 import math
-import pickle
-import pickletools
-import reprlib
 import struct
-from typing import Any, Callable, Optional, Union
+from typing import Any, Union
 
 import numpy as np
 
 from arcface_paddle.errors import DataError
+from arcface_paddle.pickle_machine import Budget, PickleMachine, StandIn, shown
 
 _LATIN1 = frozenset({"latin1", "latin-1", "iso-8859-1", "iso8859-1"})
 
@@ -185,16 +182,11 @@ def _encode_latin1(text: Any, encoding: Any) -> bytes:
     if isinstance(encoding, bytes):
         encoding = encoding.decode("latin-1")
     if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in _LATIN1:
-        raise DataError(f"the pickle asks for text in {_shown(encoding)}; only bytes written as latin-1 are allowed")
+        raise DataError(f"the pickle asks for text in {shown(encoding)}; only bytes written as latin-1 are allowed")
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise DataError(f"the pickle holds text that is not bytes: {error}") from None
-
-
-def _shown(value: object) -> str:
-    """Return the beginning of a value's spelling; that of nested references may be larger than the memory."""
-    return reprlib.repr(value)[:80]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -204,17 +196,16 @@ MAX_DEPTH = 32
 """Deepest nesting of lists, tuples and dicts that ``load_arrays`` follows; a container in itself ends here too."""
 
 _MAX_EMPTY_STRINGS = 1 << 20
+_BYTES_PER_ARRAY = 64  # beside its content
+_BYTES_PER_REFERENCE = 8
 
-# What Python's unpickler raises on damaged or hostile input.
+# What damage leads to in the machine and in numpy.
 _UNPICKLING_ERRORS = (
-    pickle.UnpicklingError,
-    EOFError,
     ValueError,
     TypeError,
     KeyError,
     IndexError,
     AttributeError,
-    ImportError,
     OverflowError,
     MemoryError,
     RecursionError,
@@ -234,108 +225,16 @@ def load_arrays(data: bytes, *, name: str) -> object:
 
     Raises:
         DataError: a name outside of the table (it is quoted), a damaged pickle, an array whose bytes do not fit its
-            shape, or nesting deeper than ``MAX_DEPTH``.
+            shape, nesting deeper than ``MAX_DEPTH``, or content that expands beyond its ``Budget``.
     """
     try:
-        _check_structure(data)
-        return _Resolver().resolve(_ArrayUnpickler(data).load())
+        budget = Budget(len(data))
+        return _Resolver().resolve(PickleMachine(data, stand_ins=_stand_ins(budget), budget=budget).run())
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except _UNPICKLING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{name}: damaged pickle, or not a pickle at all ({reason})") from None
-
-
-def _check_structure(data: bytes) -> None:
-    """Step through the opcodes and refuse what would make Python's unpickler take memory without bounds.
-
-    The unpickler keeps remembered objects in a table as long as the largest number that it meets, so that six bytes,
-    ``LONG_BINPUT 2**31``, take 32 GB. No pickler numbers objects higher than it has remembered.
-
-    Raises:
-        DataError: an unknown opcode, an argument beyond the end, or a number out of order.
-    """
-    position = remembered = 0
-    while position < len(data):
-        opcode = _OPCODES.get(data[position])
-        if opcode is None:
-            raise DataError(f"damaged pickle, or not a pickle at all (no opcode at offset {position})")
-        begin, end = position + 1, _end_of_argument(data, position + 1, opcode)
-        if not begin <= end <= len(data):
-            raise DataError(f"damaged pickle, or not a pickle at all ({opcode.name} at offset {position} is cut off)")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            number = int(data[begin:end]) if opcode.name == "PUT" else int.from_bytes(data[begin:end], "little")
-            if number > remembered + _SKIPPED_NUMBERS:
-                raise DataError(f"the pickle numbers its object {remembered} as {number} at offset {position}; refused")
-            remembered += 1
-        elif opcode.name == "MEMOIZE":
-            remembered += 1
-        elif opcode.name == "STOP":
-            return
-        position = end
-
-
-def _end_of_argument(data: bytes, begin: int, opcode: pickletools.OpcodeInfo) -> int:
-    """Return where the argument of an opcode ends, 0 if it does not."""
-    if opcode.arg is None:
-        return begin
-    if opcode.arg.n >= 0:
-        return begin + opcode.arg.n
-    if opcode.arg.n != pickletools.UP_TO_NEWLINE:
-        width, is_signed = _LENGTH_FIELDS[opcode.arg.n]
-        length = int.from_bytes(data[begin : begin + width], "little", signed=is_signed)
-        return begin + width + length if length >= 0 else 0
-    end = data.find(b"\n", begin) + 1
-    if opcode.arg is pickletools.stringnl_noescape_pair and end:
-        end = data.find(b"\n", end) + 1
-    return end
-
-
-_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
-_SKIPPED_NUMBERS = 1 << 16
-"""Picklers may leave out numbers that nothing refers to (``pickletools.optimize``); so many do no harm."""
-_LENGTH_FIELDS = {
-    pickletools.TAKEN_FROM_ARGUMENT1: (1, False),
-    pickletools.TAKEN_FROM_ARGUMENT4: (4, True),
-    pickletools.TAKEN_FROM_ARGUMENT4U: (4, False),
-    pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
-}
-"""Width in bytes of the length that stands before an argument, and whether it has a sign."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, data: bytes) -> None:
-        # Python 3 writes no string opcodes, so this encoding only concerns the files of Python 2.
-        super().__init__(io.BytesIO(data), encoding="bytes")
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _STAND_INS[module, name]
-        except KeyError:
-            raise DataError(
-                f"the pickle asks for {module}.{name}, which was refused and not run; "
-                "allowed are numpy arrays, numbers, strings, bytes, lists, tuples and dicts"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise DataError(f"the pickle refers to an object outside of it ({_shown(pid)}); refused")
-
-
-class _StandIn:
-    """What a pickle gets instead of a global; it can be called, if anything, but not changed."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Optional[Callable[..., Any]] = None) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        if self._function is None:
-            raise DataError("the pickle calls a type that may only be named")
-        return self._function(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise DataError("the pickle tries to change a function")
 
 
 class _Dtype:
@@ -356,7 +255,7 @@ class _Dtype:
 
     def build(self) -> np.dtype:
         if not isinstance(self._spec, str) or len(self._spec) > 16:
-            raise DataError(f"the pickle holds an array of unknown type {_shown(self._spec)}")
+            raise DataError(f"the pickle holds an array of unknown type {shown(self._spec)}")
         dtype = np.dtype(self._order + self._spec if self._order in "<>" else self._spec)
         if dtype.kind not in "?biufcSUO" or dtype.fields is not None or dtype.subdtype is not None:
             raise DataError(f"the pickle holds an array of type {dtype}; only plain numbers are allowed")
@@ -366,28 +265,30 @@ class _Dtype:
 class _Array:
     """An array under construction; ``None`` until its state has come."""
 
-    __slots__ = ("value",)
+    __slots__ = ("_budget", "value")
 
-    def __init__(self, value: Any = None) -> None:
+    def __init__(self, budget: Budget, value: Any = None) -> None:
+        self._budget = budget
         self.value = value
 
     def __setstate__(self, state: Any) -> None:
         if self.value is not None or not isinstance(state, tuple) or len(state) not in (4, 5):
             raise DataError("the pickle holds an array with an unknown state")
         shape, dtype, is_fortran, content = state[-4:]
-        self.value = _array_from_parts(content, dtype, shape, "F" if is_fortran else "C")
+        self.value = _array_from_parts(content, dtype, shape, "F" if is_fortran else "C", self._budget)
 
 
-def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str, budget: Budget) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
         raise DataError("the pickle holds an array without type or shape")
     if len(shape) > 32 or not all(isinstance(side, int) and side >= 0 for side in shape):
-        raise DataError(f"the pickle holds an array of shape {_shown(shape)}")
+        raise DataError(f"the pickle holds an array of shape {shown(shape)}")
     kind = dtype.build()
     count = math.prod(shape)
     if kind.kind == "O":
         if not isinstance(content, list) or len(content) != count:
             raise DataError(f"the pickle holds an object array whose items do not fit its shape {shape}")
+        budget.spend(_BYTES_PER_ARRAY + count * kind.itemsize)
         flat = np.empty(count, dtype=object)
         for index, item in enumerate(content):
             flat[index] = item
@@ -399,55 +300,72 @@ def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str) -> np.nd
             f"{count * kind.itemsize} are needed"
         )
     if kind.itemsize == 0:
-        if count > _MAX_EMPTY_STRINGS:  # numpy gives each of them a byte
+        if count > _MAX_EMPTY_STRINGS:  # numpy gives each of them the memory of one character
             raise DataError(f"the pickle holds an array of {count} empty strings; allowed: {_MAX_EMPTY_STRINGS}")
+        budget.spend(_BYTES_PER_ARRAY + 4 * count)
         return np.empty(shape, dtype=kind)
+    budget.spend(_BYTES_PER_ARRAY + max(count, 1) * kind.itemsize)  # numpy gives an empty array the memory of one item
     stored = np.frombuffer(content, dtype=kind).reshape(shape, order=order)  # type: ignore[call-overload]
     return stored.astype(kind.newbyteorder("="), order="K")
 
 
-def _scalar(dtype: Any, content: Any = b"") -> _Array:
-    if isinstance(content, str):
-        content = _encode_latin1(content, "latin1")
-    return _Array(_array_from_parts(content, dtype, (), "C")[()])
+class _Calls:
+    """The functions behind the stand-ins of one pickle; what they make is paid for from its budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    def reconstruct(self, *_: Any) -> _Array:
+        return _Array(self._budget)
+
+    def scalar(self, dtype: Any, content: Any = b"") -> _Array:
+        if isinstance(content, str):
+            content = self.encode(content, "latin1")
+        return _Array(self._budget, _array_from_parts(content, dtype, (), "C", self._budget)[()])
+
+    def frombuffer(self, buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
+        """Stand in for ``numpy._core.numeric._frombuffer``, the spelling of arrays in protocol 5."""
+        if order == "K" and axes is not None:
+            return _Array(self._budget, _array_from_parts(buffer, dtype, shape, "C", self._budget).transpose(axes))
+        order = "F" if order == "F" else "C"
+        return _Array(self._budget, _array_from_parts(buffer, dtype, shape, order, self._budget))
+
+    def encode(self, text: Any, encoding: Any) -> bytes:
+        self._budget.spend(len(text) if isinstance(text, str) else 0)
+        return _encode_latin1(text, encoding)
+
+    def tuple(self, items: Any = ()) -> tuple[Any, ...]:
+        if not isinstance(items, (tuple, list)):
+            raise DataError("the pickle makes a tuple of something that is not one")
+        self._budget.spend(_BYTES_PER_REFERENCE * len(items))
+        return tuple(items)
+
+    def empty_bytes(self) -> bytes:
+        return b""
+
+    def empty_dict(self) -> dict[Any, Any]:
+        return {}
 
 
-def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
-    """Stand in for ``numpy._core.numeric._frombuffer``, the spelling of arrays in protocol 5."""
-    if order == "K" and axes is not None:
-        return _Array(_array_from_parts(buffer, dtype, shape, "C").transpose(axes))
-    return _Array(_array_from_parts(buffer, dtype, shape, "F" if order == "F" else "C"))
-
-
-def _empty_bytes() -> bytes:
-    return b""
-
-
-def _tuple(items: Any = ()) -> tuple:
-    if not isinstance(items, (tuple, list)):
-        raise DataError("the pickle makes a tuple of something that is not one")
-    return tuple(items)
-
-
-def _dict() -> dict:
-    return {}
-
-
-_STAND_INS: dict[tuple[str, str], _StandIn] = {
-    ("numpy", "ndarray"): _StandIn(),
-    ("numpy", "bool_"): _StandIn(),
-    ("numpy", "bool"): _StandIn(),
-    ("numpy", "dtype"): _StandIn(_Dtype),
-    ("_codecs", "encode"): _StandIn(_encode_latin1),
-    ("collections", "OrderedDict"): _StandIn(_dict),  # the same, around a state_dict
-}
-for _builtins in ("__builtin__", "builtins"):  # Python 2 (and protocols 0 to 2 of Python 3), Python 3
-    _STAND_INS[_builtins, "bytes"] = _StandIn(_empty_bytes)  # b"" in protocols 0 to 2
-    _STAND_INS[_builtins, "tuple"] = _StandIn(_tuple)  # paddle.save writes a parameter as tuple((name, array))
-for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
-    _STAND_INS[f"{_core}.multiarray", "_reconstruct"] = _StandIn(lambda *_: _Array())
-    _STAND_INS[f"{_core}.multiarray", "scalar"] = _StandIn(_scalar)
-    _STAND_INS[f"{_core}.numeric", "_frombuffer"] = _StandIn(_frombuffer)
+def _stand_ins(budget: Budget) -> dict[tuple[str, str], StandIn]:
+    """Return all that a pickle may name, by module and name; nothing else is ever looked up."""
+    calls = _Calls(budget)
+    table = {
+        ("numpy", "ndarray"): StandIn(),
+        ("numpy", "bool_"): StandIn(),
+        ("numpy", "bool"): StandIn(),
+        ("numpy", "dtype"): StandIn(_Dtype),
+        ("_codecs", "encode"): StandIn(calls.encode),
+        ("collections", "OrderedDict"): StandIn(calls.empty_dict),  # the same, around a state_dict
+    }
+    for builtins in ("__builtin__", "builtins"):  # Python 2 (and protocols 0 to 2 of Python 3), Python 3
+        table[builtins, "bytes"] = StandIn(calls.empty_bytes)  # b"" in protocols 0 to 2
+        table[builtins, "tuple"] = StandIn(calls.tuple)  # paddle.save writes a parameter as tuple((name, array))
+    for core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
+        table[f"{core}.multiarray", "_reconstruct"] = StandIn(calls.reconstruct)
+        table[f"{core}.multiarray", "scalar"] = StandIn(calls.scalar)
+        table[f"{core}.numeric", "_frombuffer"] = StandIn(calls.frombuffer)
+    return table
 
 
 class _Resolver:
@@ -466,7 +384,7 @@ class _Resolver:
         if depth > MAX_DEPTH:
             raise DataError(f"the pickle is nested deeper than {MAX_DEPTH} containers, or contains itself")
         if not isinstance(value, (list, tuple, dict, _Array)):
-            if isinstance(value, (_StandIn, _Dtype, set, frozenset)):
+            if isinstance(value, (StandIn, _Dtype)):
                 raise DataError("the pickle holds something other than arrays, numbers, strings and containers of them")
             return value
         if id(value) not in self._done:
@@ -477,7 +395,7 @@ class _Resolver:
         if isinstance(value, _Array):
             return self._array(value, depth)
         if isinstance(value, dict):
-            return {_resolve_key(key): self.resolve(item, depth + 1) for key, item in value.items()}
+            return {key: self.resolve(item, depth + 1) for key, item in value.items()}
         items = [self.resolve(item, depth + 1) for item in value]
         return items if isinstance(value, list) else tuple(items)
 
@@ -490,12 +408,6 @@ class _Resolver:
         for index, item in enumerate(array.value.flat):
             resolved[index] = self.resolve(item, depth + 1)
         return resolved.reshape(array.value.shape)
-
-
-def _resolve_key(key: Any) -> Any:
-    if not isinstance(key, (str, bytes, int, float, bool, type(None))):
-        raise DataError(f"the pickle holds a dict with a key of type {type(key).__name__}")
-    return key
 
 
 # ---------------------------------------------------------------------------------------------------------------

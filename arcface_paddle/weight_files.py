@@ -40,7 +40,10 @@ def parse_state_dict(content: bytes, *, name: str) -> dict[str, np.ndarray]:
         raise ModelFileError(str(error)) from None
     if not isinstance(value, dict):
         raise ModelFileError(f"{name}: holds a {type(value).__name__}, not a state_dict (names with arrays)")
-    return {_text(key): _array(_text(key), item, name) for key, item in value.items() if _text(key) != _NAME_TABLE}
+    widened: dict[int, np.ndarray] = {}  # by id: weights that are shared stay shared
+    return {
+        _text(key): _array(_text(key), item, name, widened) for key, item in value.items() if _text(key) != _NAME_TABLE
+    }
 
 
 def write_state_dict(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -66,11 +69,13 @@ def _text(key: object) -> str:
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
 
 
-def _array(key: str, item: object, name: str) -> np.ndarray:
+def _array(key: str, item: object, name: str, widened: dict[int, np.ndarray]) -> np.ndarray:
     if isinstance(item, tuple) and len(item) == 2:  # paddle.save of live tensors: (generated name, array)
         item = item[1]
     if not isinstance(item, np.ndarray) or item.dtype.kind not in "fiub":
         raise ModelFileError(f"{name}: entry {key!r} is not an array of numbers; this is not a network's state_dict")
     if item.dtype == np.uint16:  # numpy has no bfloat16: these are the upper halves of float32
-        return (item.astype(np.uint32) << 16).view(np.float32)
+        if id(item) not in widened:
+            widened[id(item)] = (item.astype(np.uint32) << 16).view(np.float32)
+        return widened[id(item)]
     return item

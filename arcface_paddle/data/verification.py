@@ -68,7 +68,7 @@ def read_verification_set(path: files.PathLike) -> VerificationSet:
     loaded = load_arrays(content, name=str(path))
     if not isinstance(loaded, (tuple, list)) or len(loaded) != 2:
         raise DataError(f"{path}: not a verification set; expected a pair (pictures, issame)")
-    pictures = [_encoded(item, path, index) for index, item in enumerate(_sequence(loaded[0], path))]
+    pictures = _all_encoded(_sequence(loaded[0], path), path)
     issame = np.array([_flag(item, path, index) for index, item in enumerate(_sequence(loaded[1], path))], dtype=bool)
     _check_counts(path, len(pictures), len(issame))
     return VerificationSet(Path(path).stem, pictures, issame)
@@ -107,6 +107,15 @@ def _sequence(value: Any, path: files.PathLike) -> Any:
     if not isinstance(value, (list, tuple, np.ndarray)) or getattr(value, "ndim", 1) != 1:
         raise DataError(f"{path}: not a verification set; expected lists, found {type(value).__name__}")
     return value
+
+
+def _all_encoded(items: Any, path: files.PathLike) -> list[bytes]:
+    """Return the pictures as bytes; an array that the file refers to several times is copied once."""
+    done: dict[int, bytes] = {}
+    return [
+        done[id(item)] if id(item) in done else done.setdefault(id(item), _encoded(item, path, index))
+        for index, item in enumerate(items)
+    ]
 
 
 def _encoded(item: Any, path: files.PathLike, index: int) -> bytes:

@@ -8,6 +8,7 @@ import numpy as np
 
 from arcface_paddle import safe_pickle
 from arcface_paddle.errors import DataError, GalleryError
+from arcface_paddle.pickle_machine import Budget
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, clean_name
 from arcface_paddle.pipeline.gallery.matching import normalize_rows
 
@@ -29,22 +30,39 @@ def read_published(content: bytes, *, name: str) -> tuple[list[GalleryEntry], np
     except DataError as error:
         raise GalleryError(f"{error}; neither a gallery of arcface_paddle nor a published index") from None
     labels, features = _labels_and_features(value, name)
-    matrix = _matrix(features, name)
+    try:
+        budget = Budget(len(content))
+        budget.spend(sum(len(label) for label in labels if isinstance(label, (str, bytes))))
+        matrix = _matrix(features, name, budget)
+    except DataError as error:
+        raise GalleryError(f"{name}: {error}") from None
     return [_entry(label, f"{name}#{row}") for row, label in enumerate(labels)], normalize_rows(matrix)
 
 
-def _matrix(features: list[Any], name: str) -> np.ndarray:
-    try:
-        rows = [np.asarray(feature).reshape(-1) for feature in features]
-    except ValueError:  # nested lists of different lengths
-        raise GalleryError(f"{name}: holds features that are no arrays of numbers") from None
+def _matrix(features: list[Any], name: str, budget: Budget) -> np.ndarray:
+    rows = [_row(feature, name) for feature in features]
     sizes = {row.size for row in rows}
     if len(sizes) != 1 or 0 in sizes or any(row.dtype.kind != "f" for row in rows):
         raise GalleryError(f"{name}: features of sizes {sorted(sizes)}; a published index holds float rows of one size")
+    budget.spend(sum(row.nbytes for row in rows))  # a row that the file refers to a thousand times is copied as often
     matrix = np.stack(rows).astype(np.float32)
     if not np.isfinite(matrix).all() or not np.linalg.norm(matrix, axis=1).all():
         raise GalleryError(f"{name}: holds features that are zero or not finite")
     return matrix
+
+
+def _row(feature: object, name: str) -> np.ndarray:
+    """Return one feature as a row: an array, or a list of floats that may stand in a list of its own.
+
+    Deeper lists are not followed: they can share their items, and then number more than anything can count.
+    """
+    while isinstance(feature, (list, tuple)) and len(feature) == 1 and isinstance(feature[0], (list, tuple)):
+        feature = feature[0]
+    if isinstance(feature, (list, tuple)) and all(isinstance(value, (float, np.floating)) for value in feature):
+        return np.array(feature, dtype=np.float64)
+    if not isinstance(feature, (np.ndarray, np.floating)):
+        raise GalleryError(f"{name}: holds features that are no arrays of numbers")
+    return np.asarray(feature).reshape(-1)
 
 
 def _entry(label: object, path: str) -> GalleryEntry:
@@ -80,4 +98,6 @@ def _is_sequence(value: object) -> bool:
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
+    if isinstance(value, (list, tuple, dict, np.ndarray)):  # whose spelling may be larger than the memory
+        raise GalleryError(f"a label is a {type(value).__name__}; allowed: text")
     return str(value)
