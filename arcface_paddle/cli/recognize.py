@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from arcface_paddle import images
 from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs, writable
-from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.recognize_report import VideoSummary, result_to_json, table_of_pictures, to_csv
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing
@@ -30,7 +30,8 @@ EPILOG = """exit codes:
   0    everything was read and processed (a picture without a face is no error)
   1    processed, but some inputs were bad: unreadable pictures of a folder, a video that ends early, gallery pictures
        without a face or with several, bad lines of the label file; each is reported on stderr and in --json
-  2    wrong options, or an error before or during the work: nothing half-written is left
+  2    wrong options, or an error before or during the work: nothing half-written is left; where only the annotated
+       video could not be written, --json and --csv are complete
   130  interrupted by Ctrl-C; what was found so far is kept, --json and --csv and the video are complete files
 """
 
@@ -155,16 +156,22 @@ class Session:
         return self._exit_code(interrupted)
 
     def run_video(self) -> int:
-        """Recognise frame after frame, write the annotated video and the results, and return the exit code."""
-        interrupted = False
+        """Recognise frame after frame, write the annotated video and the results, and return the exit code.
+
+        A video that cannot be written does not cost the results.
+        """
+        interrupted = unwritten = False
         with VideoReader(self.args.input) as reader:
             try:
                 self._run_frames(reader)
             except KeyboardInterrupt:
                 interrupted = True
+            except ImageError as error:
+                unwritten = True
+                self._fail(self.args.input, str(error))
             if reader.frames_read == 0:
                 raise ImageError(f"{self.args.input}: no frame could be read")
-            if reader.ended_early and not interrupted:
+            if reader.ended_early and not interrupted and not unwritten:
                 self._fail(
                     self.args.input,
                     f"the video ended after {reader.frames_read} of {reader.frame_count} frames; the file is damaged",
@@ -172,7 +179,7 @@ class Session:
             self.facts["fps"] = round(reader.fps, 3)
         self._write_results("frames")
         print(self.summary.table())
-        return self._exit_code(interrupted)
+        return EXIT_ERROR if unwritten else self._exit_code(interrupted)
 
     def _exit_code(self, interrupted: bool) -> int:
         if interrupted:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ class VideoWriter:
     """An .mp4 that appears under its name when it is complete.
 
     Leaving the context without an error, by Ctrl-C, or because the caller wants no more frames finalises what was
-    written; any other error removes it.
+    written; any other error removes it. OpenCV says nothing when a disk is full, so the finished file is opened again
+    and looked at before it takes the place of an older one.
     """
 
     def __init__(self, path: files.PathLike, *, fps: float) -> None:
@@ -157,16 +159,43 @@ class VideoWriter:
         self.frames_written += 1
 
     def close(self, *, keep: bool = True) -> None:
-        """Finalise the file and give it its name, or remove it."""
+        """Finalise the file and give it its name, or remove it.
+
+        Raises:
+            ImageError: the file is not complete; what stood under its name before is untouched.
+        """
         if self._writer is None or self._temporary is None:
             return
         self._writer.release()
         self._writer = None
-        if keep and self.frames_written:
-            os.replace(self._temporary, self.path)
-        else:
+        try:
+            if keep and self.frames_written:
+                self._require_complete(self._temporary)
+                os.replace(self._temporary, self.path)
+        except OSError as error:
+            raise ImageError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+        finally:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
+
+    def _require_complete(self, path: Path) -> None:
+        """Raise ``OSError`` if the disk did not take the file, ``ImageError`` if it is not the video that was written.
+
+        An .mp4 has its table of frames at the end; where the disk was full, it is missing and nothing can be opened, or
+        it lists frames that are not there. So the last frame must be readable and every frame be listed.
+        """
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())  # some file systems notice only now that there is no space
+        capture = _open_capture(str(path))
+        listed = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, listed - 1))
+        has_last, _ = capture.read()
+        capture.release()
+        if listed < self.frames_written or not has_last:
+            raise ImageError(
+                f"{self.path}: the video of {self.frames_written} frames could not be written completely, "
+                f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free there; nothing was kept of it"
+            )
 
     def _open(self, size_wh: tuple[int, int]) -> None:
         _quiet_ffmpeg()
@@ -182,8 +211,12 @@ class VideoWriter:
         self._temporary.chmod(0o644)
         self._writer = cv2.VideoWriter(name, _CODEC, self.fps, even_wh)
         if not self._writer.isOpened():
-            self._temporary.unlink()
-            raise ImageError(f"{self.path}: OpenCV cannot write an .mp4 of {size_wh[0]}x{size_wh[1]} at {self.fps} fps")
+            with contextlib.suppress(OSError):  # FFmpeg removes the file itself if not even a header fits on the disk
+                self._temporary.unlink()
+            raise ImageError(
+                f"{self.path}: OpenCV cannot write an .mp4 of {size_wh[0]}x{size_wh[1]} at {self.fps} fps, or the disk "
+                "is full"
+            )
 
 
 def is_video_source(source: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -146,3 +149,48 @@ def test_implausible_frame_rate_falls_back(tmp_path):
     reader.close()
     reader._capture = UnsaidRate()
     assert reader._plausible_fps() == video._FALLBACK_FPS
+
+
+WRITE_BEYOND_A_LIMIT = """
+import resource, sys
+import numpy as np
+from arcface_paddle.errors import ImageError
+from arcface_paddle.pipeline.video import VideoWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))  # Python ignores SIGXFSZ: EFBIG
+generator = np.random.default_rng(0)
+try:
+    with VideoWriter(sys.argv[1], fps=10) as writer:
+        for _ in range(60):
+            writer.write(generator.integers(0, 256, (96, 128, 3), dtype=np.uint8))
+except ImageError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+@pytest.mark.parametrize("limit", [100_000, 40, 0])
+def test_a_full_disk_is_an_error_and_the_old_video_stays(tmp_path, limit):
+    path = write_video(tmp_path / "a.mp4")
+    before = path.read_bytes()
+    command = [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(path), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(f"{path}: "), done.stderr
+    assert "the video of 60 frames could not be written completely" in done.stderr or "the disk is full" in done.stderr
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 13, 250])
+def test_videos_of_any_length_pass_the_look_at_them(tmp_path, frames):
+    with VideoReader(str(write_video(tmp_path / "a.mp4", frames=frames, fps=29.97))) as reader:
+        assert len(list(reader)) == frames
+
+
+def test_a_video_that_lists_fewer_frames_is_not_kept(tmp_path):
+    path = write_video(tmp_path / "old.mp4")
+    writer = VideoWriter(tmp_path / "old.mp4", fps=10)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.frames_written += 5
+    before = path.read_bytes()
+    with pytest.raises(ImageError, match="could not be written completely"):
+        writer.close()
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
