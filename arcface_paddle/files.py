@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Iterator, Union
 PathLike = Union[str, "os.PathLike[str]"]
 
 _HASH_BLOCK_BYTES = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextlib.contextmanager
@@ -48,9 +50,27 @@ def write_bytes(path: PathLike, content: bytes) -> None:
         stream.write(content)
 
 
+def printable(path: PathLike) -> str:
+    """Return a path as text that any file and terminal can take; what to record, not what to open.
+
+    Names of files are bytes. Python gives those that are not UTF-8 (an old disk, an unpacked archive) as lone
+    surrogates, on which writing fails; here such a byte becomes ``\\xe9``, and other lone surrogates ``\\udcff``.
+    """
+    return _SURROGATE.sub(_escaped, os.fsdecode(path))
+
+
+def _escaped(surrogate: re.Match[str]) -> str:
+    code = ord(surrogate.group())
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
 def write_text(path: PathLike, content: str) -> None:
-    """Write ``content`` to ``path`` atomically as UTF-8 with ``\\n`` line ends."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write ``content`` to ``path`` atomically as UTF-8 with ``\\n`` line ends.
+
+    A lone surrogate that nobody made ``printable`` is written as ``\\udce9``, valid in JSON: a name that is no text
+    must not cost the results of hours.
+    """
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: PathLike, value: Any) -> None:

@@ -119,7 +119,7 @@ def read_image(
     path: files.PathLike, *, max_pixels: Optional[int] = None, longest_side: Optional[int] = None
 ) -> np.ndarray:
     """Read a picture file into (H, W, 3) uint8 RGB; see ``decode_image``. Raises ``ImageError`` as it does."""
-    return decode_image(read_file(path), name=str(path), max_pixels=max_pixels, longest_side=longest_side)
+    return decode_image(read_file(path), name=files.printable(path), max_pixels=max_pixels, longest_side=longest_side)
 
 
 def read_file(path: files.PathLike) -> bytes:
@@ -128,16 +128,17 @@ def read_file(path: files.PathLike) -> bytes:
     Raises:
         ImageError: the file does not exist, cannot be read or is empty.
     """
+    name = files.printable(path)
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
+        raise ImageError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise ImageError(f"{path}: is a folder, not a picture") from None
+        raise ImageError(f"{name}: is a folder, not a picture") from None
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from None
     if not content:
-        raise ImageError(f"{path}: the file is empty")
+        raise ImageError(f"{name}: the file is empty")
     return content
 
 
@@ -270,7 +271,7 @@ def write_image(path: files.PathLike, image: np.ndarray, *, quality: int = 95) -
     try:
         files.write_bytes(path, content)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise ImageError(f"{files.printable(path)}: cannot be written: {error.strerror or error}") from None
 
 
 def suffix_by_content(content: bytes) -> Optional[str]:

@@ -16,7 +16,7 @@ from typing import Optional, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.cli import pipeline_options, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             pipeline_options.complain(str(error))
             failed += 1
             continue
-        rows += [(face, person, str(path)) for face in faces]
+        rows += [(face, files.printable(person), files.printable(path)) for face in faces]
     if not rows:
         raise ImageError(f"none of {len(pictures)} pictures gave an embedding; {args.output} was not written")
     table = make_table(rows, model=f"{pipeline.model.name} sha256:{pipeline.model.weights_sha256}")
@@ -90,11 +90,11 @@ def choose_faces(analyzer: Analyzer, path: Path, *, wanted: str) -> Sequence[Fac
     Raises:
         ImageError: unreadable, without a face, or with several when one is wanted.
     """
-    faces = analyzer.analyze(images.read_image(path), source=str(path)).faces
+    faces = analyzer.analyze(images.read_image(path), source=files.printable(path)).faces
     if not faces:
-        raise ImageError(f"{path}: no face found")
+        raise ImageError(f"{files.printable(path)}: no face found")
     if wanted == "one" and len(faces) > 1:
-        raise ImageError(f"{path}: {len(faces)} faces; choose with --faces largest or --faces all")
+        raise ImageError(f"{files.printable(path)}: {len(faces)} faces; choose with --faces largest or --faces all")
     return faces if wanted == "all" else faces[:1]
 
 

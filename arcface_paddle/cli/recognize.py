@@ -15,7 +15,7 @@ from typing import Any, Optional
 import numpy as np
 from tqdm import tqdm
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.cli import gallery_building, pipeline_options, recognize_inputs, writable
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.recognize_report import VideoSummary, result_to_json, table_of_pictures, to_csv
@@ -168,12 +168,12 @@ class Session:
                 interrupted = True
             except ImageError as error:
                 unwritten = True
-                self._fail(self.args.input, str(error))
+                self._fail(files.printable(self.args.input), str(error))
             if reader.frames_read == 0:
                 raise ImageError(f"{self.args.input}: no frame could be read")
             if reader.ended_early and not interrupted and not unwritten:
                 self._fail(
-                    self.args.input,
+                    files.printable(self.args.input),
                     f"the video ended after {reader.frames_read} of {reader.frame_count} frames; the file is damaged",
                 )
             self.facts["fps"] = round(reader.fps, 3)
@@ -193,11 +193,11 @@ class Session:
         except ImageError as error:
             if alone:
                 raise
-            self._fail(str(path), str(error))
+            self._fail(files.printable(path), str(error))
 
     def _run_picture(self, path: Path) -> None:
         image = images.read_image(path)
-        result = self.analyzer.analyze(image, source=str(path))
+        result = self.analyzer.analyze(image, source=files.printable(path))
         if not self.args.no_draw:
             annotated = drawing.draw_faces(image, result.faces, font_path=self.args.font)
             images.write_image(self.names.for_picture(path), annotated)
@@ -217,7 +217,7 @@ class Session:
                 writer.write(drawing.draw_faces(frame.image, result.faces, font_path=self.args.font))
 
     def _analyze_frame(self, image: np.ndarray, index: int, time_s: float) -> ImageResult:
-        result = self.analyzer.analyze(image, source=f"{self.args.input}#{index}")
+        result = self.analyzer.analyze(image, source=f"{files.printable(self.args.input)}#{index}")
         content = result_to_json(result, time_s=time_s)
         self.summary.add(content)
         if self.args.json or self.args.csv:  # a camera that runs for days must not fill the memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +49,17 @@ def write_embeddings(path: files.PathLike, table: EmbeddingTable) -> None:
         DataError: the file cannot be written.
     """
     encode = check_suffix(path)
-    content = encode(table)
+    content = encode(_with_printable_names(table))
     try:
         files.write_bytes(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _with_printable_names(table: EmbeddingTable) -> EmbeddingTable:
+    """None of the formats can hold the name of a file or folder that is not UTF-8."""
+    persons, sources = ([files.printable(name) for name in names] for names in (table.persons, table.sources))
+    return dataclasses.replace(table, persons=persons, sources=sources, model=files.printable(table.model))
 
 
 def check_suffix(path: files.PathLike) -> Callable[[EmbeddingTable], bytes]:

@@ -10,7 +10,7 @@ from typing import Iterable, Optional, Protocol
 
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.errors import GalleryError, ImageError
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
@@ -67,7 +67,9 @@ def collect_faces(
     for picture in pictures:
         try:
             content = images.read_file(picture.path)
-            result = analyzer.analyze(images.decode_image(content, name=str(picture.path)), source=picture.listed_as)
+            result = analyzer.analyze(
+                images.decode_image(content, name=files.printable(picture.path)), source=picture.listed_as
+            )
         except ImageError as error:
             rejections.append(Rejection(picture.listed_as, picture.name, "unreadable", str(error)))
             continue

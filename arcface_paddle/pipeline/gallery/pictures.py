@@ -17,7 +17,7 @@ class LabelledPicture:
     Attributes:
         name: the person.
         path: the file.
-        listed_as: how the list or tree calls it, with forward slashes; what the gallery records.
+        listed_as: how the list or tree calls it, with forward slashes and printable; what the gallery records.
     """
 
     name: str
@@ -83,7 +83,7 @@ def list_from_tree(folder: files.PathLike) -> tuple[list[LabelledPicture], list[
         parts = path.relative_to(root).parts
         if not images.is_image_path(path) or not path.is_file() or any(part.startswith(".") for part in parts):
             continue
-        listed_as = "/".join(parts)
+        listed_as = files.printable("/".join(parts))
         if len(parts) == 1:
             detail = "stands beside the folders of persons, so it has no name; give --label or put it into one"
             rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", detail))

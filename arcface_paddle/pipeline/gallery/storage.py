@@ -34,12 +34,13 @@ def is_container(content: bytes) -> bool:
 def pack(header: dict[str, Any], embeddings: np.ndarray) -> bytes:
     """Return the file of a gallery with this header and embeddings (M, D) float32."""
     # Without indentation json uses its C encoder: seconds less for a large gallery.
+    # A folder of models may have a name that is not text; JSON can say that, UTF-8 cannot.
     text = json.dumps(header, ensure_ascii=False, sort_keys=True, allow_nan=False)
     array = io.BytesIO()
     np.lib.format.write_array(array, np.ascontiguousarray(embeddings, dtype="<f4"), version=(1, 0), allow_pickle=False)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        _write_member(archive, HEADER_MEMBER, text.encode("utf-8"), zipfile.ZIP_DEFLATED)
+        _write_member(archive, HEADER_MEMBER, text.encode("utf-8", "backslashreplace"), zipfile.ZIP_DEFLATED)
         _write_member(archive, ARRAY_MEMBER, array.getvalue(), zipfile.ZIP_STORED)
     return buffer.getvalue()
 
