@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.export``; ``python export_inference_model.py --help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.export``; ``python export_inference_model.py --help`` lists the flags."""
 
 import sys
 

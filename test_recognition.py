@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.recognize``; ``python test_recognition.py --help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.recognize``; ``python test_recognition.py --help`` lists the flags."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.train``; ``python train.py --help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.train``; ``python train.py --help`` lists the flags."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.valid``; ``python valid.py --help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.valid``; ``python valid.py --help`` lists the flags."""
 
 import sys
 

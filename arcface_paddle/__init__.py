@@ -17,11 +17,11 @@ _HOME_OF_NAME = {
     "Face": "arcface_paddle.types",
     "Gallery": "arcface_paddle.pipeline.gallery",
     "ImageResult": "arcface_paddle.types",
-    "InsightFace": "arcface_paddle.insightface_api",
+    "InsightFace": "arcface_paddle.cli.insightface_api",
     "build_detector": "arcface_paddle.pipeline",
     "build_recognizer": "arcface_paddle.pipeline",
     "load_image": "arcface_paddle.images",
-    "parser": "arcface_paddle.insightface_api",
+    "parser": "arcface_paddle.cli.insightface_api",
 }
 
 __all__ = ["__version__", *sorted(_HOME_OF_NAME)]

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcface_paddle.data.verification import read_verification_set
+from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import DataError, GalleryError
 from arcface_paddle.pickle_machine import MAX_NUMBER_KEYS, Budget
-from arcface_paddle.pipeline.gallery.published import read_published
+from arcface_paddle.pipeline.gallery.published_index import read_published
 from arcface_paddle.safe_pickle import load_arrays
 from arcface_paddle.weight_files import parse_state_dict
 
@@ -131,9 +131,9 @@ ATTACKS = {
 
 READ = """
 import sys
-from arcface_paddle.data.verification import read_verification_set
+from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ArcfaceError
-from arcface_paddle.pipeline.gallery.published import read_published
+from arcface_paddle.pipeline.gallery.published_index import read_published
 from arcface_paddle.safe_pickle import load_arrays
 from arcface_paddle.weight_files import read_state_dict
 reader, path = sys.argv[1:]

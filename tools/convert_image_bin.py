@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.convert_image_bin``; ``--help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.convert_image_bin``; ``--help`` lists the flags."""
 
 import sys
 

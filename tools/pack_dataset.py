@@ -1,4 +1,4 @@
-"""Shim over ``arcface_paddle.cli.pack_dataset``; ``--help`` lists the flags."""
+"""Shim over ``arcface_paddle.cli.commands.pack_dataset``; ``--help`` lists the flags."""
 
 import sys
 

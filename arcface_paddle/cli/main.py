@@ -57,7 +57,7 @@ def run_module(module_name: str, argv: Optional[Sequence[str]] = None, *, prog: 
     name = prog or module_name
 
     def command() -> int:
-        module = importlib.import_module(f"arcface_paddle.cli.{module_name}")
+        module = importlib.import_module(f"arcface_paddle.cli.commands.{module_name}")
         parser = _Parser(prog=name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
         module.configure(parser)

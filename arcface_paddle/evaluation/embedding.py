@@ -14,7 +14,7 @@ from arcface_paddle.evaluation.similarity import MEASURES, Measure
 from arcface_paddle.evaluation.verification import VerificationResult, verify
 
 if TYPE_CHECKING:
-    from arcface_paddle.data.verification import VerificationSet
+    from arcface_paddle.data.verification_set import VerificationSet
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """A network in evaluation mode: (B, 3, 112, 112) float32 RGB, (x/255 - 0.5)/0.5 → (B, D) un-normalised features."""

@@ -17,7 +17,7 @@ from arcface_paddle.evaluation.verification import VerificationResult
 from arcface_paddle.reports import html
 
 if TYPE_CHECKING:
-    from arcface_paddle.data.verification import VerificationSet
+    from arcface_paddle.data.verification_set import VerificationSet
 
 HARDEST_PAIRS = 8
 

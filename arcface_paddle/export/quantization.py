@@ -26,7 +26,7 @@ from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.data.verification import VerificationSet
+from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.errors import DataError, MissingDependencyError, ModelFileError
 from arcface_paddle.evaluation.verification import verify
 from arcface_paddle.export.exporter import install, staging_beside

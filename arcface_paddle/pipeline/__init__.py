@@ -18,8 +18,8 @@ _HOME_OF_NAME = {
     "ModelCard": "arcface_paddle.pipeline.cards",
     "Recognizer": "arcface_paddle.pipeline.recognition",
     "RuntimeOptions": "arcface_paddle.pipeline.runtime",
-    "build_detector": "arcface_paddle.pipeline.building",
-    "build_recognizer": "arcface_paddle.pipeline.building",
+    "build_detector": "arcface_paddle.pipeline.builders",
+    "build_recognizer": "arcface_paddle.pipeline.builders",
 }
 
 __all__ = sorted(_HOME_OF_NAME)

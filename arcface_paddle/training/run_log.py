@@ -12,7 +12,7 @@ import paddle
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike, write_text
-from arcface_paddle.training.interval import IntervalSummary
+from arcface_paddle.training.log_interval import IntervalSummary
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"

@@ -9,8 +9,8 @@ import paddle
 from arcface_paddle import distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
-from arcface_paddle.training.assembly import Run
 from arcface_paddle.training.optimizer import judge_gradient
+from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import seed_step
 

@@ -14,7 +14,6 @@ from arcface_paddle import distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.errors import ArcfaceError, ConfigError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
-from arcface_paddle.training.assembly import Run, Say, build_run, resume, take_snapshot
 from arcface_paddle.training.checkpoint import (
     list_checkpoints,
     make_newest,
@@ -24,7 +23,8 @@ from arcface_paddle.training.checkpoint import (
 )
 from arcface_paddle.training.config import TrainConfig, save_config
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
-from arcface_paddle.training.interval import Interval
+from arcface_paddle.training.log_interval import Interval
+from arcface_paddle.training.run import Run, Say, build_run, resume, take_snapshot
 from arcface_paddle.training.run_log import (
     Progress,
     RunLog,

@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 
 from arcface_paddle import distributed
-from arcface_paddle.data.verification import VerificationSet, read_verification_set
+from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.evaluation.verification import VerificationResult
 from arcface_paddle.files import PathLike

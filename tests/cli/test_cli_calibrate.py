@@ -11,13 +11,13 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli.main import run_module
-from arcface_paddle.cli.pipeline_options import choose_threshold
-from arcface_paddle.data.verification import write_verification_set
+from arcface_paddle.cli.pipeline_flags import choose_threshold
+from arcface_paddle.data.verification_set import write_verification_set
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.evaluation.calibration import all_pairs, calibrate, probability
-from arcface_paddle.pipeline.building import build_recognizer
+from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
-from arcface_paddle.pipeline.verdict import same_person_probability
+from arcface_paddle.pipeline.probability import same_person_probability
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "inference_model" / "MobileFace"

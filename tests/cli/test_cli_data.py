@@ -260,7 +260,7 @@ def test_align_leaves_out_names_that_no_label_file_can_hold(tmp_path, capsys):
 
 def test_aligned_faces_are_those_the_recogniser_sees(tmp_path):
     from arcface_paddle.pipeline.alignment import align_face
-    from arcface_paddle.pipeline.building import build_detector, build_recognizer
+    from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 
     source = next(path for path in sorted(PHOTOGRAPHS.rglob("*.jpg")))
     (tmp_path / "in/a").mkdir(parents=True)

@@ -19,10 +19,10 @@ def command(monkeypatch):
     """Register a module as a command whose ``run`` is given by the test."""
 
     def register(run):
-        module = types.ModuleType("arcface_paddle.cli.probe", "A command for the test.")
+        module = types.ModuleType("arcface_paddle.cli.commands.probe", "A command for the test.")
         module.configure = lambda parser: parser.add_argument("--number", type=int)
         module.run = run
-        monkeypatch.setitem(sys.modules, "arcface_paddle.cli.probe", module)
+        monkeypatch.setitem(sys.modules, "arcface_paddle.cli.commands.probe", module)
 
     return register
 
@@ -117,7 +117,7 @@ def test_overview_names_every_command(capsys):
 
 @pytest.mark.parametrize("name", frame.COMMANDS)
 def test_every_command_has_help(name, capsys):
-    module = importlib.import_module(f"arcface_paddle.cli.{frame.COMMANDS[name][0]}")
+    module = importlib.import_module(f"arcface_paddle.cli.commands.{frame.COMMANDS[name][0]}")
     assert module.__doc__
     with pytest.raises(SystemExit) as stop:
         frame.main([name, "--help"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main, pipeline_options
+from arcface_paddle.cli import main, pipeline_flags
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def _load_models_once():
     """Keep loaded networks between the commands of this file; loading takes most of their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("build_detector", "build_recognizer"):
-            patch.setattr(pipeline_options, name, functools.cache(getattr(pipeline_options, name)))
+            patch.setattr(pipeline_flags, name, functools.cache(getattr(pipeline_flags, name)))
         yield
 
 

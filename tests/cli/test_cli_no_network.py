@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_paddle.data.verification import write_verification_set
+from arcface_paddle.data.verification_set import write_verification_set
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main, pipeline_options
-from arcface_paddle.cli.recognize_inputs import OutputNames
+from arcface_paddle.cli import main, pipeline_flags
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.analyzer import Analyzer
-from arcface_paddle.pipeline.building import build_detector, build_recognizer
+from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.pipeline.inputs import OutputNames
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def _load_models_once():
     """Keep loaded networks between the commands of this file; loading takes most of their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("build_detector", "build_recognizer"):
-            patch.setattr(pipeline_options, name, functools.cache(getattr(pipeline_options, name)))
+            patch.setattr(pipeline_flags, name, functools.cache(getattr(pipeline_flags, name)))
         yield
 
 
@@ -153,9 +153,9 @@ def test_thresholds_that_a_card_does_not_have():
         (dataclasses.replace(card.recognizer.calibration, far_1e4=None), "1e-4"),
     ):
         poor = dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=calibration))
-        assert pipeline_options.choose_threshold(poor, rec_thresh=0.3, far=None) == 0.3
+        assert pipeline_flags.choose_threshold(poor, rec_thresh=0.3, far=None) == 0.3
         with pytest.raises(ConfigError, match=message):
-            pipeline_options.choose_threshold(poor, rec_thresh=None, far="1e-4")
+            pipeline_flags.choose_threshold(poor, rec_thresh=None, far="1e-4")
 
 
 def test_build_and_recognise_in_one_run(tmp_path):
@@ -428,7 +428,7 @@ def test_help_says_the_exit_codes(capsys):
 
 
 def test_a_threshold_that_nobody_measured_is_said() -> None:
-    from arcface_paddle.cli.pipeline_options import _threshold_caution
+    from arcface_paddle.cli.pipeline_flags import _threshold_caution
     from arcface_paddle.pipeline.model_files import open_model, preset_card
 
     assert "not measured" in _threshold_caution(preset_card("aligned-112"), None)

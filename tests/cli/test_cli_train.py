@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 from tiny_data import write_dataset
 
-from arcface_paddle.cli import train
+from arcface_paddle.cli.commands import train
 from arcface_paddle.cli.main import run_module
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import load_config
@@ -159,7 +159,7 @@ def test_help_is_fast_and_complete():
         assert flag in process.stdout
     assert "130 stopped by Ctrl-C" in process.stdout
     assert time.monotonic() - begin < 20
-    code = "import arcface_paddle.cli.train, sys; print('paddle' in sys.modules)"
+    code = "import arcface_paddle.cli.commands.train, sys; print('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

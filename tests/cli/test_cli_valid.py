@@ -12,7 +12,7 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.backbones import build_backbone
 from arcface_paddle.cli.main import run_module
-from arcface_paddle.data.verification import write_verification_set
+from arcface_paddle.data.verification_set import write_verification_set
 from arcface_paddle.weight_files import write_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]

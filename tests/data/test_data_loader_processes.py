@@ -15,8 +15,8 @@ from test_data_loader import COUNT, MemoryDataset, collect
 
 from arcface_paddle.data import BatchLoader, LoaderOptions, open_dataset
 from arcface_paddle.data.packed import pack_dataset
-from arcface_paddle.data.workers.crew import CONTEXT
 from arcface_paddle.data.workers.shared import SharedDataset
+from arcface_paddle.data.workers.worker_pool import CONTEXT
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 
 FOLDER = Path(__file__).parent

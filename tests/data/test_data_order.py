@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from arcface_paddle.data.order import BatchOrder, epoch_order, mirrored
+from arcface_paddle.data.epoch_order import BatchOrder, epoch_order, mirrored
 from arcface_paddle.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from launch import ROOT, launch
 
 from arcface_paddle import images
 from arcface_paddle.cli.main import run_module
-from arcface_paddle.data.verification import write_verification_set
+from arcface_paddle.data.verification_set import write_verification_set
 
 
 def write_set(path, *, pairs, damage=None):

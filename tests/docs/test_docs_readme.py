@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from arcface_paddle.cli import train
+from arcface_paddle.cli.commands import train
 
 ROOT = Path(__file__).parents[2]
 LINKED = ("train.py", "valid.py", "export_inference_model.py", "test_recognition.py", "tools", "demo", "configs")

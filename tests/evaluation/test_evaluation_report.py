@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.data.verification import VerificationSet
+from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
 from arcface_paddle.evaluation.report import ModelResults, far_text, percent, report_document, write_report
 from arcface_paddle.evaluation.verification import verify

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.data.verification import VerificationSet
+from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.export.exporter import _REAL_FACES
 from arcface_paddle.export.quantization import quantize_model

@@ -11,8 +11,8 @@ from arcface_paddle.errors import ConfigError, ImageError, ModelFileError
 from arcface_paddle.pipeline import RuntimeOptions, build_detector, cards
 from arcface_paddle.pipeline.detection.base import largest_first
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
-from arcface_paddle.pipeline.detection.geometry import overlaps, weighted_nms
-from arcface_paddle.pipeline.detection.published import RowsDetector
+from arcface_paddle.pipeline.detection.boxes import overlaps, weighted_nms
+from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime
 from arcface_paddle.types import Detection

@@ -9,7 +9,7 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline.building import build_detector, build_recognizer
+from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.portrait import PortraitAnalyzer
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"

@@ -14,7 +14,7 @@ from tiny_data import write_dataset, write_validation
 
 from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
-from arcface_paddle.training import assembly
+from arcface_paddle.training import run
 from arcface_paddle.training.config import TrainConfig, config_from, load_config
 from arcface_paddle.training.run_log import read_metrics
 from arcface_paddle.training.trainer import DivergedError, train
@@ -304,6 +304,6 @@ def test_an_output_that_cannot_be_written_is_refused(data, tmp_path):
     ],
 )
 def test_auto_takes_worker_processes_on_a_gpu_only(data, tmp_path, monkeypatch, device, asked, kind):
-    monkeypatch.setattr(assembly.paddle, "get_device", lambda: device)
-    options = assembly._loader_options(settings(data, tmp_path, worker_kind=asked), 12)
+    monkeypatch.setattr(run.paddle, "get_device", lambda: device)
+    options = run._loader_options(settings(data, tmp_path, worker_kind=asked), 12)
     assert (options.worker_kind, options.workers, options.batch_size) == (kind, 1, 12)

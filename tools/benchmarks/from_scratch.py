@@ -21,9 +21,9 @@ from arcface_paddle import files
 from arcface_paddle.backbones import build_backbone
 from arcface_paddle.backbones.weights import open_backbone
 from arcface_paddle.data import FaceDataset, open_dataset
-from arcface_paddle.data.synthetic.generator import SyntheticFaces
 from arcface_paddle.evaluation.metrics import area_under_curve
-from arcface_paddle.pipeline import building
+from arcface_paddle.pipeline import builders
+from arcface_paddle.synthetic.generator import SyntheticFaces
 from benchmarks.separation import genuine_and_impostor, rank1
 
 NAME = "from_scratch"
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
     networks: Dict[str, Embed] = {
         "untrained": network_embed(build_backbone(NETWORK, embedding_size=128, width=WIDTH)),
         "trained": network_embed(open_backbone(NETWORK, weights)),
-        "shipped recogniser": lambda crops: building.build_recognizer(mirrored=False).embed(crops).vectors,
+        "shipped recogniser": lambda crops: builders.build_recognizer(mirrored=False).embed(crops).vectors,
     }
     rows = []
     for name, embed in networks.items():

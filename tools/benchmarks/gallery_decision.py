@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from arcface_paddle.data.synthetic import SyntheticFaces
-from arcface_paddle.pipeline.building import build_recognizer
+from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.gallery import DECISIONS, Gallery, GalleryEntry
+from arcface_paddle.synthetic import SyntheticFaces
 
 NAME = "gallery_decision"
 _FALSE_NAMES = (0.01, 0.001)

@@ -17,12 +17,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from arcface_paddle.data.synthetic.generator import SyntheticFaces, SyntheticImage
 from arcface_paddle.evaluation.metrics import area_under_curve, operating_point
-from arcface_paddle.pipeline import building, cards, model_files
+from arcface_paddle.pipeline import builders, cards, model_files
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.synthetic.generator import SyntheticFaces, SyntheticImage
 from arcface_paddle.types import Detection
 from benchmarks.separation import genuine_and_impostor, rank1
 
@@ -95,7 +95,7 @@ def _recognition_rows(shown: List[SyntheticImage]) -> List[Dict[str, Any]]:
     sessions = np.array([picture.session for picture in shown])
     rows = []
     for mirrored in (False, True):
-        embeddings = building.build_recognizer(mirrored=mirrored).embed(crops).vectors
+        embeddings = builders.build_recognizer(mirrored=mirrored).embed(crops).vectors
         similarity = embeddings @ embeddings.T
         rows += _separation_rows(similarity, labels, sessions, "mirrored sum" if mirrored else "single view")
     return rows
@@ -123,7 +123,7 @@ def _detection_rows(args: argparse.Namespace) -> List[Dict[str, Any]]:
     faces = SyntheticFaces(args.seed, size=args.frame_size, full_frame=True)
     shown = [faces.render(number // 3, number % 3) for number in range(args.frames)]
     hits, error = _detect_all(_native_blazeface(), shown)
-    whole_hits, whole_error = _detect_all(building.build_detector(), shown)
+    whole_hits, whole_error = _detect_all(builders.build_detector(), shown)
     return [
         _row(f"BlazeFace at 256 finds the face, of {args.frames} whole pictures", hits, floor=args.frames),
         _row("its keypoints against ours / eye distance, yaw < 25, no mask or hand", error, ceiling=0.094),
@@ -147,7 +147,7 @@ def _detect_all(detector: Detector, shown: List[SyntheticImage]) -> Tuple[int, f
 
 
 def _native_blazeface() -> BlazeFaceDetector:
-    folder = model_files.open_model(building.DEFAULT_DETECTOR, task=cards.DETECTION)
+    folder = model_files.open_model(builders.DEFAULT_DETECTOR, task=cards.DETECTION)
     assert folder.card.detector is not None, "a detector's card describes its decoder"
     native = dataclasses.replace(folder.card.detector, scales=folder.card.detector.scales[:1])
     folder = dataclasses.replace(folder, card=dataclasses.replace(folder.card, detector=native))

@@ -69,8 +69,8 @@ def _work(settings: dict) -> None:
 
     from arcface_paddle import distributed
     from arcface_paddle.data import FaceDataset
-    from arcface_paddle.training.assembly import build_run
     from arcface_paddle.training.config import config_from
+    from arcface_paddle.training.run import build_run
     from arcface_paddle.training.run_log import memory_megabytes
     from arcface_paddle.training.step import train_step
 

@@ -11,7 +11,7 @@ import cv2
 
 from arcface_paddle import errors
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.batch_plan import RowError
+from arcface_paddle.data.batches import RowError
 from arcface_paddle.data.workers.base import BAD_SAMPLE_ERRORS, fill_rows
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
 
@@ -42,7 +42,7 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Workplace:
+class SharedState:
     """What all workers of a loader share.
 
     Attributes:
@@ -56,11 +56,11 @@ class Workplace:
     run: Any
 
 
-def work(workplace: Workplace, connection: Connection) -> None:
+def work(state: SharedState, connection: Connection) -> None:
     """Answer requests until the parent closes its end of the connection or is no more."""
     _leave_signals_to_the_parent()
     cv2.setNumThreads(1)
-    worker = _Worker(workplace)
+    worker = _Worker(state)
     while True:
         try:
             request = Request(*connection.recv())
@@ -85,11 +85,11 @@ def _leave_signals_to_the_parent() -> None:
 class _Worker:
     """Fills rows of shared batches."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        self._run = workplace.run
-        self._dataset: FaceDataset = workplace.dataset.open()
-        self._images = workplace.batches.image_views()
-        self._indices, self._mirrors = workplace.batches.row_views()
+    def __init__(self, state: SharedState) -> None:
+        self._run = state.run
+        self._dataset: FaceDataset = state.dataset.open()
+        self._images = state.batches.image_views()
+        self._indices, self._mirrors = state.batches.row_views()
 
     def answer(self, request: Request) -> Reply:
         """Do what is asked for, or nothing if it has been cancelled."""

@@ -8,12 +8,12 @@ from typing import Iterable, Optional
 import numpy as np
 
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.batch_plan import BatchJob, RowError
+from arcface_paddle.data.batches import BatchJob, RowError
 from arcface_paddle.data.workers.base import Workers
 from arcface_paddle.data.workers.buffers import FixedPool
-from arcface_paddle.data.workers.child import Reply, Request, Workplace
-from arcface_paddle.data.workers.crew import CONTEXT, Crew
+from arcface_paddle.data.workers.child import Reply, Request, SharedState
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
+from arcface_paddle.data.workers.worker_pool import CONTEXT, WorkerPool
 
 
 class Processes(Workers):
@@ -65,7 +65,7 @@ class Processes(Workers):
         session, self._session = self._session, None
         if session is not None:
             session.cancel()
-            session.crew.close()
+            session.workers.close()
 
     @property
     def _open_session(self) -> _Session:
@@ -83,7 +83,7 @@ class _Session:
         self._unanswered = [0] * batches.count
         self._errors: list[list[RowError]] = [[] for _ in range(batches.count)]
         self.pool = FixedPool(batches.image_views(), reserved=ahead)
-        self.crew = Crew(Workplace(SharedDataset.of(dataset, CONTEXT), batches, self._run), workers)
+        self.workers = WorkerPool(SharedState(SharedDataset.of(dataset, CONTEXT), batches, self._run), workers)
 
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
         place, rows = self.pool.place_of(job.images), len(job.indices)
@@ -91,12 +91,12 @@ class _Session:
         self._mirrors[place, :rows] = job.mirrors
         for span in spans:
             self._unanswered[place] += 1
-            self.crew.submit(Request(self._run.value, place, span.start, span.stop))
+            self.workers.submit(Request(self._run.value, place, span.start, span.stop))
 
     def wait(self, job: BatchJob) -> list[RowError]:
         place = self.pool.place_of(job.images)
         while self._unanswered[place]:
-            self._note(self.crew.receive())
+            self._note(self.workers.receive())
         errors, self._errors[place] = self._errors[place], []
         return errors
 
@@ -105,7 +105,7 @@ class _Session:
 
     def settle(self) -> None:
         """Wait until no worker writes for a cancelled run any more."""
-        self._note(self.crew.settle())
+        self._note(self.workers.settle())
         self._unanswered = [0] * len(self._unanswered)
         self._errors = [[] for _ in self._errors]
         self.pool.reset()

@@ -12,7 +12,7 @@ from typing import Iterable, Optional
 import numpy as np
 
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.batch_plan import BatchJob, RowError
+from arcface_paddle.data.batches import BatchJob, RowError
 from arcface_paddle.data.workers.base import Workers, fill_rows
 from arcface_paddle.data.workers.buffers import BufferPool
 

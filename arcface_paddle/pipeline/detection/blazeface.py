@@ -15,7 +15,7 @@ import numpy as np
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
 from arcface_paddle.pipeline.detection.base import check_image, chosen_threshold, detector_spec, largest_first
-from arcface_paddle.pipeline.detection.geometry import weighted_nms
+from arcface_paddle.pipeline.detection.boxes import weighted_nms
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob

@@ -8,7 +8,7 @@ import numpy as np
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import REFINEMENT, RefinerSpec
-from arcface_paddle.pipeline.detection.geometry import overlaps
+from arcface_paddle.pipeline.detection.boxes import overlaps
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import crop_square, to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime

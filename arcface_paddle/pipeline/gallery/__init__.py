@@ -20,9 +20,9 @@ From the root of the repository:
 
 from __future__ import annotations
 
-from arcface_paddle.pipeline.gallery.building import CollectedFaces, collect_faces
 from arcface_paddle.pipeline.gallery.checking import Suspicion, find_suspicions
 from arcface_paddle.pipeline.gallery.collection import DEFAULT_DECISION, Gallery
+from arcface_paddle.pipeline.gallery.enrolment import CollectedFaces, collect_faces
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, identity_of
 from arcface_paddle.pipeline.gallery.matching import DECISIONS, Identification
 from arcface_paddle.pipeline.gallery.pictures import (

@@ -10,7 +10,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import matching, published, storage
+from arcface_paddle.pipeline.gallery import matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
 
 FORMAT_NAME = "arcface-paddle-gallery"
@@ -89,7 +89,7 @@ class Gallery:
             raise GalleryError(f"{path}: the gallery file is empty; build it again")
         if storage.is_container(content):
             return cls._from_file(*storage.unpack(content, name=str(path)), name=str(path))
-        entries, embeddings = published.read_published(content, name=Path(path).name)
+        entries, embeddings = published_index.read_published(content, name=Path(path).name)
         return cls(entries, embeddings, parameters={"imported_from": Path(path).name})
 
     def save(self, path: files.PathLike) -> None:

@@ -1,0 +1,238 @@
+"""Build, look at and change galleries of known people.
+
+  arcface-paddle gallery build people.index --img_dir=people            one folder per person
+  arcface-paddle gallery add people.index --img_dir=more --label=more/label.txt
+  arcface-paddle gallery list people.index --pictures --json people.json
+  arcface-paddle gallery remove people.index "Joe Biden"
+  arcface-paddle gallery rename people.index "J. Biden" "Joe Biden"
+  arcface-paddle gallery merge all.index people.index others.index
+  arcface-paddle gallery import people.index published_index.bin
+  arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names
+
+Every change is written atomically; the old file stays when something goes wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from arcface_paddle.cli import gallery_flags, pipeline_flags, writable
+from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
+from arcface_paddle.pipeline.cards import RECOGNITION
+from arcface_paddle.pipeline.gallery import Gallery, Suspicion, find_suspicions, identity_of
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.results import text_table
+
+EPILOG = """exit codes:
+  0    done; for check: nothing suspicious
+  1    done, but some pictures or lines were not added (each is reported); for check: something suspicious was found
+  2    wrong options, or an error: the gallery is as it was
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    parser.epilog = EPILOG
+    commands = parser.add_subparsers(title="subcommands", required=True, metavar="SUBCOMMAND")
+    _configure_making(commands)
+    _configure_editing(commands)
+    listing = _subcommand(commands, "list", list_people, "show who is in a gallery and what made it")
+    listing.add_argument("--pictures", action="store_true", help="one line per picture instead of per person")
+    listing.add_argument("--json", metavar="FILE", help="write the same as JSON")
+    checking = _subcommand(commands, "check", check, "report pictures that look mislabelled, people listed twice")
+    checking.add_argument(
+        "--threshold", type=float, help="least similarity of one person (default: the model's card, FAR 1e-2)"
+    )
+    checking.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="whose card to ask (%(default)s)")
+    checking.add_argument("--json", metavar="FILE", help="write the suspicions as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen subcommand."""
+    return int(args.action(args))
+
+
+def build(args: argparse.Namespace) -> int:
+    """Build a gallery from pictures."""
+    gallery_flags.check_arguments(args, target=args.gallery, option="gallery build")
+    report = gallery_flags.build(args, target=args.gallery)
+    print(f"{args.gallery}: {report['faces']} faces of {report['people']} people")
+    return _finish(args, report)
+
+
+def add(args: argparse.Namespace) -> int:
+    """Add pictures to a gallery."""
+    gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
+    gallery = Gallery.load(args.gallery)
+    pictures, rejections = gallery_flags.list_people(args)
+    if args.flip is None and gallery.model is not None:
+        args.flip = gallery.model.mirrored
+    pipeline = gallery_flags.open_building_pipeline(args)
+    assert pipeline.model is not None
+    caution = gallery.require_model(pipeline.model)
+    if caution:
+        raise GalleryError(f"{args.gallery}: {caution}; bind it to its model with 'gallery import --rec_model' first")
+    extended, report = gallery_flags.extend(gallery, pictures, rejections, args=args, pipeline=pipeline)
+    extended.save(args.gallery)
+    print(f"{args.gallery}: {report['added']} faces added; now {len(extended)} of {len(extended.names)} people")
+    return _finish(args, {"gallery": args.gallery, **report})
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Remove a person, or the faces of one picture."""
+    gallery = Gallery.load(args.gallery)
+    edited = gallery.without_picture(args.name) if args.picture else gallery.without_person(args.name)
+    edited.save(args.gallery)
+    print(
+        f"{args.gallery}: {len(gallery) - len(edited)} faces removed; now {len(edited)} of {len(edited.names)} people"
+    )
+    return EXIT_OK
+
+
+def rename(args: argparse.Namespace) -> int:
+    """Give a person another name."""
+    edited = Gallery.load(args.gallery).renamed(args.name, args.new_name, join=args.join)
+    edited.save(args.gallery)
+    print(f"{args.gallery}: {args.name} is now {args.new_name}; {len(edited)} faces of {len(edited.names)} people")
+    return EXIT_OK
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Write the union of galleries."""
+    writable.require_writable_file(args.gallery, option="gallery merge")
+    merged = Gallery.load(args.sources[0])
+    for source in args.sources[1:]:
+        merged = merged.merged(Gallery.load(source))
+    merged.save(args.gallery)
+    print(f"{args.gallery}: {len(merged)} faces of {len(merged.names)} people")
+    return EXIT_OK
+
+
+def import_published(args: argparse.Namespace) -> int:
+    """Turn a published index.bin into a gallery file."""
+    writable.require_writable_file(args.gallery, option="gallery import")
+    gallery = Gallery.load(args.source)
+    if args.rec_model is not None:
+        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.flip)))
+    gallery.save(args.gallery)
+    bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
+    print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
+    return EXIT_OK
+
+
+def list_people(args: argparse.Namespace) -> int:
+    """Show who is in a gallery."""
+    gallery = Gallery.load(args.gallery)
+    if args.json:
+        pipeline_flags.write_json_result(args.json, _description(gallery))
+    model = gallery.model.name if gallery.model else "not known"
+    print(f"model: {model}; embedding size: {gallery.embedding_size}; decision: {gallery.decision}")
+    counts = Counter(entry.name for entry in gallery.entries)
+    if args.pictures:
+        rows = [[e.name, e.path, _shown(e.detection_score), e.created or "-"] for e in gallery.entries]
+        print(text_table(["name", "picture", "detection", "added"], rows))
+    else:
+        print(text_table(["name", "faces"], [[name, counts[name]] for name in gallery.names]))
+    print(f"{len(gallery)} faces of {len(gallery.names)} people")
+    return EXIT_OK
+
+
+def check(args: argparse.Namespace) -> int:
+    """Report what looks wrong in a gallery."""
+    gallery = Gallery.load(args.gallery)
+    suspicions = find_suspicions(gallery, threshold=_check_threshold(args))
+    if args.json:
+        pipeline_flags.write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
+    if not suspicions:
+        print(f"{len(gallery)} faces of {len(gallery.names)} people: nothing suspicious")
+        return EXIT_OK
+    print(
+        text_table(
+            ["kind", "name", "picture", "own", "resembles", "its picture", "similarity"],
+            [_row(item) for item in suspicions],
+        )
+    )
+    print(f"{len(suspicions)} of {len(gallery)} faces deserve a look")
+    return EXIT_PARTIAL
+
+
+def _configure_making(commands: Any) -> None:
+    for name, action, text in (
+        ("build", build, "build a gallery from pictures"),
+        ("add", add, "add pictures to a gallery"),
+    ):
+        parser = _subcommand(commands, name, action, text)
+        gallery_flags.add_picture_options(parser)
+        if name == "build":
+            gallery_flags.add_decision_option(parser)
+        parser.add_argument("--det", action="store_true", help="find the face in every picture (the default)")
+        parser.add_argument(
+            "--rec", action="store_true", help="without --det: a picture is one face, aligned crop or portrait"
+        )
+        parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+        pipeline_flags.add_model_options(parser)
+    importing = _subcommand(commands, "import", import_published, "turn a published index.bin into a gallery")
+    importing.add_argument("source", help="published index.bin (it is never unpickled blindly)")
+    importing.add_argument("--rec_model", help="the recogniser that made it, if you know: name or folder")
+    pipeline_flags.add_bool(importing, "--flip", default=False, help="it was made with the mirrored average")
+    merging = _subcommand(commands, "merge", merge, "write the union of galleries of one model")
+    merging.add_argument("sources", nargs="+", help="galleries to unite")
+
+
+def _configure_editing(commands: Any) -> None:
+    removing = _subcommand(commands, "remove", remove, "remove a person, or the faces of one picture")
+    removing.add_argument("name", help="person, or with --picture the picture as 'gallery list --pictures' shows it")
+    removing.add_argument("--picture", action="store_true", help="remove the faces of a picture, not a person")
+    renaming = _subcommand(commands, "rename", rename, "give a person another name")
+    renaming.add_argument("name")
+    renaming.add_argument("new_name")
+    renaming.add_argument("--join", action="store_true", help="the new name exists already: make the two one person")
+
+
+def _subcommand(commands: Any, name: str, action: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text}.")
+    parser.add_argument("gallery", help="gallery file")
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
+    if args.json:
+        pipeline_flags.write_json_result(args.json, report)
+    return EXIT_PARTIAL if report["rejected"] else EXIT_OK
+
+
+def _check_threshold(args: argparse.Namespace) -> float:
+    """Return from which similarity on two pictures count as one person; far more lenient than a search."""
+    if args.threshold is not None:
+        return float(args.threshold)
+    card = open_model(args.rec_model, task=RECOGNITION).card
+    return pipeline_flags.choose_threshold(card, rec_thresh=None, far="1e-2")
+
+
+def _description(gallery: Gallery) -> dict[str, Any]:
+    return {
+        "model": asdict(gallery.model) if gallery.model else None,
+        "embedding_size": gallery.embedding_size,
+        "decision": gallery.decision,
+        "parameters": gallery.parameters,
+        "faces": len(gallery),
+        "people": dict(Counter(entry.name for entry in gallery.entries)),
+        "entries": [asdict(entry) for entry in gallery.entries],
+    }
+
+
+def _row(item: Suspicion) -> list[Any]:
+    return [
+        item.kind, item.entry.name, item.entry.path, _shown(item.own_similarity), item.other.name, item.other.path,
+        _shown(item.other_similarity),
+    ]  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,180 @@
+"""The Python interface of the published wheel, on top of this package's pipeline.
+
+From the root of the repository:
+
+    >>> from arcface_paddle import InsightFace, parser
+    >>> args = parser().parse_args([])
+    >>> args.build_index, args.img_dir, args.label = "index.bin", "demo/gallery", "demo/gallery/label.txt"
+    >>> InsightFace(args).build_index()["people"]
+    3
+
+    >>> args.det = args.rec = True
+    >>> args.index, args.output = "index.bin", "output"
+    >>> for result in InsightFace(args).predict("demo/queries/obama_speech_2009.jpg"):
+    ...     print(result["labels"], result["box_list"].shape, result["features"].shape)
+    ['Barack Obama'] (1, 6) (1, 192)
+
+New code is better off with ``build_detector``, ``build_recognizer``, ``Gallery`` and ``Analyzer``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any, Iterator, Optional, Union
+
+import numpy as np
+
+from arcface_paddle import images
+from arcface_paddle.cli import gallery_flags, pipeline_flags
+from arcface_paddle.cli.commands import recognize
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.pipeline import drawing, inputs
+from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.types import ImageResult
+
+ARRAY_NAME = "tmp.png"
+"""Name of the annotated picture of an array in the output folder, as the published tool called it."""
+
+_DETECTION_ONLY_LABEL = "face"
+
+_logger = logging.getLogger("arcface_paddle")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of ``test_recognition``; ``parser().parse_args([])`` gives all defaults."""
+    result = argparse.ArgumentParser(
+        prog="test_recognition", description=recognize.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    recognize.configure(result)
+    return result
+
+
+class InsightFace:
+    """Detection and recognition under the published interface.
+
+    Args:
+        args: what ``parser()`` parsed; attributes may be changed before they are passed in.
+        print_info: log the settings in use.
+
+    Models are loaded at the first prediction, so that building an index and predicting cost only what they need.
+    """
+
+    def __init__(self, args: argparse.Namespace, print_info: bool = True) -> None:
+        self.args = args
+        self._pipeline: Optional[pipeline_flags.OpenPipeline] = None
+        if print_info:
+            _logger.info("settings: %s", vars(args))
+
+    def build_index(self) -> dict[str, Any]:
+        """Build the gallery ``args.build_index`` from ``args.img_dir`` and ``args.label``.
+
+        Returns:
+            How many faces of how many people there are now, and under ``rejected`` what was not taken and why.
+
+        Raises:
+            ConfigError: a setting is missing.
+            GalleryError: no picture gave a face, or the file cannot be written.
+        """
+        if not self.args.build_index:
+            raise ConfigError("args.build_index is not set; it names the file of the gallery to write")
+        gallery_flags.check_arguments(self.args, target=self.args.build_index, option="args.build_index")
+        return gallery_flags.build(self.args, target=self.args.build_index)
+
+    def predict(self, input_data: Union[str, Path, np.ndarray], print_info: bool = False) -> Iterator[dict[str, Any]]:
+        """Recognise a picture, a folder of pictures, a video, or an array; annotated results go to ``args.output``.
+
+        Args:
+            input_data: path; or (H, W, 3) uint8 **RGB**, as the published examples passed it
+                (``cv2.imread(path)[:, :, ::-1]``).
+            print_info: log the labels of every picture.
+
+        Yields:
+            For every picture that can be read, or every frame of a video:
+
+            ``box_list``: (N, 6) float32, rows of class (0), detection score, left, top, right, bottom;
+            ``features``: (N, D) float32, L2-normalised, or None without ``args.rec``;
+            ``labels``: N names, ``unknown`` for strangers, ``face`` without ``args.rec``;
+            ``similarities``: N signed cosines to the best person of the gallery, or None without ``args.rec``.
+
+        Raises:
+            ConfigError: neither ``args.det`` nor ``args.rec``, or ``args.rec`` without ``args.index``.
+            ImageError: the input does not exist or cannot be read. A bad picture of a folder is logged and left out.
+        """
+        if not self.args.det and not self.args.rec:
+            raise ConfigError("set args.det (find faces), args.rec (name faces) or both")
+        for source, result in self._results(input_data):
+            if print_info:
+                _logger.info("File: %s, predict label(s): %s", source, _labels(result))
+            yield self._as_published(result)
+
+    def _results(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, ImageResult]]:
+        if isinstance(input_data, np.ndarray):
+            image = images.from_array(input_data)
+            yield ARRAY_NAME, self._analyze(image, source=ARRAY_NAME, target=Path(self.args.output) / ARRAY_NAME)
+        elif inputs.is_video(str(input_data)):
+            yield from self._video_results(str(input_data))
+        else:
+            yield from self._picture_results(str(input_data))
+
+    def _picture_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
+        found = inputs.list_pictures(source)
+        names = inputs.OutputNames(self.args.output)
+        for path in found.paths:
+            try:
+                image = images.read_image(path)
+            except ImageError as error:
+                if not found.from_folder:
+                    raise
+                _logger.warning("%s; left out", error)
+                continue
+            yield path.name, self._analyze(image, source=str(path), target=names.for_picture(path))
+
+    def _video_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
+        target = inputs.OutputNames(self.args.output).for_video(source)
+        with VideoReader(source) as reader, VideoWriter(target, fps=reader.fps) as writer:
+            for frame in reader:
+                result = self._open().analyzer.analyze(frame.image, source=f"{source}#{frame.index}")
+                if not self.args.no_draw:
+                    writer.write(drawing.draw_faces(frame.image, result.faces, font_path=self.args.font))
+                yield f"{Path(source).name}#{frame.index}", result
+
+    def _analyze(self, image: np.ndarray, *, source: str, target: Path) -> ImageResult:
+        result = self._open().analyzer.analyze(image, source=source)
+        if not self.args.no_draw:
+            images.write_image(target, drawing.draw_faces(image, result.faces, font_path=self.args.font))
+        return result
+
+    def _as_published(self, result: ImageResult) -> dict[str, Any]:
+        faces, model = result.faces, self._open().model
+        boxes = [[0.0, face.detection.score, *(float(value) for value in face.detection.box_xyxy)] for face in faces]
+        published = {"box_list": np.array(boxes, np.float32).reshape(-1, 6), "labels": _labels(result)}
+        if model is None:
+            return {**published, "features": None, "similarities": None}
+        embeddings = np.array([face.embedding for face in faces], np.float32)
+        similarities = np.array([face.similarity for face in faces], np.float32)
+        return {
+            **published,
+            "features": embeddings.reshape(-1, model.embedding_size),
+            "similarities": similarities,
+        }
+
+    def _open(self) -> pipeline_flags.OpenPipeline:
+        if self._pipeline is None:
+            if self.args.rec and not self.args.index:
+                raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
+            gallery = Gallery.load(self.args.index) if self.args.rec else None
+            if gallery is not None and self.args.decision is not None:
+                gallery = gallery.with_decision(self.args.decision)
+            self._pipeline = pipeline_flags.open_pipeline(
+                self.args, det=self.args.det, rec=self.args.rec, gallery=gallery, portraits=not self.args.det
+            )
+            if self._pipeline.caution:
+                _logger.warning("%s: %s", self.args.index, self._pipeline.caution)
+        return self._pipeline
+
+
+def _labels(result: ImageResult) -> list[str]:
+    return [_DETECTION_ONLY_LABEL if face.name is None else face.name for face in result.faces]

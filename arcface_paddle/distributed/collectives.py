@@ -1,0 +1,329 @@
+"""The ranks of a run and what they say to each other; the only importer of ``paddle.distributed``.
+
+One process is a world of size 1, in which every function here is the identity, so the same training code runs alone
+and on many ranks. ``init`` joins the process group that ``python -m paddle.distributed.launch`` describes in the
+environment: Gloo on CPU, NCCL on GPU.
+
+Facts about Gloo in Paddle 3.3 that shape this module (each was tried): it has neither reduce_scatter nor all_to_all;
+its float16 sum returns inf, so half-precision tensors travel as float32; every collective fails when a rank comes
+more than 30 seconds late (it saves, validates, waits for data), so on Gloo each is preceded by a barrier of
+``heartbeat``, which waits for the living and costs 0.2 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from typing import Any, Iterator, Optional, Sequence, Union
+
+import numpy as np
+import paddle
+import paddle.distributed as dist
+
+from arcface_paddle.distributed import heartbeat
+from arcface_paddle.errors import ArcfaceError, ConfigError
+
+DEFAULT_TIMEOUT_S = 60.0
+"""Silence after which a rank counts as dead."""
+
+_START_TIMEOUT_S = 300.0
+_BUCKET_ELEMENTS = 4 << 20
+_HALF = (paddle.float16, paddle.bfloat16)
+
+
+class PeerLostError(ArcfaceError):
+    """A collective operation failed because another rank has ended or hangs."""
+
+
+class _World:
+    """What ``init`` has set up in this process."""
+
+    rank = 0
+    size = 1
+    gloo = False
+    channel: Optional[heartbeat.Heartbeat] = None
+
+
+_world = _World()
+
+
+def rank() -> int:
+    """Return the number of this process, 0 before ``init``."""
+    return _world.rank
+
+
+def world_size() -> int:
+    """Return the number of processes, 1 before ``init``."""
+    return _world.size
+
+
+def is_main() -> bool:
+    """Tell whether this is rank 0, which prints and writes what exists once."""
+    return _world.rank == 0
+
+
+def launched_world_size() -> int:
+    """Return the number of processes that the launcher announces in the environment, 1 without a launcher."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+
+
+def launched_local_size() -> int:
+    """Return how many of these processes share this machine, 1 without a launcher."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))
+
+
+def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    """Join the launched process group; without a launcher, or when called again, do nothing.
+
+    The device is the one set by ``paddle.set_device``. From here on a rank that dies ends the whole run within
+    ``timeout_s`` (at once, if its process ended; see ``heartbeat``).
+
+    Raises:
+        ConfigError: the environment of the launcher is incomplete.
+        PeerLostError: the other ranks did not come.
+    """
+    size = launched_world_size()
+    if size == 1 or _world.size > 1:
+        return
+    missing = [name for name in ("PADDLE_TRAINER_ID", "PADDLE_CURRENT_ENDPOINT") if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"PADDLE_TRAINERS_NUM is {size} but {', '.join(missing)} is not set: start the run with "
+            "python -m paddle.distributed.launch --nproc_per_node=N train.py ..."
+        )
+    _world.gloo = not paddle.get_device().startswith("gpu")
+    os.environ["PADDLE_DISTRI_BACKEND"] = "gloo" if _world.gloo else "nccl"
+    with _collective("init"):
+        dist.init_parallel_env()
+    _world.rank, _world.size = dist.get_rank(), dist.get_world_size()
+    _world.channel = _open_channel(timeout_s)
+
+
+def finish(*, in_good_order: bool = True) -> None:
+    """Tell the other ranks that this one has finished; call it last, on every rank.
+
+    With ``in_good_order=False`` (an error on this rank) the others are ended instead of left waiting.
+    """
+    channel, _world.channel = _world.channel, None
+    if channel is None:
+        return
+    if in_good_order:
+        channel.barrier()
+        channel.close()
+    else:
+        channel.abandon()
+
+
+@contextlib.contextmanager
+def process_group(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[None]:
+    """``init`` on entry; on exit ``finish``, which ends the other ranks if the block has failed on this one."""
+    init(timeout_s=timeout_s)
+    try:
+        yield
+    except BaseException:
+        finish(in_good_order=False)
+        raise
+    finish()
+
+
+def barrier(*, timeout_s: Optional[float] = None) -> None:
+    """Wait for all ranks, however long a living one takes, or at most ``timeout_s``.
+
+    Raises:
+        PeerLostError: ``timeout_s`` have passed.
+    """
+    if _world.channel is None:
+        return
+    try:
+        _world.channel.barrier(timeout_s)
+    except TimeoutError as error:
+        raise PeerLostError(str(error)) from error
+
+
+def all_reduce_sum(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Return the sum of ``tensor`` over all ranks, same shape and dtype; the argument is left alone."""
+    return _all_reduce(tensor, dist.ReduceOp.SUM)
+
+
+def all_reduce_max(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Return the element-wise maximum of ``tensor`` over all ranks; the argument is left alone."""
+    return _all_reduce(tensor, dist.ReduceOp.MAX)
+
+
+def all_gather(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Concatenate tensors of the SAME shape from all ranks along axis 0, in the order of ranks."""
+    if _world.size == 1:
+        return tensor
+    tensor = tensor.detach().contiguous()
+    gathered = paddle.empty([_world.size * tensor.shape[0], *tensor.shape[1:]], dtype=tensor.dtype)
+    with _collective("all_gather"):
+        dist.stream.all_gather(gathered, tensor)
+    return gathered
+
+
+def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
+    """Return the numpy arrays of all ranks, in the order of ranks; shapes may differ, dtype and ndim must not."""
+    if _world.size == 1:
+        return [array]
+    array = np.ascontiguousarray(array)
+    shapes = all_gather(paddle.to_tensor(np.array([array.shape], np.int64))).numpy()
+    byte_counts = shapes.prod(axis=1) * array.itemsize
+    padded = np.zeros(max(1, int(byte_counts.max())), np.uint8)
+    padded[: array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
+    blocks = all_gather(paddle.to_tensor(padded)).numpy().reshape(_world.size, -1)
+    return [
+        np.frombuffer(block[:count].tobytes(), array.dtype).reshape(shape)
+        for block, count, shape in zip(blocks, byte_counts, shapes)
+    ]
+
+
+def gather_json(value: Any) -> list[Any]:
+    """Return the JSON-serialisable values of all ranks, in the order of ranks."""
+    if _world.size == 1:
+        return [value]
+    encoded = np.frombuffer(json.dumps(value).encode("utf-8"), np.uint8)
+    return [json.loads(block.tobytes().decode("utf-8")) for block in gather_arrays(encoded)]
+
+
+def broadcast(tensor: paddle.Tensor, *, source: int = 0) -> paddle.Tensor:
+    """Return rank ``source``'s tensor on every rank; shape and dtype must agree. The argument is left alone."""
+    if _world.size == 1:
+        return tensor
+    result = tensor.detach().clone()
+    with _collective("broadcast"):
+        dist.broadcast(result, source)
+    return result
+
+
+def broadcast_parameters(tensors: Sequence[paddle.Tensor], *, source: int = 0) -> None:
+    """Overwrite ``tensors`` (parameters and buffers of a network) with those of rank ``source``."""
+    if _world.size == 1:
+        return
+    for tensor in tensors:
+        with paddle.no_grad(), _collective("broadcast"):
+            dist.broadcast(tensor, source)
+
+
+def all_agree(flag: bool) -> bool:
+    """Tell, on every rank alike, whether ``flag`` is true on all ranks."""
+    return not any_rank(not flag)
+
+
+def any_rank(flag: bool) -> bool:
+    """Tell, on every rank alike, whether ``flag`` is true on at least one rank."""
+    if _world.size == 1:
+        return bool(flag)
+    return bool(all_reduce_max(paddle.to_tensor([int(flag)], dtype="int32")).item())
+
+
+def sum_gradients(parameters: Sequence[paddle.Tensor]) -> None:
+    """Replace every gradient by its SUM over the ranks, in buckets of 16 MB.
+
+    The classifier divides its loss by the global batch, so sums, not means, are what one process would compute.
+    All ranks must hold gradients for the same parameters.
+    """
+    if _world.size == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for bucket in _buckets(gradients):
+        flat = all_reduce_sum(paddle.concat([gradient.flatten() for gradient in bucket]))
+        for gradient, part in zip(bucket, flat.split([gradient.size for gradient in bucket])):
+            gradient.copy_(part.reshape(gradient.shape), False)
+
+
+def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Sum ``tensor`` over the ranks and return this rank's equal part of axis 0 (reduce-scatter)."""
+    if _world.size == 1:
+        return tensor
+    count = tensor.shape[0] // _world.size
+    if _world.gloo:
+        return all_reduce_sum(tensor)[_world.rank * count : (_world.rank + 1) * count]
+    part = paddle.empty([count, *tensor.shape[1:]], dtype=tensor.dtype)
+    with _collective("reduce_scatter"):
+        dist.stream.reduce_scatter(part, tensor.contiguous())
+    return part
+
+
+class _GatherWithGradient(paddle.autograd.PyLayer):
+    @staticmethod
+    def forward(ctx: Any, tensor: paddle.Tensor) -> paddle.Tensor:
+        return all_gather(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
+        return own_part_of_sum(gradient)
+
+
+def gather_with_gradient(tensor: paddle.Tensor) -> paddle.Tensor:
+    """``all_gather`` whose gradient returns to the owner: the sum over ranks of the gradient of its part.
+
+    That is the gradient of the SUM of all ranks' losses; a loss that every rank computes alike from the gathered
+    tensor must therefore be divided by the world size, or each rank must differentiate only its own share of it.
+    """
+    return tensor if _world.size == 1 else _GatherWithGradient.apply(tensor)
+
+
+def _all_reduce(tensor: paddle.Tensor, operation: Union[int, Any]) -> paddle.Tensor:
+    if _world.size == 1:
+        return tensor
+    tensor = tensor.detach()
+    widened = _world.gloo and tensor.dtype in _HALF
+    result = tensor.astype("float32") if widened else tensor.clone()
+    with _collective("all_reduce"):
+        dist.all_reduce(result, op=operation)
+    return result.astype(tensor.dtype) if widened else result
+
+
+def _buckets(gradients: Sequence[paddle.Tensor]) -> Iterator[list[paddle.Tensor]]:
+    bucket: list[paddle.Tensor] = []
+    for gradient in gradients:
+        full = sum(member.size for member in bucket) + gradient.size > _BUCKET_ELEMENTS
+        if bucket and (full or bucket[0].dtype != gradient.dtype):
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket
+
+
+@contextlib.contextmanager
+def _collective(name: str) -> Iterator[None]:
+    if _world.gloo:
+        barrier()
+    try:
+        yield
+    except NotImplementedError:
+        raise
+    except RuntimeError as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise PeerLostError(
+            f"rank {_world.rank}: {name} failed, most likely because another rank has ended: {first_line}"
+        ) from error
+
+
+def _open_channel(timeout_s: float) -> heartbeat.Heartbeat:
+    """Connect all ranks to rank 0, which tells them port and token through the process group."""
+    others = _world.size - 1
+    server = heartbeat.listen() if _world.rank == 0 else None
+    port = 0 if server is None else server.getsockname()[1]
+    secret = np.frombuffer(secrets.token_bytes(heartbeat.TOKEN_BYTES), np.uint8).astype(np.int64)
+    invitation = broadcast(paddle.to_tensor(np.concatenate([[port], secret]).astype(np.int64))).numpy()
+    token = invitation[1:].astype(np.uint8).tobytes()
+    try:
+        if server is not None:
+            connections = heartbeat.accept_peers(server, count=others, token=token, timeout_s=_START_TIMEOUT_S)
+        else:
+            address = (_master_host(), int(invitation[0]))
+            connections = {0: heartbeat.connect(address, rank=_world.rank, token=token, timeout_s=_START_TIMEOUT_S)}
+    except OSError as error:
+        raise PeerLostError(f"rank {_world.rank}: no connection between the ranks: {error}") from error
+    return heartbeat.Heartbeat(_world.rank, connections, timeout_s=timeout_s)
+
+
+def _master_host() -> str:
+    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
+        return os.environ["MASTER_ADDR"]
+    endpoint = os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]
+    return endpoint.rsplit(":", 1)[0]

@@ -1,0 +1,93 @@
+"""Detectors and recognisers by name or folder: find the model, load its network, put the parts together."""
+
+from __future__ import annotations
+
+from typing import Optional, Union
+
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.files import PathLike
+from arcface_paddle.pipeline import cards, model_files
+from arcface_paddle.pipeline.detection.base import Detector, detector_spec
+from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
+from arcface_paddle.pipeline.detection.refiner import FaceRefiner
+from arcface_paddle.pipeline.detection.rows import RowsDetector
+from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
+
+DEFAULT_DETECTOR = "BlazeFace"
+DEFAULT_RECOGNIZER = "MobileFace"
+
+
+def build_detector(
+    model: Union[str, PathLike] = DEFAULT_DETECTOR,
+    *,
+    threshold: Optional[float] = None,
+    preset: Optional[str] = None,
+    options: Optional[RuntimeOptions] = None,
+) -> Detector:
+    """Load a detector.
+
+    Args:
+        model: a name of ``model_files.REGISTRY`` or a folder.
+        threshold: faces with a lower score are dropped; None for the threshold of the model's card.
+        preset: one of ``model_files.PRESETS``, for a folder without a card.
+        options: engine, device, threads, precision.
+
+    Raises:
+        ModelFileError: no such model, or its files are damaged or unsuitable.
+        ConfigError: a threshold out of range, or options that this machine cannot meet.
+
+    Example:
+        >>> from arcface_paddle import build_detector, load_image
+        >>> faces = build_detector(threshold=0.6).detect(load_image("demo/queries/group.jpg"))  # doctest: +SKIP
+    """
+    folder = model_files.open_model(model, task=cards.DETECTION, preset=preset)
+    runtime = _runtime_of(folder, options)
+    spec = detector_spec(folder.card)
+    if spec.decoder == "rows":
+        return RowsDetector(folder, runtime, threshold=threshold)
+    refiner = None
+    if spec.refiner:
+        refiner_folder = model_files.open_model(_refiner_of(folder, spec.refiner), task=cards.REFINEMENT)
+        refiner = FaceRefiner(refiner_folder, _runtime_of(refiner_folder, options))
+    return BlazeFaceDetector(folder, runtime, refiner=refiner, threshold=threshold)
+
+
+def build_recognizer(
+    model: Union[str, PathLike] = DEFAULT_RECOGNIZER,
+    *,
+    max_batch_size: int = 16,
+    mirrored: bool = True,
+    preset: Optional[str] = None,
+    options: Optional[RuntimeOptions] = None,
+) -> Recognizer:
+    """Load a recogniser.
+
+    Args:
+        model: a name of ``model_files.REGISTRY`` or a folder.
+        max_batch_size: faces per run of the network.
+        mirrored: average over the face and its mirror image, the default: it doubles the recogniser's share of the time
+            and is slightly better (see ``Recognizer``). Gallery and probe must agree on it.
+        preset: one of ``model_files.PRESETS``, for a folder without a card.
+        options: engine, device, threads, precision.
+
+    Raises:
+        ModelFileError: no such model, or its files are damaged or unsuitable.
+        ConfigError: options that this machine cannot meet.
+    """
+    folder = model_files.open_model(model, task=cards.RECOGNITION, preset=preset)
+    return Recognizer(folder, _runtime_of(folder, options), max_batch_size=max_batch_size, mirrored=mirrored)
+
+
+def _runtime_of(folder: model_files.ModelFolder, options: Optional[RuntimeOptions]) -> InferenceRuntime:
+    return open_runtime(folder.graph_file, folder.weights_file, options=options, preferred_engine=folder.card.engine)
+
+
+def _refiner_of(folder: model_files.ModelFolder, refiner: str) -> Union[str, PathLike]:
+    """Return the refiner that a card names: a model of the registry, or a folder beside the detector's."""
+    if refiner in model_files.REGISTRY:
+        return refiner
+    beside = folder.path.parent / refiner
+    if not beside.is_dir():
+        raise ModelFileError(f"{folder.path}: its card names the refiner {refiner!r}, which is not at {beside}")
+    return beside

@@ -1,0 +1,198 @@
+"""Writes a synthetic dataset with several processes; what was interrupted can be taken up again.
+
+Each person is rendered by one process and noted when all of their pictures are on the disk. When all people are
+noted, the label file, containers and verification pairs are made of them and the work folder goes. The bytes of the
+finished dataset depend on the settings only, not on the number of processes or on interruptions.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import zlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Sequence
+
+from arcface_paddle import files
+from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.verification_set import read_verification_set
+from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.synthetic import jobs
+from arcface_paddle.synthetic.layout import METADATA_FILE, SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
+from arcface_paddle.synthetic.person.figure import assemble
+
+__all__ = ["DatasetSettings", "WriteReport", "write_dataset"]
+
+EXISTING_CHOICES = ("refuse", "resume", "overwrite")
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """What writing did.
+
+    Attributes:
+        root: folder of the dataset.
+        pictures: pictures of the dataset, held-out people not counted.
+        identities: people of the dataset.
+        rendered_identities: people rendered in this run, held-out people included.
+        resumed_identities: people found whole from an earlier run.
+        val_pairs: pairs of the verification set.
+    """
+
+    root: Path
+    pictures: int
+    identities: int
+    rendered_identities: int
+    resumed_identities: int
+    val_pairs: int
+
+
+def write_dataset(
+    root: files.PathLike,
+    settings: DatasetSettings,
+    *,
+    workers: int = 1,
+    existing: str = "refuse",
+    progress: Callable[[int], Any] = lambda pictures: None,
+) -> WriteReport:
+    """Render and write a dataset.
+
+    Args:
+        root: its folder.
+        settings: what to render.
+        workers: processes; 1 renders in this one. With more, a script that calls this needs the usual
+            ``if __name__ == "__main__"``.
+        existing: what to do when the folder is not empty: ``refuse``, ``resume`` (keep pictures that are whole) or
+            ``overwrite`` (only a folder that this function wrote).
+        progress: called with the number of pictures done since the last call.
+
+    Raises:
+        ConfigError: a wrong argument, or the folder is not empty and may not be changed.
+        DataError: the folder holds a dataset of other settings or what was written cannot be read back.
+        OSError: the disk is full or the folder cannot be written; run again with ``resume``.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; allowed: 1 or more")
+    if existing not in EXISTING_CHOICES:
+        raise ConfigError(f"existing is {existing!r}; allowed: {', '.join(EXISTING_CHOICES)}")
+    layout = Layout(Path(root), settings)
+    people = settings.identities + settings.val_identities
+    _prepare(layout, existing)
+    if (layout.root / METADATA_FILE).exists() and _is_complete(layout):
+        shutil.rmtree(layout.work, ignore_errors=True)
+        progress(people * settings.images_per_identity)
+        return _report(layout, rendered=0)
+    todo = [identity for identity in range(people) if jobs.read_part(layout, identity) is None]
+    progress((people - len(todo)) * settings.images_per_identity)
+    for _ in _render(layout, todo, workers):
+        progress(settings.images_per_identity)
+    assemble(layout)
+    shutil.rmtree(layout.work, ignore_errors=True)
+    return _report(layout, rendered=len(todo))
+
+
+def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
+    """Give the lines of ``metadata.jsonl`` of a finished dataset.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = Path(root) / METADATA_FILE
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for line in stream:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def _prepare(layout: Layout, existing: str) -> None:
+    """Bring the folder into a state in which rendering may begin."""
+    root = layout.root
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root}: is a file; choose a folder")
+    path = root / SETTINGS_FILE
+    if root.exists() and any(root.iterdir()):
+        if existing == "refuse":
+            raise ConfigError(f"{root}: not empty; choose another folder, or resume, or overwrite")
+        if not path.exists():
+            raise ConfigError(f"{root}: holds no {SETTINGS_FILE}, so it is not a synthetic dataset; left as it is")
+        if existing == "overwrite":
+            shutil.rmtree(root)
+        else:
+            _check_same_settings(path, layout.settings)
+    root.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        files.write_json(path, layout.settings.as_json())
+
+
+def _check_same_settings(path: Path, settings: DatasetSettings) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    wanted = settings.as_json()
+    different = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        value = found.get(name) if isinstance(found, dict) else found
+        raise DataError(f"{path}: begun with {name} {value}, not {wanted[name]}; use the same settings or overwrite")
+
+
+def _is_complete(layout: Layout) -> bool:
+    """Read a finished dataset back through the reader of its format and compare checksums."""
+    entries = list(read_metadata(layout.root))
+    expected = layout.settings.identities * layout.settings.images_per_identity
+    if len(entries) != expected:
+        return False
+    try:
+        dataset = open_dataset(layout.root, kind=layout.settings.format, image_size=layout.settings.size)
+        whole = len(dataset) == expected and all(
+            zlib.crc32(dataset.read_encoded(index)) == entry["crc32"] for index, entry in enumerate(entries)
+        )
+        if layout.settings.val_identities:
+            pairs = len(read_verification_set(layout.root / f"{VALIDATION_NAME}.bin"))
+            whole = whole and pairs == layout.settings.val_pairs
+    except (OSError, DataError):
+        return False
+    return whole
+
+
+def _render(layout: Layout, todo: Sequence[int], workers: int) -> Iterator[int]:
+    """Complete the people of ``todo``; gives each one's number when done."""
+    if workers == 1 or len(todo) <= 1:
+        faces = layout.settings.population()
+        for identity in todo:
+            jobs.complete_identity(layout, faces, identity)
+            yield identity
+        return
+    # A fresh interpreter per worker: forking a process with threads of OpenCV or paddle can hang.
+    pool = ProcessPoolExecutor(
+        min(workers, len(todo)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=jobs.start_worker,
+        initargs=(str(layout.root), layout.settings),
+    )
+    try:
+        for done in as_completed([pool.submit(jobs.run_in_worker, identity) for identity in todo]):
+            yield done.result()
+    except BrokenProcessPool:
+        raise DataError("a worker process died (out of memory?); run again with resume and fewer workers") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _report(layout: Layout, *, rendered: int) -> WriteReport:
+    settings = layout.settings
+    return WriteReport(
+        root=layout.root,
+        pictures=settings.identities * settings.images_per_identity,
+        identities=settings.identities,
+        rendered_identities=rendered,
+        resumed_identities=settings.identities + settings.val_identities - rendered,
+        val_pairs=settings.val_pairs if settings.val_identities else 0,
+    )
