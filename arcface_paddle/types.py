@@ -20,11 +20,14 @@ class Detection:
         score: confidence of the detector, 0 to 1.
         landmarks: (5, 2) float32 x, y of image-left eye, image-right eye, nose tip, image-left and image-right
             mouth corner; None when the detector gives boxes only.
+        is_crop: the picture itself is the face crop, aligned or taken for it: it is scaled to the recogniser's input
+            and not warped.
     """
 
     box_xyxy: np.ndarray
     score: float
     landmarks: Optional[np.ndarray] = None
+    is_crop: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from typing import Any, Optional, Sequence
 
 from tqdm import tqdm
 
-from arcface_paddle.cli import pipeline_flags, writable
+from arcface_paddle.cli import writable
+from arcface_paddle.cli.console import complain
+from arcface_paddle.cli.flags import pipeline_settings
 from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import (
     DECISIONS,
@@ -20,6 +22,7 @@ from arcface_paddle.pipeline.gallery import (
     list_from_label_file,
     list_from_tree,
 )
+from arcface_paddle.pipeline.opening import DETECT, PORTRAIT, OpenPipeline, open_pipeline
 
 
 def add_picture_options(parser: argparse._ActionsContainer) -> None:
@@ -71,10 +74,10 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     return {"gallery": target, **report}
 
 
-def open_building_pipeline(args: argparse.Namespace) -> pipeline_flags.OpenPipeline:
+def open_building_pipeline(args: argparse.Namespace) -> OpenPipeline:
     """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait."""
-    detects = args.det or not args.rec
-    return pipeline_flags.open_pipeline(args, det=detects, rec=True, gallery=None, portraits=not detects)
+    contents = DETECT if args.det or not args.rec else PORTRAIT
+    return open_pipeline(pipeline_settings(args), contents=contents)
 
 
 def extend(
@@ -83,7 +86,7 @@ def extend(
     rejections: Sequence[Rejection],
     *,
     args: argparse.Namespace,
-    pipeline: pipeline_flags.OpenPipeline,
+    pipeline: OpenPipeline,
 ) -> tuple[Gallery, dict[str, Any]]:
     """Return the gallery with the faces of ``pictures``, and the report; what was not taken is said on stderr."""
     for rejection in rejections:
@@ -97,10 +100,10 @@ def extend(
     extended = gallery.with_faces(collected.entries, collected.embeddings)
     repeated = len(gallery) + len(collected.entries) - len(extended)
     if repeated:
-        pipeline_flags.complain(f"{repeated} pictures are in the gallery already and were not added again")
+        complain(f"{repeated} pictures are in the gallery already and were not added again")
     everything = [*rejections, *collected.rejections]
     if everything:
-        pipeline_flags.complain(f"{len(everything)} pictures or lines were not added, see above")
+        complain(f"{len(everything)} pictures or lines were not added, see above")
     report = {
         "faces": len(extended),
         "people": len(extended.names),
@@ -121,4 +124,4 @@ def list_people(args: argparse.Namespace) -> tuple[list[LabelledPicture], list[R
 def _say_rejected(rejection: Rejection) -> None:
     who: Optional[str] = f" ({rejection.name})" if rejection.name else ""
     detail = rejection.detail
-    pipeline_flags.complain(detail if rejection.source in detail else f"{rejection.source}{who}: {detail}")
+    complain(detail if rejection.source in detail else f"{rejection.source}{who}: {detail}")

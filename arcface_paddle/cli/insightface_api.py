@@ -27,11 +27,11 @@ from typing import Any, Iterator, Optional, Union
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.cli import gallery_flags, pipeline_flags
+from arcface_paddle.cli import gallery_flags
 from arcface_paddle.cli.commands import recognize
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing, inputs
-from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.pipeline.opening import OpenPipeline
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
 
@@ -64,7 +64,7 @@ class InsightFace:
 
     def __init__(self, args: argparse.Namespace, print_info: bool = True) -> None:
         self.args = args
-        self._pipeline: Optional[pipeline_flags.OpenPipeline] = None
+        self._pipeline: Optional[OpenPipeline] = None
         if print_info:
             _logger.info("settings: %s", vars(args))
 
@@ -161,16 +161,11 @@ class InsightFace:
             "similarities": similarities,
         }
 
-    def _open(self) -> pipeline_flags.OpenPipeline:
+    def _open(self) -> OpenPipeline:
         if self._pipeline is None:
             if self.args.rec and not self.args.index:
                 raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
-            gallery = Gallery.load(self.args.index) if self.args.rec else None
-            if gallery is not None and self.args.decision is not None:
-                gallery = gallery.with_decision(self.args.decision)
-            self._pipeline = pipeline_flags.open_pipeline(
-                self.args, det=self.args.det, rec=self.args.rec, gallery=gallery, portraits=not self.args.det
-            )
+            self._pipeline = recognize.open_for(self.args, index=self.args.index)
             if self._pipeline.caution:
                 _logger.warning("%s: %s", self.args.index, self._pipeline.caution)
         return self._pipeline

@@ -6,7 +6,7 @@ import numpy as np
 
 from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline.cards import ModelCard, RecognizerSpec
-from arcface_paddle.pipeline.preprocessing import crop_square, warp
+from arcface_paddle.pipeline.preprocessing import crop_square, resize, warp
 from arcface_paddle.types import Detection
 
 
@@ -42,9 +42,10 @@ def align_face(image: np.ndarray, detection: Detection, card: ModelCard) -> np.n
     """Cut a face out of a picture as the recogniser wants it.
 
     With landmarks: least-squares similarity to the template of the card, bilinear, black outside of the picture.
-    Without (detectors that give boxes only): the square around the box, ``box_crop_factor`` times its longer side, so
-    that the face keeps its proportions. On the photographs of the calibration this recognises far worse (rank-1 about
-    85 instead of 99 %); prefer a detector with landmarks.
+    A detection that says that the picture is the crop: scaled to the input size, not warped.
+    Without landmarks (detectors that give boxes only): the square around the box, ``box_crop_factor`` times its longer
+    side, so that the face keeps its proportions. On the photographs of the calibration this recognises far worse
+    (rank-1 about 85 instead of 99 %); prefer a detector with landmarks.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -58,6 +59,8 @@ def align_face(image: np.ndarray, detection: Detection, card: ModelCard) -> np.n
         ImageError: an empty box, or landmarks that coincide.
     """
     spec = recognizer_spec(card)
+    if detection.is_crop:
+        return resize(image, card.input.size_wh, card.input)
     if detection.landmarks is not None:
         transform = estimate_similarity(detection.landmarks, np.asarray(spec.template))
         return warp(image, transform, size_wh=card.input.size_wh)

@@ -8,13 +8,13 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.alignment import recognizer_spec
-from arcface_paddle.pipeline.detection.base import Detector, check_image
-from arcface_paddle.pipeline.preprocessing import resize
+from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.detection.strategies import WholePicture
 from arcface_paddle.pipeline.recognition import Embeddings, Recognizer
 from arcface_paddle.types import Candidate, Detection, Face, ImageResult
 
 
-class Identity(Protocol):
+class GalleryAnswer(Protocol):
     """A gallery's answer for one face, such as ``gallery.Identification``."""
 
     @property
@@ -28,16 +28,16 @@ class Identity(Protocol):
 class FaceGallery(Protocol):
     """Whoever can say whose an embedding is, such as ``gallery.Gallery``."""
 
-    def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> Sequence[Identity]: ...
+    def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> Sequence[GalleryAnswer]: ...
 
 
 class Analyzer:
     """The one path that gallery pictures and probes go through.
 
     Args:
-        detector: finds faces; None when every picture is itself a face crop ("rec only"): a picture of exactly the
-            recogniser's input size is taken as aligned, any other is scaled to it, whatever it shows. For
-            portraits that are not aligned, pass a detector: they are recognised far better.
+        detector: finds faces; None when every picture is itself an aligned face crop, as
+            ``detection.strategies.WholePicture`` takes it. For portraits pass a ``PortraitDetector``: aligned faces
+            are recognised far better.
         recognizer: embeds faces; None for detection only.
         gallery: names faces; needs a recogniser.
         top_k: candidates reported per face.
@@ -62,7 +62,7 @@ class Analyzer:
             raise ConfigError("a gallery needs a recogniser")
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; allowed: 1 or more")
-        self.detector = detector
+        self.detector: Detector = WholePicture() if detector is None else detector
         self.recognizer = recognizer
         self.gallery = gallery
         self.top_k = top_k
@@ -91,7 +91,7 @@ class Analyzer:
         names = ["array"] * len(images) if sources is None else list(sources)
         if len(names) != len(images):
             raise ConfigError(f"{len(images)} pictures but {len(names)} sources")
-        found = [self._detect(image) for image in images]
+        found = [self.detector.detect(image) for image in images]
         faces = self._faces(images, found)
         results = []
         for image, detections, name in zip(images, found, names):
@@ -99,28 +99,14 @@ class Analyzer:
             results.append(ImageResult(name, (image.shape[1], image.shape[0]), tuple(own)))
         return results
 
-    def _detect(self, image: np.ndarray) -> list[Detection]:
-        if self.detector is not None:
-            return self.detector.detect(image)
-        check_image(image)
-        height, width = image.shape[:2]
-        return [Detection(np.array([0, 0, width, height], np.float32), 1.0)]
-
     def _faces(self, images: Sequence[np.ndarray], found: Sequence[Sequence[Detection]]) -> list[Face]:
         """Return the faces of all pictures in order."""
         detections = [detection for of_image in found for detection in of_image]
         if self.recognizer is None or not detections:
             return [Face(detection) for detection in detections]
-        crops = np.concatenate([self._crops(image, of_image) for image, of_image in zip(images, found)])
+        crops = np.concatenate([self.recognizer.align(image, of_image) for image, of_image in zip(images, found)])
         embeddings = self.recognizer.embed(crops)
         return self._named(detections, embeddings)
-
-    def _crops(self, image: np.ndarray, detections: Sequence[Detection]) -> np.ndarray:
-        assert self.recognizer is not None
-        if self.detector is not None:
-            return self.recognizer.align(image, detections)
-        card = self.recognizer.card
-        return resize(image, card.input.size_wh, card.input)[None]
 
     def _named(self, detections: Sequence[Detection], embeddings: Embeddings) -> list[Face]:
         parts = list(zip(detections, embeddings.vectors, (float(norm) for norm in embeddings.norms)))

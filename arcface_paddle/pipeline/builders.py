@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.files import PathLike
@@ -13,6 +13,11 @@ from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
+
+DetectorBuilder = Callable[
+    [model_files.ModelFolder, InferenceRuntime, Optional[float], Optional[RuntimeOptions]], Detector
+]
+"""Makes a detector of a model's folder, its loaded network, the user's threshold and the engine's options."""
 
 DEFAULT_DETECTOR = "BlazeFace"
 DEFAULT_RECOGNIZER = "MobileFace"
@@ -43,14 +48,7 @@ def build_detector(
     """
     folder = model_files.open_model(model, task=cards.DETECTION, preset=preset)
     runtime = _runtime_of(folder, options)
-    spec = detector_spec(folder.card)
-    if spec.decoder == "rows":
-        return RowsDetector(folder, runtime, threshold=threshold)
-    refiner = None
-    if spec.refiner:
-        refiner_folder = model_files.open_model(_refiner_of(folder, spec.refiner), task=cards.REFINEMENT)
-        refiner = FaceRefiner(refiner_folder, _runtime_of(refiner_folder, options))
-    return BlazeFaceDetector(folder, runtime, refiner=refiner, threshold=threshold)
+    return DETECTORS[detector_spec(folder.card).decoder](folder, runtime, threshold, options)
 
 
 def build_recognizer(
@@ -77,6 +75,33 @@ def build_recognizer(
     """
     folder = model_files.open_model(model, task=cards.RECOGNITION, preset=preset)
     return Recognizer(folder, _runtime_of(folder, options), max_batch_size=max_batch_size, mirrored=mirrored)
+
+
+def _build_blazeface(
+    folder: model_files.ModelFolder,
+    runtime: InferenceRuntime,
+    threshold: Optional[float],
+    options: Optional[RuntimeOptions],
+) -> Detector:
+    spec = detector_spec(folder.card)
+    refiner = None
+    if spec.refiner:
+        refiner_folder = model_files.open_model(_refiner_of(folder, spec.refiner), task=cards.REFINEMENT)
+        refiner = FaceRefiner(refiner_folder, _runtime_of(refiner_folder, options))
+    return BlazeFaceDetector(folder, runtime, refiner=refiner, threshold=threshold)
+
+
+def _build_rows(
+    folder: model_files.ModelFolder,
+    runtime: InferenceRuntime,
+    threshold: Optional[float],
+    _options: Optional[RuntimeOptions],
+) -> Detector:
+    return RowsDetector(folder, runtime, threshold=threshold)
+
+
+DETECTORS: dict[str, DetectorBuilder] = {"blazeface": _build_blazeface, "rows": _build_rows}
+"""How a network's outputs become faces, by the word that the card has under ``decoder`` (``cards.DECODERS``)."""
 
 
 def _runtime_of(folder: model_files.ModelFolder, options: Optional[RuntimeOptions]) -> InferenceRuntime:

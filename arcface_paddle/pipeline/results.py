@@ -1,4 +1,4 @@
-"""Results of a recognition as a table for the terminal, as JSON and as CSV."""
+"""Results of a recognition as JSON values, as CSV, and as the rows of a table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import csv
 import io
 from typing import Any, Optional, Sequence
 
-from prettytable import PrettyTable
-
 from arcface_paddle.types import Face, ImageResult
 
 CSV_COLUMNS = (
     "source", "time_s", "face", "left", "top", "right", "bottom", "detection_score", "name", "similarity",
 )  # fmt: skip
 
-_TABLE_COLUMNS = ("picture", "face", "box", "name", "similarity", "detection")
+PICTURE_COLUMNS = ("picture", "face", "box", "name", "similarity", "detection")
+VIDEO_COLUMNS = ("name", "faces", "first (s)", "last (s)", "best similarity")
 
 
 def face_to_json(face: Face) -> dict[str, Any]:
@@ -55,8 +54,8 @@ def to_csv(images: Sequence[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def table_of_pictures(images: Sequence[dict[str, Any]]) -> str:
-    """Return a table with one line per face, and a line for every picture without one."""
+def picture_rows(images: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """Return one row per face under ``PICTURE_COLUMNS``, and a row for every picture without one."""
     rows: list[list[Any]] = []
     for image in images:
         for number, face in enumerate(image["faces"], start=1):
@@ -65,7 +64,7 @@ def table_of_pictures(images: Sequence[dict[str, Any]]) -> str:
             rows.append([image["source"], number, box, face["name"] or "-", *scores])
         if not image["faces"]:
             rows.append([image["source"], "-", "-", "no face found", "-", "-"])
-    return text_table(_TABLE_COLUMNS, rows)
+    return rows
 
 
 class VideoSummary:
@@ -80,13 +79,12 @@ class VideoSummary:
             name = face["name"] or "face"
             self._seen.setdefault(name, _Sightings(frame["time_s"])).add(frame["time_s"], face["similarity"])
 
-    def table(self) -> str:
-        """Return how many faces each name had, from when to when, and the best similarity."""
-        rows = [
+    def rows(self) -> list[list[Any]]:
+        """Return, under ``VIDEO_COLUMNS``, how many faces each name had, from when to when, and the best similarity."""
+        return [
             [name, seen.faces, f"{seen.first_s:.2f}", f"{seen.last_s:.2f}", _shown(seen.best_similarity)]
             for name, seen in sorted(self._seen.items())
         ]
-        return text_table(("name", "faces", "first (s)", "last (s)", "best similarity"), rows)
 
 
 class _Sightings:
@@ -101,14 +99,6 @@ class _Sightings:
         self.last_s = time_s
         if similarity is not None and (self.best_similarity is None or similarity > self.best_similarity):
             self.best_similarity = similarity
-
-
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows under their columns, left-aligned, for the terminal."""
-    table = PrettyTable(list(columns))
-    table.align = "l"
-    table.add_rows([list(row) for row in rows])
-    return str(table.get_string())
 
 
 def _rounded(value: Optional[float]) -> Optional[float]:

@@ -11,12 +11,12 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli.main import run_module
-from arcface_paddle.cli.pipeline_flags import choose_threshold
 from arcface_paddle.data.verification_set import write_verification_set
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.evaluation.calibration import all_pairs, calibrate, probability
 from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
+from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 from arcface_paddle.pipeline.probability import same_person_probability
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def test_card_gets_what_the_pipeline_then_uses(model, people, capsys, tmp_path):
     assert "45 pairs of one person, 945 of two" in calibration.statement
     assert "9 of 945 pairs of strangers accepted" in calibration.statement
     assert "equal prior odds" in calibration.statement
-    assert choose_threshold(card, rec_thresh=None, far="1e-2") == calibration.far_1e2
+    assert choose_threshold(card, ThresholdSettings(far="1e-2")) == calibration.far_1e2
     for similarity in (0.0, 0.5, 0.9):
         assert same_person_probability(card, similarity) == pytest.approx(
             float(probability(expected.logistic, np.array(similarity))), abs=0.02
@@ -115,7 +115,7 @@ def test_card_gets_what_the_pipeline_then_uses(model, people, capsys, tmp_path):
 def test_far_that_was_not_measured_is_refused_by_the_pipeline(model, people, capsys):
     assert run_calibrate(capsys, model, "--data", people)[0] == 0
     with pytest.raises(ConfigError, match="1e-4"):
-        choose_threshold(read_card(model / "model.json"), rec_thresh=None, far="1e-4")
+        choose_threshold(read_card(model / "model.json"), ThresholdSettings(far="1e-4"))
 
 
 def test_pairs_of_a_verification_set_and_given_thresholds(model, capsys, tmp_path):

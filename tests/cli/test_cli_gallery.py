@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main, pipeline_flags
+from arcface_paddle.cli import main
+from arcface_paddle.pipeline import opening
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def _load_models_once():
     """Keep loaded networks between the commands of this file; loading takes most of their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("build_detector", "build_recognizer"):
-            patch.setattr(pipeline_flags, name, functools.cache(getattr(pipeline_flags, name)))
+            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
         yield
 
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.cli import main, pipeline_flags
+from arcface_paddle.cli import main
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline import opening
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import read_card
@@ -43,7 +44,7 @@ def _load_models_once():
     """Keep loaded networks between the commands of this file; loading takes most of their time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("build_detector", "build_recognizer"):
-            patch.setattr(pipeline_flags, name, functools.cache(getattr(pipeline_flags, name)))
+            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
         yield
 
 
@@ -153,9 +154,9 @@ def test_thresholds_that_a_card_does_not_have():
         (dataclasses.replace(card.recognizer.calibration, far_1e4=None), "1e-4"),
     ):
         poor = dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=calibration))
-        assert pipeline_flags.choose_threshold(poor, rec_thresh=0.3, far=None) == 0.3
+        assert opening.choose_threshold(poor, opening.ThresholdSettings(0.3)) == 0.3
         with pytest.raises(ConfigError, match=message):
-            pipeline_flags.choose_threshold(poor, rec_thresh=None, far="1e-4")
+            opening.choose_threshold(poor, opening.ThresholdSettings(far="1e-4"))
 
 
 def test_build_and_recognise_in_one_run(tmp_path):
@@ -428,9 +429,9 @@ def test_help_says_the_exit_codes(capsys):
 
 
 def test_a_threshold_that_nobody_measured_is_said() -> None:
-    from arcface_paddle.cli.pipeline_flags import _threshold_caution
     from arcface_paddle.pipeline.model_files import open_model, preset_card
+    from arcface_paddle.pipeline.opening import ThresholdSettings, _threshold_caution
 
-    assert "not measured" in _threshold_caution(preset_card("aligned-112"), None)
-    assert _threshold_caution(preset_card("aligned-112"), 0.5) == ""
-    assert _threshold_caution(open_model("MobileFace").card, None) == ""
+    assert "not measured" in _threshold_caution(preset_card("aligned-112"), ThresholdSettings())
+    assert _threshold_caution(preset_card("aligned-112"), ThresholdSettings(0.5)) == ""
+    assert _threshold_caution(open_model("MobileFace").card, ThresholdSettings()) == ""

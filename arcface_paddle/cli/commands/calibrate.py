@@ -23,7 +23,8 @@ import numpy as np
 from prettytable import PrettyTable
 
 from arcface_paddle.cli.commands.valid import add_engine_flags
-from arcface_paddle.cli.pipeline_flags import add_bool, write_json_result
+from arcface_paddle.cli.console import write_json_result
+from arcface_paddle.cli.flags import add_bool
 from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.data import open_dataset, read_verification_set
 from arcface_paddle.errors import ConfigError, DataError, ModelFileError

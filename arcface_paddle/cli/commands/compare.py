@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.cli import pipeline_flags
+from arcface_paddle.cli import flags
 from arcface_paddle.cli.commands.encode import require_embedding
 from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline import Analyzer
+from arcface_paddle.pipeline.opening import ALIGNED, DETECT, ThresholdSettings, choose_threshold, open_pipeline
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.types import Face
 
@@ -35,16 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", metavar="B", help="another picture")
     parser.add_argument("--aligned", action="store_true", help="pictures are aligned crops already; find no faces")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a line")
-    pipeline_flags.add_threshold_options(parser)
-    pipeline_flags.add_model_options(parser)
+    flags.add_threshold_options(parser)
+    flags.add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    pipeline = pipeline_flags.open_pipeline(args, det=not args.aligned, rec=True, gallery=None)
+    pipeline = open_pipeline(flags.pipeline_settings(args), contents=ALIGNED if args.aligned else DETECT)
     recognizer = pipeline.analyzer.recognizer
     assert recognizer is not None
     far = args.far if args.far or args.rec_thresh is not None else DEFAULT_FAR
-    threshold = pipeline_flags.choose_threshold(recognizer.card, rec_thresh=args.rec_thresh, far=far)
+    threshold = choose_threshold(recognizer.card, ThresholdSettings(args.rec_thresh, far))
     faces = [largest_face(pipeline.analyzer, path) for path in (args.first, args.second)]
     similarity = float(np.dot(require_embedding(faces[0]), require_embedding(faces[1])))
     result = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Optional
 
 from arcface_paddle import files
+from arcface_paddle.cli.flags import add_bool
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.cli.pipeline_flags import add_bool
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.opening import KINDS as DATASET_KINDS
 from arcface_paddle.data.opening import open_dataset

@@ -17,11 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle import files, images
-from arcface_paddle.cli import pipeline_flags, writable
+from arcface_paddle.cli import flags, writable
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import Analyzer
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable, check_suffix, write_embeddings
+from arcface_paddle.pipeline.opening import ALIGNED, DETECT, open_pipeline
 from arcface_paddle.types import Face
 
 
@@ -35,14 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="pictures with several faces: report them (one), take the largest, or take all (%(default)s)",
     )
     parser.add_argument("--aligned", action="store_true", help="pictures are aligned crops already; find no faces")
-    pipeline_flags.add_model_options(parser)
+    flags.add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     check_suffix(args.output)
     writable.require_writable_file(args.output, option="--output")
     pictures = list_inputs(args.inputs)
-    pipeline = pipeline_flags.open_pipeline(args, det=not args.aligned, rec=True, gallery=None)
+    pipeline = open_pipeline(flags.pipeline_settings(args), contents=ALIGNED if args.aligned else DETECT)
     assert pipeline.model is not None
     rows: list[tuple[Face, str, str]] = []
     failed = 0
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             faces = choose_faces(pipeline.analyzer, path, wanted=args.faces)
         except ImageError as error:
-            pipeline_flags.complain(str(error))
+            complain(str(error))
             failed += 1
             continue
         rows += [(face, files.printable(person), files.printable(path)) for face in faces]

@@ -19,14 +19,15 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from arcface_paddle.cli import gallery_flags, pipeline_flags, writable
+from arcface_paddle.cli import flags, gallery_flags, writable
+from arcface_paddle.cli.console import text_table, write_json_result
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.cards import RECOGNITION
 from arcface_paddle.pipeline.gallery import Gallery, Suspicion, find_suspicions, identity_of
 from arcface_paddle.pipeline.model_files import open_model
-from arcface_paddle.pipeline.results import text_table
+from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -70,8 +71,8 @@ def add(args: argparse.Namespace) -> int:
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
     gallery = Gallery.load(args.gallery)
     pictures, rejections = gallery_flags.list_people(args)
-    if args.flip is None and gallery.model is not None:
-        args.flip = gallery.model.mirrored
+    if args.mirrored is None and gallery.model is not None:
+        args.mirrored = gallery.model.mirrored
     pipeline = gallery_flags.open_building_pipeline(args)
     assert pipeline.model is not None
     caution = gallery.require_model(pipeline.model)
@@ -118,7 +119,7 @@ def import_published(args: argparse.Namespace) -> int:
     writable.require_writable_file(args.gallery, option="gallery import")
     gallery = Gallery.load(args.source)
     if args.rec_model is not None:
-        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.flip)))
+        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.mirrored)))
     gallery.save(args.gallery)
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
     print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
@@ -129,7 +130,7 @@ def list_people(args: argparse.Namespace) -> int:
     """Show who is in a gallery."""
     gallery = Gallery.load(args.gallery)
     if args.json:
-        pipeline_flags.write_json_result(args.json, _description(gallery))
+        write_json_result(args.json, _description(gallery))
     model = gallery.model.name if gallery.model else "not known"
     print(f"model: {model}; embedding size: {gallery.embedding_size}; decision: {gallery.decision}")
     counts = Counter(entry.name for entry in gallery.entries)
@@ -147,7 +148,7 @@ def check(args: argparse.Namespace) -> int:
     gallery = Gallery.load(args.gallery)
     suspicions = find_suspicions(gallery, threshold=_check_threshold(args))
     if args.json:
-        pipeline_flags.write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
+        write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
     if not suspicions:
         print(f"{len(gallery)} faces of {len(gallery.names)} people: nothing suspicious")
         return EXIT_OK
@@ -175,11 +176,11 @@ def _configure_making(commands: Any) -> None:
             "--rec", action="store_true", help="without --det: a picture is one face, aligned crop or portrait"
         )
         parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
-        pipeline_flags.add_model_options(parser)
+        flags.add_model_options(parser)
     importing = _subcommand(commands, "import", import_published, "turn a published index.bin into a gallery")
     importing.add_argument("source", help="published index.bin (it is never unpickled blindly)")
     importing.add_argument("--rec_model", help="the recogniser that made it, if you know: name or folder")
-    pipeline_flags.add_bool(importing, "--flip", default=False, help="it was made with the mirrored average")
+    flags.add_bool(importing, "--mirrored", "--flip", default=False, help="it was made with the mirrored average")
     merging = _subcommand(commands, "merge", merge, "write the union of galleries of one model")
     merging.add_argument("sources", nargs="+", help="galleries to unite")
 
@@ -203,7 +204,7 @@ def _subcommand(commands: Any, name: str, action: Any, text: str) -> argparse.Ar
 
 def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
     if args.json:
-        pipeline_flags.write_json_result(args.json, report)
+        write_json_result(args.json, report)
     return EXIT_PARTIAL if report["rejected"] else EXIT_OK
 
 
@@ -212,7 +213,7 @@ def _check_threshold(args: argparse.Namespace) -> float:
     if args.threshold is not None:
         return float(args.threshold)
     card = open_model(args.rec_model, task=RECOGNITION).card
-    return pipeline_flags.choose_threshold(card, rec_thresh=None, far="1e-2")
+    return choose_threshold(card, ThresholdSettings(far="1e-2"))
 
 
 def _description(gallery: Gallery) -> dict[str, Any]:

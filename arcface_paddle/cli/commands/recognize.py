@@ -16,13 +16,22 @@ import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle import files, images
-from arcface_paddle.cli import gallery_flags, pipeline_flags, writable
+from arcface_paddle.cli import flags, gallery_flags, writable
+from arcface_paddle.cli.console import complain, text_table, write_json_result, write_text_result
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing, inputs
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.gallery.enrolment import ImageAnalyzer
-from arcface_paddle.pipeline.results import VideoSummary, result_to_json, table_of_pictures, to_csv
+from arcface_paddle.pipeline.opening import DETECT, PORTRAIT, OpenPipeline, open_detection, open_pipeline
+from arcface_paddle.pipeline.results import (
+    PICTURE_COLUMNS,
+    VIDEO_COLUMNS,
+    VideoSummary,
+    picture_rows,
+    result_to_json,
+    to_csv,
+)
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import Face, ImageResult
 
@@ -47,11 +56,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--input", help="picture, folder of pictures, video file, number of a camera, rtsp:// address")
     parser.add_argument("--output", default="./output/", help="folder for annotated pictures or video (%(default)s)")
-    pipeline_flags.add_model_options(parser)
+    flags.add_model_options(parser)
     matching = parser.add_argument_group("names")
     matching.add_argument("--index", help="gallery file, ours or a published index.bin")
     matching.add_argument("--cdd_num", type=int, default=5, help="candidates listed per face in --json (%(default)s)")
-    pipeline_flags.add_threshold_options(matching)
+    flags.add_threshold_options(matching)
     building = parser.add_argument_group("building a gallery")
     building.add_argument("--build_index", metavar="FILE", help="build a gallery and write it to FILE")
     gallery_flags.add_picture_options(building)
@@ -75,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         built = {"gallery_build": report}
     if args.input is None:
         if args.json:
-            pipeline_flags.write_json_result(args.json, built)
+            write_json_result(args.json, built)
         return status
     session = Session.open(args, facts=built)
     recognised = session.run_video() if inputs.is_video(args.input) else session.run_pictures()
@@ -114,6 +123,18 @@ def check_arguments(args: argparse.Namespace) -> None:
     writable.require_writable_file(args.csv, option="--csv")
 
 
+def open_for(args: argparse.Namespace, *, index: Optional[str]) -> OpenPipeline:
+    """Load what ``--det`` and ``--rec`` ask for; with ``--rec``, the gallery ``index`` names the faces."""
+    settings = flags.pipeline_settings(args)
+    if not args.rec:
+        return open_detection(settings)
+    assert index is not None, "check_arguments has asked for it"
+    gallery = Gallery.load(index)
+    if args.decision is not None:
+        gallery = gallery.with_decision(args.decision)
+    return open_pipeline(settings, contents=DETECT if args.det else PORTRAIT, gallery=gallery)
+
+
 class Session:
     """One run over an input: the analyzer, where results go, and what has been found and failed so far."""
 
@@ -130,15 +151,11 @@ class Session:
     def open(cls, args: argparse.Namespace, *, facts: dict[str, Any]) -> Session:
         """Load the gallery and the models; ``facts`` go into the JSON result before what is found."""
         index = args.index or args.build_index
-        gallery = Gallery.load(index) if args.rec else None
-        if gallery is not None and args.decision is not None:
-            gallery = gallery.with_decision(args.decision)
-        pipeline = pipeline_flags.open_pipeline(
-            args, det=args.det, rec=args.rec, gallery=gallery, portraits=not args.det
-        )
+        pipeline = open_for(args, index=index)
         if pipeline.caution:
-            pipeline_flags.complain(f"{index}: {pipeline.caution}")
-        return cls(args, pipeline.analyzer, {**facts, **pipeline.facts})
+            complain(f"{index}: {pipeline.caution}")
+        named = {"index": index} if args.rec else {}
+        return cls(args, pipeline.analyzer, {**facts, **pipeline.facts, **named})
 
     def run_pictures(self) -> int:
         """Recognise a picture or the pictures of a folder, write the results, and return the exit code."""
@@ -150,9 +167,9 @@ class Session:
         except KeyboardInterrupt:
             interrupted = True
         self._write_results("images")
-        print(table_of_pictures(self.found))
+        print(text_table(PICTURE_COLUMNS, picture_rows(self.found)))
         if self.failed:
-            pipeline_flags.complain(f"{len(self.failed)} of {len(found.paths)} pictures could not be processed")
+            complain(f"{len(self.failed)} of {len(found.paths)} pictures could not be processed")
         return self._exit_code(interrupted)
 
     def run_video(self) -> int:
@@ -178,7 +195,7 @@ class Session:
                 )
             self.facts["fps"] = round(reader.fps, 3)
         self._write_results("frames")
-        print(self.summary.table())
+        print(text_table(VIDEO_COLUMNS, self.summary.rows()))
         return EXIT_ERROR if unwritten else self._exit_code(interrupted)
 
     def _exit_code(self, interrupted: bool) -> int:
@@ -226,14 +243,14 @@ class Session:
 
     def _fail(self, source: str, reason: str) -> None:
         self.failed.append({"source": source, "error": reason})
-        pipeline_flags.complain(reason)
+        complain(reason)
 
     def _write_results(self, kind: str) -> None:
         if self.args.json:
             content = {**self.facts, kind: self.found, "failed": self.failed}
-            pipeline_flags.write_json_result(self.args.json, content)
+            write_json_result(self.args.json, content)
         if self.args.csv:
-            pipeline_flags.write_text_result(self.args.csv, to_csv(self.found), option="--csv")
+            write_text_result(self.args.csv, to_csv(self.found), option="--csv")
 
 
 def save_crops(folder: str, image: np.ndarray, result: ImageResult, *, stem: str) -> None:

@@ -15,11 +15,9 @@ class Detector(Protocol):
     """Finds faces in pictures; may be called from several threads.
 
     Attributes:
-        card: of its model.
         threshold: faces with a lower score are dropped.
     """
 
-    card: ModelCard
     threshold: float
 
     def detect(self, image: np.ndarray) -> list[Detection]:

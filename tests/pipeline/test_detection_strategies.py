@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline.builders import build_detector, build_recognizer
-from arcface_paddle.pipeline.portrait import PortraitAnalyzer
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.pipeline import preprocessing
+from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.builders import DETECTORS, build_detector, build_recognizer
+from arcface_paddle.pipeline.cards import DECODERS
+from arcface_paddle.pipeline.detection.strategies import PortraitDetector
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"
 
 
 @pytest.fixture(scope="module")
-def analyzer() -> PortraitAnalyzer:
-    return PortraitAnalyzer(build_detector(), build_recognizer())
+def analyzer() -> Analyzer:
+    recognizer = build_recognizer()
+    return Analyzer(PortraitDetector(build_detector(), crop_size_wh=recognizer.card.input.size_wh), recognizer)
 
 
 def test_crop_and_portrait_give_the_same_embedding(analyzer):
@@ -47,3 +51,23 @@ def test_without_a_face_the_whole_picture_counts(analyzer):
 def test_what_is_no_picture_is_refused(analyzer):
     with pytest.raises(ImageError):
         analyzer.analyze(np.zeros((112, 112), np.uint8))
+
+
+def test_a_crop_of_another_size_is_scaled_and_not_warped():
+    recognizer = build_recognizer(mirrored=False)
+    portrait = images.load_image(QUERIES / "hopper_relit.jpg")
+    card = recognizer.card
+    scaled = preprocessing.resize(portrait, card.input.size_wh, card.input)
+    whole = Analyzer(None, recognizer).analyze(portrait).faces[0]
+    np.testing.assert_array_equal(whole.embedding, recognizer.embed([scaled]).vectors[0])
+    assert whole.detection.is_crop and whole.detection.landmarks is None
+
+
+def test_every_decoder_that_a_card_may_name_can_be_built():
+    assert set(DETECTORS) == set(DECODERS)
+
+
+def test_sources_and_pictures_must_be_as_many(analyzer):
+    wall = np.full((60, 90, 3), 128, np.uint8)
+    with pytest.raises(ConfigError, match="3 pictures but 1 sources"):
+        analyzer.analyze_many([wall, wall, wall], sources=["a"])

@@ -1,0 +1,137 @@
+"""Flags that several commands share, one spelling each, and the settings that they make.
+
+Names that the published tool had, and earlier names of ours, stay as aliases; the help of every command lists them
+under "published names".
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Optional
+
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
+from arcface_paddle.pipeline.model_files import PRESETS
+from arcface_paddle.pipeline.opening import FALSE_ACCEPTANCE_RATES, PipelineSettings, ThresholdSettings
+from arcface_paddle.pipeline.runtime import AUTO, ENGINES, PRECISIONS, RuntimeOptions
+
+PUBLISHED_NAMES = "published names"
+
+_TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
+
+
+def parse_bool(text: str) -> bool:
+    """Read true/t/1/yes or false/f/0/no, in any case."""
+    lowered = text.strip().lower()
+    if lowered in _TRUE:
+        return True
+    if lowered in _FALSE:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither of {'/'.join(_TRUE)} nor of {'/'.join(_FALSE)}")
+
+
+def add_bool(parser: argparse._ActionsContainer, *flags: str, default: Any, **extra: Any) -> None:
+    """Declare a flag that takes a truth value, or none for true."""
+    parser.add_argument(*flags, type=parse_bool, nargs="?", const=True, default=default, metavar="BOOL", **extra)
+
+
+def published_group(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Return the group of aliases of a parser, made at the first call."""
+    for group in parser._action_groups:
+        if group.title == PUBLISHED_NAMES:
+            return group
+    return parser.add_argument_group(PUBLISHED_NAMES, "other spellings, kept for scripts that have them")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which models run, and how; ``pipeline_settings`` reads them."""
+    models = parser.add_argument_group("models")
+    models.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
+    models.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
+    for flag in ("--det_preset", "--rec_preset"):
+        models.add_argument(flag, choices=PRESETS, help="preprocessing of a model folder without a card")
+    models.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
+    add_bool(
+        models, "--mirrored", default=None,
+        help="average the embedding with that of the mirrored face (default: as the gallery was made, else yes)",
+    )  # fmt: skip
+    models.add_argument("--max_batch_size", type=int, default=16, help="most faces per run of a model (%(default)s)")
+    aliases = published_group(parser)
+    add_bool(aliases, "--flip", "--mirror", dest="mirrored", default=argparse.SUPPRESS, help="= --mirrored")
+    add_engine_options(parser)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where and how networks run; ``runtime_options`` reads them."""
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="what runs the model (%(default)s)")
+    engine.add_argument("--device", help="cpu, gpu or gpu:1 (cpu)")
+    engine.add_argument("--threads", type=int, help="CPU threads (default: all that the process may use)")
+    engine.add_argument("--precision", choices=PRECISIONS, default="fp32", help="arithmetic (%(default)s)")
+    aliases = published_group(parser)
+    aliases.add_argument("--backend", dest="engine", choices=[AUTO, *ENGINES], default=argparse.SUPPRESS,
+                         help="= --engine")  # fmt: skip
+    # These three keep attributes of their own: users of the Python interface set args.use_gpu and args.cpu_threads.
+    add_bool(aliases, "--use_gpu", default=False, help="= --device gpu")
+    add_bool(aliases, "--enable_mkldnn", default=True, help="use oneDNN on the CPU in the engine paddle (true)")
+    aliases.add_argument("--cpu_threads", type=int, help="= --threads")
+
+
+def add_threshold_options(parser: argparse._ActionsContainer) -> None:
+    """Declare from which similarity on a face gets a name; ``threshold_settings`` reads it."""
+    parser.add_argument(
+        "--rec_thresh", type=float, help="least similarity (signed cosine) for a name (default: the model's card)"
+    )
+    parser.add_argument(
+        "--far",
+        choices=sorted(FALSE_ACCEPTANCE_RATES),
+        help="take the card's threshold for this rate of false acceptances between two pictures instead",
+    )
+
+
+def threshold_settings(args: argparse.Namespace) -> ThresholdSettings:
+    """Return what the flags say of the threshold; commands without them leave it to the card."""
+    return ThresholdSettings(getattr(args, "rec_thresh", None), getattr(args, "far", None))
+
+
+def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
+    """Return how networks run.
+
+    Raises:
+        ConfigError: a flag and its published name contradict each other, or a value is not allowed.
+    """
+    if args.use_gpu and args.device not in (None, "gpu") and not args.device.startswith("gpu:"):
+        raise ConfigError(f"--use_gpu true contradicts --device {args.device}; give one")
+    if None not in (args.threads, args.cpu_threads) and args.threads != args.cpu_threads:
+        raise ConfigError(f"--threads is {args.threads} and --cpu_threads {args.cpu_threads}; give one")
+    return RuntimeOptions(
+        engine=args.engine,
+        device=args.device or ("gpu" if args.use_gpu else "cpu"),
+        threads=args.cpu_threads if args.threads is None else args.threads,
+        onednn=args.enable_mkldnn,
+        precision=args.precision,
+    )
+
+
+def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = None) -> PipelineSettings:
+    """Return the settings that the flags of ``add_model_options`` make.
+
+    Args:
+        args: parsed flags.
+        mirrored: what holds when ``--mirrored`` was not given.
+
+    Raises:
+        ConfigError: flags that contradict each other.
+    """
+    return PipelineSettings(
+        det_model=args.det_model,
+        rec_model=args.rec_model,
+        det_preset=args.det_preset,
+        rec_preset=args.rec_preset,
+        det_thresh=args.det_thresh,
+        mirrored=mirrored if args.mirrored is None else args.mirrored,
+        max_batch_size=args.max_batch_size,
+        top_k=getattr(args, "cdd_num", PipelineSettings.top_k),
+        threshold=threshold_settings(args),
+        runtime=runtime_options(args),
+    )

@@ -1,0 +1,210 @@
+"""From settings to loaded models: what a command, a service or a notebook opens before it looks at pictures.
+
+pipeline = open_pipeline(PipelineSettings(rec_model="MobileFace"), gallery=Gallery.load("people.index"))
+faces = pipeline.analyzer.analyze("group.jpg").faces
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, build_detector, build_recognizer
+from arcface_paddle.pipeline.cards import Calibration, ModelCard
+from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
+from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
+from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.runtime import RuntimeOptions
+
+DETECT, PORTRAIT, ALIGNED = "detect", "portrait", "aligned"
+CONTENTS = (DETECT, PORTRAIT, ALIGNED)
+"""What pictures are: photographs whose faces are all found, portraits of one face each, or aligned crops."""
+
+FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
+"""Rates between two pictures for which a card may have a threshold, and the field of ``Calibration`` that holds it."""
+
+
+@dataclass(frozen=True)
+class ThresholdSettings:
+    """From which similarity on a face gets a name.
+
+    Attributes:
+        similarity: signed cosine, -1 to 1; None for the card's.
+        far: take the card's threshold for this rate of false acceptances between two pictures, one of
+            ``FALSE_ACCEPTANCE_RATES``; None for the card's threshold of a search in a gallery.
+    """
+
+    similarity: Optional[float] = None
+    far: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Which models run, and how.
+
+    Attributes:
+        det_model: detector: a name of ``model_files.REGISTRY`` or a folder.
+        rec_model: recogniser, likewise.
+        det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
+        rec_preset: likewise for the recogniser.
+        det_thresh: least detection score, 0 to 1; None for the card's.
+        mirrored: average the embeddings of the face and its mirror image; None as the gallery was made, else yes.
+        max_batch_size: most faces per run of the recogniser.
+        top_k: candidates reported per face.
+        threshold: from which similarity on a face gets a name.
+        runtime: engine, device, threads, precision.
+    """
+
+    det_model: str = DEFAULT_DETECTOR
+    rec_model: str = DEFAULT_RECOGNIZER
+    det_preset: Optional[str] = None
+    rec_preset: Optional[str] = None
+    det_thresh: Optional[float] = None
+    mirrored: Optional[bool] = None
+    max_batch_size: int = 16
+    top_k: int = 5
+    threshold: ThresholdSettings = ThresholdSettings()
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenPipeline:
+    """Loaded models and what is to be said about them.
+
+    Attributes:
+        analyzer: finds, embeds and names faces, as far as was asked for.
+        model: the recogniser's identity; None without one.
+        caution: about the gallery or its threshold, for the user; may be empty.
+        facts: models and thresholds in use, as JSON values.
+    """
+
+    analyzer: Analyzer
+    model: Optional[ModelIdentity]
+    caution: str
+    facts: dict[str, Any]
+
+
+def open_detector(settings: PipelineSettings) -> Detector:
+    """Load the detector. Raises ``ModelFileError`` or ``ConfigError`` as ``builders.build_detector`` does."""
+    return build_detector(
+        settings.det_model, threshold=settings.det_thresh, preset=settings.det_preset, options=settings.runtime
+    )
+
+
+def open_detection(settings: PipelineSettings) -> OpenPipeline:
+    """Load the detector only: faces are found and not embedded.
+
+    Raises:
+        ModelFileError: the model is missing or damaged.
+        ConfigError: options that cannot work here.
+    """
+    detector = open_detector(settings)
+    return OpenPipeline(Analyzer(detector, None), None, "", _detector_facts(settings, detector))
+
+
+def open_pipeline(
+    settings: PipelineSettings, *, contents: str = DETECT, gallery: Optional[Gallery] = None
+) -> OpenPipeline:
+    """Load detector and recogniser; with a gallery, faces get names.
+
+    Args:
+        settings: models, engine, thresholds.
+        contents: what the pictures are, one of ``CONTENTS``; aligned crops need no detector, and none is loaded.
+        gallery: names faces.
+
+    Raises:
+        ModelFileError: a model is missing or damaged.
+        GalleryError: the gallery was made with another model.
+        ConfigError: no threshold is known, or options that cannot work here.
+    """
+    if contents not in CONTENTS:
+        raise ConfigError(f"contents is {contents!r}; allowed: {', '.join(CONTENTS)}")
+    found = None if contents == ALIGNED else open_detector(settings)
+    facts = {} if found is None else _detector_facts(settings, found)
+    recognizer = build_recognizer(
+        settings.rec_model,
+        max_batch_size=settings.max_batch_size,
+        mirrored=_mirrored(settings.mirrored, gallery),
+        preset=settings.rec_preset,
+        options=settings.runtime,
+    )
+    detector = _for_contents(found, contents, recognizer)
+    model = identity_of(recognizer)
+    facts.update(rec_model=settings.rec_model, flip=model.mirrored)
+    if gallery is None:
+        return OpenPipeline(Analyzer(detector, recognizer), model, "", facts)
+    caution = gallery.require_model(model) or _threshold_caution(recognizer.card, settings.threshold)
+    threshold = choose_threshold(recognizer.card, settings.threshold)
+    facts.update(rec_thresh=threshold, decision=gallery.decision)
+    analyzer = Analyzer(detector, recognizer, gallery=gallery, top_k=settings.top_k, threshold=threshold)
+    return OpenPipeline(analyzer, model, caution, facts)
+
+
+def choose_threshold(card: ModelCard, settings: ThresholdSettings) -> float:
+    """Return the least similarity for a name: the user's, the card's at a FAR, or the card's for searching.
+
+    Raises:
+        ConfigError: both were given, the value is no cosine, or the card does not have it.
+    """
+    if settings.similarity is not None and settings.far is not None:
+        raise ConfigError("--rec_thresh and --far both set the threshold; give one")
+    if settings.similarity is not None:
+        if not -1 <= settings.similarity <= 1:
+            raise ConfigError(f"--rec_thresh is {settings.similarity}; allowed: a cosine, -1 to 1")
+        return settings.similarity
+    calibration = _calibration_of(card)
+    if calibration is None:
+        raise ConfigError(
+            f"the model {card.name} has no calibrated threshold; give --rec_thresh (the published tool used 0.45), or "
+            "write one into its card with 'arcface-paddle calibrate'"
+        )
+    if settings.far is None:
+        return calibration.identification
+    if settings.far not in FALSE_ACCEPTANCE_RATES:
+        raise ConfigError(f"--far is {settings.far!r}; allowed: {', '.join(FALSE_ACCEPTANCE_RATES)}")
+    threshold: Optional[float] = getattr(calibration, FALSE_ACCEPTANCE_RATES[settings.far])
+    if threshold is None:
+        raise ConfigError(
+            f"the card of {card.name} has no threshold at FAR {settings.far}; give --rec_thresh or another --far"
+        )
+    return threshold
+
+
+def _for_contents(detector: Optional[Detector], contents: str, recognizer: Recognizer) -> Detector:
+    if detector is None:
+        return WholePicture()
+    if contents == PORTRAIT:
+        return PortraitDetector(detector, crop_size_wh=recognizer.card.input.size_wh)
+    return detector
+
+
+def _detector_facts(settings: PipelineSettings, detector: Detector) -> dict[str, Any]:
+    return {"det_model": settings.det_model, "det_thresh": detector.threshold}
+
+
+def _calibration_of(card: ModelCard) -> Optional[Calibration]:
+    return card.recognizer.calibration if card.recognizer else None
+
+
+def _threshold_caution(card: ModelCard, settings: ThresholdSettings) -> str:
+    """Say that names rest on a threshold which nobody measured for this model; empty when somebody did."""
+    calibration = _calibration_of(card)
+    if settings.similarity is not None or calibration is None:
+        return ""
+    if calibration.logistic or calibration.far_1e3 is not None:
+        return ""
+    return (
+        f"the threshold {calibration.identification} is the published tool's, not measured for {card.name}; run "
+        "'arcface-paddle calibrate' on labelled faces, or give --rec_thresh"
+    )
+
+
+def _mirrored(wanted: Optional[bool], gallery: Optional[Gallery]) -> bool:
+    if wanted is not None:
+        return wanted
+    if gallery is None:
+        return True
+    return gallery.model is not None and gallery.model.mirrored  # a published index.bin never is
