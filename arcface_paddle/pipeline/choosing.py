@@ -1,0 +1,58 @@
+"""Which of the faces in a picture is meant: the only one, the one in the middle, the largest, or all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arcface_paddle.errors import ConfigError
+
+ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
+FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
+"""The values of ``how`` in ``pick``, and of the flag ``--faces``."""
+
+CENTRE_WEIGHT = 2.0
+"""Weight of the squared distance to the centre against the area of the box, both in pixels squared."""
+
+
+def pick(boxes_xyxy: np.ndarray, size_wh: tuple[int, int], how: str) -> list[int]:
+    """Choose among the faces of one picture.
+
+    ``one`` takes a face that is alone and nothing where there are several. ``largest`` takes the box of the largest
+    area. ``centre`` takes the face nearest to the middle of the picture, weighted by its size: the largest value of ::
+
+        area - 2 * ((x - width / 2) ** 2 + (y - height / 2) ** 2)        with x, y the middle of the box
+
+    This is the rule of FaceNet's alignment script ("some extra weight on the centering"), with which LFW and many sets
+    after it were prepared: who takes a photograph of somebody puts that person into the middle, while a bystander who
+    is nearer to the camera is larger. ``all`` takes every face.
+    Source: https://github.com/davidsandberg/facenet/blob/master/src/align/align_dataset_mtcnn.py
+
+    Args:
+        boxes_xyxy: (N, 4) left, top, right, bottom in pixels of the picture; N may be 0.
+        size_wh: width and height of the picture in pixels.
+        how: one of ``FACE_CHOICES``.
+
+    Returns:
+        Positions in ``boxes_xyxy``: at most one, or with ``all`` every one in the given order. Of two faces that are
+        equally good the first is taken.
+
+    Raises:
+        ConfigError: another ``how``.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 50, 50], [80, 80, 120, 120]])
+        >>> pick(boxes, (200, 200), "largest"), pick(boxes, (200, 200), "centre")
+        ([0], [1])
+    """
+    if how not in FACE_CHOICES:
+        raise ConfigError(f"faces {how!r}; allowed: {', '.join(FACE_CHOICES)}")
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    if how == ALL or len(boxes) == 0:
+        return list(range(len(boxes)))
+    if how == ONE:
+        return [0] if len(boxes) == 1 else []
+    value = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    if how == CENTRE:
+        offsets = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.asarray(size_wh) / 2
+        value = value - CENTRE_WEIGHT * np.sum(offsets**2, axis=1)
+    return [int(np.argmax(value))]
