@@ -60,18 +60,21 @@ class FileFinder:
     def _find_normalized(self, listed: Path) -> Path:
         place = self.folder
         for part in listed.parts:
-            if not _exists(place / part):
+            if not part.isascii() and not _exists(place / part):
                 part = self._names(place).get(_normalized(part), part)
             place = place / part
         return place
 
     def _names(self, folder: Path) -> dict[str, str]:
-        """Return the name on disk of each normalised name in a folder; of two that differ in form only, the first."""
+        """Return the name on disk of each normalised name in a folder; of two that differ in form only, the first.
+
+        Plain names are left out: they are found as they are, and a folder of a training set can hold millions.
+        """
         if folder not in self._names_in:
             names: list[str] = []
             with contextlib.suppress(OSError):
                 names = sorted((child.name for child in folder.iterdir()), reverse=True)
-            self._names_in[folder] = {_normalized(name): name for name in names}
+            self._names_in[folder] = {_normalized(name): name for name in names if not name.isascii()}
         return self._names_in[folder]
 
 
