@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.files import PathLike
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -59,23 +62,56 @@ ALIASES: Mapping[str, str] = {
 """Published spellings. FresResNet50 and FresResNet100 are other networks (one PReLU slope per layer, other keys)."""
 
 
+def canonical_name(name: str) -> str:
+    """Return the key of ``BACKBONES`` that ``name`` stands for; upper and lower case count as equal.
+
+    Args:
+        name: a key of ``BACKBONES``, or a published spelling (a key of ``ALIASES``), in any case.
+
+    Raises:
+        ConfigError: there is no such network; the message lists the names and proposes the most similar one.
+    """
+    # A name of its own goes before a published spelling that differs from it in case only.
+    by_lower_case = {key.lower(): known for key, known in [*ALIASES.items(), *((key, key) for key in BACKBONES)]}
+    lowered = name.strip().lower()
+    if lowered in by_lower_case:
+        return by_lower_case[lowered]
+    similar = difflib.get_close_matches(lowered, by_lower_case, n=1)
+    meant = f"did you mean {by_lower_case[similar[0]]}? " if similar else ""
+    raise ConfigError(f"no network {name!r}; {meant}choose from {', '.join(BACKBONES)} (or {', '.join(ALIASES)})")
+
+
 def find_backbone(name: str) -> Backbone:
-    """Return the entry of a name or published spelling.
+    """Return the entry of a name or published spelling, see ``canonical_name``.
 
     Raises:
         ConfigError: there is none.
     """
-    known = ALIASES.get(name, name)
-    if known not in BACKBONES:
-        raise ConfigError(f"no network {name!r}; choose from {', '.join(BACKBONES)} (or {', '.join(ALIASES)})")
-    return BACKBONES[known]
+    return BACKBONES[canonical_name(name)]
+
+
+def find_weights_file(folder: PathLike, network: str) -> Optional[Path]:
+    """Return the ``.pdparams`` file of a network in a run's folder, or None.
+
+    The file may bear any spelling of the network's name: earlier versions named it as the user had typed it.
+    The given spelling goes before the canonical one, and that before all others.
+
+    Raises:
+        ConfigError: an unknown network.
+    """
+    canonical = canonical_name(network)
+    spellings = {spelling for spelling, known in ALIASES.items() if known == canonical} | {canonical}
+    lowered = {spelling.lower() for spelling in spellings}
+    found = [path for path in sorted(Path(folder).glob("*.pdparams")) if path.stem.lower() in lowered]
+    order = (network, canonical)
+    return min(found, key=lambda path: order.index(path.stem) if path.stem in order else len(order), default=None)
 
 
 def build_backbone(name: str, *, embedding_size: Optional[int] = None, width: float = 1.0, **options: Any) -> nn.Layer:
     """Build a network that maps (B, 3, 112, 112) float32 RGB, (x/255 - 0.5)/0.5, to (B, D) un-normalised features.
 
     Args:
-        name: a key of ``BACKBONES`` or ``ALIASES``.
+        name: a key of ``BACKBONES`` or ``ALIASES``, in any case.
         embedding_size: D; None = the default of the name.
         width: factor on the channel counts, rounded to multiples of 8.
         **options: further arguments of the network's constructor, such as ``dropout`` of an iResNet.

@@ -39,7 +39,7 @@ def open_backbone(
     """Build the network that a ``.pdparams`` file was saved from, with its weights, in evaluation mode.
 
     Args:
-        name: a name of ``BACKBONES``.
+        name: a name of ``BACKBONES`` or ``ALIASES``, in any case.
         path: the weights.
         embedding_size: length of the feature; None = as in the weights.
         width: factor on the channel counts; None = as in the weights.

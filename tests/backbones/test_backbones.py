@@ -7,7 +7,14 @@ import paddle
 import pytest
 from paddle import nn
 
-from arcface_paddle.backbones import ALIASES, BACKBONES, build_backbone, find_backbone
+from arcface_paddle.backbones import (
+    ALIASES,
+    BACKBONES,
+    build_backbone,
+    canonical_name,
+    find_backbone,
+    find_weights_file,
+)
 from arcface_paddle.backbones.cpu_speed import CpuDepthwiseConv, CpuPReLU, use_cpu_layers
 from arcface_paddle.backbones.normalization import (
     SynchronisedBatchNorm,
@@ -83,6 +90,51 @@ def test_features_have_the_asked_size_for_any_batch(name, embedding_size):
 def test_every_name_and_alias_is_known():
     assert set(ALIASES.values()) <= set(BACKBONES)
     assert find_backbone("iResNet50") is BACKBONES["iresnet50"]
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("MobileFaceNet_128", "MobileFaceNet_128"),
+        ("mobilefacenet_128", "MobileFaceNet_128"),
+        ("MOBILEFACE", "MobileFaceNet_128"),
+        ("iResNet50", "iresnet50"),
+        ("IRESNET50", "iresnet50"),
+        (" mobileFaceNet_192 ", "MobileFaceNet_192"),
+    ],
+)
+def test_names_are_matched_without_case(name, canonical):
+    assert canonical_name(name) == canonical
+    assert find_backbone(name) is BACKBONES[canonical]
+    assert type(build_backbone(name, width=0.125)).__name__ == BACKBONES[canonical].class_name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("iresnet5O", r"no network 'iresnet5O'; did you mean iresnet50\? choose from MobileFaceNet_128, "),
+        ("MobilFaceNet_192", r"did you mean MobileFaceNet_192\?"),
+        ("VGG", r"no network 'VGG'; choose from .*iresnet200 \(or MobileFaceNet, "),
+        ("", r"no network ''; choose from"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_names_and_the_most_similar_one(name, words):
+    with pytest.raises(ConfigError, match=words):
+        canonical_name(name)
+
+
+def test_weights_are_found_under_any_spelling_of_the_network(tmp_path):
+    assert find_weights_file(tmp_path, "iresnet50") is None
+    for name in ("iResNet50", "iresnet100", "MobileFaceNet_192"):
+        (tmp_path / f"{name}.pdparams").touch()
+    for asked in ("iresnet50", "iResNet50", "IRESNET50"):
+        assert find_weights_file(tmp_path, asked) == tmp_path / "iResNet50.pdparams"
+    (tmp_path / "iresnet50.pdparams").touch()
+    assert find_weights_file(tmp_path, "iresnet50") == tmp_path / "iresnet50.pdparams"
+    assert find_weights_file(tmp_path, "iResNet50") == tmp_path / "iResNet50.pdparams"
+    assert find_weights_file(tmp_path, "MobileFaceNet") is None
+    (tmp_path / "mobileface.pdparams").touch()
+    assert find_weights_file(tmp_path, "MobileFaceNet_128") == tmp_path / "mobileface.pdparams"
 
 
 @pytest.mark.parametrize(
