@@ -7,6 +7,7 @@ and returns the exit code. ``COMMANDS`` names them; only the module of the chose
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import os
@@ -15,7 +16,7 @@ import sys
 import threading
 import warnings
 from types import FrameType
-from typing import Any, Callable, NoReturn, Optional, Sequence
+from typing import Any, Callable, Iterable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
 from arcface_paddle.errors import ArcfaceError, ConfigError
@@ -45,11 +46,20 @@ COMMANDS = {
 }
 
 
+_STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, with the nearest flag where one was misspelt."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        hint = self._hint(message)
+        self.exit(EXIT_ERROR, f"{self.prog}: error: {message}{hint} (see {self.prog} --help)\n")
+
+    def _hint(self, message: str) -> str:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        return did_you_mean(flags[0], self._option_string_actions) if flags else ""
 
 
 def run_module(module_name: str, argv: Optional[Sequence[str]] = None, *, prog: Optional[str] = None) -> int:
@@ -86,7 +96,14 @@ def _without_subcommand(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return EXIT_OK if arguments else EXIT_ERROR
-    raise ConfigError(f"no subcommand {arguments[0]!r}; choose from {', '.join(COMMANDS)}")
+    hint = did_you_mean(arguments[0], COMMANDS)
+    raise ConfigError(f"no subcommand {arguments[0]!r}{hint}; choose from {', '.join(COMMANDS)}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``", did you mean X?"`` with the nearest known word, or nothing when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _framed(prog: str, command: Callable[[], int]) -> int:
@@ -123,26 +140,38 @@ def _flushed(command: Callable[[], int]) -> int:
 
 
 class _Interrupts:
-    """Remembers Ctrl-C and passes it on: to an outer frame (of a subcommand), at last to Python's own handler."""
+    """Remembers requests to stop and passes them on: to an outer frame (of a subcommand), at last as Ctrl-C.
+
+    SIGTERM (docker stop, systemd) and SIGHUP (logout) end a command as Ctrl-C does: what was found is kept. A signal
+    that the parent has set to be ignored (nohup) stays ignored.
+    """
 
     def __init__(self) -> None:
         self.seen = False
-        self._outer: Any = None
+        self._outer: dict[int, Any] = {}
 
     def __enter__(self) -> _Interrupts:
-        outer = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(outer):
-            self._outer = outer
-            signal.signal(signal.SIGINT, self._notice)
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING:
+                outer = signal.getsignal(number)
+                if callable(outer) or (outer is signal.SIG_DFL and number != signal.SIGINT):
+                    self._outer[number] = outer
+                    signal.signal(number, self._notice)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._outer is not None:
-            signal.signal(signal.SIGINT, self._outer)
+        for number, outer in self._outer.items():
+            signal.signal(number, outer)
 
     def _notice(self, number: int, frame: Optional[FrameType]) -> None:
+        # Logout sends SIGTERM and SIGHUP together: the second must not interrupt the writing of what was found.
+        if self.seen and number != signal.SIGINT:
+            return
         self.seen = True
-        self._outer(number, frame)
+        outer = self._outer[number]
+        if callable(outer):
+            outer(number, frame)
+        raise KeyboardInterrupt
 
 
 def _overview() -> str:

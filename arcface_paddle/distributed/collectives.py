@@ -22,8 +22,11 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
+from arcface_paddle import signals
 from arcface_paddle.distributed import heartbeat
 from arcface_paddle.errors import ArcfaceError, ConfigError
+
+signals.take_back_from_paddle()
 
 DEFAULT_TIMEOUT_S = 60.0
 """Silence after which a rank counts as dead."""

@@ -128,3 +128,85 @@ def test_every_command_has_help(name, capsys):
 def test_help_starts_without_paddle():
     code = "import sys; from arcface_paddle.cli.main import main; main(['--help']); assert 'paddle' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_is_an_interrupt(command, capsys, number):
+    def run(args):
+        signal.raise_signal(number)
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "probe: error: interrupted\n"
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_the_second_request_does_not_interrupt_the_saving(command):
+    saved = []
+
+    def run(args):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGHUP)
+            saved.append("all")
+            raise
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
+    assert saved == ["all"]
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored(command):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        command(lambda args: signal.raise_signal(signal.SIGHUP) or 0)
+        assert frame.run_module("probe", []) == frame.EXIT_OK
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_sigterm_counts_after_paddle_was_loaded(command):
+    """Paddle's own handler would end the process with a stack trace."""
+    code = (
+        "import signal, sys, types\n"
+        "from arcface_paddle.cli import main\n"
+        "def run(args):\n"
+        "    from arcface_paddle.pipeline.engines.paddle_engine import _import_inference\n"
+        "    _import_inference()\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "probe = types.ModuleType('arcface_paddle.cli.commands.probe', 'probe')\n"
+        "probe.configure, probe.run = lambda parser: None, run\n"
+        "sys.modules['arcface_paddle.cli.commands.probe'] = probe\n"
+        "sys.exit(main.run_module('probe', []))\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (frame.EXIT_INTERRUPTED, "probe: error: interrupted\n")
+
+
+def test_the_pools_of_users_end_in_silence():
+    code = (
+        "import multiprocessing\n"
+        "def load(_):\n"
+        "    from arcface_paddle.pipeline.engines.paddle_engine import _import_inference\n"
+        "    _import_inference()\n"
+        "if __name__ == '__main__':\n"
+        "    pool = multiprocessing.get_context('fork').Pool(1)\n"
+        "    pool.map(load, [0])\n"
+        "    pool.terminate()\n"
+        "    pool.join()\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"), [(["recognise"], "recognize"), (["encode", "--ouput=x", "y", "--output=z"], "--output")]
+)
+def test_a_misspelt_word_gets_the_nearest_one(arguments, hint, capsys):
+    try:
+        code = frame.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == frame.EXIT_ERROR
+    assert f"did you mean {hint}?" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from typing import Any, Optional, Sequence
 
 import numpy as np
 
+from arcface_paddle import signals
 from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
 from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
 
@@ -101,6 +102,7 @@ def _import_inference() -> Any:
         raise MissingDependencyError("paddlepaddle", extra="cpu", purpose="running models") from None
     except ImportError as error:
         raise ConfigError(f"paddlepaddle is installed, but cannot be loaded: {first_line(error)}") from None
+    signals.take_back_from_paddle()
     return inference
 
 
