@@ -186,18 +186,20 @@ def test_sigterm_counts_after_paddle_was_loaded(command):
 
 def test_the_pools_of_users_end_in_silence():
     code = (
-        "import multiprocessing\n"
+        "import multiprocessing, time\n"
         "def load(_):\n"
         "    from arcface_paddle.pipeline.engines.paddle_engine import _import_inference\n"
         "    _import_inference()\n"
         "if __name__ == '__main__':\n"
         "    pool = multiprocessing.get_context('fork').Pool(1)\n"
         "    pool.map(load, [0])\n"
+        "    pool.apply_async(time.sleep, (60,))\n"
+        "    time.sleep(0.5)\n"
         "    pool.terminate()\n"
         "    pool.join()\n"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert (finished.returncode, finished.stdout + finished.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
