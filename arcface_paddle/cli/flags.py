@@ -10,10 +10,18 @@ import argparse
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
-from arcface_paddle.pipeline.model_files import PRESETS
-from arcface_paddle.pipeline.opening import FALSE_ACCEPTANCE_RATES, PipelineSettings, ThresholdSettings
-from arcface_paddle.pipeline.runtime import AUTO, ENGINES, PRECISIONS, RuntimeOptions
+from arcface_paddle.pipeline.settings import (
+    AUTO,
+    DEFAULT_DETECTOR,
+    DEFAULT_RECOGNIZER,
+    ENGINES,
+    FALSE_ACCEPTANCE_RATES,
+    PRECISIONS,
+    PRESETS,
+    PipelineSettings,
+    RuntimeOptions,
+    ThresholdSettings,
+)
 
 PUBLISHED_NAMES = "published names"
 

@@ -13,14 +13,12 @@ from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
+from arcface_paddle.pipeline.settings import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
 
 DetectorBuilder = Callable[
     [model_files.ModelFolder, InferenceRuntime, Optional[float], Optional[RuntimeOptions]], Detector
 ]
 """Makes a detector of a model's folder, its loaded network, the user's threshold and the engine's options."""
-
-DEFAULT_DETECTOR = "BlazeFace"
-DEFAULT_RECOGNIZER = "MobileFace"
 
 
 def build_detector(

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arcface_paddle.errors import ConfigError
-
-ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
-FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
-"""The values of ``how`` in ``pick``, and of the flag ``--faces``."""
+from arcface_paddle.pipeline.settings import ALL, CENTRE, FACE_CHOICES, ONE
 
 CENTRE_WEIGHT = 2.0
 """Weight of the squared distance to the centre against the area of the box, both in pixels squared."""

@@ -18,6 +18,7 @@ from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.fetching import fetch_archive
 from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
+from arcface_paddle.pipeline.settings import PRESETS
 
 HOME_VARIABLE = "ARCFACE_PADDLE_HOME"
 ARCHIVE_BASE_URL = "https://paddle-model-ecology.bj.bcebos.com/model/insight-face/"
@@ -29,9 +30,6 @@ GRAPH_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
 _ASSETS = Path(__file__).parent / "assets"
 _PACKAGE = Path(__file__).parent.parent
 _PRESET_OF_TASK = {cards.DETECTION: "blazeface-fpn-ssh", cards.RECOGNITION: "aligned-112"}
-PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
-"""Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
-trained with the constants of the other."""
 
 
 @dataclass(frozen=True)

@@ -6,68 +6,26 @@ faces = pipeline.analyzer.analyze("group.jpg").faces
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.analyzer import Analyzer
-from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, build_detector, build_recognizer
+from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import Calibration, ModelCard
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
 from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.runtime import RuntimeOptions
-
-DETECT, PORTRAIT, ALIGNED = "detect", "portrait", "aligned"
-CONTENTS = (DETECT, PORTRAIT, ALIGNED)
-"""What pictures are: photographs whose faces are all found, portraits of one face each, or aligned crops."""
-
-FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
-"""Rates between two pictures for which a card may have a threshold, and the field of ``Calibration`` that holds it."""
-
-
-@dataclass(frozen=True)
-class ThresholdSettings:
-    """From which similarity on a face gets a name.
-
-    Attributes:
-        similarity: signed cosine, -1 to 1; None for the card's.
-        far: take the card's threshold for this rate of false acceptances between two pictures, one of
-            ``FALSE_ACCEPTANCE_RATES``; None for the card's threshold of a search in a gallery.
-    """
-
-    similarity: Optional[float] = None
-    far: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """Which models run, and how.
-
-    Attributes:
-        det_model: detector: a name of ``model_files.REGISTRY`` or a folder.
-        rec_model: recogniser, likewise.
-        det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
-        rec_preset: likewise for the recogniser.
-        det_thresh: least detection score, 0 to 1; None for the card's.
-        mirrored: average the embeddings of the face and its mirror image; None as the gallery was made, else yes.
-        max_batch_size: most faces per run of the recogniser.
-        top_k: candidates reported per face.
-        threshold: from which similarity on a face gets a name.
-        runtime: engine, device, threads, precision.
-    """
-
-    det_model: str = DEFAULT_DETECTOR
-    rec_model: str = DEFAULT_RECOGNIZER
-    det_preset: Optional[str] = None
-    rec_preset: Optional[str] = None
-    det_thresh: Optional[float] = None
-    mirrored: Optional[bool] = None
-    max_batch_size: int = 16
-    top_k: int = 5
-    threshold: ThresholdSettings = ThresholdSettings()
-    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+from arcface_paddle.pipeline.settings import (
+    ALIGNED,
+    CONTENTS,
+    DETECT,
+    FALSE_ACCEPTANCE_RATES,
+    PORTRAIT,
+    PipelineSettings,
+    ThresholdSettings,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,81 +9,27 @@ The engine ``paddle`` needs nothing more; ``onnxruntime`` runs .onnx files, ``op
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import importlib.util
-import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Protocol, Sequence
 
 import numpy as np
 
-from arcface_paddle.errors import ConfigError, ModelFileError
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline.settings import AUTO, ENGINES, PRECISIONS, RuntimeOptions, available_cores
 
-ENGINES = {
-    "paddle": ("arcface_paddle.pipeline.engines.paddle_engine", "PaddleRuntime"),
-    "onnxruntime": ("arcface_paddle.pipeline.engines.onnx_engine", "OnnxRuntime"),
-    "openvino": ("arcface_paddle.pipeline.engines.openvino_engine", "OpenVinoRuntime"),
-}
-"""Engines by name: module and class; the module is imported when the engine is first used."""
-
-AUTO = "auto"
-PRECISIONS = ("fp32", "bf16")
-_DEVICE = re.compile(r"cpu|gpu(:\d+)?")
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """Where and how networks run.
-
-    Attributes:
-        engine: one of ``ENGINES``, or ``"auto"``.
-        device: ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (paddle only).
-        threads: CPU threads of one network; None for as many as this process may use.
-        onednn: use oneDNN on CPU (paddle only); without it, networks take three to four times as long.
-        precision: ``"fp32"``, or ``"bf16"`` on CPUs with AVX512-BF16 or AMX. Similarities change in the third
-            decimal; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
-            bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for it; that is reported, not
-            passed on.
-    """
-
-    engine: str = AUTO
-    device: str = "cpu"
-    threads: Optional[int] = None
-    onednn: bool = True
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        if self.engine not in (AUTO, *ENGINES):
-            raise ConfigError(f"engine is {self.engine!r}; allowed: {AUTO}, {', '.join(ENGINES)}")
-        if not _DEVICE.fullmatch(self.device):
-            raise ConfigError(f"device is {self.device!r}; allowed: cpu, gpu, gpu:0, gpu:1, ...")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ConfigError(f"threads is {self.threads}; allowed: 1 to 1024")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
-        if self.engine not in (AUTO, "paddle") and self.device != "cpu":
-            raise ConfigError(f"the engine {self.engine} runs on cpu only here; device is {self.device!r}")
-        if self.engine == "onnxruntime" and self.precision != "fp32":
-            raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
-
-    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
-        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file.
-
-        For bfloat16 that is OpenVINO where it is installed, because Paddle cannot run every network in it.
-        """
-        if self.engine != AUTO:
-            return self
-        by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
-        if self.precision == "bf16" and self.device == "cpu" and importlib.util.find_spec("openvino"):
-            by_file = "openvino"
-        return dataclasses.replace(self, engine=preferred or by_file)
-
-    @property
-    def thread_count(self) -> int:
-        return self.threads or available_cores()
+__all__ = [
+    "AUTO",
+    "ENGINES",
+    "PRECISIONS",
+    "InferenceRuntime",
+    "RuntimeOptions",
+    "available_cores",
+    "check_inputs",
+    "first_line",
+    "open_runtime",
+]
 
 
 class InferenceRuntime(Protocol):
@@ -146,10 +92,3 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if re.match(r"\(?(Error|Invalid|Unavailable|NotFound|Fatal|Unimpl|Out)", line)]
     return (telling or lines or [type(error).__name__])[0][:300]
-
-
-def available_cores() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
