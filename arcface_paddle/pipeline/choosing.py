@@ -6,6 +6,7 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import ALL, CENTRE, FACE_CHOICES, ONE
+from arcface_paddle.types import Face, ImageResult
 
 CENTRE_WEIGHT = 2.0
 """Weight of the squared distance to the centre against the area of the box, both in pixels squared."""
@@ -53,3 +54,9 @@ def pick(boxes_xyxy: np.ndarray, size_wh: tuple[int, int], how: str) -> list[int
         offsets = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.asarray(size_wh) / 2
         value = value - CENTRE_WEIGHT * np.sum(offsets**2, axis=1)
     return [int(np.argmax(value))]
+
+
+def choose_faces(result: ImageResult, how: str) -> list[Face]:
+    """Return the faces of a result that are meant; see ``pick``. Nothing for ``one`` where there are several."""
+    boxes = np.array([face.detection.box_xyxy for face in result.faces]).reshape(-1, 4)
+    return [result.faces[position] for position in pick(boxes, result.size_wh, how)]

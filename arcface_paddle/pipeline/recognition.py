@@ -13,7 +13,7 @@ from arcface_paddle.pipeline.cards import RECOGNITION, ModelCard
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime
-from arcface_paddle.types import Detection
+from arcface_paddle.types import Detection, Face
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,13 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+def require_embedding(face: Face) -> np.ndarray:
+    """Return the embedding (D,) float32 of a face. Raises ``ConfigError`` when no recogniser ran on it."""
+    if face.embedding is None:
+        raise ConfigError("the analyzer gives no embeddings; it needs a recogniser")
+    return face.embedding
 
 
 class Recognizer:

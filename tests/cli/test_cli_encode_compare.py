@@ -61,8 +61,23 @@ def test_compare_says_similarity_probability_and_verdict(capsys):
     assert command("compare", OBAMA, SPEECH, "--json") == 0
     same = json.loads(capsys.readouterr().out)
     assert same["same_person"] and same["similarity"] > 0.7 and same["probability"] > 0.9
+    assert same["faces_found"] == [1, 1] and same["far"] == "1e-3"
     assert command("compare", OBAMA, COLLINS) == 1
     assert "two persons" in capsys.readouterr().out
+
+
+def test_compare_says_how_many_faces_there_were_and_which_counts(capsys):
+    group = DEMO / "queries" / "group.jpg"
+    command("compare", OBAMA, group, "--json")
+    assert json.loads(capsys.readouterr().out)["faces_found"] == [1, 4]
+    command("compare", OBAMA, group)
+    assert "faces found: 1 and 4, the one nearest to the centre counts" in capsys.readouterr().out
+    command("compare", OBAMA, group, "--faces", "largest")
+    assert "faces found: 1 and 4, the largest counts" in capsys.readouterr().out
+    assert command("compare", OBAMA, group, "--faces", "one") == 2
+    assert "group.jpg: 4 faces found" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # one face is meant, so "all" is not offered
+        command("compare", OBAMA, group, "--faces", "all")
 
 
 def test_compare_without_a_face(tmp_path, capsys):
