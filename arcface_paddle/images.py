@@ -83,6 +83,8 @@ _SUFFIX_OF_SIGNATURE = (
     (b"MM\x00*", ".tif"),
 )
 _SUFFIX_OF_PORTABLE_MAP = {b"P5": ".pgm", b"P6": ".ppm"}
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 def picture_formats() -> tuple[str, ...]:
@@ -281,7 +283,18 @@ def suffix_by_content(content: bytes) -> Optional[str]:
             return suffix
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return ".webp"
+    if content[4:8] == b"ftyp":
+        return _suffix_by_brands(content)
     return _SUFFIX_OF_PORTABLE_MAP.get(content[:2]) if content[2:3].isspace() else None
+
+
+def _suffix_by_brands(content: bytes) -> Optional[str]:
+    """Tell HEIC and AVIF from the films and sounds that begin with the same box (ISO/IEC 23008-12, 10.2 and 10.3)."""
+    listed = content[16 : min(int.from_bytes(content[:4], "big"), 512)]
+    brands = {content[8:12], *(listed[at : at + 4] for at in range(0, len(listed), 4))}
+    if brands & _AVIF_BRANDS:  # first: AVIF lists the brands of HEIF, too
+        return ".avif"
+    return ".heic" if brands & _HEIF_BRANDS else None
 
 
 def is_image_path(path: files.PathLike) -> bool:

@@ -32,6 +32,7 @@ from arcface_paddle.cli.commands import recognize
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing, inputs
 from arcface_paddle.pipeline.opening import OpenPipeline
+from arcface_paddle.pipeline.output_names import OutputNames
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
 
@@ -121,7 +122,7 @@ class InsightFace:
 
     def _picture_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
         found = inputs.list_pictures(source)
-        names = inputs.OutputNames(self.args.output)
+        names = OutputNames(self.args.output)
         for path in found.paths:
             try:
                 image = images.read_image(path)
@@ -133,7 +134,7 @@ class InsightFace:
             yield path.name, self._analyze(image, source=str(path), target=names.for_picture(path))
 
     def _video_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
-        target = inputs.OutputNames(self.args.output).for_video(source)
+        target = OutputNames(self.args.output).for_video(source)
         with VideoReader(source) as reader, VideoWriter(target, fps=reader.fps) as writer:
             for frame in reader:
                 result = self._open().analyzer.analyze(frame.image, source=f"{source}#{frame.index}")

@@ -24,7 +24,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.gallery import Gallery
-from arcface_paddle.pipeline.inputs import OutputNames
+from arcface_paddle.pipeline.output_names import OutputNames
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]

@@ -24,6 +24,7 @@ from arcface_paddle.pipeline import drawing, inputs
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.gallery.enrolment import ImageAnalyzer
 from arcface_paddle.pipeline.opening import DETECT, PORTRAIT, OpenPipeline, open_detection, open_pipeline
+from arcface_paddle.pipeline.output_names import OutputNames
 from arcface_paddle.pipeline.results import (
     PICTURE_COLUMNS,
     VIDEO_COLUMNS,
@@ -142,7 +143,7 @@ class Session:
         self.args = args
         self.analyzer = analyzer
         self.facts = facts
-        self.names = inputs.OutputNames(args.output)
+        self.names = OutputNames(args.output)
         self.summary = VideoSummary()
         self.found: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
