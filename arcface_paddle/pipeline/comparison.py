@@ -9,10 +9,11 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.analyzer import Analyzer
-from arcface_paddle.pipeline.choosing import ALL, CENTRE, FACE_CHOICES, choose_faces
+from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.pipeline.recognition import require_embedding
+from arcface_paddle.pipeline.settings import ALL, CENTRE, FACE_CHOICES
 from arcface_paddle.types import ImageResult
 
 PAIR_FACE_CHOICES = tuple(choice for choice in FACE_CHOICES if choice != ALL)

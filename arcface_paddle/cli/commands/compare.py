@@ -18,9 +18,9 @@ from dataclasses import asdict
 
 from arcface_paddle import images
 from arcface_paddle.cli import flags
-from arcface_paddle.pipeline.choosing import CENTRE, LARGEST, ONE
 from arcface_paddle.pipeline.comparison import PAIR_FACE_CHOICES, Comparison, compare_faces
 from arcface_paddle.pipeline.opening import ALIGNED, DETECT, open_pipeline
+from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 EXIT_SAME = 0
 EXIT_DIFFERENT = 1
