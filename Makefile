@@ -1,36 +1,38 @@
-# make demo   photographs in, named faces out; then a small training run, validation, export
-# make test   everything that CI runs
-# Both set up all they need in .venv; only Python 3.9+ and a package index are required.
+# make help lists the targets. demo and test set up all they need in .venv; only Python 3.9+ and a package index are
+# required.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast check format wheel clean
+.PHONY: help demo test test-fast check format wheel clean
 
-demo: $(READY)
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+demo: $(READY)  ## photographs in, named faces out; then a small training run, validation, export
 	$(BIN)/python demo/run.py --output output
 
-test: $(READY) check
+test: $(READY) check  ## everything that CI runs
 	$(BIN)/python -m pytest
 
-test-fast: $(READY)
+test-fast: $(READY)  ## the tests without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
-check: $(READY)
+check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(READY)  ## mend what lint and format can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-wheel: $(READY)
+wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .
 
-clean:
+clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): setup.py pyproject.toml

@@ -41,6 +41,7 @@ EXTRAS = {
         "ml_dtypes>=0.2",  # onnxruntime.quantization needs it and does not say so
     ],
     "openvino": ["openvino>=2023.1"],  # faster CPU back end, INT8
+    "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu") for name in EXTRAS[extra]})

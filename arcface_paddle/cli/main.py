@@ -43,6 +43,7 @@ COMMANDS = {
     "calibrate": ("calibrate", "write similarity thresholds into a model's card"),
     "export": ("export", "export a trained network as an inference model, with parity gate"),
     "quantize": ("quantize", "make an INT8 model for CPU, with accuracy gate"),
+    "completion": ("completion", "print the script that completes flags in bash, zsh or tcsh"),
 }
 
 
