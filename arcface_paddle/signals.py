@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+import sys
 import threading
 
 
@@ -27,5 +28,13 @@ def take_back_from_paddle() -> None:
         handler = signal.getsignal(number)
         if callable(handler):
             signal.signal(number, handler)
-    if faulthandler.is_enabled():
-        faulthandler.enable()
+    _enable_faulthandler_again()
+
+
+def _enable_faulthandler_again() -> None:
+    """Install the handlers of ``faulthandler`` anew where they were in use: ``enable`` alone believes them in place."""
+    stream = sys.__stderr__  # sys.stderr of a notebook is no file, which faulthandler needs
+    if not faulthandler.is_enabled() or stream is None or stream.closed:
+        return
+    faulthandler.disable()
+    faulthandler.enable(stream)

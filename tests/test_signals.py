@@ -1,0 +1,36 @@
+"""Handlers after Paddle was imported: those of the process, also in a notebook, whose stderr is no file."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CRASH = """
+import faulthandler, io, os, signal, sys
+faulthandler.enable()
+{before}
+from arcface_paddle import signals
+signals.take_back_from_paddle()
+print("went on", flush=True)
+os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def crash(before: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", "-c", CRASH.format(before=before)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+def test_a_crash_is_reported_by_faulthandler_as_before():
+    done = crash("")
+    assert "Fatal Python error: Segmentation fault" in done.stderr and done.returncode == -signal.SIGSEGV
+
+
+def test_a_notebook_whose_stderr_is_no_file_can_load_paddle():
+    done = crash("sys.stderr = io.StringIO()")
+    assert done.stdout.strip() == "went on", done.stderr
+    assert "Fatal Python error: Segmentation fault" in done.stderr
