@@ -235,7 +235,7 @@ def test_report_into_a_place_that_is_a_file(sets, run_folder, tmp_path, capsys):
 
 
 def test_help_is_quick_and_does_not_import_paddle():
-    code = "import sys; from arcface_paddle.cli import valid; print('paddle' in sys.modules)"
+    code = "import sys; from arcface_paddle.cli.commands import valid; print('paddle' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 
