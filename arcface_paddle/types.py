@@ -1,9 +1,12 @@
-"""Results that cross the border between the rooms of the package: frozen, documented, free of behaviour."""
+"""Results that cross the border between the rooms of the package: frozen, documented, and able to show themselves.
+
+``repr`` of each fits on a line or two; ``to_dict()`` gives what ``json.dumps`` takes, in the form of ``--json``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -29,6 +32,20 @@ class Detection:
     landmarks: Optional[np.ndarray] = None
     is_crop: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; pixels and score are rounded to what they are worth."""
+        landmarks = self.landmarks
+        return {
+            "box": [round(float(value), 2) for value in self.box_xyxy],
+            "detection_score": _rounded(self.score),
+            "landmarks": None if landmarks is None else [[round(float(v), 2) for v in point] for point in landmarks],
+        }
+
+    def __repr__(self) -> str:
+        landmarks = "" if self.landmarks is None else f", {len(self.landmarks)} landmarks"
+        crop = ", is_crop" if self.is_crop else ""
+        return f"Detection(box_xyxy={_pixels(self.box_xyxy)}, score={self.score:.3f}{landmarks}{crop})"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -36,6 +53,13 @@ class Candidate:
 
     name: str
     similarity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; the cosine is rounded to what it is worth."""
+        return {"name": self.name, "similarity": _rounded(self.similarity)}
+
+    def __repr__(self) -> str:
+        return f"Candidate({_start(self.name)!r}, {self.similarity:.3f})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +83,25 @@ class Face:
     similarity: Optional[float] = None
     candidates: tuple[Candidate, ...] = field(default=())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; the embedding is left out (``face.embedding.tolist()`` gives it)."""
+        return {
+            **self.detection.to_dict(),
+            "name": self.name,
+            "similarity": _rounded(self.similarity),
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+            "feature_norm": _rounded(self.feature_norm),
+        }
+
+    def __repr__(self) -> str:
+        parts = [] if self.name is None else [repr(_start(self.name))]
+        if self.similarity is not None:
+            parts.append(f"similarity={self.similarity:.3f}")
+        parts.append(f"box_xyxy={_pixels(self.detection.box_xyxy)}, score={self.detection.score:.3f}")
+        if self.embedding is not None:
+            parts.append(f"{self.embedding.size}-D embedding")
+        return f"Face({', '.join(parts)})"
+
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
@@ -73,3 +116,47 @@ class ImageResult:
     source: str
     size_wh: tuple[int, int]
     faces: tuple[Face, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, as ``--json`` writes them for a picture.
+
+        Example:
+            >>> import json
+            >>> json.dumps(ImageResult("wall.jpg", (640, 480), ()).to_dict())
+            '{"source": "wall.jpg", "width": 640, "height": 480, "faces": []}'
+        """
+        return {
+            "source": self.source,
+            "width": int(self.size_wh[0]),
+            "height": int(self.size_wh[1]),
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+    def __repr__(self) -> str:
+        count = len(self.faces)
+        named = [_start(face.name, most=24) for face in self.faces[:_NAMES_SHOWN] if face.name is not None]
+        more = ", …" if named and count > _NAMES_SHOWN else ""
+        names = f": {', '.join(named)}{more}" if named else ""
+        size = f"{self.size_wh[0]}x{self.size_wh[1]}"
+        faces = "1 face" if count == 1 else f"{count} faces"
+        return f"{type(self).__name__}({_end(self.source)!r}, {size}, {faces}{names})"
+
+
+_NAMES_SHOWN = 4  # by the repr of a picture, which is to fit on two lines of a terminal
+
+
+def _rounded(value: Optional[float]) -> Optional[float]:
+    return None if value is None else round(float(value), 4)
+
+
+def _pixels(box_xyxy: np.ndarray) -> str:
+    return f"({', '.join(f'{float(value):.0f}' for value in box_xyxy)})"
+
+
+def _start(text: str, *, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _end(text: str, *, most: int = 60) -> str:
+    """Cut a long path in front: its end tells pictures apart."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"

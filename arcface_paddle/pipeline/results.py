@@ -18,28 +18,13 @@ VIDEO_COLUMNS = ("name", "faces", "first (s)", "last (s)", "best similarity")
 
 def face_to_json(face: Face) -> dict[str, Any]:
     """Return a face as JSON values; pixels, scores and cosines are rounded to what they are worth."""
-    landmarks = face.detection.landmarks
-    return {
-        "box": [round(float(value), 2) for value in face.detection.box_xyxy],
-        "detection_score": round(float(face.detection.score), 4),
-        "landmarks": None if landmarks is None else [[round(float(v), 2) for v in point] for point in landmarks],
-        "name": face.name,
-        "similarity": _rounded(face.similarity),
-        "candidates": [{"name": c.name, "similarity": _rounded(c.similarity)} for c in face.candidates],
-        "feature_norm": _rounded(face.feature_norm),
-    }
+    return face.to_dict()
 
 
 def result_to_json(result: ImageResult, *, time_s: Optional[float] = None) -> dict[str, Any]:
     """Return all of a picture, or of a frame at ``time_s``, as JSON values."""
     timing = {} if time_s is None else {"time_s": round(time_s, 3)}
-    return {
-        "source": result.source,
-        **timing,
-        "width": result.size_wh[0],
-        "height": result.size_wh[1],
-        "faces": [face_to_json(face) for face in result.faces],
-    }
+    return {"source": result.source, **timing, **result.to_dict()}
 
 
 def to_csv(images: Sequence[dict[str, Any]]) -> str:
@@ -99,10 +84,6 @@ class _Sightings:
         self.last_s = time_s
         if similarity is not None and (self.best_similarity is None or similarity > self.best_similarity):
             self.best_similarity = similarity
-
-
-def _rounded(value: Optional[float]) -> Optional[float]:
-    return None if value is None else round(float(value), 4)
 
 
 def _shown(value: Optional[float]) -> str:
