@@ -21,12 +21,13 @@ from typing import Callable, Iterator, Optional, Union
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from arcface_paddle import files
 from arcface_paddle.errors import ImageError
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, np.ndarray]
+ImageSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, np.ndarray, Image.Image]
+"""What ``load_image`` takes: a path, encoded bytes, an array, or a picture that Pillow has opened."""
 
 MAX_PIXELS = 178_956_970
 """Largest picture that is decoded (Pillow's own error limit); larger ones are taken for decompression bombs."""
@@ -97,24 +98,31 @@ def picture_formats() -> tuple[str, ...]:
 
 
 def load_image(source: ImageSource, *, max_pixels: Optional[int] = None) -> np.ndarray:
-    """Read a picture from a path, from encoded bytes or from an array.
+    """Read a picture from a path, from encoded bytes, from an array or from Pillow.
 
     Args:
-        source: path of a file; encoded bytes (JPEG, PNG, BMP, WebP, TIFF, ...); or an RGB array, see
-            ``from_array``.
+        source: path of a file; encoded bytes (JPEG, PNG, BMP, WebP, TIFF, ...); an RGB array, see ``from_array``; or a
+            PIL image, see ``from_pillow``.
         max_pixels: refuse larger files; None for ``MAX_PIXELS``.
 
     Returns:
         (H, W, 3) uint8 RGB, upright by its EXIF orientation, owning its memory.
 
     Raises:
-        ImageError: no such file, not a picture, damaged, animated, or larger than ``max_pixels``.
+        ImageError: no such file, not a picture, damaged, animated, larger than ``max_pixels``, or another object.
     """
     if isinstance(source, np.ndarray):
         return from_array(source)
-    if isinstance(source, bytes):
-        return decode_image(source, name="the given bytes", max_pixels=max_pixels)
-    return read_image(source, max_pixels=max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return decode_image(bytes(source), name="the given bytes", max_pixels=max_pixels)
+    if isinstance(source, Image.Image):
+        return from_pillow(source, max_pixels=max_pixels)
+    if isinstance(source, (str, os.PathLike)):
+        return read_image(source, max_pixels=max_pixels)
+    raise ImageError(
+        f"a picture cannot be made of an object of type {type(source).__name__}; allowed: path, encoded bytes, "
+        "(H, W, 3) uint8 RGB array, PIL image"
+    )
 
 
 def read_image(
@@ -139,6 +147,8 @@ def read_file(path: files.PathLike) -> bytes:
         raise ImageError(f"{name}: is a folder, not a picture") from None
     except OSError as error:
         raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except ValueError:  # Python's own refusal of a zero byte, before the system is asked
+        raise ImageError(f"{str(path)!r}: not the name of a file") from None
     if not content:
         raise ImageError(f"{name}: the file is empty")
     return content
@@ -238,6 +248,31 @@ def from_array(array: np.ndarray, *, color_order: str = "RGB") -> np.ndarray:
         opacity = array[:, :, 3:].astype(np.uint16)
         color = ((color * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
     return np.ascontiguousarray(color).copy() if color.base is array else np.ascontiguousarray(color)
+
+
+def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.ndarray:
+    """Turn a picture that Pillow has opened or made into (H, W, 3) uint8 RGB; it is left as it is.
+
+    Orientation, palette, alpha and depth are treated as in files. Of several frames the current one is taken.
+
+    Raises:
+        ImageError: closed, damaged, larger than ``max_pixels`` (None for ``MAX_PIXELS``), without pixels, or opened
+            from a format outside of ``picture_formats``.
+    """
+    name = getattr(image, "filename", "") or "the given PIL image"
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if image.format is not None and image.format not in (*picture_formats(), "MPO"):
+        raise ImageError(f"{name}: {image.format} is not decoded; allowed: {', '.join(picture_formats())}")
+    if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp is None:  # Pillow would fail an assertion
+        raise ImageError(f"{name}: the PIL image was closed before its pixels were read")
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(f"{name}: {width}x{height} pixels, not a picture")
+    if width * height > limit:
+        raise ImageError(_too_large(name, width, height, limit))
+    with _decoding_errors(name, limit), _pillow_admits(limit):
+        image.load()
+        return _to_rgb(image, name)
 
 
 def resize(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

@@ -151,3 +151,58 @@ def test_writing_an_unknown_suffix(tmp_path, picture):
     with pytest.raises(ImageError, match="allowed"):
         images.write_image(tmp_path / "a.xyz", picture)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "I;16"])
+def test_pillow_pictures_are_taken_as_from_a_file(picture, mode):
+    made = Image.fromarray(picture).convert("L").convert("I;16") if mode == "I;16" else Image.fromarray(picture)
+    made = made if made.mode == mode else made.convert(mode)
+    from_file = images.decode_image(encode(made, "TIFF" if mode == "CMYK" else "PNG"))
+    assert np.array_equal(images.load_image(made), from_file)
+    assert made.mode == mode, "the caller's picture is left as it is"
+
+
+def test_a_pillow_picture_is_turned_upright_and_its_frame_kept(picture, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        assert np.array_equal(images.load_image(opened), np.rot90(picture, -1))
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "two.tif") as opened:
+        opened.seek(1)
+        assert images.load_image(opened)[0, 0].tolist() == [0, 0, 255]
+
+
+def test_unsuitable_pillow_pictures(picture, tmp_path):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    with pytest.raises(ImageError, match=r"a\.png: the PIL image was closed"):
+        images.load_image(closed)
+    with pytest.raises(ImageError, match="60x40 is more than 2,000 pixels"):
+        images.load_image(Image.fromarray(picture), max_pixels=2000)
+    with pytest.raises(ImageError, match="0x4 pixels"):
+        images.load_image(Image.new("RGB", (0, 4)))
+
+
+def test_a_postscript_file_opened_by_pillow_is_not_run(tmp_path):
+    path = tmp_path / "a.eps"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    with Image.open(path) as opened, pytest.raises(ImageError, match="EPS is not decoded"):
+        images.load_image(opened)
+
+
+@pytest.mark.parametrize("source", [None, 3, ["a.jpg"], object()])
+def test_other_objects_are_said_by_their_type(source):
+    with pytest.raises(ImageError, match=f"type {type(source).__name__}; allowed: path, encoded bytes"):
+        images.load_image(source)
+
+
+def test_bytes_of_any_kind_and_names_that_are_none(picture):
+    content = images.encode_image(picture)
+    assert np.array_equal(images.load_image(bytearray(content)), picture)
+    assert np.array_equal(images.load_image(memoryview(content)), picture)
+    with pytest.raises(ImageError, match="not the name of a file"):
+        images.read_image("a\0b.jpg")
