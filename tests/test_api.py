@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import gc
 import json
+import pickle
+import re
+import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from arcface_paddle import images
+from arcface_paddle.errors import ImageError
+from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer
+from arcface_paddle.pipeline.analyzed import AnalyzedImage
+from arcface_paddle.pipeline.detection.strategies import PortraitDetector
+from arcface_paddle.pipeline.drawing import draw_faces
 from arcface_paddle.pipeline.results import face_to_json, result_to_json
 from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face, ImageResult
 
 ROOT = Path(__file__).parents[1]
+HOPPER = ROOT / "demo" / "queries" / "hopper_relit.jpg"
+COLLINS = ROOT / "demo" / "queries" / "stranger_collins.jpg"
 TWO_LINES = 240
 """Characters on two lines of a wide terminal."""
 
@@ -84,3 +98,150 @@ def test_results_stay_frozen_and_are_compared_as_objects():
     assert one != other and one == one
     with pytest.raises(AttributeError):
         one.name = "Grace"
+
+
+# Pictures: whatever somebody has at hand
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Analyzer:
+    options = RuntimeOptions(threads=1)
+    return Analyzer(build_detector(options=options), build_recognizer(options=options))
+
+
+@pytest.fixture(scope="module")
+def from_array(analyzer) -> AnalyzedImage:
+    return analyzer.analyze(images.load_image(HOPPER))
+
+
+@pytest.mark.parametrize("give", [str, Path, lambda path: path.read_bytes(), lambda path: bytearray(path.read_bytes())])
+def test_pictures_may_be_paths_and_bytes(analyzer, from_array, give):
+    result = analyzer.analyze(give(HOPPER))
+    assert result.size_wh == from_array.size_wh and len(result.faces) == 1
+    np.testing.assert_allclose(result.faces[0].embedding, from_array.faces[0].embedding, atol=1e-5)
+
+
+def test_results_are_called_as_their_pictures(analyzer, from_array):
+    content = HOPPER.read_bytes()
+    results = analyzer.analyze_many([str(HOPPER), HOPPER, content, images.load_image(HOPPER)])
+    assert [result.source for result in results] == [str(HOPPER), str(HOPPER), "bytes", "array"]
+    assert analyzer.analyze(HOPPER, source="Grace").source == "Grace"
+
+
+class Unreadable:
+    """An object that only looks like an array."""
+
+    shape = (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("none.jpg", "^none.jpg: no such file$"),
+        (Path("/"), "is a folder"),
+        ("nul\0byte.jpg", "not the name of a file"),
+        (b"", "zero bytes"),
+        (b"text", "not a picture"),
+        (np.zeros((9, 9, 3), np.float32), "float32 .* allowed: uint8"),
+        (np.zeros((0, 9, 3), np.uint8), r"\(0, 9, 3\); allowed"),
+        (np.zeros(9, np.uint8), r"\(9,\); allowed"),
+        (np.uint8(3), "uint8; allowed: path"),
+        (None, "NoneType; allowed: path"),
+        ([HOPPER], "list; allowed: path"),
+        (Unreadable(), "Unreadable; allowed: path"),
+    ],
+)
+@pytest.mark.parametrize("portrait", [False, True])
+def test_what_is_no_picture_is_said_in_one_line(analyzer, given, message, portrait):
+    if portrait:
+        analyzer = Analyzer(PortraitDetector(analyzer.detector, crop_size_wh=(112, 112)), analyzer.recognizer)
+    with pytest.raises(ImageError, match=message) as caught:
+        analyzer.analyze(given)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ImageError, match=message):
+        analyzer.analyze_many([HOPPER, given])
+
+
+def test_a_detector_asked_for_a_path_says_so(analyzer):
+    with pytest.raises(ImageError, match="image is of type str"):
+        analyzer.detector.detect(str(HOPPER))
+
+
+@pytest.mark.parametrize("one", [str(HOPPER), HOPPER, b"bytes"])
+def test_many_pictures_are_a_list(analyzer, one):
+    with pytest.raises(ImageError, match="takes a list of pictures"):
+        analyzer.analyze_many(one)
+
+
+# Results with their picture
+
+
+def test_a_result_draws_and_saves_itself(analyzer, tmp_path):
+    picture = images.load_image(HOPPER)
+    result = analyzer.analyze(picture)
+    annotated = result.draw()
+    np.testing.assert_array_equal(annotated, draw_faces(picture, result.faces))
+    assert (annotated != picture).any() and result.image is picture
+    result.save(tmp_path / "annotated.png")
+    np.testing.assert_array_equal(images.load_image(tmp_path / "annotated.png"), annotated)
+    with pytest.raises(ImageError, match="suffix"):
+        result.save(tmp_path / "annotated.xyz")
+
+
+def test_results_of_files_hold_no_pixels(analyzer, tmp_path):
+    path = tmp_path / "hopper.jpg"
+    path.write_bytes(HOPPER.read_bytes())
+    result = analyzer.analyze(path)
+    assert result.given is path
+    assert len(pickle.dumps(result)) < 4000, "faces of a picture of 200 kB"
+    np.testing.assert_array_equal(result.image, images.load_image(HOPPER))
+    path.write_bytes(COLLINS.read_bytes())
+    with pytest.raises(ImageError, match="has changed since it was analysed"):
+        result.draw()
+    path.unlink()
+    with pytest.raises(ImageError, match="no such file"):
+        result.draw()
+    assert "no such file" in result._repr_html_() and "0.9" in result._repr_html_(), "the faces are shown all the same"
+
+
+def test_the_picture_can_be_let_go_of(analyzer):
+    picture = images.load_image(HOPPER)
+    result = analyzer.analyze(picture)
+    alive = weakref.ref(picture)
+    plain = result.without_picture()
+    del picture, result
+    gc.collect()
+    assert alive() is None and type(plain) is ImageResult and len(plain.faces) == 1
+
+
+def test_pictures_of_one_call_are_decoded_one_after_the_other(analyzer, tmp_path):
+    large = tmp_path / "large.png"
+    images.write_image(large, np.full((1500, 1500, 3), 128, np.uint8))
+    analyzer.analyze(large)
+    tracemalloc.start()
+    analyzer.analyze_many([large] * 6)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 1500 * 1500 * 3, "six decoded pictures would take 40 MB"
+
+
+def test_a_notebook_shows_the_annotated_picture(analyzer):
+    shown = analyzer.analyze(HOPPER)._repr_html_()
+    encoded = re.search(r'src="data:image/jpeg;base64,([^"]+)"', shown).group(1)
+    picture = images.load_image(base64.b64decode(encoded))
+    assert picture.shape == images.load_image(HOPPER).shape
+    assert "http" not in shown and "<td>1</td>" in shown
+
+
+def test_a_notebook_is_not_filled_by_a_large_picture():
+    large = AnalyzedImage("array", (4000, 500), (), np.full((500, 4000, 3), 128, np.uint8))
+    encoded = re.search(r'base64,([^"]+)"', large._repr_html_()).group(1)
+    assert images.load_image(base64.b64decode(encoded)).shape == (128, 1024, 3)
+    assert "no face found" in large._repr_html_()
+
+
+def test_names_cannot_write_into_a_notebook():
+    evil = '<script>alert("1")</script>'
+    wall = np.full((60, 80, 3), 128, np.uint8)
+    shown = AnalyzedImage(evil, (80, 60), (face_of(evil),), wall)._repr_html_()
+    assert "<script" not in shown and "&lt;script&gt;" in shown and 'alt="&lt;script&gt;alert(&quot;' in shown

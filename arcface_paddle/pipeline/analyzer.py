@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import Optional, Protocol, Sequence
 
 import numpy as np
 
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.images import ImageSource, load_image
 from arcface_paddle.pipeline.alignment import recognizer_spec
-from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
+from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
 from arcface_paddle.pipeline.recognition import Embeddings, Recognizer
-from arcface_paddle.types import Candidate, Detection, Face, ImageResult
+from arcface_paddle.types import Candidate, Detection, Face
 
 
 class GalleryAnswer(Protocol):
@@ -29,6 +33,21 @@ class FaceGallery(Protocol):
     """Whoever can say whose an embedding is, such as ``gallery.Gallery``."""
 
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> Sequence[GalleryAnswer]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The faces of one picture before they are embedded.
+
+    Attributes:
+        size_wh: width and height of the picture in pixels.
+        detections: where they are.
+        crops: (N, 112, 112, 3) uint8 RGB, aligned; None without faces or without a recogniser.
+    """
+
+    size_wh: tuple[int, int]
+    detections: Sequence[Detection]
+    crops: Optional[np.ndarray]
 
 
 class Analyzer:
@@ -68,43 +87,69 @@ class Analyzer:
         self.top_k = top_k
         self.threshold = _threshold(threshold, recognizer) if gallery is not None else None
 
-    def analyze(self, image: np.ndarray, *, source: str = "array") -> ImageResult:
-        """Find, embed and name the faces of one picture (H, W, 3) uint8 RGB.
-
-        Raises:
-            ImageError: an array of another shape or type.
-        """
-        return self.analyze_many([image], sources=[source])[0]
-
-    def analyze_many(
-        self, images: Sequence[np.ndarray], *, sources: Optional[Sequence[str]] = None
-    ) -> list[ImageResult]:
-        """Do the same for several pictures; the faces of all of them go through the recogniser together.
+    def analyze(self, image: ImageSource, *, source: Optional[str] = None) -> AnalyzedImage:
+        """Find, embed and name the faces of one picture.
 
         Args:
-            images: (H, W, 3) uint8 RGB each.
-            sources: what the results are called; ``array`` when None.
+            image: path of a picture; encoded bytes (JPEG, PNG, WebP, ...); a PIL image; or an array (H, W, 3) uint8
+                RGB (what OpenCV reads is BGR: ``image[:, :, ::-1]``).
+            source: what the result is called; None for the path's text, or ``array``, ``bytes``, ``picture``.
+
+        Returns:
+            The faces, largest first; none is no error. The result can ``draw()``, ``save(path)`` and show itself.
 
         Raises:
-            ImageError: an array of another shape or type.
+            ImageError: the picture cannot be read, or is none: an array of another shape or type, another object.
+
+        Example:
+            >>> from arcface_paddle import Analyzer, build_detector
+            >>> Analyzer(build_detector()).analyze("demo/queries/group.jpg")
+            AnalyzedImage('demo/queries/group.jpg', 1060x520, 4 faces)
         """
-        names = ["array"] * len(images) if sources is None else list(sources)
+        return self.analyze_many([image], sources=None if source is None else [source])[0]
+
+    def analyze_many(
+        self, images: Sequence[ImageSource], *, sources: Optional[Sequence[str]] = None
+    ) -> list[AnalyzedImage]:
+        """Do the same for several pictures; the faces of all of them go through the recogniser together.
+
+        Only the aligned faces are held until then, not the decoded pictures.
+
+        Args:
+            images: pictures as ``analyze`` takes them.
+            sources: what the results are called; None as in ``analyze``.
+
+        Raises:
+            ImageError: one of the pictures cannot be read, or is none.
+            ConfigError: another number of sources than of pictures.
+        """
+        if isinstance(images, (str, bytes, os.PathLike)):
+            raise ImageError("analyze_many takes a list of pictures; give [picture], or call analyze(picture)")
+        names = [name_of(image) for image in images] if sources is None else list(sources)
         if len(names) != len(images):
             raise ConfigError(f"{len(images)} pictures but {len(names)} sources")
-        found = [self.detector.detect(image) for image in images]
-        faces = self._faces(images, found)
+        found = [self._found(image) for image in images]
+        faces = self._faces(found)
         results = []
-        for image, detections, name in zip(images, found, names):
-            own, faces = faces[: len(detections)], faces[len(detections) :]
-            results.append(ImageResult(name, (image.shape[1], image.shape[0]), tuple(own)))
+        for image, of_image, name in zip(images, found, names):
+            own, faces = faces[: len(of_image.detections)], faces[len(of_image.detections) :]
+            results.append(AnalyzedImage(name, of_image.size_wh, tuple(own), image))
         return results
 
-    def _faces(self, images: Sequence[np.ndarray], found: Sequence[Sequence[Detection]]) -> list[Face]:
+    def _found(self, given: ImageSource) -> _Found:
+        """Detect the faces of one picture and cut them out, so that the picture itself is needed no longer."""
+        image = given if isinstance(given, np.ndarray) else load_image(given)
+        check_image(image)
+        detections = self.detector.detect(image)
+        crops = self.recognizer.align(image, detections) if self.recognizer is not None and detections else None
+        return _Found((image.shape[1], image.shape[0]), detections, crops)
+
+    def _faces(self, found: Sequence[_Found]) -> list[Face]:
         """Return the faces of all pictures in order."""
-        detections = [detection for of_image in found for detection in of_image]
+        detections = [detection for of_image in found for detection in of_image.detections]
         if self.recognizer is None or not detections:
             return [Face(detection) for detection in detections]
-        crops = np.concatenate([self.recognizer.align(image, of_image) for image, of_image in zip(images, found)])
+        crops = np.concatenate([of_image.crops for of_image in found if of_image.crops is not None])
         embeddings = self.recognizer.embed(crops)
         return self._named(detections, embeddings)
 

@@ -55,7 +55,9 @@ def chosen_threshold(threshold: Optional[float], card: ModelCard) -> float:
 
 
 def check_image(image: np.ndarray) -> None:
-    """Refuse what is not a picture of at least one pixel."""
+    """Refuse what is not a picture of at least one pixel. Raises ``ImageError``."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"image is of type {type(image).__name__}; allowed: array of (H, W, 3) uint8, RGB")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ImageError(f"image is {image.dtype} of shape {image.shape}; allowed: uint8 of (H, W, 3), RGB")
 
