@@ -20,6 +20,8 @@ from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, bu
 from arcface_paddle.pipeline.analyzed import AnalyzedImage
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector
 from arcface_paddle.pipeline.drawing import draw_faces
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, identity_of
+from arcface_paddle.pipeline.opening import OpenPipeline
 from arcface_paddle.pipeline.results import face_to_json, result_to_json
 from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face, ImageResult
 
@@ -245,3 +247,42 @@ def test_names_cannot_write_into_a_notebook():
     wall = np.full((60, 80, 3), 128, np.uint8)
     shown = AnalyzedImage(evil, (80, 60), (face_of(evil),), wall)._repr_html_()
     assert "<script" not in shown and "&lt;script&gt;" in shown and 'alt="&lt;script&gt;alert(&quot;' in shown
+
+
+# What holds models and people
+
+
+@pytest.fixture(scope="module")
+def gallery(from_array, analyzer) -> Gallery:
+    names = ["Grace", "Ada", "Bob of a very long name " * 4, "Zoe"]
+    entries = [GalleryEntry(name, f"{number}.jpg") for number, name in enumerate(["Ada", *names])]
+    rows = np.repeat(from_array.faces[0].embedding[None], len(entries), axis=0)
+    return Gallery(entries, rows, model=identity_of(analyzer.recognizer))
+
+
+def test_models_and_galleries_fit_on_a_line_or_two(analyzer, gallery):
+    assert repr(analyzer.recognizer) == "Recognizer('MobileFace', 192-D, mirrored)"
+    assert repr(analyzer.detector) == f"BlazeFaceDetector('BlazeFace', threshold={analyzer.detector.threshold:.3f})"
+    assert repr(analyzer) == f"Analyzer({analyzer.detector!r}, {analyzer.recognizer!r})"
+    assert repr(Analyzer(recognizer=analyzer.recognizer)).startswith("Analyzer(WholePicture(), Recognizer(")
+    portraits = PortraitDetector(analyzer.detector, crop_size_wh=(112, 112))
+    assert repr(portraits) == f"PortraitDetector({analyzer.detector!r})"
+    naming = Analyzer(portraits, analyzer.recognizer, gallery, threshold=0.25)
+    assert repr(naming).endswith(f"{gallery!r}, threshold=0.250)") and len(repr(naming)) <= TWO_LINES
+    opened = OpenPipeline(naming, gallery.model, "", {"det_model": "BlazeFace"})
+    assert repr(opened) == f"OpenPipeline({naming!r})" and len(repr(opened)) <= TWO_LINES
+    embeddings = analyzer.recognizer.embed(np.zeros((2, 112, 112, 3), np.uint8))
+    assert repr(embeddings) == "Embeddings(2 faces, 192-D)"
+
+
+def test_a_gallery_says_whom_it_knows(gallery):
+    assert repr(gallery).startswith("Gallery(4 people, 5 faces, MobileFace 192-D: Ada, Bob of a very long name")
+    assert repr(gallery).endswith(", …)") and len(repr(gallery)) <= TWO_LINES // 2
+    assert repr(Gallery([], np.zeros((0, 8), np.float32))) == "Gallery(0 people, 0 faces, unknown model 8-D)"
+    shown = gallery.renamed("Zoe", "<b>Zoe</b>")._repr_html_()
+    assert "<tr><td>Ada</td><td>2</td></tr>" in shown and "&lt;b&gt;Zoe" in shown and "<b>" not in shown
+
+
+def test_a_large_gallery_does_not_fill_a_notebook():
+    many = Gallery([GalleryEntry(f"p{n}", "a.jpg") for n in range(250)], np.eye(250, dtype=np.float32))
+    assert many._repr_html_().count("<tr>") == 101 and "and 150 people more" in many._repr_html_()

@@ -87,6 +87,14 @@ class Analyzer:
         self.top_k = top_k
         self.threshold = _threshold(threshold, recognizer) if gallery is not None else None
 
+    def __repr__(self) -> str:
+        parts = [repr(self.detector)]
+        if self.recognizer is not None:
+            parts.append(repr(self.recognizer))
+        if self.gallery is not None:
+            parts += [repr(self.gallery), f"threshold={self.threshold:.3f}"]
+        return f"Analyzer({', '.join(parts)})"
+
     def analyze(self, image: ImageSource, *, source: Optional[str] = None) -> AnalyzedImage:
         """Find, embed and name the faces of one picture.
 

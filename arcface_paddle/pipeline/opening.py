@@ -44,6 +44,9 @@ class OpenPipeline:
     caution: str
     facts: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"OpenPipeline({self.analyzer!r})"
+
 
 def open_detector(settings: PipelineSettings) -> Detector:
     """Load the detector. Raises ``ModelFileError`` or ``ConfigError`` as ``builders.build_detector`` does."""

@@ -31,6 +31,9 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self.vectors)} faces, {self.vectors.shape[-1]}-D)"
+
 
 def require_embedding(face: Face) -> np.ndarray:
     """Return the embedding (D,) float32 of a face. Raises ``ConfigError`` when no recogniser ran on it."""
@@ -64,6 +67,10 @@ class Recognizer:
         self._runtime = runtime
         self._max_batch_size = max_batch_size
         self._embedding_size: Optional[int] = recognizer_spec(model.card).embedding_size or None
+
+    def __repr__(self) -> str:
+        size = "" if self._embedding_size is None else f", {self._embedding_size}-D"
+        return f"Recognizer({self.card.name!r}{size}{', mirrored' if self.mirrored else ''})"
 
     @property
     def embedding_size(self) -> int:

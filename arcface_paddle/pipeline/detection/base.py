@@ -54,6 +54,24 @@ def chosen_threshold(threshold: Optional[float], card: ModelCard) -> float:
     return float(threshold)
 
 
+class CardedDetector(Protocol):
+    """A detector that is one network with its card."""
+
+    threshold: float
+    card: ModelCard
+
+
+def described(detector: CardedDetector) -> str:
+    """Return the ``repr`` of a detector: its model and threshold.
+
+    Example:
+        >>> from arcface_paddle.pipeline import build_detector
+        >>> build_detector(threshold=0.6)
+        BlazeFaceDetector('BlazeFace', threshold=0.600)
+    """
+    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3f})"
+
+
 def check_image(image: np.ndarray) -> None:
     """Refuse what is not a picture of at least one pixel. Raises ``ImageError``."""
     if not isinstance(image, np.ndarray):

@@ -14,7 +14,13 @@ import numpy as np
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
-from arcface_paddle.pipeline.detection.base import check_image, chosen_threshold, detector_spec, largest_first
+from arcface_paddle.pipeline.detection.base import (
+    check_image,
+    chosen_threshold,
+    described,
+    detector_spec,
+    largest_first,
+)
 from arcface_paddle.pipeline.detection.boxes import weighted_nms
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.model_files import ModelFolder
@@ -56,6 +62,9 @@ class BlazeFaceDetector:
         self._refiner = refiner
         self._buffers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()  # guards the buffers
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)

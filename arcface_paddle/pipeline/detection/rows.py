@@ -11,7 +11,13 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline.detection.base import check_image, chosen_threshold, detector_spec, largest_first
+from arcface_paddle.pipeline.detection.base import (
+    check_image,
+    chosen_threshold,
+    described,
+    detector_spec,
+    largest_first,
+)
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime
@@ -35,6 +41,9 @@ class RowsDetector:
         self._size = detector_spec(model.card).scales[0].size
         self._model = model
         self._runtime = runtime
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)

@@ -16,6 +16,9 @@ class WholePicture:
 
     threshold = 0.0
 
+    def __repr__(self) -> str:
+        return "WholePicture()"
+
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Return the whole picture (H, W, 3) uint8 RGB as one face. Raises ``ImageError`` for other arrays."""
         check_image(image)
@@ -39,6 +42,9 @@ class PortraitDetector:
         self.threshold = detector.threshold
         self._detector = detector
         self._crop_size_wh = crop_size_wh
+
+    def __repr__(self) -> str:
+        return f"PortraitDetector({self._detector!r})"
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Return the one face of a picture (H, W, 3) uint8 RGB. Raises ``ImageError`` for other arrays."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
@@ -19,6 +21,9 @@ FORMAT_VERSION = 1
 DEFAULT_DECISION = "best"
 
 _UNIT_TOLERANCE = 1e-2
+
+_NAMES_SHOWN, _CHARACTERS_SHOWN = 3, 40  # at the prompt, so that a gallery fits on one line
+_ROWS_SHOWN = 100  # in a notebook, which keeps all that it shows
 
 
 class Gallery:
@@ -114,6 +119,22 @@ class Gallery:
     def __len__(self) -> int:
         """Return the number of faces (not of persons)."""
         return len(self.entries)
+
+    def __repr__(self) -> str:
+        model = "unknown model" if self.model is None else self.model.name
+        people, faces = _counted(len(self.names), "person", "people"), _counted(len(self), "face", "faces")
+        shown = ", ".join(self.names[:_NAMES_SHOWN])[:_CHARACTERS_SHOWN]
+        more = ", …" if len(self.names) > _NAMES_SHOWN else ""
+        return f"Gallery({people}, {faces}, {model} {self.embedding_size}-D{': ' if shown else ''}{shown}{more})"
+
+    def _repr_html_(self) -> str:
+        """Show the persons and their numbers of faces in a notebook."""
+        counts = Counter(entry.name for entry in self.entries)
+        rows = [f"<tr><td>{html.escape(name)}</td><td>{counts[name]}</td></tr>" for name in self.names[:_ROWS_SHOWN]]
+        rest = len(self.names) - len(rows)
+        more = f"<div>and {_counted(rest, 'person', 'people')} more</div>" if rest else ""
+        table = f"<table><tr><th>person</th><th>faces</th></tr>{''.join(rows)}</table>"
+        return f"<div><div>{html.escape(repr(self))}</div>{table}{more}</div>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -281,6 +302,10 @@ def _entry_of_json(value: Any) -> GalleryEntry:
 
 def _identity_of_face(entry: GalleryEntry) -> tuple[Any, ...]:
     return (entry.name, entry.sha256 or entry.path, entry.box_xyxy)
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _listed(names: Sequence[str], *, most: int = 10) -> str:
