@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import doctest
 import gc
+import importlib
+import inspect
 import json
 import pickle
+import pydoc
 import re
+import subprocess
+import sys
+import threading
 import tracemalloc
 import weakref
 from pathlib import Path
@@ -14,14 +22,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcface_paddle import images
-from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer
+import arcface_paddle
+from arcface_paddle import errors, images
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer, shortcuts
 from arcface_paddle.pipeline.analyzed import AnalyzedImage
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector
 from arcface_paddle.pipeline.drawing import draw_faces
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, identity_of
-from arcface_paddle.pipeline.opening import OpenPipeline
+from arcface_paddle.pipeline.opening import OpenPipeline, open_pipeline
 from arcface_paddle.pipeline.results import face_to_json, result_to_json
 from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face, ImageResult
 
@@ -286,3 +295,93 @@ def test_a_gallery_says_whom_it_knows(gallery):
 def test_a_large_gallery_does_not_fill_a_notebook():
     many = Gallery([GalleryEntry(f"p{n}", "a.jpg") for n in range(250)], np.eye(250, dtype=np.float32))
     assert many._repr_html_().count("<tr>") == 101 and "and 150 people more" in many._repr_html_()
+
+
+# One question, one call
+
+
+def test_compare_takes_whatever_a_picture_is():
+    same = arcface_paddle.compare(str(HOPPER), (ROOT / "demo/gallery/Grace Hopper/portrait_1984.jpg").read_bytes())
+    assert same.same_person and same.similarity > 0.7 and same.probability > 0.99
+    other = arcface_paddle.compare(HOPPER, images.load_image(COLLINS))
+    assert not other.same_person and other.probability < 0.5 and isinstance(other, arcface_paddle.Comparison)
+    strict = arcface_paddle.compare(HOPPER, HOPPER, far="1e-4")
+    assert strict.threshold > same.threshold and strict.far == "1e-4"
+    assert not arcface_paddle.compare(HOPPER, COLLINS, threshold=0.9).same_person
+
+
+def test_compare_says_which_picture_it_means():
+    wall = np.full((200, 200, 3), 128, np.uint8)
+    with pytest.raises(ImageError, match=r"^second picture: no face found"):
+        arcface_paddle.compare(HOPPER, wall)
+    with pytest.raises(ImageError, match=r"^none\.jpg: no such file"):
+        arcface_paddle.compare("none.jpg", wall)
+    with pytest.raises(ImageError, match=r"group\.jpg: 4 faces found"):
+        arcface_paddle.compare(ROOT / "demo/queries/group.jpg", HOPPER, faces="one")
+    with pytest.raises(ConfigError, match="both set the threshold"):
+        arcface_paddle.compare(HOPPER, HOPPER, threshold=0.3, far="1e-3")
+
+
+def test_the_models_of_compare_are_loaded_once_whoever_asks_first(monkeypatch):
+    loaded = []
+
+    def counted(settings):
+        loaded.append(settings)
+        return open_pipeline(settings)
+
+    monkeypatch.setattr(shortcuts, "open_pipeline", counted)
+    models = shortcuts._DefaultModels()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(models.analyzer())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 1 and len(found) == 4 and len({id(analyzer) for analyzer in found}) == 1
+
+
+# The names at the top
+
+
+def test_every_public_name_is_there():
+    for name in arcface_paddle.__all__:
+        assert getattr(arcface_paddle, name) is not None, name
+    assert set(arcface_paddle.__all__) <= set(dir(arcface_paddle))
+    assert {"compare", "open_pipeline", "PipelineSettings", "AnalyzedImage", "__doc__"} <= set(dir(arcface_paddle))
+    with pytest.raises(AttributeError, match="no attribute 'recognise'"):
+        arcface_paddle.recognise  # noqa: B018
+
+
+def test_every_error_is_importable_from_the_top():
+    for name, error in inspect.getmembers(errors, inspect.isclass):
+        assert getattr(arcface_paddle, name) is error and issubclass(error, arcface_paddle.ArcfaceError)
+
+
+def test_editors_know_the_same_names_as_the_interpreter():
+    tree = ast.parse(Path(arcface_paddle.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    declared = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert declared == arcface_paddle._HOME_OF_NAME
+
+
+def test_help_shows_how_to_begin():
+    shown = pydoc.plain(pydoc.render_doc(arcface_paddle))
+    assert "from arcface_paddle import compare" in shown and "print(found.same_person" in shown
+
+
+def test_a_light_import_stays_light_when_errors_and_settings_are_used():
+    code = (
+        "import sys; from arcface_paddle import ImageError, PipelineSettings, ThresholdSettings\n"
+        "print([name for name in ('paddle', 'cv2', 'numpy', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name", ["types", "pipeline.analyzed", "pipeline.analyzer", "pipeline.detection.base", "pipeline.shortcuts"]
+)
+def test_examples_of_the_documentation(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    outcome = doctest.testmod(importlib.import_module(f"arcface_paddle.{name}"))
+    assert outcome.attempted > 0 and outcome.failed == 0

@@ -112,7 +112,7 @@ class Analyzer:
         Example:
             >>> from arcface_paddle import Analyzer, build_detector
             >>> Analyzer(build_detector()).analyze("demo/queries/group.jpg")
-            AnalyzedImage('demo/queries/group.jpg', 1060x520, 4 faces)
+            AnalyzedImage('demo/queries/group.jpg', 1400x502, 4 faces)
         """
         return self.analyze_many([image], sources=None if source is None else [source])[0]
 

@@ -8,6 +8,7 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.images import ImageSource
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
@@ -49,8 +50,8 @@ class Comparison:
 
 def compare_faces(
     analyzer: Analyzer,
-    first: np.ndarray,
-    second: np.ndarray,
+    first: ImageSource,
+    second: ImageSource,
     *,
     threshold_settings: Optional[ThresholdSettings] = None,
     faces: str = CENTRE,
@@ -60,7 +61,7 @@ def compare_faces(
 
     Args:
         analyzer: finds and embeds faces.
-        first: (H, W, 3) uint8 RGB.
+        first: path, encoded bytes, PIL image, or array (H, W, 3) uint8 RGB.
         second: likewise.
         threshold_settings: from which similarity on the two are one person; without any, and with settings that
             name neither a rate nor a similarity, the threshold of the recogniser's card for ``PAIR_FAR``.
@@ -68,7 +69,7 @@ def compare_faces(
         sources: what messages call the two pictures.
 
     Raises:
-        ImageError: a picture without a face, or with several faces when ``faces`` is ``one``.
+        ImageError: a picture that cannot be read or shows no face, or with several faces when ``faces`` is ``one``.
         ConfigError: the analyzer has no recogniser, no threshold is known, or another ``faces``.
     """
     if faces not in PAIR_FACE_CHOICES:
