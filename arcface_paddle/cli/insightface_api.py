@@ -29,6 +29,7 @@ import numpy as np
 from arcface_paddle import images
 from arcface_paddle.cli import gallery_flags
 from arcface_paddle.cli.commands import recognize
+from arcface_paddle.cli.notebook_parser import NotebookParser
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing, inputs
 from arcface_paddle.pipeline.opening import OpenPipeline
@@ -45,8 +46,11 @@ _logger = logging.getLogger("arcface_paddle")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of ``test_recognition``; ``parser().parse_args([])`` gives all defaults."""
-    result = argparse.ArgumentParser(
+    """Return the parser of ``test_recognition``; ``parser().parse_args([])`` gives all defaults.
+
+    Arguments that cannot be understood raise ``ConfigError``. ``parse_args()`` gives the defaults in a notebook.
+    """
+    result = NotebookParser(
         prog="test_recognition", description=recognize.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     recognize.configure(result)
