@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 MODELS = "arcface_paddle.inference_model"  # the shipped models live beside the package and are packed into it
+PHOTOGRAPHS = "arcface_paddle.demo_photographs"  # likewise those of demo/, for 'arcface-paddle demo'
 
 
 def read_version() -> str:
@@ -13,6 +15,13 @@ def read_version() -> str:
         if line.startswith("__version__"):
             return line.split('"')[1]
     raise SystemExit("arcface_paddle/__init__.py: no __version__")
+
+
+class BuildWithoutDemoPrograms(build_py):
+    """Packs the photographs of demo/, and not the programs that made them and run ``make demo``."""
+
+    def find_package_modules(self, package, package_dir):
+        return [] if package == PHOTOGRAPHS else super().find_package_modules(package, package_dir)
 
 
 REQUIREMENTS = [
@@ -63,11 +72,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9",
-    packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), MODELS],
-    package_dir={MODELS: "inference_model"},
+    packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), MODELS, PHOTOGRAPHS],
+    package_dir={MODELS: "inference_model", PHOTOGRAPHS: "demo"},
+    cmdclass={"build_py": BuildWithoutDemoPrograms},
     package_data={
         "arcface_paddle": ["py.typed", "assets/*", "**/assets/*"],
         MODELS: ["*/*"],
+        PHOTOGRAPHS: ["DEMO_PHOTOS.md", "gallery/*.txt", "gallery/*/*", "queries/*"],
     },
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

@@ -29,6 +29,7 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 COMMANDS = {
+    "demo": ("demo", "a first look: name the faces of the photographs that come along"),
     "recognize": ("recognize", "find, align and name the faces of pictures, folders or video (= test_recognition)"),
     "gallery": ("gallery", "build, list, change and merge galleries of known people"),
     "models": ("models", "list, check and fetch models"),

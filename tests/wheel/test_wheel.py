@@ -14,13 +14,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAX_WHEEL_BYTES = 20 * 2**20
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""Without the checkout, which pip and the programs would take for the installed package."""
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, timeout=600)
+    subprocess.run(command, check=True, timeout=600, env=ENVIRONMENT)
     (path,) = folder.glob("arcface_paddle-*.whl")
     return path
 
@@ -32,14 +34,13 @@ def installed(wheel, tmp_path_factory) -> Path:
     venv.create(environment, with_pip=True)
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
     command = [str(programs / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[cpu]"]
-    subprocess.run(command, check=True, timeout=1200)
+    subprocess.run(command, check=True, timeout=1200, env=ENVIRONMENT)
     return programs
 
 
 def run(programs: Path, command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(programs / command), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
+    program = [str(programs / command), *arguments]
+    return subprocess.run(program, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.slow
@@ -49,6 +50,9 @@ def test_contents(wheel):
     for needed in ("inference_model/BlazeFace/model.json", "inference_model/MobileFace/model.json", "py.typed"):
         assert f"arcface_paddle/{needed}" in names
     assert not [name for name in names if name.endswith((".tflite", ".pt")) or name.startswith("tests/")]
+    photographs = [name for name in names if name.startswith("arcface_paddle/demo_photographs/")]
+    assert "arcface_paddle/demo_photographs/DEMO_PHOTOS.md" in photographs
+    assert len(photographs) == 11 and not [name for name in photographs if name.endswith(".py")]
     assert any(name.endswith("head_pack.npz") for name in names)
 
 
@@ -77,8 +81,34 @@ def test_recognition_from_another_folder(installed, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_first_section_of_the_readme_needs_the_wheel_only(installed, tmp_path):
+    shown = run(installed, "arcface-paddle", "demo", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    demo = tmp_path / "arcface_demo"
+    found = json.loads((demo / "recognised.json").read_text(encoding="utf-8"))["images"]
+    names = sorted(face["name"] for image in found for face in image["faces"])
+    people = ["Barack Obama"] * 3 + ["Grace Hopper"] * 2 + ["Joe Biden"] * 2
+    assert names == [*people, "unknown", "unknown"]
+    assert len(list((demo / "recognised").glob("*.jpg"))) == 6
+    again = run(installed, "arcface-paddle", "demo", cwd=tmp_path)
+    assert again.returncode == 2 and "is not empty" in again.stderr
+
+
+@pytest.mark.slow
+def test_two_pictures_are_compared_in_three_lines(installed, tmp_path):
+    queries = ROOT / "demo" / "queries"
+    code = (
+        "from arcface_paddle import compare\n"
+        f"found = compare({str(queries / 'obama_blue_room.jpg')!r}, {str(queries / 'obama_speech_2009.jpg')!r})\n"
+        "print(found.same_person)"
+    )
+    done = run(installed, "python", "-c", code, cwd=tmp_path)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.slow
 def test_every_subcommand_answers_or_names_its_extra(installed, tmp_path):
-    for name in ("recognize", "gallery", "models", "train", "valid", "export", "synth", "data"):
+    for name in ("demo", "recognize", "gallery", "models", "train", "valid", "export", "synth", "data"):
         shown = run(installed, "arcface-paddle", name, "--help", cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
     synth = run(installed, "arcface-paddle", "synth", "faces", "--identities", "1", cwd=tmp_path)
