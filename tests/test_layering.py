@@ -74,6 +74,11 @@ def test_every_room_is_known():
     assert beside == ROOT_MODULES | set(ROOT_MAY_IMPORT)
 
 
+def test_every_folder_of_modules_is_a_package():
+    """A folder without ``__init__.py`` works in the checkout and is missing from the wheel."""
+    assert [path.parent.name for path in MODULES if not (path.parent / "__init__.py").is_file()] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path):
     place = path.relative_to(PACKAGE)

@@ -1,0 +1,1 @@
+"""Compiled kernels of the renderer: meshes, hair, light and colour."""

@@ -1,0 +1,1 @@
+"""A rendered person: head, hair, hands, accessories, and the traits that choose them."""

@@ -1,0 +1,1 @@
+"""What is around a rendered person: camera, light, background, and the photograph that is taken."""
