@@ -259,7 +259,7 @@ def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.n
         ImageError: closed, damaged, larger than ``max_pixels`` (None for ``MAX_PIXELS``), without pixels, or opened
             from a format outside of ``picture_formats``.
     """
-    name = getattr(image, "filename", "") or "the given PIL image"
+    name = files.printable(getattr(image, "filename", "") or "the given PIL image")
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if image.format is not None and image.format not in (*picture_formats(), "MPO"):
         raise ImageError(f"{name}: {image.format} is not decoded; allowed: {', '.join(picture_formats())}")

@@ -9,6 +9,7 @@ import gc
 import importlib
 import inspect
 import json
+import os
 import pickle
 import pydoc
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import arcface_paddle
 from arcface_paddle import errors, images
@@ -137,6 +139,22 @@ def test_results_are_called_as_their_pictures(analyzer, from_array):
     results = analyzer.analyze_many([str(HOPPER), HOPPER, content, images.load_image(HOPPER)])
     assert [result.source for result in results] == [str(HOPPER), str(HOPPER), "bytes", "array"]
     assert analyzer.analyze(HOPPER, source="Grace").source == "Grace"
+
+
+def test_pillow_pictures_are_called_as_their_files(analyzer, from_array):
+    with Image.open(HOPPER) as opened:
+        result = analyzer.analyze(opened)
+    assert result.source == str(HOPPER) and result.size_wh == from_array.size_wh
+    np.testing.assert_allclose(result.faces[0].embedding, from_array.faces[0].embedding, atol=1e-5)
+    assert analyzer.analyze(Image.new("RGB", (90, 60))).source == "picture"
+
+
+def test_a_name_that_is_no_text_can_be_written(analyzer, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(HOPPER.read_bytes())
+    result = analyzer.analyze(path)
+    assert result.source.endswith("caf\\xe9.jpg") and len(result.faces) == 1
+    json.dumps(result.to_dict(), ensure_ascii=False).encode("utf-8")
 
 
 class Unreadable:

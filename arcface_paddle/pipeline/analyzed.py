@@ -107,13 +107,13 @@ def name_of(given: object) -> str:
         ('photos/group.jpg', 'bytes', 'array')
     """
     if isinstance(given, (str, os.PathLike)):
-        return os.fsdecode(given)
+        return files.printable(given)
     if isinstance(given, np.ndarray):
         return "array"
     if isinstance(given, (bytes, bytearray, memoryview)):
         return "bytes"
     file_name = getattr(given, "filename", "")  # Pillow keeps it of pictures that were opened from a file
-    return os.fsdecode(file_name) if isinstance(file_name, (str, bytes)) and file_name else "picture"
+    return files.printable(os.fsdecode(file_name)) if file_name else "picture"
 
 
 def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
