@@ -9,6 +9,7 @@ from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.detection.base import Detector, detector_spec
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
+from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.recognition import Recognizer
@@ -98,7 +99,20 @@ def _build_rows(
     return RowsDetector(folder, runtime, threshold=threshold)
 
 
-DETECTORS: dict[str, DetectorBuilder] = {"blazeface": _build_blazeface, "rows": _build_rows}
+def _build_centerface(
+    folder: model_files.ModelFolder,
+    runtime: InferenceRuntime,
+    threshold: Optional[float],
+    _options: Optional[RuntimeOptions],
+) -> Detector:
+    return CenterFaceDetector(folder, runtime, threshold=threshold)
+
+
+DETECTORS: dict[str, DetectorBuilder] = {
+    "blazeface": _build_blazeface,
+    "centerface": _build_centerface,
+    "rows": _build_rows,
+}
 """How a network's outputs become faces, by the word that the card has under ``decoder`` (``cards.DECODERS``)."""
 
 

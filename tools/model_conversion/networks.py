@@ -9,8 +9,12 @@ import paddle
 from paddle import nn
 
 from arcface_paddle.backbones.blazeface import BlazeFace
+from arcface_paddle.backbones.centerface import CenterFace
 from arcface_paddle.backbones.mobilefacenet import MobileFaceNet
 from arcface_paddle.backbones.onet import ONet
+from arcface_paddle.backbones.resnet29 import ResNet29
+from tools.model_conversion.dlib_file import DlibFile
+from tools.model_conversion.onnx_file import read_weights
 from tools.model_conversion.tflite_file import Convolution, TfliteFile
 from tools.model_conversion.torch_file import read_torch_tensors
 
@@ -69,6 +73,40 @@ def load_onet(path: Path) -> ONet:
         _set(parameters.pop(name), values)
     if parameters:
         raise ValueError(f"{path}: has no weights for {', '.join(sorted(parameters))}")
+    network.eval()
+    return network
+
+
+def load_centerface(path: Path) -> CenterFace:
+    """Return CenterFace; the layers are declared in the order of the file's nodes."""
+    network = CenterFace()
+    kinds = (nn.Conv2D, nn.Conv2DTranspose, nn.BatchNorm2D)
+    layers = [layer for layer in network.sublayers() if isinstance(layer, kinds)]
+    weights = read_weights(path)
+    _require_equal(len(layers), len(weights), f"{path}: number of layers")
+    for layer, (kind, tensors) in zip(layers, weights):
+        if kind == "BatchNormalization":
+            parameters = [layer.weight, layer.bias, layer._mean, layer._variance]
+        else:
+            parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        _require_equal(len(parameters), len(tensors), f"{path}: tensors of a {kind}")
+        for parameter, values in zip(parameters, tensors):
+            _set(parameter, values)
+    network.eval()
+    return network
+
+
+def load_resnet29(path: Path) -> ResNet29:
+    """Return dlib's recogniser; the affine layer behind each convolution is multiplied into it."""
+    network = ResNet29()
+    layers = [layer for layer in network.sublayers() if isinstance(layer, nn.Conv2D)]
+    convolutions, matrix = DlibFile(path).read()
+    _require_equal(len(layers), len(convolutions), f"{path}: number of convolutions")
+    for layer, convolution in zip(layers, convolutions):
+        _require_equal(layer._stride, [convolution.stride] * 2, f"{path}: stride")
+        _set(layer.weight, convolution.weight)
+        _set(layer.bias, convolution.bias)
+    _set(network.fc.weight, matrix)
     network.eval()
     return network
 

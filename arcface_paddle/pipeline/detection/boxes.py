@@ -53,3 +53,22 @@ def weighted_nms(candidates: np.ndarray, *, iou: float) -> np.ndarray:
         merged.append(mean)
         rest = rest[~grouped]
     return np.array(merged).reshape(-1, candidates.shape[1])
+
+
+def nms(candidates: np.ndarray, *, iou: float) -> np.ndarray:
+    """Choose candidates so that no two overlap by more than ``iou``, each time the best that is left.
+
+    Args:
+        candidates: (N, 5 + K) rows of box, score, and anything.
+        iou: intersection over union.
+
+    Returns:
+        (M,) positions of those kept, best score first.
+    """
+    rest = np.argsort(-candidates[:, 4], kind="stable")
+    kept = []
+    while len(rest):
+        best, rest = rest[0], rest[1:]
+        kept.append(best)
+        rest = rest[overlaps(candidates[best, :4], candidates[rest, :4])[0] <= iou]
+    return np.array(kept, dtype=np.int64)
