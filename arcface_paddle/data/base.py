@@ -1,9 +1,10 @@
 """The contract of every face dataset: index in, decoded 112x112 picture and label out.
 
-A dataset knows where its samples lie and what their labels are; it does not shuffle, mirror or batch, that is the
-work of ``order`` and ``loader``. Pictures of another size than asked for are resized, because the networks take one
-size only and the predecessors ended in "all input arrays must have the same shape"; ``resized_count`` says how many
-were. A picture that is not square is stretched: it was not aligned, and the dataset doctor reports it.
+A dataset knows where its samples lie and what their labels are; it does not shuffle, mirror or batch, which is the
+work of ``epoch_order``, ``batches`` and ``loader``. Pictures of another size than asked for are resized, because the
+networks take one size only and the predecessors ended in "all input arrays must have the same shape";
+``resized_count`` says how many were. A picture that is not square is stretched: it was not aligned, and the dataset
+doctor reports it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ scale further, because reading a picture takes Python's lock many times for a mo
 training step either; they take half a second to start and need a dataset that can be pickled.
 
 Which sample is in which batch, and whether it is mirrored, follows from (seed, epoch, position) alone, see
-``order``. Kind and number of the workers change nothing.
+``epoch_order``. Kind and number of the workers change nothing.
 
 A bad sample (missing, damaged, not a picture) stops the run with its path, or is skipped: counted and reported with
 its path, and its place in the batch is taken by the sample that stands one global batch later in the order, under

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arcface_paddle.data.workers.base import Inline, Workers
+from arcface_paddle.data.workers.contract import Inline, Workers
 from arcface_paddle.data.workers.processes import Processes
 from arcface_paddle.data.workers.threads import Threads
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import BatchJob, RowError
-from arcface_paddle.data.workers.base import Workers
 from arcface_paddle.data.workers.buffers import FixedPool
 from arcface_paddle.data.workers.child import Reply, Request, SharedState
+from arcface_paddle.data.workers.contract import Workers
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
 from arcface_paddle.data.workers.worker_pool import CONTEXT, WorkerPool
 
@@ -22,7 +22,7 @@ class Processes(Workers):
     def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
         """Take the settings, see ``Workers``."""
         super().__init__(dataset, shape, count=count, ahead=ahead)
-        self._session: Optional[_Session] = None
+        self._side: Optional[_ParentSide] = None
 
     def prepare(self) -> None:
         """Start the processes, or wait until they have let go of an epoch that was cancelled.
@@ -30,18 +30,18 @@ class Processes(Workers):
         Raises:
             ConfigError: the dataset cannot be sent to processes.
         """
-        if self._session is None:
+        if self._side is None:
             batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT)
-            self._session = _Session(self._dataset, batches, workers=self._count, ahead=self.ahead)
-        self._session.settle()
+            self._side = _ParentSide(self._dataset, batches, workers=self._count, ahead=self.ahead)
+        self._side.settle()
 
     def take_buffer(self, rows: int) -> np.ndarray:
-        """Return shared memory that neither the consumer nor a worker uses."""
-        return self._open_session.pool.take(rows)
+        """Return shared memory, (rows, 3, H, W) float32, that neither the consumer nor a worker uses."""
+        return self._started.pool.take(rows)
 
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
         """Send the rows to the workers."""
-        self._open_session.begin(job, spans)
+        self._started.begin(job, spans)
 
     def wait(self, job: BatchJob) -> list[RowError]:
         """Take the workers' replies until this batch is complete.
@@ -49,31 +49,31 @@ class Processes(Workers):
         Raises:
             DataError: a worker has ended.
         """
-        return self._open_session.wait(job)
+        return self._started.wait(job)
 
     def hand_out(self, job: BatchJob) -> np.ndarray:
         """Return the pictures, or a copy of them for a consumer that keeps batches."""
-        return self._open_session.pool.hand_out(job.images)
+        return self._started.pool.hand_out(job.images)
 
     def cancel(self) -> None:
         """Tell the workers to skip what they have not begun."""
-        if self._session is not None:
-            self._session.cancel()
+        if self._side is not None:
+            self._side.cancel()
 
     def close(self) -> None:
         """End the processes; the memory lives on under batches that the consumer keeps."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.cancel()
-            session.workers.close()
+        side, self._side = self._side, None
+        if side is not None:
+            side.cancel()
+            side.workers.close()
 
     @property
-    def _open_session(self) -> _Session:
-        assert self._session is not None, "used before prepare"
-        return self._session
+    def _started(self) -> _ParentSide:
+        assert self._side is not None, "used before prepare"
+        return self._side
 
 
-class _Session:
+class _ParentSide:
     """The parent's side of one set of processes: which rows are under way, and what came back."""
 
     def __init__(self, dataset: FaceDataset, batches: SharedBatches, *, workers: int, ahead: int) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import BatchJob, RowError
-from arcface_paddle.data.workers.base import Workers, fill_rows
 from arcface_paddle.data.workers.buffers import BufferPool
+from arcface_paddle.data.workers.contract import Workers, fill_rows
 
 
 class Threads(Workers):

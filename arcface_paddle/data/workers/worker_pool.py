@@ -55,11 +55,13 @@ class WorkerPool:
 
     def __init__(self, state: SharedState, count: int) -> None:
         """Start the processes, which takes them about half a second; they are not waited for."""
-        # As long as workers use it: what nobody in this process refers to, RawArray gives to the next that asks.
-        self._workplace = state
+        # Kept as long as the workers use it: RawArray gives memory that nobody in this process refers to any more
+        # to the next one who asks for some.
+        self._state = state
         self._waiting: deque[Request] = deque()
         self._members: list[_Member] = []
-        # Not daemons, which Python ends by SIGTERM: the workers ignore it. This runs before Python waits for them.
+        # The processes are no daemons: Python ends those by SIGTERM, which our workers ignore. This finalizer runs at
+        # exit before Python waits for the children.
         self.close = util.Finalize(self, _end, args=(self._members,), exitpriority=100)
         with _signals_blocked():
             for number in range(count):
