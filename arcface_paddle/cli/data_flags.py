@@ -11,11 +11,13 @@ from tqdm import tqdm
 
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.base import FaceDataset
-from arcface_paddle.data.file_dataset import FolderDataset
+from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.loader import default_workers
 from arcface_paddle.data.opening import KINDS, open_dataset
-from arcface_paddle.data.writing import disk_errors_as_data_errors
+from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES
+from arcface_paddle.data.writing import disk_errors_as_data_errors, refuse_target_in_source
 from arcface_paddle.errors import ConfigError
 
 _LISTED = 20
@@ -44,16 +46,34 @@ def open_source(args: argparse.Namespace) -> FaceDataset:
     return open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
 
 
-def refuse_target_in_source(dataset: FaceDataset, target: str) -> None:
-    """Refuse to write a dataset into itself. Raises ``ConfigError``.
+def add_conversion(parser: argparse.ArgumentParser) -> None:
+    """Declare source, target and what else every layout needs."""
+    add_source(parser)
+    parser.add_argument("target", help="folder to write to")
+    parser.add_argument(
+        "--shard_mb", type=positive_int, help=f"size of a packed shard in MiB ({DEFAULT_SHARD_BYTES >> 20})"
+    )
+    add_workers(parser)
 
-    A folder inside of a folder per identity would be a new identity when the command is run again.
-    """
-    source, place = Path(dataset.name).resolve(), Path(target).resolve()
-    if place == source or (isinstance(dataset, FolderDataset) and source in place.parents):
-        raise ConfigError(
-            f"target {target} lies in the dataset {dataset.name} that is read; choose a folder outside of it"
+
+def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
+    """Convert the dataset that the flags of ``add_conversion`` name, say what was done, return the exit code."""
+    if layout != "packed" and args.shard_mb is not None:
+        raise ConfigError(f"--shard_mb has no meaning with --to {layout}; leave it out")
+    require_writable_folder(args.target, option="target")
+    dataset = open_source(args)
+    refuse_target_in_source(dataset, args.target)
+    with progress_bar(len(dataset), "samples") as bar:
+        report = convert_dataset(
+            dataset,
+            args.target,
+            layout=layout,
+            shard_bytes=None if args.shard_mb is None else args.shard_mb << 20,
+            workers=args.workers,
+            progress=bar.update,
         )
+    print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
+    return report_bad(report.bad, args.target)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Iterator
 
 from arcface_paddle import files
-from arcface_paddle.errors import DataError
+from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.file_dataset import FolderDataset
+from arcface_paddle.errors import ConfigError, DataError
 
 
 @contextlib.contextmanager
@@ -49,3 +51,18 @@ def place_file(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
         raise
     return True
+
+
+def refuse_target_in_source(dataset: FaceDataset, target: files.PathLike) -> None:
+    """Refuse to write a dataset into itself.
+
+    A target inside of a folder-per-identity dataset would be a new identity when the command is run again.
+
+    Raises:
+        ConfigError: the target is the dataset's folder, or a folder that the dataset would read.
+    """
+    source, place = Path(dataset.name).resolve(), Path(target).resolve()
+    if place == source or (isinstance(dataset, FolderDataset) and source in place.parents):
+        raise ConfigError(
+            f"target {target} lies in the dataset {dataset.name} that is read; choose a folder outside of it"
+        )

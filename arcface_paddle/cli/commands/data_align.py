@@ -22,12 +22,12 @@ from typing import Iterator
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.cli.data_flags import add_workers, progress_bar, refuse_target_in_source, report_bad
+from arcface_paddle.cli.data_flags import add_workers, progress_bar, report_bad
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
 from arcface_paddle.data.label_file import PathTable, complaint_about_path, write_label_file
 from arcface_paddle.data.parallel import ordered_map
-from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
+from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file, refuse_target_in_source
 from arcface_paddle.errors import DataError, ImageError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.alignment import align_face

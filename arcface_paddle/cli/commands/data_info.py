@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
 from prettytable import PrettyTable
 
-from arcface_paddle import images
 from arcface_paddle.cli.data_flags import add_source, open_source
 from arcface_paddle.cli.main import EXIT_OK
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.facts import StoredPicture, dataset_facts, stored_picture
 from arcface_paddle.errors import DataError, ImageError
 
 
@@ -25,17 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts as a table."""
     dataset = open_source(args)
-    present = np.unique(dataset.labels, return_counts=True)[1]
+    facts = dataset_facts(dataset)
     table = PrettyTable(["property", "value"], align="l")
-    table.add_row(["reader", type(dataset).__name__])
-    table.add_row(["samples", len(dataset)])
-    table.add_row(["identities", len(present)])
-    table.add_row(["classes of a classifier", dataset.num_classes])
-    table.add_row(["labels without a sample", dataset.num_classes - len(present)])
-    table.add_row(["samples per identity", f"{present.min()} to {present.max()}, median {int(np.median(present))}"])
-    table.add_row(["first sample", dataset.path_of(0)])
+    table.add_row(["reader", facts.reader])
+    table.add_row(["samples", facts.samples])
+    table.add_row(["identities", facts.identities])
+    table.add_row(["classes of a classifier", facts.classes])
+    table.add_row(["labels without a sample", facts.unused_labels])
+    table.add_row(["samples per identity", f"{facts.fewest} to {facts.most}, median {int(facts.median)}"])
+    table.add_row(["first sample", facts.first_sample])
     try:
-        table.add_row(["what it holds", _described(dataset)])
+        table.add_row(["what it holds", _described(stored_picture(dataset, 0), dataset.image_size)])
     except (DataError, ImageError) as error:
         print(table)
         raise type(error)(f"the first sample cannot be read: {error}; 'data doctor' lists all that cannot") from None
@@ -43,10 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _described(dataset: FaceDataset) -> str:
-    """Return size and format of the first picture, as it is stored."""
-    content = dataset.read_encoded(0)
-    height, width = images.decode_crop(content, name=dataset.path_of(0)).shape[:2]
-    size = dataset.image_size
-    tail = "" if (width, height) == (size, size) else f", resized to {size}x{size} for training"
-    return f"{width}x{height} {images.suffix_by_content(content) or ''}, {len(content):,} bytes{tail}"
+def _described(picture: StoredPicture, image_size: int) -> str:
+    width, height = picture.size_wh
+    tail = "" if (width, height) == (image_size, image_size) else f", resized to {image_size}x{image_size} for training"
+    return f"{width}x{height} {picture.suffix}, {picture.num_bytes:,} bytes{tail}"

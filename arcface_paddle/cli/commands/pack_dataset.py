@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from arcface_paddle.cli.commands.data_convert import add_conversion, convert_and_report
+from arcface_paddle.cli.data_flags import add_conversion, convert_and_report
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
