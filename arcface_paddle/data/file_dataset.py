@@ -15,10 +15,16 @@ from arcface_paddle.data.label_file import PathTable, read_label_file
 from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.data.tree import files_below, subfolders
 from arcface_paddle.errors import DataError
+from arcface_paddle.pipeline.file_names import FileFinder
 
 
 class ImageFileDataset(FaceDataset):
-    """Picture files with labels; the base of the other readers of single files."""
+    """Picture files with labels; the base of the other readers of single files.
+
+    A path that leads nowhere is looked for under other spellings of its name (backslashes of Windows, accents as a Mac
+    stores them, see ``file_names``), and only then: a start with millions of lines looks at no file, and reading one
+    whose name is exact costs no more than before.
+    """
 
     def __init__(
         self,
@@ -33,14 +39,26 @@ class ImageFileDataset(FaceDataset):
         super().__init__(labels, name=str(root), num_classes=num_classes, image_size=image_size)
         self.root = os.fspath(root)
         self.paths = paths
+        self._finder = FileFinder(root)
 
     def path_of(self, index: int) -> str:
-        """Return the path of the sample's file."""
+        """Return the path of the sample's file, as it is listed."""
         return os.path.join(self.root, self.paths[index])  # noqa: PTH118  # pathlib costs more than reading the file
 
     def read_encoded(self, index: int) -> bytes:
         """Return the content of the picture file."""
-        return read_small_file(self.path_of(index))
+        return self._read_file(index)[1]
+
+    def _read_file(self, index: int) -> tuple[str, bytes]:
+        """Return the path and the content of the sample's file."""
+        path = self.path_of(index)
+        try:
+            return path, read_small_file(path)
+        except DataError:
+            found = self._finder.find(self.paths[index])
+            if found == Path(path):
+                raise
+            return str(found), read_small_file(str(found))
 
 
 class BinFileDataset(ImageFileDataset):
@@ -48,8 +66,8 @@ class BinFileDataset(ImageFileDataset):
 
     def read_encoded(self, index: int) -> bytes:
         """Return the picture inside of the sample's ``.bin``."""
-        path = self.path_of(index)
-        return decode_record(read_small_file(path), name=path)[1]
+        path, content = self._read_file(index)
+        return decode_record(content, name=path)[1]
 
 
 def open_label_file(

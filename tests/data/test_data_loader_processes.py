@@ -313,3 +313,11 @@ def test_a_script_without_main_guard_is_told_so(tmp_path):
         _, complaint = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "could not start" in complaint and "if __name__ == '__main__'" in complaint
+
+
+def test_processes_find_names_of_other_systems(tmp_path):
+    write_image_set(tmp_path, list(range(32)))
+    listed = (tmp_path / "label.txt").read_text().replace("/", "\\")
+    (tmp_path / "label.txt").write_text(listed)
+    with processes(open_dataset(tmp_path), workers=1) as loader:
+        assert sum(len(batch.labels) for batch in loader.epoch(0)) == 32 and not loader.bad_samples

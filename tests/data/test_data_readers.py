@@ -280,3 +280,51 @@ def test_a_folder_with_several_rec_files_asks_which(tmp_path):
     (tmp_path / "set/b.rec").write_bytes(b"")
     with pytest.raises(DataError, match=r"found a\.rec, b\.rec"):
         open_dataset(tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", ["bin", "image"])
+@pytest.mark.parametrize(
+    ("on_disk", "listed"),
+    [
+        ("Jose\u0301/Jose\u0301 1", "Jos\u00e9/Jos\u00e9 1"),
+        ("Jos\u00e9/Jos\u00e9 1", "Jose\u0301/Jose\u0301 1"),
+        ("people/1", ".\\people\\1"),
+        ("people/1", "people\\1"),
+        ("Jose\u0301/1", ".\\Jos\u00e9\\1"),
+    ],
+    ids=["from-a-mac", "to-a-mac", "dot-of-windows", "windows", "both"],
+)
+def test_files_whose_names_a_list_spells_in_another_way(tmp_path, kind, on_disk, listed):
+    suffix = ".bin" if kind == "bin" else ".jpg"
+    file = tmp_path / f"{on_disk}{suffix}"
+    file.parent.mkdir()
+    file.write_bytes(bin_bytes(b"1.jpg", face_jpeg(0), 4) if kind == "bin" else face_jpeg(0))
+    (tmp_path / "label.txt").write_text(f"{listed}{suffix}\t0\n{listed} none{suffix}\t1\n", encoding="utf-8")
+    dataset = open_dataset(tmp_path, kind=kind)
+    assert dataset.read_encoded(0) == face_jpeg(0)
+    # What is really missing is named as the list names it.
+    missing = f"{dataset.root}/{listed} none{suffix}"
+    assert dataset.path_of(1) == missing
+    with pytest.raises(DataError) as caught:
+        dataset.read_encoded(1)
+    assert str(caught.value) == f"{missing}: no such file"
+
+
+def test_no_name_is_looked_for_before_it_is_missed(tmp_path, monkeypatch):
+    write_image_set(tmp_path, LABELS)
+    looked_for = []
+    monkeypatch.setattr("arcface_paddle.pipeline.file_names.FileFinder.find", lambda *found: looked_for.append(found))
+    dataset = open_dataset(tmp_path)
+    assert [dataset.read_encoded(index) for index in range(len(LABELS))] and looked_for == []
+
+
+def test_damaged_files_under_another_spelling_are_named(tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people/1.bin").write_bytes(b"12345")
+    (tmp_path / "people/2.bin").write_bytes(b"")
+    (tmp_path / "label.txt").write_text("people\\1.bin\t0\npeople\\2.bin\t0\n")
+    dataset = open_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"people/1\.bin: key length"):
+        dataset.read_encoded(0)
+    with pytest.raises(DataError, match=r"people/2\.bin: the file is empty"):
+        dataset.read_encoded(1)
