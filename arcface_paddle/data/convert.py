@@ -73,7 +73,48 @@ def list_bins(root: files.PathLike) -> SourceTree:
     Raises:
         DataError: no such folder or none in it.
     """
-    return _list_tree(root, lambda path: path.lower().endswith(".bin"), ".bin")
+    return _list_tree(root, _is_bin, ".bin")
+
+
+def source_of_bins(image_path: files.PathLike, bin_path: files.PathLike) -> tuple[files.PathLike, files.PathLike]:
+    """Tell which of two folders is read and which is written when ``.bin`` files are turned into pictures.
+
+    The published README gives the folder of the ``.bin`` files as ``image_path`` and the output as ``bin_path``; the
+    published code read them the other way round. Users have typed both, so what is in the folders decides.
+
+    Returns:
+        The folder with the ``.bin`` files, and the other one.
+
+    Raises:
+        DataError: both hold ``.bin`` files, or neither does.
+    """
+    if Path(image_path).resolve() == Path(bin_path).resolve():
+        return bin_path, image_path
+    in_bin_path, in_image_path = _holds_bins(bin_path, image_path), _holds_bins(image_path, bin_path)
+    if in_bin_path and in_image_path:
+        raise DataError(
+            f"{image_path} and {bin_path} both hold .bin files, so it is not clear which of them to read; "
+            "give a folder without .bin files for the pictures"
+        )
+    if not in_bin_path and not in_image_path:
+        raise DataError(
+            f"neither {bin_path} nor {image_path} holds a .bin file; bin2image reads the .bin files of one of the two "
+            "folders and writes pictures into the other"
+        )
+    return (bin_path, image_path) if in_bin_path else (image_path, bin_path)
+
+
+def _holds_bins(root: files.PathLike, other: files.PathLike) -> bool:
+    """Tell whether ``root`` holds a ``.bin`` file; those in ``other``, if it lies inside of ``root``, do not count."""
+    if not Path(root).is_dir():
+        return False
+    above, inside = Path(root).resolve(), Path(other).resolve()
+    excluded = f"{inside.relative_to(above).as_posix()}/" if above in inside.parents else None
+    return any(_is_bin(path) and not (excluded is not None and path.startswith(excluded)) for path in files_below(root))
+
+
+def _is_bin(path: str) -> bool:
+    return path.lower().endswith(".bin")
 
 
 def _list_tree(root: files.PathLike, is_wanted: Callable[[str], bool], what: str) -> SourceTree:

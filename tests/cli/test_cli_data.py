@@ -72,6 +72,32 @@ def test_convert_image_bin_as_the_published_command(tmp_path):
     assert done.returncode == 2 and done.stderr == "convert_image_bin.py: error: nothing: no such folder\n"
 
 
+@pytest.mark.parametrize(("source", "target"), [("image_path", "bin_path"), ("bin_path", "image_path")])
+def test_bin2image_with_the_paths_in_either_order(tmp_path, people, monkeypatch, capsys, source, target):
+    """The published README gives the folder of bins as --image_path, the published code read it as --bin_path."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(mode, **paths):
+        flags = [f"--{flag}={path}" for flag, path in paths.items()]
+        return run_module("convert_image_bin", [*flags, f"--mode={mode}"], prog="convert_image_bin.py")
+
+    assert command("image2bin", image_path="people", bin_path="bins") == 0
+    assert command("image2bin", image_path="people", bin_path="bins") == 0
+    assert "bins: 0 files written, 12 were there, 0 left out" in capsys.readouterr().out
+    said = "reading .bin files from bins, writing pictures to back"
+    assert command("bin2image", **{source: "bins", target: "back"}) == 0
+    assert capsys.readouterr().out.splitlines() == [said, "back: 12 files written, 0 were there, 0 left out"]
+    assert (tmp_path / "back/person 1/4.jpg").read_bytes() == (people / "person 1/4.jpg").read_bytes()
+    (tmp_path / "back/person 1/4.jpg").unlink()
+    assert command("bin2image", **{source: "bins", target: "back"}) == 0
+    assert capsys.readouterr().out.splitlines() == [said, "back: 1 files written, 11 were there, 0 left out"]
+    (tmp_path / "back/person 1/x.bin").write_bytes(b"")
+    assert command("bin2image", **{source: "bins", target: "back"}) == 2
+    assert "both hold .bin files, so it is not clear which of them to read" in capsys.readouterr().err
+    assert command("bin2image", **{source: "people", target: "new"}) == 2
+    assert "holds a .bin file; bin2image reads" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("layout", ["bin", "image", "folder", "recordio", "packed"])
 def test_convert(tmp_path, people, layout, capsys):
     assert data("convert", people, tmp_path / "out", "--to", layout) == 0

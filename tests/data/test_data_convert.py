@@ -15,7 +15,14 @@ from published_layouts import bin_bytes, face_jpeg, write_bin_set, write_image_s
 from arcface_paddle import images
 from arcface_paddle.data import open_dataset
 from arcface_paddle.data.bin_record import encode_record
-from arcface_paddle.data.convert import bins_to_images, export_files, images_to_bins, list_bins, list_pictures
+from arcface_paddle.data.convert import (
+    bins_to_images,
+    export_files,
+    images_to_bins,
+    list_bins,
+    list_pictures,
+    source_of_bins,
+)
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.packed import PackedDataset, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
@@ -51,6 +58,34 @@ def test_pictures_to_bins_and_back(tmp_path):
     assert tree(tmp_path / "bins")["deep/c d.bin"] == bin_bytes(b"c d.jpg", pictures["deep/c d.jpg"], 5)
     report = bins_to_images(list_bins(tmp_path / "bins"), tmp_path / "out", workers=1)
     assert tree(tmp_path / "out") == pictures and report.written == 3
+
+
+@pytest.mark.parametrize("name", ["a.bin", "deep/er/A.BIN"])
+def test_the_folder_with_bins_is_read(tmp_path, name):
+    (tmp_path / "bins" / name).parent.mkdir(parents=True)
+    (tmp_path / "bins" / name).write_bytes(b"x")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/.hidden.bin").write_bytes(b"x")
+    bins = tmp_path / "bins"
+    for other in (tmp_path / "pictures", tmp_path / "new", bins / "pictures", bins):
+        assert source_of_bins(bins, other) == source_of_bins(other, bins) == (bins, other)
+
+
+def test_bins_inside_of_the_folder_of_pictures(tmp_path):
+    (tmp_path / "set/bins").mkdir(parents=True)
+    (tmp_path / "set/bins/a.bin").write_bytes(b"x")
+    (tmp_path / "set/bins2").mkdir()
+    assert source_of_bins(tmp_path / "set", tmp_path / "set/bins") == (tmp_path / "set/bins", tmp_path / "set")
+    (tmp_path / "set/bins2/a.bin").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"set and .*bins both hold \.bin files"):
+        source_of_bins(tmp_path / "set", tmp_path / "set/bins")
+
+
+def test_no_folder_with_bins(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_bytes(face_jpeg(0))
+    with pytest.raises(DataError, match=r"neither .*none nor .*a holds a \.bin file"):
+        source_of_bins(tmp_path / "a", tmp_path / "none")
 
 
 def test_suffix_follows_the_content(tmp_path):

@@ -1,13 +1,15 @@
 """Turn a folder of pictures into per-image .bin files, or back; recursive, parallel, lossless, resumable.
 
 python tools/convert_image_bin.py --image_path="in" --bin_path="out" --mode="image2bin"
+python tools/convert_image_bin.py --image_path="in" --bin_path="out" --mode="bin2image"
 python tools/convert_image_bin.py --bin_path="in" --image_path="out" --mode="bin2image"
 
-As in the published tool --image_path is the folder of the pictures and --bin_path that of the .bin files in both
-directions: image2bin reads the first and writes the second, bin2image the other way round. Folders inside keep their
-places. The bytes of a picture are stored as they are and come back identical; the suffix of a
-picture that comes back follows its content. What an earlier run has written is kept. Files whose names are not those
-of pictures (of .bin files) are counted and passed over; hidden ones do not count.
+image2bin reads pictures from --image_path and writes .bin files into --bin_path. bin2image takes its paths in either
+order, as the published README (second line) or as the published program (third line): the folder that holds .bin files
+is read, the other one is written, and which is which is said first. Folders inside keep their places. The bytes of a
+picture are stored as they are and come back identical; the suffix of a picture that comes back follows its content.
+What an earlier run has written is kept. Files whose names are not those of pictures (of .bin files) are counted and
+passed over; hidden ones do not count.
 
 exit codes: 0 everything converted; 1 some files could not be (each is named); 2 wrong use or an error; 130 interrupted
 """
@@ -18,13 +20,13 @@ import argparse
 
 from arcface_paddle.cli.data_flags import add_workers, progress_bar, report_bad
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.convert import bins_to_images, images_to_bins, list_bins, list_pictures
+from arcface_paddle.data.convert import bins_to_images, images_to_bins, list_bins, list_pictures, source_of_bins
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the published flags and --workers."""
-    parser.add_argument("--image_path", required=True, help="folder of the pictures")
-    parser.add_argument("--bin_path", required=True, help="folder of the .bin files")
+    parser.add_argument("--image_path", required=True, help="folder of the pictures (bin2image: see above)")
+    parser.add_argument("--bin_path", required=True, help="folder of the .bin files (bin2image: see above)")
     parser.add_argument("--mode", required=True, choices=("image2bin", "bin2image"), help="direction")
     add_workers(parser)
 
@@ -32,8 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert and report."""
     to_bin = args.mode == "image2bin"
-    source, target = (args.image_path, args.bin_path) if to_bin else (args.bin_path, args.image_path)
-    require_writable_folder(target, option="--bin_path" if to_bin else "--image_path")
+    if to_bin:
+        source, target = args.image_path, args.bin_path
+    else:
+        source, target = source_of_bins(args.image_path, args.bin_path)
+    require_writable_folder(target, option="--bin_path" if target == args.bin_path else "--image_path")
+    if not to_bin:
+        print(f"reading .bin files from {source}, writing pictures to {target}")
     tree = list_pictures(source) if to_bin else list_bins(source)
     convert = images_to_bins if to_bin else bins_to_images
     with progress_bar(len(tree.wanted), "files") as bar:
