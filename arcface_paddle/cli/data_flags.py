@@ -73,7 +73,7 @@ def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
             progress=bar.update,
         )
     print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
-    return report_bad(report.bad, args.target)
+    return report_bad(report.bad, Path(args.target) / LEFT_OUT)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -93,14 +93,13 @@ def progress_bar(total: int, unit: str) -> tqdm:
     return tqdm(total=total, unit=f" {unit}", disable=None)
 
 
-def report_bad(bad: Sequence[tuple[str, str]], target: str) -> int:
-    """Name what was left out, on stderr and, if it is much, all of it in a file in the target; return the exit code."""
+def report_bad(bad: Sequence[tuple[str, str]], listing: files.PathLike) -> int:
+    """Name what was left out, on stderr and, if it is much, all of it in the file ``listing``; return the exit code."""
     lines = [reason if path in reason else f"{path}: {reason}" for path, reason in bad]
     for line in lines[:_LISTED]:
         print(f"left out: {line}", file=sys.stderr)
     if len(lines) > _LISTED:
-        listing = Path(target) / LEFT_OUT
-        with disk_errors_as_data_errors(target):
+        with disk_errors_as_data_errors(Path(listing).parent):
             files.write_bytes(listing, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
         print(f"left out: {len(lines) - _LISTED} more, all of them are in {listing}", file=sys.stderr)
     return EXIT_PARTIAL if bad else EXIT_OK

@@ -268,12 +268,52 @@ def test_align_photographs_that_a_list_names(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "list.txt:3" in errors and "../outside.jpg: lies outside" in errors and "none.jpg: no such file" in errors
     dataset = open_dataset(tmp_path / "faces")
-    assert [dataset.paths[index] for index in range(2)] == ["J.jpg.png", "G.jpg.png"]
+    assert [dataset.paths[index] for index in range(2)] == ["J.png", "G.png"]
     assert dataset.labels.tolist() == [1, 0]
     assert (tmp_path / "faces/people.txt").read_text() == "0\tGrace Hopper\n1\tJoe Biden\n"
     (tmp_path / "empty.txt").write_text("/etc/passwd\tJoe Biden\n")
     assert data("align", flat, tmp_path / "none", "--label", tmp_path / "empty.txt") == 2
     assert "lists no photograph that can be used" in capsys.readouterr().err
+
+
+def test_which_of_several_faces_is_taken(tmp_path, capsys):
+    """A list means the face in the middle; of a folder per person nobody knows, so the flag has to say it."""
+    (tmp_path / "in/Ann").mkdir(parents=True)
+    shutil.copy(ROOT / "demo/queries/group.jpg", tmp_path / "in/Ann/group.jpg")
+    (tmp_path / "list.txt").write_text("Ann/group.jpg\tAnn\n")
+    assert data("align", tmp_path / "in", tmp_path / "none") == 2
+    assert "group.jpg: 4 faces found" in capsys.readouterr().err
+    runs = {
+        "listed": ("--label", tmp_path / "list.txt"),
+        "centre": ("--faces", "centre"),
+        "largest": ("--faces", "largest"),
+        "published": ("--largest",),
+        "listed-largest": ("--label", tmp_path / "list.txt", "--faces", "largest"),
+    }
+    faces = {}
+    for name, flags in runs.items():
+        assert data("align", tmp_path / "in", tmp_path / name, *flags) == 0
+        word = "largest" if "largest" in name or name == "published" else "middle"
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].endswith("1 faces of 1 people, 0 left out")
+        assert said[1].startswith("1 photographs show several faces; ") and word in said[1]
+        faces[name] = (tmp_path / name / "Ann/group.png").read_bytes()
+    assert faces["listed"] == faces["centre"] != faces["largest"]
+    assert faces["largest"] == faces["published"] == faces["listed-largest"]
+    assert data("align", tmp_path / "in", tmp_path / "none", "--label", tmp_path / "list.txt", "--faces", "one") == 2
+    with pytest.raises(SystemExit):
+        data("align", "--help")
+    assert "published names:\n  --largest" in capsys.readouterr().out
+
+
+def test_align_says_whose_face_could_not_keep_its_stem(tmp_path, capsys):
+    (tmp_path / "in/Joe").mkdir(parents=True)
+    for suffix in (".jpg", ".jpeg"):
+        shutil.copy(ROOT / "demo/queries/biden_relit.jpg", tmp_path / f"in/Joe/1{suffix}")
+    assert data("align", tmp_path / "in", tmp_path / "out") == 0
+    said = "the face of Joe/1.jpg is Joe/1.jpg.png, because Joe/1.jpeg has the same stem"
+    assert said in capsys.readouterr().out.splitlines()
+    assert (tmp_path / "out/label.txt").read_text() == "Joe/1.png\t0\nJoe/1.jpg.png\t0\n"
 
 
 def test_align_leaves_out_names_that_no_label_file_can_hold(tmp_path, capsys):

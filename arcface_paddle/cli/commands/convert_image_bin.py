@@ -17,8 +17,9 @@ exit codes: 0 everything converted; 1 some files could not be (each is named); 2
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from arcface_paddle.cli.data_flags import add_workers, progress_bar, report_bad
+from arcface_paddle.cli.data_flags import LEFT_OUT, add_workers, progress_bar, report_bad
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.convert import bins_to_images, images_to_bins, list_bins, list_pictures, source_of_bins
 
@@ -49,4 +50,4 @@ def run(args: argparse.Namespace) -> int:
     if tree.others:
         what, one = "pictures" if to_bin else ".bin files", tree.others[0]
         print(f"{source}: passed over {len(tree.others)} files that are no {what} by their names, such as {one}")
-    return report_bad(report.bad, target)
+    return report_bad(report.bad, Path(target) / LEFT_OUT)

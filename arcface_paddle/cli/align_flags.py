@@ -1,0 +1,36 @@
+"""Flags of the commands that align photographs."""
+
+from __future__ import annotations
+
+import argparse
+
+from arcface_paddle.data.align import ALIGN_CHOICES, FaceCutter, open_face_cutter
+from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
+
+FACES_IN_WORDS = {
+    "centre": "the face nearest to the middle, weighted by its size",
+    "largest": "the largest face",
+}
+"""What was taken of several faces."""
+
+
+def add_face_cutting(parser: argparse._ActionsContainer, *, default: str) -> None:
+    """Declare which models align, and which of several faces is taken; ``default`` says so in the help."""
+    parser.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
+    parser.add_argument(
+        "--rec_model",
+        default=DEFAULT_RECOGNIZER,
+        help="recogniser whose alignment is used: name or folder (%(default)s)",
+    )
+    parser.add_argument("--det_thresh", type=float, help="least detection score (default: the model's card)")
+    parser.add_argument(
+        "--faces",
+        choices=ALIGN_CHOICES,
+        help="of several faces take none (one), the one nearest to the middle weighted by its size (centre), or the "
+        f"largest (default: {default})",
+    )
+
+
+def face_cutter(args: argparse.Namespace, *, faces: str) -> FaceCutter:
+    """Load what the flags of ``add_face_cutting`` name."""
+    return open_face_cutter(args.det_model, args.rec_model, det_thresh=args.det_thresh, faces=faces)

@@ -1,0 +1,382 @@
+"""Turning photographs into a dataset of aligned faces, exactly as the recogniser aligns them when it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+
+from arcface_paddle import files, images
+from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
+from arcface_paddle.data.label_file import PathTable, complaint_about_path, write_label_file
+from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
+from arcface_paddle.errors import ConfigError, DataError, ImageError
+from arcface_paddle.pipeline import cards, model_files
+from arcface_paddle.pipeline.alignment import align_face
+from arcface_paddle.pipeline.builders import build_detector
+from arcface_paddle.pipeline.cards import ModelCard
+from arcface_paddle.pipeline.choosing import CENTRE, LARGEST, ONE, pick
+from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.file_names import FileFinder
+from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
+
+ALIGN_CHOICES = (ONE, CENTRE, LARGEST)
+"""Of the ways to choose among the faces of a photograph those that give one face, for a dataset has one label each."""
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# One photograph
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """The face of a photograph.
+
+    Attributes:
+        crop: (H, W, 3) uint8 RGB of the recogniser's input size.
+        face_count: faces that the photograph shows, this one included.
+    """
+
+    crop: np.ndarray
+    face_count: int
+
+
+@dataclass(frozen=True)
+class FaceCutter:
+    """Finds the face that is meant in a photograph and brings it to the recogniser's template.
+
+    Attributes:
+        detector: finds the faces.
+        card: of the recogniser whose template is used.
+        faces: which one is taken, one of ``ALIGN_CHOICES``.
+    """
+
+    detector: Detector
+    card: ModelCard
+    faces: str
+
+    def cut(self, image: np.ndarray) -> AlignedFace:
+        """Cut the face out of (H, W, 3) uint8 RGB; may be called from several threads.
+
+        Raises:
+            ImageError: no face, with ``one`` more than one, or a face that cannot be aligned; the message does not
+                name the photograph.
+        """
+        found = self.detector.detect(image)
+        boxes = np.array([detection.box_xyxy for detection in found], dtype=np.float64).reshape(-1, 4)
+        chosen = pick(boxes, (image.shape[1], image.shape[0]), self.faces)
+        if not chosen:
+            raise ImageError(f"{len(found)} faces found" if found else "no face found")
+        return AlignedFace(align_face(image, found[chosen[0]], self.card), len(found))
+
+
+def open_face_cutter(
+    detector: Union[str, files.PathLike],
+    recognizer: Union[str, files.PathLike],
+    *,
+    det_thresh: Optional[float] = None,
+    faces: str = ONE,
+) -> FaceCutter:
+    """Load a detector and the template of a recogniser, whose network itself is not needed.
+
+    Args:
+        detector: name or folder of the detector.
+        recognizer: name or folder of the recogniser.
+        det_thresh: least detection score, 0 to 1; None takes the card's.
+        faces: one of ``ALIGN_CHOICES``.
+
+    Raises:
+        ConfigError: another choice, or a threshold out of range.
+        ModelFileError: a model is missing or damaged.
+    """
+    if faces not in ALIGN_CHOICES:
+        raise ConfigError(f"faces {faces!r}; allowed: {', '.join(ALIGN_CHOICES)}")
+    card = model_files.open_model(recognizer, task=cards.RECOGNITION).card
+    return FaceCutter(build_detector(detector, threshold=det_thresh), card, faces)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The photographs of people
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """Photographs of people, to be aligned.
+
+    Attributes:
+        dataset: the photographs, with the number of the person as label.
+        people: the name of each label.
+        bad: what a list names in vain: where, and why.
+    """
+
+    dataset: ImageFileDataset
+    people: list[str]
+    bad: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def list_photographs(source: files.PathLike, *, label_file: Optional[files.PathLike] = None) -> Photographs:
+    """List the photographs of a folder.
+
+    Args:
+        source: the folder.
+        label_file: lines of path<TAB>name, the paths relative to ``source``; None takes one folder per person.
+
+    Raises:
+        DataError: no photograph that can be used, or no such folder.
+        GalleryError: the list is missing or empty.
+    """
+    if label_file is None:
+        folders = FolderDataset(source)
+        return Photographs(folders, folders.class_names)
+    listed, rejected = list_from_label_file(label_file, image_folder=source)
+    bad = [(rejection.source, rejection.detail) for rejection in rejected]
+    finder = FileFinder(source)
+    paths: list[str] = []
+    names: list[str] = []
+    for picture in listed:
+        path = _below(source, finder.find(picture.listed_as))
+        if path is None:
+            bad.append((picture.listed_as, "lies outside of the source"))
+        else:
+            paths.append(path)
+            names.append(picture.name)
+    if not paths:
+        raise DataError(f"{label_file}: lists no photograph that can be used; the first line, {': '.join(bad[0])}")
+    people = sorted(set(names))
+    number_of = {name: number for number, name in enumerate(people)}
+    labels = np.array([number_of[name] for name in names], dtype=np.int64)
+    return Photographs(ImageFileDataset(source, PathTable.from_paths(paths), labels), people, tuple(bad))
+
+
+def _below(source: files.PathLike, found: Path) -> Optional[str]:
+    """Return the path of a photograph relative to the source; None outside, where its face would leave the target."""
+    try:
+        inside = found.relative_to(source)
+    except ValueError:
+        return None
+    # A backslash may be a step upwards for Windows, to which the dataset may be copied.
+    return None if ".." in inside.as_posix().replace("\\", "/").split("/") else inside.as_posix()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The names of their faces
+
+
+@dataclass(frozen=True)
+class FaceNames:
+    """Where the faces of photographs go.
+
+    Attributes:
+        of: for each photograph, the path of its face below the target.
+        renamed: photographs whose face did not get their stem, because another photograph shares it: the photograph,
+            its face, and the other photograph.
+        doubtful: faces whose stem several photographs share. What stands there may be of another one than today:
+            a photograph that was added since may come first now.
+    """
+
+    of: list[str]
+    renamed: tuple[tuple[str, str, str], ...]
+    doubtful: frozenset[str]
+
+
+def face_names(photographs: list[str], target: files.PathLike) -> FaceNames:
+    """Name the faces: ``a/b.jpg`` becomes ``a/b.png``.
+
+    Keeping the stem lets a list of the photographs (LFW's pairs.txt, for one) find the faces. Where several photographs
+    share a stem (``b.jpg`` and ``b.webp``), the first gets it and the later ones keep their own suffix as well
+    (``b.webp.png``). A face that an earlier version wrote as ``b.jpg.png`` stays where it is.
+
+    Args:
+        photographs: paths relative to the source, in order; one that comes twice has one face.
+        target: the folder in which earlier faces may lie; nothing is written.
+    """
+    namer = _Namer(list(dict.fromkeys(photographs)), Path(target))
+    name_of = {photograph: namer.name(photograph) for photograph in namer.photographs}
+    renamed, doubtful = [], set()
+    for photograph, name in name_of.items():
+        others = [other for other in namer.sharers_of(photograph) if other != photograph]
+        if others and name == _with_png(photograph):
+            doubtful.add(name)
+        elif others:
+            renamed.append((photograph, name, others[0]))
+    return FaceNames([name_of[photograph] for photograph in photographs], tuple(renamed), frozenset(doubtful))
+
+
+class _Namer:
+    """Gives each face a name of its own. Case does not count: on most Macs A.png and a.png are one file."""
+
+    def __init__(self, photographs: list[str], target: Path) -> None:
+        self.photographs = photographs
+        self._target = target
+        self._given: set[str] = set()
+        self._sharers: dict[str, list[str]] = {}
+        for photograph in photographs:
+            self._sharers.setdefault(_with_png(photograph).casefold(), []).append(photograph)
+
+    def sharers_of(self, photograph: str) -> list[str]:
+        """Return the photographs that share a stem with this one, itself included."""
+        return self._sharers[_with_png(photograph).casefold()]
+
+    def name(self, photograph: str) -> str:
+        """Return the name of the photograph's face, which no other face has got or will get."""
+        name = self._candidate(photograph)
+        self._given.add(name.casefold())
+        return name
+
+    def _candidate(self, photograph: str) -> str:
+        plain, older = _with_png(photograph), _older_name(photograph)
+        if self._is_free(older) and is_complete(self._target / older):
+            return older
+        if plain.casefold() not in self._given:
+            return plain
+        name, number = f"{photograph}.png", 1
+        while not self._is_free(name):
+            number += 1
+            name = f"{photograph}.{number}.png"
+        return name
+
+    def _is_free(self, name: str) -> bool:
+        return name.casefold() not in self._given and name.casefold() not in self._sharers
+
+
+def _with_png(photograph: str) -> str:
+    path = PurePosixPath(photograph)
+    return path.with_name(f"{path.stem}.png").as_posix()
+
+
+def _older_name(photograph: str) -> str:
+    """Return what earlier versions called the face: with the photograph's suffix, unless that was .png already."""
+    return photograph if photograph.lower().endswith(".png") else f"{photograph}.png"
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether a face is there: files appear as a whole, but a power cut can leave an empty one."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# All of them
+
+
+@dataclass(frozen=True)
+class AlignReport:
+    """What aligning photographs did.
+
+    Attributes:
+        faces: faces in the dataset.
+        people: people in it.
+        several: photographs that showed several faces, of which one was chosen; those of earlier runs not counted.
+        renamed: see ``FaceNames``.
+        bad: photographs left out: path and reason.
+    """
+
+    faces: int
+    people: int
+    several: int
+    renamed: tuple[tuple[str, str, str], ...]
+    bad: tuple[tuple[str, str], ...]
+
+
+def align_photographs(
+    photographs: Photographs,
+    target: files.PathLike,
+    cutter: FaceCutter,
+    *,
+    workers: int = 2,
+    progress: Callable[[int], Any] = lambda count: None,
+) -> AlignReport:
+    """Write the face of each photograph as PNG, a ``label.txt``, and ``people.txt`` with the name of each label.
+
+    Labels are given anew, without people who have no face left. Faces that an earlier run has written are kept, and
+    their photographs are not looked at again.
+
+    Args:
+        photographs: see ``list_photographs``.
+        target: the folder to write to.
+        cutter: see ``open_face_cutter``.
+        workers: threads.
+        progress: called with the number of photographs done since the last call.
+
+    Raises:
+        DataError: none of the photographs gave a face, or the disk is full.
+    """
+    dataset = photographs.dataset
+    names = face_names([dataset.paths[index] for index in range(len(dataset))], target)
+    writer = _FaceWriter(dataset, names, Path(target), cutter)
+    lines: list[tuple[str, int]] = []
+    bad, several = list(photographs.bad), 0
+    with disk_errors_as_data_errors(target):
+        for index, outcome in enumerate(ordered_map(writer.write, range(len(dataset)), workers=workers)):
+            progress(1)
+            if outcome.reason:
+                bad.append((dataset.path_of(index), outcome.reason))
+            else:
+                lines.append((names.of[index], int(dataset.labels[index])))
+                several += outcome.face_count > 1
+        if not lines:
+            path, reason = bad[0]
+            raise DataError(
+                f"{dataset.name}: none of the {len(dataset)} photographs gave a face; the first, {path}: {reason}"
+            )
+        people = _write_labels(Path(target), lines, photographs.people)
+    return AlignReport(len(lines), people, several, names.renamed, tuple(bad))
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Why a photograph gave no face ("" if it gave one), and how many faces it shows (0 if nobody looked)."""
+
+    reason: str
+    face_count: int = 0
+
+
+@dataclass(frozen=True)
+class _FaceWriter:
+    """Turns photograph ``index`` into a face picture in the target."""
+
+    dataset: ImageFileDataset
+    names: FaceNames
+    target: Path
+    cutter: FaceCutter
+
+    def write(self, index: int) -> _Outcome:
+        name = self.names.of[index]
+        complaint = complaint_about_path(name)
+        if complaint:
+            return _Outcome(f"its name {complaint}")
+        is_there = is_complete(self.target / name)
+        if is_there and name not in self.names.doubtful:
+            return _Outcome("")
+        try:
+            photograph = images.decode_image(self.dataset.read_encoded(index), name=self.dataset.path_of(index))
+            face = self.cutter.cut(photograph)
+            if is_there:
+                self._require_same(self.target / name, face)
+            else:
+                place_file(self.target / name, images.encode_image(face.crop, suffix=".png"))
+        except (DataError, ImageError) as error:
+            return _Outcome(str(error))
+        return _Outcome("", face.face_count)
+
+    def _require_same(self, path: Path, face: AlignedFace) -> None:
+        # By pixels: another version of the PNG writer may compress the same face to other bytes.
+        if not np.array_equal(images.read_image(path), face.crop):
+            raise DataError(
+                f"{path}: holds another face than this photograph's and is left alone; rename the photograph, or "
+                "choose an empty folder"
+            )
+
+
+def _write_labels(target: Path, lines: list[tuple[str, int]], people: list[str]) -> int:
+    """Write ``label.txt`` and ``people.txt``; return the number of people."""
+    kept = sorted({label for _, label in lines})
+    number_of = {label: number for number, label in enumerate(kept)}
+    write_label_file(target / "label.txt", ((name, number_of[label]) for name, label in lines))
+    files.write_text(target / "people.txt", "".join(f"{number_of[label]}\t{people[label]}\n" for label in kept))
+    return len(kept)

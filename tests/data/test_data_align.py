@@ -1,0 +1,173 @@
+"""From photographs to aligned faces: which face, under which name, and what an earlier run has left."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle import images
+from arcface_paddle.data import open_dataset
+from arcface_paddle.data.align import (
+    FaceCutter,
+    align_photographs,
+    face_names,
+    list_photographs,
+    open_face_cutter,
+)
+from arcface_paddle.errors import ConfigError, DataError, ImageError
+from arcface_paddle.pipeline.alignment import align_face
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+HOPPER = DEMO / "gallery/Grace Hopper/portrait_1984.jpg"
+BIDEN = DEMO / "queries/biden_relit.jpg"
+GROUP = DEMO / "queries/group.jpg"
+
+
+@pytest.fixture
+def cutter():
+    return open_face_cutter("BlazeFace", "MobileFace", faces="centre")
+
+
+def align(source, target, **options):
+    """Align a folder as a run of its own does, with models loaded anew."""
+    cutter = open_face_cutter("BlazeFace", "MobileFace", faces="centre")
+    return align_photographs(list_photographs(source), target, cutter, **options)
+
+
+def copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Which face
+
+
+def test_which_face_is_cut(cutter):
+    photograph = images.read_image(GROUP)
+    found = cutter.detector.detect(photograph)  # largest first
+    assert len(found) == 4
+    middle = min(found, key=lambda one: abs(float(one.box_xyxy[[0, 2]].mean()) - photograph.shape[1] / 2))
+    for faces, expected in (("largest", found[0]), ("centre", middle)):
+        face = FaceCutter(cutter.detector, cutter.card, faces).cut(photograph)
+        np.testing.assert_array_equal(face.crop, align_face(photograph, expected, cutter.card))
+        assert face.face_count == 4
+    with pytest.raises(ImageError, match=r"^4 faces found$"):
+        FaceCutter(cutter.detector, cutter.card, "one").cut(photograph)
+    with pytest.raises(ImageError, match=r"^no face found$"):
+        cutter.cut(np.full((200, 200, 3), 128, np.uint8))
+
+
+def test_a_dataset_takes_one_face_of_a_photograph():
+    with pytest.raises(ConfigError, match="faces 'all'; allowed: one, centre, largest"):
+        open_face_cutter("BlazeFace", "MobileFace", faces="all")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Names
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def test_faces_keep_the_stems_of_their_photographs(tmp_path):
+    names = face_names(["a/1.jpg", "b/1.JPEG", "b/2.png", "x.y.webp", "plain", "a/1.jpg"], tmp_path)
+    assert names.of == ["a/1.png", "b/1.png", "b/2.png", "x.y.png", "plain.png", "a/1.png"]
+    assert names.renamed == () and not names.doubtful
+
+
+def test_the_later_of_two_with_one_stem_keeps_its_suffix(tmp_path):
+    names = face_names(["a.jpg", "a.png", "A.bmp", "a.jpg.tif", "b.jpg"], tmp_path)
+    assert names.of == ["a.png", "a.png.png", "A.bmp.png", "a.jpg.png", "b.png"]
+    assert names.renamed == (("a.png", "a.png.png", "a.jpg"), ("A.bmp", "A.bmp.png", "a.jpg"))
+    assert names.doubtful == {"a.png"}
+    put(tmp_path, *names.of)
+    assert face_names(["a.jpg", "a.png", "A.bmp", "a.jpg.tif", "b.jpg"], tmp_path) == names
+
+
+def test_every_face_has_a_name_of_its_own(tmp_path):
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        parts = generator.choice(["a", "A", ".jpg", ".png", ".2"], (12, 4))
+        photographs = list(dict.fromkeys("x" + "".join(row) + ".jpg"[: generator.integers(0, 2) * 4] for row in parts))
+        put(tmp_path, *(f"{photograph}.png" for photograph in photographs if generator.integers(0, 8) == 0))
+        faces = [name.casefold() for name in face_names(photographs, tmp_path).of]
+        assert len(set(faces)) == len(photographs)
+
+
+def test_faces_of_earlier_versions_stay_where_they_are(tmp_path):
+    put(tmp_path, "a.jpg.png", "b.png", "c.jpg.png")
+    (tmp_path / "c.jpg.png").write_bytes(b"")  # what a power cut can leave
+    assert face_names(["a.jpg", "b.jpg", "c.jpg", "d.jpg"], tmp_path).of == ["a.jpg.png", "b.png", "c.png", "d.png"]
+    # Beside each other they were two faces then, and are now.
+    put(tmp_path, "e.jpg.png", "e.png")
+    assert face_names(["e.jpg", "e.png"], tmp_path).of == ["e.jpg.png", "e.png"]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Whole folders
+
+
+def test_a_run_that_an_older_version_had_begun_goes_on(tmp_path):
+    for name in ("ann/1.jpg", "bob/2.jpg"):
+        copy(HOPPER, tmp_path / "in" / name)
+    earlier = images.encode_image(np.zeros((112, 112, 3), np.uint8))
+    (tmp_path / "out/ann").mkdir(parents=True)
+    (tmp_path / "out/ann/1.jpg.png").write_bytes(earlier)
+    report = align(tmp_path / "in", tmp_path / "out")
+    assert (report.faces, report.people, report.bad) == (2, 2, ())
+    dataset = open_dataset(tmp_path / "out")
+    assert [dataset.paths[index] for index in range(2)] == ["ann/1.jpg.png", "bob/2.png"]
+    assert dataset.read_encoded(0) == earlier and not (tmp_path / "out/ann/1.png").exists()
+
+
+def test_a_photograph_added_beside_one_of_its_stem_does_not_get_its_face(tmp_path, cutter):
+    copy(HOPPER, tmp_path / "in/ann/1.jpg")
+    report = align(tmp_path / "in", tmp_path / "out")
+    assert report.faces == 1 and report.renamed == ()
+    images.write_image(tmp_path / "in/ann/1.bmp", images.read_image(BIDEN))  # comes first from now on
+    for _ in range(2):
+        report = align(tmp_path / "in", tmp_path / "out")
+        ((path, reason),) = report.bad
+        assert path.endswith("in/ann/1.bmp") and "out/ann/1.png: holds another face" in reason
+        assert report.renamed == (("ann/1.jpg", "ann/1.jpg.png", "ann/1.bmp"),) and report.faces == 1
+        dataset = open_dataset(tmp_path / "out")
+        expected = cutter.cut(images.read_image(HOPPER)).crop
+        np.testing.assert_array_equal(dataset.read_image(0), expected)
+    report = align(tmp_path / "in", tmp_path / "new")
+    assert report.faces == 2 and report.bad == ()
+    again = align(tmp_path / "in", tmp_path / "new")
+    assert again == report
+
+
+def test_several_faces_are_counted(tmp_path):
+    copy(GROUP, tmp_path / "in/ann/1.jpg")
+    copy(HOPPER, tmp_path / "in/ann/2.jpg")
+    done = []
+    report = align(tmp_path / "in", tmp_path / "out", progress=done.append)
+    assert (report.faces, report.people, report.several) == (2, 1, 1) and sum(done) == 2
+    assert (tmp_path / "out/people.txt").read_text() == "0\tann\n"
+
+
+def test_a_list_finds_names_of_other_systems_and_leaves_no_folder(tmp_path):
+    put(tmp_path, "outside.jpg", "in/people/1.jpg", "in/Jose\u0301.jpg", "in/3.jpg")
+    lines = ["people\\1.jpg\tAnn", "Jos\u00e9.jpg\tJos\u00e9", ".\\3.jpg\tAnn", "..\\outside.jpg\tEve"]
+    lines += ["../outside.jpg\tEve", f"{tmp_path}/outside.jpg\tEve", "no name"]
+    (tmp_path / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+    listed = list_photographs(tmp_path / "in", label_file=tmp_path / "list.txt")
+    assert [listed.dataset.paths[index] for index in range(3)] == ["people/1.jpg", "Jose\u0301.jpg", "3.jpg"]
+    assert listed.people == ["Ann", "Jos\u00e9"] and listed.dataset.labels.tolist() == [0, 1, 0]
+    assert [reason for _, reason in listed.bad][1:] == ["lies outside of the source"] * 3
+    (tmp_path / "list.txt").write_text("../outside.jpg\tEve")
+    with pytest.raises(DataError, match=r"list\.txt: lists no photograph that can be used"):
+        list_photographs(tmp_path / "in", label_file=tmp_path / "list.txt")
+
+
+def test_no_face_at_all(tmp_path):
+    images.write_image(tmp_path / "in/ann/wall.jpg", np.full((200, 200, 3), 128, np.uint8))
+    with pytest.raises(DataError, match=r"none of the 1 photographs gave a face; .*wall\.jpg: no face found"):
+        align(tmp_path / "in", tmp_path / "out")
