@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from arcface_paddle.data.align import ALIGN_CHOICES, FaceCutter, open_face_cutter
-from arcface_paddle.pipeline.builders import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
+from arcface_paddle.pipeline.settings import CENTRE, DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, LARGEST
 
 FACES_IN_WORDS = {
-    "centre": "the face nearest to the middle, weighted by its size",
-    "largest": "the largest face",
+    CENTRE: "the face nearest to the middle, weighted by its size",
+    LARGEST: "the largest face",
 }
 """What was taken of several faces."""
 

@@ -19,6 +19,7 @@ from arcface_paddle.data.opening import KINDS, open_dataset
 from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.writing import disk_errors_as_data_errors, refuse_target_in_source
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.progress import progress
 
 _LISTED = 20
 LEFT_OUT = "left_out.log"
@@ -89,8 +90,8 @@ def positive_int(text: str) -> int:
 
 
 def progress_bar(total: int, unit: str) -> tqdm:
-    """Return a progress bar on stderr; silent when stderr is not a terminal."""
-    return tqdm(total=total, unit=f" {unit}", disable=None)
+    """Return a progress bar on stderr, which in a log is a line every half minute."""
+    return progress(total=total, unit=unit)
 
 
 def report_bad(bad: Sequence[tuple[str, str]], listing: files.PathLike) -> int:

@@ -18,10 +18,11 @@ from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.alignment import align_face
 from arcface_paddle.pipeline.builders import build_detector
 from arcface_paddle.pipeline.cards import ModelCard
-from arcface_paddle.pipeline.choosing import CENTRE, LARGEST, ONE, pick
+from arcface_paddle.pipeline.choosing import pick
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
+from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 ALIGN_CHOICES = (ONE, CENTRE, LARGEST)
 """Of the ways to choose among the faces of a photograph those that give one face, for a dataset has one label each."""

@@ -303,7 +303,7 @@ def test_which_of_several_faces_is_taken(tmp_path, capsys):
     assert data("align", tmp_path / "in", tmp_path / "none", "--label", tmp_path / "list.txt", "--faces", "one") == 2
     with pytest.raises(SystemExit):
         data("align", "--help")
-    assert "published names:\n  --largest" in capsys.readouterr().out
+    assert "--largest             = --faces largest" in capsys.readouterr().out
 
 
 def test_align_says_whose_face_could_not_keep_its_stem(tmp_path, capsys):

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from arcface_paddle.cli.align_flags import FACES_IN_WORDS, add_face_cutting, face_cutter
 from arcface_paddle.cli.data_flags import LEFT_OUT, add_workers, progress_bar, report_bad
+from arcface_paddle.cli.flags import published_group
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.align import align_photographs, list_photographs
 from arcface_paddle.data.writing import refuse_target_in_source
-from arcface_paddle.pipeline.choosing import CENTRE, ONE
+from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 _LISTED = 20
 
@@ -40,9 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_face_cutting(parser, default="one; with --label centre")
     add_workers(parser)
-    published = parser.add_argument_group("published names")
-    published.add_argument(
-        "--largest", dest="faces", action="store_const", const="largest", help="the same as --faces largest"
+    published_group(parser).add_argument(
+        "--largest", dest="faces", action="store_const", const=LARGEST, help="= --faces largest"
     )
 
 
