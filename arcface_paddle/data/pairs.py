@@ -2,7 +2,8 @@
 
 A list of pairs has one pair per line: ``path1<TAB>path2<TAB>1`` (1 = same person, 0 = not), the same with spaces as in
 insightface's ``pairs_label.txt``, or LFW's own ``pairs.txt`` (``name n1 n2`` and ``name1 n1 name2 n2`` for the
-pictures ``name/name_0001.jpg``). Lines with ``#`` at their start and empty lines are skipped.
+pictures ``name/name_0001.jpg``). Lines with ``#`` at their start and empty lines are skipped. A picture that has been
+given another suffix since the list was made is found by its stem, see ``picture_finder``.
 
 The published protocol cuts the pairs into 10 folds without shuffling. Drawn pairs therefore alternate between genuine
 and impostor, so that every fold is balanced.
@@ -22,6 +23,7 @@ from arcface_paddle import files, images
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.bin_record import read_bin
 from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.data.picture_finder import PictureFinder
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 
 
@@ -43,9 +45,10 @@ def read_pair_list(path: files.PathLike, *, root: Optional[files.PathLike] = Non
         root: the folder that its paths are relative to; None takes the folder of the list.
 
     Raises:
-        DataError: missing, not UTF-8, no pair in it, or a line that is not a pair; the message names file and line.
+        DataError: missing, not UTF-8, no pair in it, a line that is not a pair, or a name that fits several pictures;
+            the message names file and line. A picture that is missing is an error of reading it, not of the list.
     """
-    folder = Path(path).parent if root is None else Path(root)
+    pictures = PictureFinder(Path(path).parent if root is None else root)
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -59,36 +62,37 @@ def read_pair_list(path: files.PathLike, *, root: Optional[files.PathLike] = Non
     ]
     is_lfw = bool(numbered) and all(word.isdigit() for word in numbered[0][1].split())
     if is_lfw:
-        pairs = [_lfw_pair(place, line.split(), folder) for place, line in numbered[1:]]
+        pairs = [_lfw_pair(place, line.split(), pictures) for place, line in numbered[1:]]
     else:
-        pairs = [_plain_pair(place, line, folder) for place, line in numbered]
+        pairs = [_plain_pair(place, line, pictures) for place, line in numbered]
     if not pairs:
         raise DataError(f"{path}: no pair in the list; expected lines of path1<TAB>path2<TAB>1 (same) or 0")
     return pairs
 
 
-def _plain_pair(place: str, line: str, folder: Path) -> Pair:
+def _plain_pair(place: str, line: str, pictures: PictureFinder) -> Pair:
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) != 3 or not all(columns) or columns[2].strip() not in ("0", "1"):
         raise DataError(f"{place}: {line[:120]!r} is not path1<TAB>path2<TAB>1 (same) or 0 (different)")
-    return Pair(folder / columns[0], folder / columns[1], columns[2].strip() == "1", place)
+    return _pair(place, (columns[0], columns[1]), pictures, same=columns[2].strip() == "1")
 
 
-def _lfw_pair(place: str, columns: list[str], folder: Path) -> Pair:
+def _lfw_pair(place: str, columns: list[str], pictures: PictureFinder) -> Pair:
     same = len(columns) == 3
     names = [columns[0], columns[0]] if same else columns[0::2]
     numbers = columns[1:] if same else columns[1::2]
     if len(columns) not in (3, 4) or not all(number.isdigit() for number in numbers):
         raise DataError(f"{place}: {' '.join(columns)[:120]!r} is not a line of LFW's pairs.txt: name n1 n2")
-    first, second = (
-        _lfw_picture(folder / name / f"{name}_{int(number):04d}.jpg") for name, number in zip(names, numbers)
-    )
+    first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in zip(names, numbers))
+    return _pair(place, (first, second), pictures, same=same)
+
+
+def _pair(place: str, listed: tuple[str, str], pictures: PictureFinder, *, same: bool) -> Pair:
+    try:
+        first, second = map(pictures.find, listed)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
     return Pair(first, second, same, place)
-
-
-def _lfw_picture(path: Path) -> Path:
-    png = path.with_suffix(".png")
-    return png if not path.exists() and png.exists() else path
 
 
 def load_pairs(pairs: list[Pair], *, workers: int = 2) -> tuple[list[bytes], list[bool]]:
@@ -104,7 +108,7 @@ def load_pairs(pairs: list[Pair], *, workers: int = 2) -> tuple[list[bytes], lis
     def load(item: tuple[Path, str]) -> bytes:
         path, place = item
         try:
-            content = read_bin(path)[1] if path.suffix.lower() == ".bin" else images.read_file(path)
+            content = read_picture(path)
             images.decode_crop(content, name=str(path))
         except (DataError, ImageError) as error:
             raise DataError(f"{place}: {error}") from None
@@ -112,6 +116,16 @@ def load_pairs(pairs: list[Pair], *, workers: int = 2) -> tuple[list[bytes], lis
 
     items = [(path, pair.place) for pair in pairs for path in (pair.first, pair.second)]
     return list(ordered_map(load, items, workers=workers)), [pair.same for pair in pairs]
+
+
+def read_picture(path: Path) -> bytes:
+    """Return the encoded picture in a picture file or in a per-image ``.bin``.
+
+    Raises:
+        DataError: a ``.bin`` that is missing or damaged.
+        ImageError: a picture file that is missing or empty.
+    """
+    return read_bin(path)[1] if path.suffix.lower() == ".bin" else images.read_file(path)
 
 
 def draw_pairs(labels: np.ndarray, count: int, *, seed: int) -> list[tuple[int, int, bool]]:

@@ -118,6 +118,22 @@ def test_lfw_pairs(tmp_path):
     assert pictures == [PICTURES[1], PICTURES[0], PICTURES[0], PICTURES[3]] and issame == [True, False]
 
 
+@pytest.mark.parametrize("suffix", ["png", "bin", "jpg.png"])
+def test_lists_of_photographs_find_what_was_made_of_them(tmp_path, suffix):
+    (tmp_path / "Ann_A").mkdir()
+    for number in (1, 2):
+        content = PICTURES[number] if suffix != "bin" else bin_bytes(b"x.jpg", PICTURES[number], 4)
+        (tmp_path / f"Ann_A/Ann_A_{number:04d}.{suffix}").write_bytes(content)
+    (tmp_path / "pairs.txt").write_text("10\t300\nAnn_A\t1\t2\n")
+    assert load_pairs(read_pair_list(tmp_path / "pairs.txt")) == ([PICTURES[1], PICTURES[2]], [True])
+    (tmp_path / "pairs.txt").write_text("Ann_A/Ann_A_0001.jpg\tAnn_A/Ann_A_0002.jpg\t1\n")
+    assert load_pairs(read_pair_list(tmp_path / "pairs.txt")) == ([PICTURES[1], PICTURES[2]], [True])
+    (tmp_path / "Ann_A/Ann_A_0002.webp").write_bytes(PICTURES[0])
+    if suffix != "jpg.png":  # which names its photograph in full
+        with pytest.raises(DataError, match=r"pairs\.txt:1: .*Ann_A_0002\.jpg: no such file, and 2 pictures"):
+            read_pair_list(tmp_path / "pairs.txt")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
