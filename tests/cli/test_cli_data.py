@@ -181,6 +181,61 @@ def test_pairs_from_dataset_and_list(tmp_path, people, capsys):
     assert not (tmp_path / "more.bin").exists()
 
 
+def test_pairs_of_photographs_in_one_command(tmp_path, monkeypatch, capsys):
+    """LFW's own layout and pairs.txt: the set is the same as that of aligning first."""
+    sources = {
+        "Grace_Hopper_0001": "gallery/Grace Hopper/portrait_1984.jpg",
+        "Grace_Hopper_0002": "queries/hopper_relit.jpg",
+        "Joe_Biden_0001": "queries/biden_relit.jpg",
+        "Joe_Biden_0002": "queries/group.jpg",
+    }
+    for name, source in sources.items():
+        target = tmp_path / "photographs" / name[:-5] / f"{name}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "demo" / source, target)
+    (tmp_path / "pairs.txt").write_text("1\t2\nGrace_Hopper\t1\t2\nGrace_Hopper\t2\tJoe_Biden\t2\n")
+    monkeypatch.chdir(tmp_path)
+    command = ("--list", "pairs.txt", "--root", "photographs", "--align")
+    assert data("pairs", "mine.bin", *command) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "mine.bin: 2 pairs, 1 of the same person",
+        "1 photographs show several faces; the face nearest to the middle, weighted by its size was taken of each",
+    ]
+    assert said.err == "" and sorted(path.name for path in tmp_path.iterdir()) == [
+        *("mine.bin", "pairs.txt", "photographs"),
+    ]
+    assert data("align", "photographs", "faces", "--faces", "centre") == 0
+    assert data("pairs", "two_steps.bin", "--list", "pairs.txt", "--root", "faces") == 0
+    in_one, in_two = (read_verification_set(tmp_path / name) for name in ("mine.bin", "two_steps.bin"))
+    assert in_one.images == in_two.images and in_one.issame.tolist() == in_two.issame.tolist() == [True, False]
+    capsys.readouterr()
+
+    assert data("pairs", "one.bin", *command, "--faces", "one") == 1
+    said = capsys.readouterr()
+    assert said.err == "left out: pairs.txt:3: photographs/Joe_Biden/Joe_Biden_0002.jpg: 4 faces found\n"
+    assert "1 of 2 pairs were left out; each of the 10 folds has 0 to 1 pairs of the same person and 0 to 0" in said.out
+    assert read_verification_set(tmp_path / "one.bin").issame.tolist() == [True]
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--dataset people --align", "--align has no meaning with --dataset"),
+        ("--list pairs.txt --faces one", "--faces has no meaning without --align"),
+        ("--list pairs.txt --det_model x", "--det_model has no meaning without --align"),
+        ("--list pairs.txt --det_thresh .5", "--det_thresh has no meaning without --align"),
+        ("--list pairs.txt --align --root people", "pairs.txt:1: people/a.jpg: no such file"),
+    ],
+)
+def test_pairs_refuses_what_has_no_meaning(tmp_path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "pairs.txt").write_text("a.jpg\tb.jpg\t1\n")
+    monkeypatch.chdir(tmp_path)
+    assert data("pairs", "out.bin", *arguments.split()) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out.bin").exists()
+
+
 def test_wrong_use(tmp_path, capsys):
     for arguments in (["convert", "a"], ["convert", "a", "b", "--to", "zip"], ["nothing"], []):
         with pytest.raises(SystemExit) as caught:
