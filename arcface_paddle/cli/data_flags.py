@@ -13,6 +13,7 @@ from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.loader import default_workers
 from arcface_paddle.data.opening import KINDS, open_dataset
@@ -74,6 +75,8 @@ def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
             progress=bar.update,
         )
     print(f"{args.target}: {report.written} samples written, {report.unchanged} were there, {len(report.bad)} left out")
+    if isinstance(dataset, FolderDataset) and dataset.passed_over:
+        print(f"{args.dataset}: passed over the folders of systems: {', '.join(dataset.passed_over)}")
     return report_bad(report.bad, Path(args.target) / LEFT_OUT)
 
 

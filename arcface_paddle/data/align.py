@@ -22,6 +22,7 @@ from arcface_paddle.pipeline.choosing import pick
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
+from arcface_paddle.pipeline.inputs import find_pictures
 from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 ALIGN_CHOICES = (ONE, CENTRE, LARGEST)
@@ -110,12 +111,14 @@ class Photographs:
     Attributes:
         dataset: the photographs, with the number of the person as label.
         people: the name of each label.
-        bad: what a list names in vain: where, and why.
+        bad: what a list names in vain, and photographs that belong to nobody: where, and why.
+        not_looked_at: a sentence about the files that are no photographs, "" if there are none.
     """
 
     dataset: ImageFileDataset
     people: list[str]
     bad: tuple[tuple[str, str], ...] = ()
+    not_looked_at: str = ""
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -133,8 +136,7 @@ def list_photographs(source: files.PathLike, *, label_file: Optional[files.PathL
         GalleryError: the list is missing or empty.
     """
     if label_file is None:
-        folders = FolderDataset(source)
-        return Photographs(folders, folders.class_names)
+        return _photographs_of_folders(source)
     listed, rejected = list_from_label_file(label_file, image_folder=source)
     bad = [(rejection.source, rejection.detail) for rejection in rejected]
     finder = FileFinder(source)
@@ -153,6 +155,18 @@ def list_photographs(source: files.PathLike, *, label_file: Optional[files.PathL
     number_of = {name: number for number, name in enumerate(people)}
     labels = np.array([number_of[name] for name in names], dtype=np.int64)
     return Photographs(ImageFileDataset(source, PathTable.from_paths(paths), labels), people, tuple(bad))
+
+
+def _photographs_of_folders(source: files.PathLike) -> Photographs:
+    """List one folder per person; what is a photograph is told by its content, as everywhere in the pipeline."""
+    if not Path(source).is_dir():
+        raise DataError(f"{source}: {'is a file; a folder is expected' if Path(source).exists() else 'no such folder'}")
+    listing = find_pictures([source])
+    paths = [found.relative.as_posix() for found in listing.pictures]
+    folders = FolderDataset(source, pictures=paths)
+    detail = "stands beside the folders of persons, so it has no name; put it into one, or list it (--label)"
+    bad = tuple((path, detail) for path in paths if "/" not in path)
+    return Photographs(folders, folders.class_names, bad, listing.sentence())
 
 
 def _below(source: files.PathLike, found: Path) -> Optional[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from arcface_paddle import images
 from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.file_dataset import FolderDataset
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class DatasetFacts:
         most: samples of the identity that has the most.
         median: of the samples per identity.
         first_sample: where the first sample lies.
+        passed_over: names of system folders that hold no samples, of a folder per identity.
     """
 
     reader: str
@@ -33,6 +35,7 @@ class DatasetFacts:
     most: int
     median: float
     first_sample: str
+    passed_over: tuple[str, ...] = ()
 
     @property
     def unused_labels(self) -> int:
@@ -68,6 +71,7 @@ def dataset_facts(dataset: FaceDataset) -> DatasetFacts:
         most=int(per_identity.max()),
         median=float(np.median(per_identity)),
         first_sample=dataset.path_of(0),
+        passed_over=dataset.passed_over if isinstance(dataset, FolderDataset) else (),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.bin_record import decode_record
 from arcface_paddle.data.label_file import PathTable, read_label_file
 from arcface_paddle.data.random_access import read_small_file
-from arcface_paddle.data.tree import files_below, subfolders
+from arcface_paddle.data.tree import files_below, subfolders, system_folders
 from arcface_paddle.errors import DataError
 from arcface_paddle.pipeline.file_names import FileFinder
 
@@ -102,21 +102,34 @@ class FolderDataset(ImageFileDataset):
     """A folder per identity with its pictures inside, at any depth.
 
     Folders are numbered from 0 in the order of their names (by code point); one without a picture gets no label.
-    Hidden files and folders do not count, links do.
+    Hidden files and folders and those of systems (``#recycle``) do not count, links do.
 
     Attributes:
         class_names: the folder name of each label.
+        passed_over: names of the system folders beside those of the identities.
     """
 
     def __init__(
-        self, root: files.PathLike, *, num_classes: Optional[int] = None, image_size: int = IMAGE_SIZE
+        self,
+        root: files.PathLike,
+        *,
+        pictures: Optional[Sequence[str]] = None,
+        num_classes: Optional[int] = None,
+        image_size: int = IMAGE_SIZE,
     ) -> None:
         """Walk through the folder.
+
+        Args:
+            root: the folder.
+            pictures: paths of the pictures relative to ``root``, if they are known already; None takes the files whose
+                names are those of pictures, which needs no look into millions of them.
+            num_classes: identities of the classifier; None takes the number of folders.
+            image_size: side in pixels.
 
         Raises:
             DataError: no such folder, or no picture in any folder below it.
         """
-        found = list(_identities(Path(root)))
+        found = list(_identities(Path(root)) if pictures is None else _grouped(pictures))
         if not found:
             raise DataError(
                 f"{root}: no identities; expected one folder per person with pictures "
@@ -127,6 +140,7 @@ class FolderDataset(ImageFileDataset):
         table = PathTable.from_paths(path for _, paths in found for path in paths)
         super().__init__(root, table, labels, num_classes=num_classes, image_size=image_size)
         self.class_names = [name for name, _ in found]
+        self.passed_over = tuple(system_folders(root))
 
 
 def _identities(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -135,3 +149,13 @@ def _identities(root: Path) -> Iterator[tuple[str, list[str]]]:
         paths = [path for path in files_below(root, name) if images.is_image_path(path)]
         if paths:
             yield name, paths
+
+
+def _grouped(pictures: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Give each first folder of the paths, sorted, and its paths in their order; a path without a folder has none."""
+    of_folder: dict[str, list[str]] = {}
+    for path in pictures:
+        folder, slash, _ = path.partition("/")
+        if slash:
+            of_folder.setdefault(folder, []).append(path)
+    yield from sorted(of_folder.items())

@@ -14,6 +14,7 @@ from arcface_paddle.data.packed import MANIFEST, PackedDataset, whole_shards
 from arcface_paddle.data.recordio_dataset import RecordIODataset
 from arcface_paddle.data.selection import SelectedDataset, lists_numbers
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.pipeline.inputs import is_system_folder
 
 KINDS = ("auto", "bin", "image", "folder", "recordio", "packed")
 LABEL_FILE = "label.txt"
@@ -108,7 +109,7 @@ def detect_kind(spec: DatasetSpec) -> str:
         raise DataError(f"{path}: no such folder" if not path.exists() else f"{path}: neither a folder nor a .rec file")
     if (path / LABEL_FILE).exists():
         return "listed"
-    if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
+    if any(entry.is_dir() and not is_system_folder(entry.name) for entry in path.iterdir()):
         return "folder"
     raise DataError(
         f"{path}: no dataset found; expected {LABEL_FILE}, a .rec file, packed shards ({MANIFEST}) or one folder "

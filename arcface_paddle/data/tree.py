@@ -1,4 +1,8 @@
-"""Walking through folders: sorted, links followed but never in circles, hidden files left alone."""
+"""Walking through folders: sorted, links followed but never in circles, hidden files and system folders left alone.
+
+Systems put folders of their own beside those of people, such as ``#recycle`` and ``@eaDir`` on network storage. What
+they hold are thumbnails and deleted pictures, and their names are nobody's; see ``pipeline.inputs.SYSTEM_FOLDERS``.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,38 @@ from typing import Iterator
 
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
+from arcface_paddle.pipeline.inputs import is_system_folder
 
 
 def subfolders(root: files.PathLike) -> Iterator[str]:
-    """Give the names of the folders in a folder, sorted by code point, without hidden ones.
+    """Give the names of the folders in a folder, sorted by code point, without hidden ones and those of systems.
 
     Raises:
         DataError: no such folder, a file, or it cannot be listed.
     """
-    return (entry.name for entry in _sorted_entries(os.fspath(root)) if _is_folder(entry))
+    return (
+        entry.name
+        for entry in _sorted_entries(os.fspath(root))
+        if _is_folder(entry) and not is_system_folder(entry.name)
+    )
+
+
+def system_folders(root: files.PathLike) -> list[str]:
+    """Return the names of the folders that ``subfolders`` passes over, hidden ones aside.
+
+    Raises:
+        DataError: as ``subfolders``.
+    """
+    return [
+        entry.name for entry in _sorted_entries(os.fspath(root)) if _is_folder(entry) and is_system_folder(entry.name)
+    ]
 
 
 def files_below(root: files.PathLike, folder: str = "") -> Iterator[str]:
     """Give the paths, relative to ``root``, of all files below it (or below its subfolder ``folder``), depth first.
 
-    Names that begin with a dot are skipped: they are what file managers and archivers leave behind (``._a.jpg``).
+    Names that begin with a dot are skipped: they are what file managers and archivers leave behind (``._a.jpg``). So
+    are system folders.
     A link to a folder is followed unless it leads back to one that is being walked through.
 
     Raises:
@@ -39,10 +60,10 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
     if here in above:
         return
     for entry in _sorted_entries(folder):
-        if _is_folder(entry):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
-        else:
+        if not _is_folder(entry):
             yield prefix + entry.name
+        elif not is_system_folder(entry.name):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
 
 
 def _sorted_entries(folder: str) -> list[os.DirEntry[str]]:

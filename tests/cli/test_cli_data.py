@@ -107,6 +107,36 @@ def test_convert(tmp_path, people, layout, capsys):
     assert [converted.read_encoded(index) for index in range(12)] == [source.read_encoded(index) for index in range(12)]
 
 
+def test_folders_of_systems_are_said(tmp_path, people, capsys):
+    shutil.copytree(people / "person 1", people / "#recycle")
+    assert data("convert", people, tmp_path / "out", "--to", "bin") == 0
+    said = capsys.readouterr().out
+    assert "12 samples written" in said and f"{people}: passed over the folders of systems: #recycle" in said
+    assert data("info", people) == 0
+    said = capsys.readouterr().out
+    assert "| folders of systems, passed over | #recycle" in said and "| identities                      | 4 " in said
+    shutil.copytree(people / "person 1", tmp_path / "in/#recycle")
+    shutil.copytree(people / "person 1", tmp_path / "in/a")
+    assert (
+        run_module(
+            "convert_image_bin", [*f"--image_path={tmp_path}/in --bin_path={tmp_path}/bins".split(), "--mode=image2bin"]
+        )
+        == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "bins").iterdir()) == ["a"]
+
+
+def test_align_says_what_it_did_not_look_at(tmp_path, capsys):
+    shutil.copytree(PHOTOGRAPHS, tmp_path / "in")
+    shutil.copytree(PHOTOGRAPHS / "Joe Biden", tmp_path / "in/#recycle")
+    (tmp_path / "in/Joe Biden/notes.pdf").write_bytes(b"%PDF-1.4")
+    (tmp_path / "in/label.txt").unlink()
+    assert data("align", tmp_path / "in", tmp_path / "out") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("3 faces of 3 people, 0 left out")
+    assert said[1] == "1 file was not looked at: 1 .pdf; 1 folder was not searched: #recycle"
+
+
 def test_convert_tells_what_it_left_out(tmp_path, people, capsys):
     (people / "person 1/4.jpg").write_bytes(b"")
     assert data("convert", people, tmp_path / "out", "--to", "bin") == 1

@@ -167,6 +167,26 @@ def test_a_list_finds_names_of_other_systems_and_leaves_no_folder(tmp_path):
         list_photographs(tmp_path / "in", label_file=tmp_path / "list.txt")
 
 
+def test_what_is_a_photograph_is_told_by_its_content(tmp_path):
+    copy(HOPPER, tmp_path / "in/ann/download.jfif")
+    copy(HOPPER, tmp_path / "in/ann/no suffix")
+    copy(HOPPER, tmp_path / "in/@eaDir/thumbnail.jpg")
+    copy(HOPPER, tmp_path / "in/bob/#recycle/deleted.jpg")
+    copy(HOPPER, tmp_path / "in/bob/1.jpg")
+    copy(HOPPER, tmp_path / "in/nobody.jpg")
+    (tmp_path / "in/bob/notes.txt").write_text("no photograph")
+    photographs = list_photographs(tmp_path / "in")
+    paths = [photographs.dataset.paths[index] for index in range(len(photographs))]
+    assert paths == ["ann/download.jfif", "ann/no suffix", "bob/1.jpg"] and photographs.people == ["ann", "bob"]
+    said = "1 file was not looked at: 1 .txt; 2 folders were not searched: #recycle, @eaDir"
+    assert photographs.not_looked_at == said
+    ((path, reason),) = photographs.bad
+    assert path == "nobody.jpg" and reason.startswith("stands beside the folders of persons")
+    report = align(tmp_path / "in", tmp_path / "out")
+    assert report.faces == 3 and len(report.bad) == 1
+    assert (tmp_path / "out/label.txt").read_text() == "ann/download.png\t0\nann/no suffix.png\t0\nbob/1.png\t1\n"
+
+
 def test_no_face_at_all(tmp_path):
     images.write_image(tmp_path / "in/ann/wall.jpg", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(DataError, match=r"none of the 1 photographs gave a face; .*wall\.jpg: no face found"):

@@ -16,6 +16,7 @@ from published_layouts import (
 
 from arcface_paddle import images
 from arcface_paddle.data import DatasetSpec, open_dataset
+from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 
@@ -328,3 +329,37 @@ def test_damaged_files_under_another_spelling_are_named(tmp_path):
         dataset.read_encoded(0)
     with pytest.raises(DataError, match=r"people/2\.bin: the file is empty"):
         dataset.read_encoded(1)
+
+
+SYSTEM_FOLDERS = [
+    "#recycle",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "lost+found",
+    "__MACOSX",
+    ".thumbnails",
+    "System Volume Information",
+]
+
+
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+def test_folders_of_systems_are_nobody(tmp_path, name):
+    for folder in ("anna", f"anna/{name}", name, f"{name}/anna"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "1.jpg").write_bytes(face_jpeg(0))
+    dataset = open_dataset(tmp_path)
+    assert dataset.class_names == ["anna"] and len(dataset) == 1
+    assert dataset.passed_over == (() if name.startswith(".") else (name,))
+    (tmp_path / "empty" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="no dataset found"):
+        open_dataset(tmp_path / "empty")
+
+
+def test_folders_whose_pictures_are_known(tmp_path):
+    write_image_set(tmp_path, LABELS)
+    names = ["images/00000003.jpg", "bert/2.jpg", "images/00000001.jpg", "alone.jpg"]
+    dataset = FolderDataset(tmp_path, pictures=names)
+    assert dataset.class_names == ["bert", "images"] and dataset.labels.tolist() == [0, 1, 1]
+    assert [dataset.paths[index] for index in range(3)] == ["bert/2.jpg", "images/00000003.jpg", "images/00000001.jpg"]
+    with pytest.raises(DataError, match="no identities"):
+        FolderDataset(tmp_path, pictures=["alone.jpg"])

@@ -8,8 +8,9 @@ The source has one folder per person with photographs inside, or any photographs
 a label.txt, and people.txt with the name of each label. A photograph with no face is named and left out. Of one with
 several faces, a list (--label) means the face in the middle, weighted by its size; a folder per person may hold
 anything, so there the photograph is named and left out, unless --faces says which face to take. The faces are aligned
-exactly as the recogniser aligns them when it runs. Faces that an earlier run has written are kept, and their
-photographs are not looked at again.
+exactly as the recogniser aligns them when it runs. What is a photograph is told by its content; other files are counted
+and said, and folders of systems (#recycle, @eaDir) are not searched. Faces that an earlier run has written are kept,
+and their photographs are not looked at again.
 
 exit codes: 0 every photograph gave a face; 1 some did not (each is named); 2 wrong use or an error; 130 interrupted
 """
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar(len(photographs), "photographs") as bar:
         report = align_photographs(photographs, args.target, cutter, workers=args.workers, progress=bar.update)
     print(f"{args.target}: {report.faces} faces of {report.people} people, {len(report.bad)} left out")
+    if photographs.not_looked_at:
+        print(photographs.not_looked_at)
     if report.several:
         print(f"{report.several} photographs show several faces; {FACES_IN_WORDS[faces]} was taken of each")
     for photograph, face, other in report.renamed[:_LISTED]:

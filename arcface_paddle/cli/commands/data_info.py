@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     table.add_row(["classes of a classifier", facts.classes])
     table.add_row(["labels without a sample", facts.unused_labels])
     table.add_row(["samples per identity", f"{facts.fewest} to {facts.most}, median {int(facts.median)}"])
+    if facts.passed_over:
+        table.add_row(["folders of systems, passed over", ", ".join(facts.passed_over)])
     table.add_row(["first sample", facts.first_sample])
     try:
         table.add_row(["what it holds", _described(stored_picture(dataset, 0), dataset.image_size)])
