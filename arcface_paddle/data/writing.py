@@ -43,7 +43,8 @@ def place_file(path: Path, content: bytes) -> bool:
         if present:
             raise DataError(f"{path}: exists with other content and is left alone; choose an empty folder or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # A piece of the name only: file systems allow 255 bytes, and a character can take four of them.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

@@ -45,8 +45,8 @@ def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path):
-    name = "n" * 250 + ".bin"
+@pytest.mark.parametrize("name", ["n" * 250 + ".bin", "\u9648" * 83 + ".bin"], ids=["plain", "of-three-bytes"])
+def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path, name):
     assert place_file(tmp_path / name, b"one") and (tmp_path / name).read_bytes() == b"one"
 
 
