@@ -26,7 +26,7 @@ from arcface_paddle.pipeline.inputs import find_pictures
 from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 ALIGN_CHOICES = (ONE, CENTRE, LARGEST)
-"""Of the ways to choose among the faces of a photograph those that give one face, for a dataset has one label each."""
+"""How the face of a photograph may be chosen. Not ``all``: the one label of a photograph would be wrong for most."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ class FaceCutter:
 
     Attributes:
         detector: finds the faces.
-        card: of the recogniser whose template is used.
+        card: the card of the recogniser whose template is used.
         faces: which one is taken, one of ``ALIGN_CHOICES``.
     """
 

@@ -73,7 +73,7 @@ class BatchOrder:
         batch_size: samples per step of one rank.
         rank: this rank.
         world_size: number of ranks.
-        seed: of the shuffle.
+        seed: the number from which the shuffle follows.
         shuffle: False keeps the order of the dataset.
         drop_last: whether an incomplete global batch is left out; must be True with several ranks.
     """

@@ -199,7 +199,7 @@ class _Block:
             raise self._place.error(line, "the label file is not UTF-8; convert it, for example with iconv") from None
 
     def _tabs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the position of the first tab of each line (its end if there is none) and whether it is the only."""
+        """Return the position of each line's first tab (its end if there is none) and whether it is the only one."""
         tabs = np.flatnonzero(self._bytes == _TAB)
         first = np.searchsorted(tabs, self._starts)
         count = np.searchsorted(tabs, self._ends) - first

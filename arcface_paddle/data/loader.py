@@ -40,7 +40,7 @@ class LoaderOptions:
         worker_kind: ``"thread"``, or ``"process"``: faster, but the program's main module must then do its work under
             ``if __name__ == "__main__"``, because it is imported by each of them.
         prefetch_batches: batches prepared ahead of the consumer.
-        seed: of shuffle and mirror.
+        seed: the number from which shuffle and mirror follow.
         shuffle: False keeps the order of the dataset.
         mirror: mirror half of the samples at random.
         drop_last: leave out samples that do not fill a global batch.

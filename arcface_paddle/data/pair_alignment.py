@@ -15,7 +15,7 @@ from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.errors import DataError, ImageError
 
 FOLDS = 10
-"""Of the published protocol, which cuts the pairs into them in the order of the list."""
+"""Number of folds of the published protocol, which cuts the pairs into them in the order of the list."""
 
 
 @dataclass(frozen=True, eq=False)

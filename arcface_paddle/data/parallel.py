@@ -1,4 +1,4 @@
-"""Running one function over many items in threads, results in the order of the items, memory bounded."""
+"""Run one function over many items in threads: results come in the order of the items, few are held at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD_PER_WORKER = 16
+"""Items begun or done before the first result is taken: enough to bridge an item that takes long."""
 
 
 def ordered_map(

@@ -11,7 +11,7 @@ from arcface_paddle.errors import DataError
 
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows
 _BLOCK_BYTES = 1 << 16
-"""Asked for at once; a face crop of 112 x 112 pixels has about 6 KB."""
+"""Bytes asked for at once; a face crop of 112 x 112 pixels has about 6 KB."""
 
 
 def read_small_file(path: str) -> bytes:

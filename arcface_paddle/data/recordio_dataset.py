@@ -20,7 +20,7 @@ from arcface_paddle.data.recordio import ImageRecord, decode_image_record, read_
 from arcface_paddle.errors import DataError
 
 _HEAD_BYTES = 64
-"""Read to see a record's labels: prefix, header and some labels in one go."""
+"""Bytes read of a record to see its labels: its prefix, its header and a few labels at once."""
 
 
 class RecordIODataset(FaceDataset):
@@ -45,7 +45,7 @@ class RecordIODataset(FaceDataset):
         self._keys, self._offsets, self._spans = index.keys[rows], index.offsets[rows], index.spans[rows]
 
     def path_of(self, index: int) -> str:
-        """Return file, key and offset of the record."""
+        """Return the file, and the record's key and offset in it."""
         return f"{self._file.path}: record {self._keys[index]} at offset {self._offsets[index]}"
 
     def read_encoded(self, index: int) -> bytes:

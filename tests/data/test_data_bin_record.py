@@ -36,9 +36,7 @@ def test_keys():
     assert decode_record(encode_record(longest, b"p"), name="x") == (longest, b"p")
     with pytest.raises(DataError, match="5001 bytes is too long"):
         encode_record(longest + "k", b"p")
-    with pytest.raises(
-        DataError, match=r"x: key length 5001 at offset 0; allowed: 5000\. This is not"
-    ):
+    with pytest.raises(DataError, match=r"x: key length 5001 at offset 0; allowed: 5000\. This is not"):
         decode_record(struct.pack("<I", 5001) + b"k" * 6000, name="x")
     with pytest.raises(DataError, match=r"x: the key b'\\xff' is not UTF-8"):
         decode_record(bin_bytes(b"\xff", b"p", 4), name="x")

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--dataset", help="dataset to draw pairs from (folder per identity, label.txt, .rec, shards)")
     parser.add_argument("--root", help="folder that the paths of the list are relative to (default: the list's)")
     parser.add_argument("--pairs", type=int, default=6000, help="pairs to draw, even (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the drawing (%(default)s)")
     add_source_flags(parser)
     add_workers(parser)
     aligning = parser.add_argument_group("photographs")

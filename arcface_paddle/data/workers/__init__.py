@@ -1,4 +1,4 @@
-"""Workers that read, decode, mirror and normalise the rows of batches: the calling thread, threads, or processes."""
+"""Workers that read, decode, mirror and normalise the rows of batches: the calling thread, threads or processes."""
 
 from __future__ import annotations
 

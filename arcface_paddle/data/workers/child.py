@@ -29,8 +29,8 @@ class Reply(NamedTuple):
     """A request has been dealt with.
 
     Attributes:
-        run: of the request.
-        batch: of the request.
+        run: the run that the request belongs to.
+        batch: the batch that the request is about.
         errors: the rows whose sample cannot be read.
         resized: pictures that had another size.
     """

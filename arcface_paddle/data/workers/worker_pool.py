@@ -25,7 +25,7 @@ _MAX_UNANSWERED = 64
 it could wait for a worker that waits for the parent to read."""
 
 _PATIENCE_S = 5.0
-"""Given to workers to finish the rows at hand before they are killed."""
+"""Seconds that workers are given to finish the rows at hand before they are killed."""
 
 _ADVICE = {
     "SIGKILL": "the system has probably run out of memory: use fewer workers or a smaller batch_size, or close others",
