@@ -1,21 +1,32 @@
-"""Writing files so that a reader never sees half of one: temporary name beside the target, fsync, rename."""
+"""Writing files so that a reader never sees half of one: temporary name beside the target, fsync, rename.
+
+Who reads a file, changes what it read and writes it back holds its lock meanwhile (``locked``); otherwise a second
+process that does the same at the same time takes away what the first one wrote.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 
+LOCK_TIMEOUT_S = 30.0
+"""How long ``locked`` waits; our own edits hold a lock for milliseconds, for large files a second or two."""
+
 _HASH_BLOCK_BYTES = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LOCK_POLL_S = 0.01
 
 
 @contextlib.contextmanager
@@ -120,3 +131,79 @@ def _umask() -> int:
 def _give_default_mode(path: str) -> None:
     # mkstemp makes files private to the user; the finished file gets what open() would have given it.
     os.chmod(path, 0o666 & ~_umask())
+
+
+@contextlib.contextmanager
+def locked(path: PathLike, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """Keep other processes and threads that use ``locked`` on the same file out, from its reading to its writing.
+
+    The lock is held on a file ``.{name}.lock`` beside ``path`` and not on ``path`` itself, which ``atomic_writer``
+    replaces. It is removed afterwards. A process that is killed leaves the lock file behind, but not the lock: the
+    system frees that. It is not re-entrant.
+
+    Args:
+        path: the file to be changed; it need not exist, its folder must.
+        timeout_s: how long to wait for another holder.
+
+    Raises:
+        TimeoutError: another process holds the lock for longer.
+        OSError: no lock file can be made there, as in a folder without write permission.
+    """
+    target = Path(path)
+    lock = target.parent / f".{target.name[:80]}.lock"
+    descriptor = _wait_for_lock(lock, time.monotonic() + timeout_s, timeout_s=timeout_s)
+    try:
+        yield
+    finally:
+        # Removed while it is held, so that nobody can have taken it yet; who waits for it sees that it is gone.
+        # Windows does not remove open files: there it is closed first, and stays if somebody has opened it meanwhile.
+        if sys.platform == "win32":
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(lock)
+        if sys.platform != "win32":
+            os.close(descriptor)
+
+
+def _wait_for_lock(lock: Path, deadline: float, *, timeout_s: float) -> int:
+    """Return the descriptor of the lock file, locked and still the one that stands under its name."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        held = False
+        try:
+            held = _try_lock(descriptor) and _is_file_at(lock, descriptor)
+        finally:
+            if not held:
+                os.close(descriptor)
+        if held:
+            return descriptor
+        if time.monotonic() >= deadline:
+            message = f"another process has held the lock {lock} for {timeout_s:g} s; wait until it is done, or end it"
+            raise TimeoutError(errno.ETIMEDOUT, message)
+        time.sleep(_LOCK_POLL_S)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file; False when somebody else has it. Closing the file gives it back."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    """Tell whether an open file is still what the path names; the holder before us removes the file it locked."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
