@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, find_suspicions, matching
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, find_suspicions, index
 from arcface_paddle.types import UNKNOWN
 
 MODEL = ModelIdentity("testnet", 16, "a" * 64, "b" * 64, mirrored=False)
@@ -60,7 +60,7 @@ def test_identify_equals_the_slow_twin(decision, names):
 def test_blocks_do_not_change_the_answer(monkeypatch):
     gallery, probes = make_gallery(list("abc") * 4), random_unit(9, seed=3)
     whole = gallery.identify(probes, top_k=2, threshold=0.0)
-    monkeypatch.setattr(matching, "_BLOCK_ELEMENTS", 24)  # two probes at a time
+    monkeypatch.setattr(index, "_BLOCK_ELEMENTS", 24)  # two probes at a time
     in_blocks = gallery.identify(probes, top_k=2, threshold=0.0)
     assert [f.name for f in in_blocks] == [f.name for f in whole]
     assert [f.similarity for f in in_blocks] == pytest.approx([f.similarity for f in whole], abs=1e-6)

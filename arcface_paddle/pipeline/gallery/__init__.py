@@ -21,10 +21,11 @@ From the root of the repository:
 from __future__ import annotations
 
 from arcface_paddle.pipeline.gallery.checking import Suspicion, find_suspicions
-from arcface_paddle.pipeline.gallery.collection import DEFAULT_DECISION, Gallery
+from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.enrolment import CollectedFaces, collect_faces
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, identity_of
-from arcface_paddle.pipeline.gallery.matching import DECISIONS, Identification
+from arcface_paddle.pipeline.gallery.index import DECISIONS, DEFAULT_DECISION, ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.gallery.matching import Identification
 from arcface_paddle.pipeline.gallery.pictures import (
     LabelledPicture,
     Rejection,
@@ -36,8 +37,10 @@ __all__ = [
     "DECISIONS",
     "DEFAULT_DECISION",
     "CollectedFaces",
+    "ExactIndex",
     "Gallery",
     "GalleryEntry",
+    "GalleryIndex",
     "Identification",
     "LabelledPicture",
     "ModelIdentity",

@@ -14,11 +14,10 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
+from arcface_paddle.pipeline.gallery.index import DEFAULT_DECISION, ExactIndex, GalleryIndex
 
 FORMAT_NAME = "arcface-paddle-gallery"
 FORMAT_VERSION = 1
-
-DEFAULT_DECISION = "best"
 
 _UNIT_TOLERANCE = 1e-2
 
@@ -33,7 +32,7 @@ class Gallery:
         entries: one per embedding, sorted by person and picture.
         embeddings: (M, D) float32, L2-normalised, read-only.
         model: the recogniser that made them; None for an imported gallery that does not say.
-        decision: how several pictures of a person decide, one of ``matching.DECISIONS``.
+        decision: how several pictures of a person decide, one of ``index.DECISIONS``.
         parameters: how it was made (detector, thresholds, ...), for the reader.
 
     Example:
@@ -63,9 +62,8 @@ class Gallery:
         self.model = model
         self.decision = decision
         self.parameters = dict(parameters or {})
-        self._index = matching.build_index(
-            [entry.name for entry in self.entries], self.embeddings, decision=self.decision
-        )
+        names = [entry.name for entry in self.entries]
+        self._index: GalleryIndex = ExactIndex(names, self.embeddings, decision=self.decision)
 
     @classmethod
     def empty(
@@ -236,7 +234,7 @@ class Gallery:
         return self.with_faces(other.entries, other.embeddings)
 
     def with_decision(self, decision: str) -> Gallery:
-        """Return the gallery with another decision, one of ``matching.DECISIONS``."""
+        """Return the gallery with another decision, one of ``index.DECISIONS``."""
         return Gallery(self.entries, self.embeddings, model=self.model, decision=decision, parameters=self.parameters)
 
     def with_model(self, model: ModelIdentity) -> Gallery:

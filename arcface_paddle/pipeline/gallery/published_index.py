@@ -10,7 +10,7 @@ from arcface_paddle import safe_pickle
 from arcface_paddle.errors import DataError, GalleryError
 from arcface_paddle.pickle_machine import Budget
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, clean_name
-from arcface_paddle.pipeline.gallery.matching import normalize_rows
+from arcface_paddle.pipeline.gallery.index import normalize_rows
 
 
 def read_published(content: bytes, *, name: str) -> tuple[list[GalleryEntry], np.ndarray]:
