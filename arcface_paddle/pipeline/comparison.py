@@ -14,11 +14,8 @@ from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.pipeline.recognition import require_embedding
-from arcface_paddle.pipeline.settings import ALL, CENTRE, FACE_CHOICES
+from arcface_paddle.pipeline.settings import CENTRE, ONE_FACE_CHOICES
 from arcface_paddle.types import ImageResult
-
-PAIR_FACE_CHOICES = tuple(choice for choice in FACE_CHOICES if choice != ALL)
-"""How the face of a picture is chosen; ``all`` is missing because a pair is made of one face each."""
 
 PAIR_FAR = "1e-3"
 """Rate of false acceptances of the verdict when the caller names neither a rate nor a threshold. Two pictures are
@@ -65,15 +62,15 @@ def compare_faces(
         second: likewise.
         threshold_settings: from which similarity on the two are one person; without any, and with settings that
             name neither a rate nor a similarity, the threshold of the recogniser's card for ``PAIR_FAR``.
-        faces: which of several faces counts, one of ``PAIR_FACE_CHOICES``.
+        faces: which of several faces counts, one of ``ONE_FACE_CHOICES``.
         sources: what messages call the two pictures.
 
     Raises:
         ImageError: a picture that cannot be read or shows no face, or with several faces when ``faces`` is ``one``.
         ConfigError: the analyzer has no recogniser, no threshold is known, or another ``faces``.
     """
-    if faces not in PAIR_FACE_CHOICES:
-        raise ConfigError(f"faces {faces!r}; a comparison takes one face a picture: {', '.join(PAIR_FACE_CHOICES)}")
+    if faces not in ONE_FACE_CHOICES:
+        raise ConfigError(f"faces {faces!r}; a comparison takes one face a picture: {', '.join(ONE_FACE_CHOICES)}")
     if analyzer.recognizer is None:
         raise ConfigError("the analyzer has no recogniser, so faces cannot be compared")
     card = analyzer.recognizer.card

@@ -25,6 +25,12 @@ trained with the constants of the other."""
 ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
 FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
 """Which of the faces in a picture is meant; the values of the flag ``--faces``."""
+ONE_FACE_CHOICES = (ONE, CENTRE, LARGEST)
+"""The same where a picture stands for one person: in a gallery, in a comparison of two pictures."""
+
+DECISIONS = ("best", "mean")
+DEFAULT_DECISION = "best"
+"""How several pictures of a person decide, see ``gallery.index``."""
 
 ENGINES = {
     "paddle": ("arcface_paddle.pipeline.engines.paddle_engine", "PaddleRuntime"),

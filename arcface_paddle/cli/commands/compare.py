@@ -18,9 +18,9 @@ from dataclasses import asdict
 
 from arcface_paddle import images
 from arcface_paddle.cli import flags
-from arcface_paddle.pipeline.comparison import PAIR_FACE_CHOICES, Comparison, compare_faces
+from arcface_paddle.pipeline.comparison import Comparison, compare_faces
 from arcface_paddle.pipeline.opening import ALIGNED, DETECT, open_pipeline
-from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
+from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE, ONE_FACE_CHOICES
 
 EXIT_SAME = 0
 EXIT_DIFFERENT = 1
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--aligned", action="store_true", help="pictures are aligned crops already; find no faces")
     parser.add_argument(
         "--faces",
-        choices=PAIR_FACE_CHOICES,
+        choices=ONE_FACE_CHOICES,
         default=CENTRE,
         help="of several faces in a picture, take the one nearest to the centre (centre) or the largest, or refuse the "
         "picture (one) (%(default)s)",

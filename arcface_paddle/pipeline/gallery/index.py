@@ -21,10 +21,8 @@ from typing import Protocol, Sequence
 import numpy as np
 
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.settings import DECISIONS, DEFAULT_DECISION
 from arcface_paddle.types import Candidate
-
-DECISIONS = ("best", "mean")
-DEFAULT_DECISION = "best"
 
 _BLOCK_ELEMENTS = 1 << 24
 """Similarities held at a time (64 MB of float32)."""
