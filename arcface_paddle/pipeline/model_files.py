@@ -62,6 +62,9 @@ REGISTRY = {
     )
 }
 
+PUBLISHED_RECOGNIZERS = {128: "MobileFace-128", 512: "ArcFace"}
+"""Names in ``REGISTRY`` of the recognisers that the published tool had, by the size of their embeddings."""
+
 
 @dataclass(frozen=True)
 class ModelFolder:

@@ -14,7 +14,9 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
-from arcface_paddle.pipeline.gallery.index import DEFAULT_DECISION, ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.model_files import PUBLISHED_RECOGNIZERS
+from arcface_paddle.pipeline.settings import DEFAULT_DECISION
 
 FORMAT_NAME = "arcface-paddle-gallery"
 FORMAT_VERSION = 1
@@ -127,7 +129,7 @@ class Gallery:
 
     def _repr_html_(self) -> str:
         """Show the persons and their numbers of faces in a notebook."""
-        counts = Counter(entry.name for entry in self.entries)
+        counts = self.faces_by_person()
         rows = [f"<tr><td>{html.escape(name)}</td><td>{counts[name]}</td></tr>" for name in self.names[:_ROWS_SHOWN]]
         rest = len(self.names) - len(rows)
         more = f"<div>and {_counted(rest, 'person', 'people')} more</div>" if rest else ""
@@ -164,10 +166,7 @@ class Gallery:
         """
         if self.model is None:
             if self.embedding_size != model.embedding_size:
-                raise GalleryError(
-                    f"the gallery holds embeddings of size {self.embedding_size}, the model {model.name} makes "
-                    f"{model.embedding_size}; build the gallery with {model.name}"
-                )
+                raise GalleryError(self._other_size(model))
             return (
                 "the gallery does not say which model made it: names are right only if it was "
                 f"{model.name} with the same crops; build it again from the pictures to be sure"
@@ -242,9 +241,35 @@ class Gallery:
         self.require_model(model)
         return Gallery(self.entries, self.embeddings, model=model, decision=self.decision, parameters=self.parameters)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return who is in the gallery and what made it as JSON values, without the embeddings."""
+        return {
+            "model": asdict(self.model) if self.model else None,
+            "embedding_size": self.embedding_size,
+            "decision": self.decision,
+            "parameters": self.parameters,
+            "faces": len(self),
+            "people": self.faces_by_person(),
+            "entries": [asdict(entry) for entry in self.entries],
+        }
+
+    def faces_by_person(self) -> dict[str, int]:
+        """Return how many faces each person has, in the order of names."""
+        return dict(Counter(entry.name for entry in self.entries))
+
     def _require_person(self, name: str) -> None:
         if name not in self.names:
             raise GalleryError(f"no person {name!r} in the gallery; it has {_listed(self.names)}")
+
+    def _other_size(self, model: ModelIdentity) -> str:
+        """Say what to do with an imported gallery whose embeddings ``model`` cannot have made."""
+        published = PUBLISHED_RECOGNIZERS.get(self.embedding_size)
+        use = f"use --rec_model {published} (get it with 'arcface-paddle models fetch {published}'), or "
+        rebuild = "arcface-paddle gallery build NEW --img_dir FOLDER [--label FILE]"
+        return (
+            f"the gallery holds embeddings of size {self.embedding_size}, but the model {model.name} makes "
+            f"{model.embedding_size}; {use if published else ''}build it again from its pictures: {rebuild}"
+        )
 
     def _where(self, wanted: Callable[[GalleryEntry], bool]) -> Gallery:
         kept = [row for row, entry in enumerate(self.entries) if wanted(entry)]
