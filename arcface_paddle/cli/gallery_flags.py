@@ -1,37 +1,47 @@
-"""Building and extending a gallery from pictures: shared by ``test_recognition --build_index`` and ``gallery``."""
+"""Flags of building a gallery, which ``test_recognition --build_index`` and ``gallery`` share."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import Any, Optional, Sequence
 
-from tqdm import tqdm
-
-from arcface_paddle.cli import writable
+from arcface_paddle.cli import flags, writable
 from arcface_paddle.cli.console import complain
-from arcface_paddle.cli.flags import pipeline_settings
-from arcface_paddle.errors import ConfigError, GalleryError
-from arcface_paddle.pipeline.gallery import (
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline.gallery import LabelledPicture, Rejection
+from arcface_paddle.pipeline.gallery.enrolment import (
+    EnrolmentReport,
+    EnrolmentSettings,
+    ListedPeople,
+    build_gallery,
+    list_people,
+)
+from arcface_paddle.pipeline.opening import OpenPipeline, open_pipeline
+from arcface_paddle.pipeline.settings import (
     DECISIONS,
     DEFAULT_DECISION,
-    Gallery,
-    LabelledPicture,
-    Rejection,
-    collect_faces,
-    list_from_label_file,
-    list_from_tree,
+    DETECT,
+    LARGEST,
+    ONE,
+    ONE_FACE_CHOICES,
+    PORTRAIT,
 )
-from arcface_paddle.pipeline.opening import DETECT, PORTRAIT, OpenPipeline, open_pipeline
+from arcface_paddle.progress import progress
 
 
-def add_picture_options(parser: argparse._ActionsContainer) -> None:
-    """Declare where the pictures of known people are and how they are read."""
-    parser.add_argument("--img_dir", metavar="DIR", help="pictures of known people; without --label, a folder each")
-    parser.add_argument("--label", metavar="FILE", help="lines of: path inside --img_dir, tab, name")
-    parser.add_argument(
-        "--pick_largest", action="store_true", help="of several faces in a gallery picture, take the largest"
+def add_picture_options(parser: argparse.ArgumentParser, *, group: Optional[argparse._ActionsContainer] = None) -> None:
+    """Declare where the pictures of known people are and how they are read; ``group`` is where the help lists them."""
+    container = parser if group is None else group
+    container.add_argument("--img_dir", metavar="DIR", help="pictures of known people; without --label, a folder each")
+    container.add_argument("--label", metavar="FILE", help="lines of: path inside --img_dir, tab, name")
+    container.add_argument(
+        "--faces",
+        choices=ONE_FACE_CHOICES,
+        help="of several faces in a gallery picture, take the one nearest to the centre (centre) or the largest; or "
+        f"report the picture and leave it out (one) ({ONE})",
     )
+    # It keeps an attribute of its own: users of the Python interface set args.pick_largest.
+    flags.published_group(parser).add_argument("--pick_largest", action="store_true", help="= --faces largest")
 
 
 def add_decision_option(parser: argparse._ActionsContainer) -> None:
@@ -48,80 +58,79 @@ def check_arguments(args: argparse.Namespace, *, target: str, option: str) -> No
     """Refuse what cannot work, before anything is loaded or written.
 
     Raises:
-        ConfigError: no folder of pictures given, or the gallery cannot be written.
+        ConfigError: no folder of pictures given, contradicting flags, or the gallery cannot be written.
     """
     if args.img_dir is None:
         raise ConfigError(
             f"{option} needs --img_dir FOLDER, and --label FILE unless the folder has one folder a person"
         )
+    faces_wanted(args)
     writable.require_writable_file(target, option=option)
 
 
 def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
-    """Build a gallery from ``args.img_dir``, write it to ``target`` and return a report as JSON values.
+    """Build a gallery as the flags say and return the report as JSON values; what was not taken is said on stderr.
 
     Raises:
         GalleryError: no picture gave a face, or the file cannot be written.
     """
-    pictures, rejections = list_people(args)
-    pipeline = open_building_pipeline(args)
-    assert pipeline.model is not None
-    empty = Gallery.empty(pipeline.model, decision=args.decision or DEFAULT_DECISION, parameters=pipeline.facts)
-    gallery, report = extend(empty, pictures, rejections, args=args, pipeline=pipeline)
-    if not len(gallery):
-        raise GalleryError(f"none of the {len(pictures)} pictures gave a face; {target} was not written")
-    gallery.save(target)
-    return {"gallery": target, **report}
-
-
-def open_building_pipeline(args: argparse.Namespace) -> OpenPipeline:
-    """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait."""
-    contents = DETECT if args.det or not args.rec else PORTRAIT
-    return open_pipeline(pipeline_settings(args), contents=contents)
-
-
-def extend(
-    gallery: Gallery,
-    pictures: Sequence[LabelledPicture],
-    rejections: Sequence[Rejection],
-    *,
-    args: argparse.Namespace,
-    pipeline: OpenPipeline,
-) -> tuple[Gallery, dict[str, Any]]:
-    """Return the gallery with the faces of ``pictures``, and the report; what was not taken is said on stderr."""
-    for rejection in rejections:
-        _say_rejected(rejection)
-    progress = tqdm(pictures, unit="picture", disable=None)
-    collected = collect_faces(
-        progress, pipeline.analyzer, embedding_size=gallery.embedding_size, pick_largest=args.pick_largest
+    people = listed_people(args)
+    report = build_gallery(
+        target,
+        people,
+        pipeline=open_building_pipeline(args),
+        decision=args.decision or DEFAULT_DECISION,
+        faces=faces_wanted(args),
+        progress=shown_progress,
+        on_rejection=say_rejected,
     )
-    for rejection in collected.rejections:
-        _say_rejected(rejection)
-    extended = gallery.with_faces(collected.entries, collected.embeddings)
-    repeated = len(gallery) + len(collected.entries) - len(extended)
-    if repeated:
-        complain(f"{repeated} pictures are in the gallery already and were not added again")
-    everything = [*rejections, *collected.rejections]
-    if everything:
-        complain(f"{len(everything)} pictures or lines were not added, see above")
-    report = {
-        "faces": len(extended),
-        "people": len(extended.names),
-        "added": len(extended) - len(gallery),
-        "already_there": repeated,
-        "rejected": [asdict(rejection) for rejection in everything],
-    }
-    return extended, report
+    say_rest(report)
+    return report.to_dict()
 
 
-def list_people(args: argparse.Namespace) -> tuple[list[LabelledPicture], list[Rejection]]:
-    """List the pictures that ``--img_dir`` and ``--label`` name."""
-    if args.label is not None:
-        return list_from_label_file(args.label, image_folder=args.img_dir)
-    return list_from_tree(args.img_dir)
+def listed_people(args: argparse.Namespace) -> ListedPeople:
+    """List the pictures that ``--img_dir`` and ``--label`` name, and say which lines were not understood."""
+    exclude = tuple(getattr(args, "exclude", None) or ())
+    people = list_people(EnrolmentSettings(args.img_dir, args.label, exclude))
+    for rejection in people.rejections:
+        say_rejected(rejection)
+    return people
 
 
-def _say_rejected(rejection: Rejection) -> None:
-    who: Optional[str] = f" ({rejection.name})" if rejection.name else ""
+def open_building_pipeline(args: argparse.Namespace, *, mirrored: Optional[bool] = None) -> OpenPipeline:
+    """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait.
+
+    ``mirrored`` holds when ``--mirrored`` was not given.
+    """
+    contents = DETECT if args.det or not args.rec else PORTRAIT
+    return open_pipeline(flags.pipeline_settings(args, mirrored=mirrored), contents=contents)
+
+
+def faces_wanted(args: argparse.Namespace) -> str:
+    """Return which of several faces counts. Raises ``ConfigError`` when ``--pick_largest`` contradicts ``--faces``."""
+    if args.pick_largest and args.faces not in (None, LARGEST):
+        raise ConfigError(f"--pick_largest contradicts --faces {args.faces}; give one")
+    return LARGEST if args.pick_largest else args.faces or ONE
+
+
+def shown_progress(pictures: Sequence[LabelledPicture]) -> Any:
+    """Return the pictures with a progress bar on stderr."""
+    return progress(pictures, unit="picture")
+
+
+def say_rejected(rejection: Rejection) -> None:
+    """Say on stderr why a picture or line was not taken."""
+    who = f" ({rejection.name})" if rejection.name else ""
     detail = rejection.detail
     complain(detail if rejection.source in detail else f"{rejection.source}{who}: {detail}")
+
+
+def say_rest(report: EnrolmentReport) -> None:
+    """Say on stderr how much was not added, after every single picture has been named."""
+    if report.already_there:
+        complain(f"{report.already_there} pictures are in the gallery already and were not added again")
+    if report.rejected:
+        complain(f"{len(report.rejected)} pictures or lines were not added, see above")
+    passed_over = report.listing.sentence()
+    if passed_over:
+        complain(passed_over)

@@ -55,6 +55,12 @@ def simple_gallery(path: Path, names: str, *, seed: int) -> Path:
     return path
 
 
+def write_published(path: Path, names: str, *, size: int) -> Path:
+    rows = [3 * row[None] for row in np.random.default_rng(0).normal(size=(len(names), size)).astype(np.float32)]
+    path.write_bytes(pickle.dumps({"label": list(names), "feature": rows}, protocol=3))
+    return path
+
+
 def test_build_twice_gives_the_same_bytes(people, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
     for name in ("first", "second"):
@@ -139,14 +145,68 @@ def test_merge(people, tmp_path):
 
 
 def test_import_of_a_published_index(people, tmp_path, capsys):
-    rows = [3 * row[None] for row in np.random.default_rng(0).normal(size=(3, 192)).astype(np.float32)]
-    old = tmp_path / "old.bin"
-    old.write_bytes(pickle.dumps({"label": ["x", "y", "x"], "feature": rows}, protocol=3))
+    old = write_published(tmp_path / "old.bin", "xyx", size=192)
     assert gallery_command("import", tmp_path / "new", old) == 0
     assert "not known" in capsys.readouterr().out and Gallery.load(tmp_path / "new").model is None
     assert gallery_command("import", tmp_path / "new", old, "--rec_model=MobileFace", "--flip=true") == 0
     assert gallery_command("merge", tmp_path / "all", tmp_path / "new", people) == 0
     assert len(Gallery.load(tmp_path / "all").names) == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["remove", "{old}", "x"],
+        ["remove", "{old}", "--picture", "old.bin#0"],
+        ["rename", "{old}", "x", "z"],
+        ["add", "{old}", f"--img_dir={PEOPLE}"],
+        ["import", "{old}", "{old}"],
+        ["merge", "{old}", "{old}", "{old}"],
+    ],
+)
+def test_a_published_index_is_never_rewritten_in_another_format(tmp_path, capsys, arguments):
+    old = write_published(tmp_path / "old.bin", "xyx", size=192)
+    before = old.read_bytes()
+    assert gallery_command(*(argument.format(old=old) for argument in arguments)) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and f"arcface-paddle gallery import NEW {old}" in shown
+    assert old.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["old.bin"]
+
+
+@pytest.mark.parametrize(("size", "model"), [(128, "MobileFace-128"), (512, "ArcFace")])
+def test_a_published_index_of_another_size_says_the_way_out(tmp_path, capsys, size, model):
+    old = write_published(tmp_path / "old.bin", "xy", size=size)
+    code = main.run_module(
+        "recognize", ["--det", "--rec", f"--index={old}", f"--input={QUERIES}/group.jpg", f"--output={tmp_path}/out"]
+    )
+    shown = capsys.readouterr().err
+    assert code == 2 and shown.count("\n") == 1
+    for part in (str(size), "192", f"arcface-paddle models fetch {model}", f"--rec_model {model}", "gallery build"):
+        assert part in shown
+
+
+def test_build_takes_the_face_that_is_asked_for_and_says_what_it_passed_over(people, tmp_path, capsys):
+    more = tmp_path / "more"
+    (more / "Somebody").mkdir(parents=True)
+    (more / "@eaDir" / "group.jpg").mkdir(parents=True)
+    shutil.copy(QUERIES / "group.jpg", more / "Somebody")
+    shutil.copy(QUERIES / "group.jpg", more / "@eaDir" / "group.jpg" / "SYNOPHOTO_THUMB_XL.jpg")
+    shutil.copy(QUERIES / "stranger_collins.jpg", more / "Somebody" / "small_copy.jpg")
+    (more / "Somebody" / "notes.txt").write_text("who this is")
+    arguments = ["build", tmp_path / "new", f"--img_dir={more}", "--exclude=small_*", f"--json={tmp_path}/report.json"]
+    assert gallery_command(*arguments) == 2  # four faces: nothing was taken
+    shown = capsys.readouterr().err
+    assert "group.jpg (Somebody): 4 faces were found" in shown and "--faces centre" in shown
+    chosen = {}
+    for flag in ("--faces=centre", "--faces=largest", "--pick_largest"):
+        assert gallery_command(*arguments, flag) == 0
+        [chosen[flag]] = [entry.box_xyxy for entry in Gallery.load(tmp_path / "new").entries]
+    shown = capsys.readouterr().err
+    assert "1 file was not looked at: 1 .txt; 1 folder was not searched: @eaDir" in shown
+    assert json.loads((tmp_path / "report.json").read_text())["not_looked_at"]["folders"] == {"@eaDir": 1}
+    assert chosen["--pick_largest"] == chosen["--faces=largest"] != chosen["--faces=centre"]
+    assert gallery_command(*arguments, "--pick_largest", "--faces=centre") == 2
+    assert "contradicts" in capsys.readouterr().err
 
 
 def test_check_finds_a_person_under_two_names(people, tmp_path, capsys):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.errors import GalleryError
+from arcface_paddle.errors import ConfigError, GalleryError
+from arcface_paddle.pipeline import inputs
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, collect_faces, list_from_label_file, list_from_tree
+from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
 from arcface_paddle.types import Detection, Face, ImageResult
 
 MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
@@ -93,6 +95,57 @@ def test_tree_names_people_by_their_folder_and_reports_strays(people):
     assert sorted(r.source for r in rejections) == ["stray.png", "unknown/1.png"]
 
 
+@pytest.mark.parametrize(
+    "name", ["#recycle", "@eaDir", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails", "System Volume Information"]
+)
+def test_system_folders_never_become_people(people, name):
+    put_picture(people / name / "1.png")
+    put_picture(people / name / "Eve" / "1.png")
+    put_picture(people / "Ada" / name / "thumb.png")
+    listed = list_people(EnrolmentSettings(people))
+    assert {picture.name for picture in listed.pictures} == {"Ada", "李雷"}
+    assert len(listed.pictures) == 3 and listed.rejections == ()
+    assert listed.listing.folders == {name: 2}
+
+
+def test_content_decides_what_a_picture_is_and_the_rest_is_counted(people, monkeypatch):
+    monkeypatch.setattr(inputs, "can_decode", lambda suffix: suffix != ".heic")
+    put_picture(people / "Ada" / "2.jpg").rename(people / "Ada" / "from a browser.jfif")
+    put_picture(people / "Ada" / "3.png").rename(people / "Ada" / "without suffix")
+    (people / "Ada" / "IMG_1.HEIC").write_bytes((24).to_bytes(4, "big") + b"ftypheic\0\0\0\0mif1heic" + bytes(40))
+    (people / "Ada" / "notes.txt").write_text("not a picture")
+    put_picture(people / "Ada" / "1_small.png")
+    listed = list_people(EnrolmentSettings(people, exclude=("*_small.png", "李雷/更多")))
+    assert [picture.listed_as for picture in listed.pictures] == [
+        "Ada/1.png", "Ada/from a browser.jfif", "Ada/without suffix", "李雷/1.png"]  # fmt: skip
+    assert listed.listing.sentence().startswith("2 files were not looked at: 1 .heic (install arcface-paddle[heif])")
+
+
+def test_a_tree_of_nothing_but_what_cannot_be_read_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "can_decode", lambda suffix: False)
+    (tmp_path / "Ada").mkdir()
+    (tmp_path / "Ada" / "1.heic").write_bytes((24).to_bytes(4, "big") + b"ftypheic\0\0\0\0mif1heic" + bytes(40))
+    with pytest.raises(GalleryError, match=r"holds no picture.*1 \.heic \(install"):
+        list_from_tree(tmp_path)
+
+
+def test_label_file_from_another_system_finds_its_pictures(tmp_path):
+    put_picture(tmp_path / "Jose\u0301" / "Rene\u0301e.png")
+    put_picture(tmp_path / "a.png")
+    (tmp_path / "label.txt").write_text(
+        "Jos\u00e9/Ren\u00e9e.png\tJos\u00e9\n.\\a.png\tAda\nJos\u00e9\\Ren\u00e9e.png\tJos\u00e9\nnone\\b.png\tBob\n",
+        encoding="utf-8",
+    )
+    pictures, rejections = list_from_label_file(tmp_path / "label.txt", image_folder=tmp_path)
+    assert [picture.path.is_file() for picture in pictures] == [True, True, True, False] and rejections == []
+    assert [picture.listed_as for picture in pictures[:3]] == [
+        "Jos\u00e9/Ren\u00e9e.png", "a.png", "Jos\u00e9/Ren\u00e9e.png"]  # fmt: skip
+    collected = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4)
+    assert len(collected.entries) == 3
+    [missing] = collected.rejections
+    assert missing.reason == "unreadable" and "none\\b.png" in missing.detail
+
+
 def test_decomposed_names_are_the_same_person(tmp_path):
     put_picture(tmp_path / "Jose\u0301" / "1.png")
     put_picture(tmp_path / "Jos\u00e9" / "2.png")
@@ -119,10 +172,29 @@ def test_every_picture_is_taken_or_reported(people, monkeypatch):
     assert (entry.box_xyxy, entry.detection_score, entry.created) == ((0, 0, 40, 40), 0.9, "1970-01-01T00:00:00Z")
 
 
-def test_pick_largest_takes_the_first_face(people):
+def test_the_face_in_the_middle_can_be_asked_for(people):
+    class BystanderAndSitter:
+        def analyze(self, image, *, source="array"):
+            boxes = np.array([[0, 0, 50, 60], [80, 80, 120, 120]], np.float32)
+            faces = [Face(Detection(box, 0.9), embedding=row) for box, row in zip(boxes, np.eye(4, dtype=np.float32))]
+            return ImageResult(source, (200, 200), tuple(faces))
+
+    pictures, _ = list_from_tree(people)
+    taken = {
+        how: collect_faces(pictures, BystanderAndSitter(), embedding_size=4, faces=how).embeddings
+        for how in ("one", "centre", "largest")
+    }
+    assert taken["one"].shape == (0, 4)
+    np.testing.assert_array_equal(taken["largest"], np.eye(4)[[0, 0, 0]])
+    np.testing.assert_array_equal(taken["centre"], np.eye(4)[[1, 1, 1]])
+    with pytest.raises(ConfigError, match="one, centre, largest"):
+        collect_faces(pictures, BystanderAndSitter(), embedding_size=4, faces="all")
+
+
+def test_the_largest_face_can_be_asked_for(people):
     put_picture(people / "Ada" / "two.png", faces=2, who=2)
     pictures, _ = list_from_tree(people)
-    collected = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4, pick_largest=True)
+    collected = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4, faces="largest")
     row = [entry.path for entry in collected.entries].index("Ada/two.png")
     np.testing.assert_array_equal(collected.embeddings[row], np.eye(4)[2])
     assert collected.rejections == () and collected.persons == 2

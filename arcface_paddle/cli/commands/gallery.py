@@ -9,23 +9,32 @@
   arcface-paddle gallery import people.index published_index.bin
   arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names
 
-Every change is written atomically; the old file stays when something goes wrong.
+Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
+at the same time wait for each other. A published index.bin is read but never changed: import it first.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import text_table, write_json_result
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.cards import RECOGNITION
-from arcface_paddle.pipeline.gallery import Gallery, Suspicion, find_suspicions, identity_of
+from arcface_paddle.pipeline.gallery import (
+    Gallery,
+    Suspicion,
+    combine_galleries,
+    edit_gallery,
+    find_suspicions,
+    identity_of,
+    load_own,
+)
+from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 
@@ -69,36 +78,33 @@ def build(args: argparse.Namespace) -> int:
 def add(args: argparse.Namespace) -> int:
     """Add pictures to a gallery."""
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
-    gallery = Gallery.load(args.gallery)
-    pictures, rejections = gallery_flags.list_people(args)
-    if args.mirrored is None and gallery.model is not None:
-        args.mirrored = gallery.model.mirrored
-    pipeline = gallery_flags.open_building_pipeline(args)
-    assert pipeline.model is not None
-    caution = gallery.require_model(pipeline.model)
-    if caution:
-        raise GalleryError(f"{args.gallery}: {caution}; bind it to its model with 'gallery import --rec_model' first")
-    extended, report = gallery_flags.extend(gallery, pictures, rejections, args=args, pipeline=pipeline)
-    extended.save(args.gallery)
-    print(f"{args.gallery}: {report['added']} faces added; now {len(extended)} of {len(extended.names)} people")
-    return _finish(args, {"gallery": args.gallery, **report})
+    gallery = load_own(args.gallery)
+    mirrored = gallery.model.mirrored if gallery.model else None
+    report = extend_gallery(
+        args.gallery,
+        gallery_flags.listed_people(args),
+        pipeline=gallery_flags.open_building_pipeline(args, mirrored=mirrored),
+        faces=gallery_flags.faces_wanted(args),
+        progress=gallery_flags.shown_progress,
+        on_rejection=gallery_flags.say_rejected,
+    )
+    gallery_flags.say_rest(report)
+    print(f"{args.gallery}: {report.added} faces added; now {report.faces} of {report.people} people")
+    return _finish(args, report.to_dict())
 
 
 def remove(args: argparse.Namespace) -> int:
     """Remove a person, or the faces of one picture."""
-    gallery = Gallery.load(args.gallery)
-    edited = gallery.without_picture(args.name) if args.picture else gallery.without_person(args.name)
-    edited.save(args.gallery)
-    print(
-        f"{args.gallery}: {len(gallery) - len(edited)} faces removed; now {len(edited)} of {len(edited.names)} people"
-    )
+    without = Gallery.without_picture if args.picture else Gallery.without_person
+    edit = edit_gallery(args.gallery, lambda gallery: without(gallery, args.name))
+    now, removed = edit.after, len(edit.before) - len(edit.after)
+    print(f"{args.gallery}: {removed} faces removed; now {len(now)} of {len(now.names)} people")
     return EXIT_OK
 
 
 def rename(args: argparse.Namespace) -> int:
     """Give a person another name."""
-    edited = Gallery.load(args.gallery).renamed(args.name, args.new_name, join=args.join)
-    edited.save(args.gallery)
+    edited = edit_gallery(args.gallery, lambda gallery: gallery.renamed(args.name, args.new_name, join=args.join)).after
     print(f"{args.gallery}: {args.name} is now {args.new_name}; {len(edited)} faces of {len(edited.names)} people")
     return EXIT_OK
 
@@ -106,10 +112,7 @@ def rename(args: argparse.Namespace) -> int:
 def merge(args: argparse.Namespace) -> int:
     """Write the union of galleries."""
     writable.require_writable_file(args.gallery, option="gallery merge")
-    merged = Gallery.load(args.sources[0])
-    for source in args.sources[1:]:
-        merged = merged.merged(Gallery.load(source))
-    merged.save(args.gallery)
+    merged = combine_galleries(args.gallery, args.sources, lambda galleries: reduce(Gallery.merged, galleries))
     print(f"{args.gallery}: {len(merged)} faces of {len(merged.names)} people")
     return EXIT_OK
 
@@ -117,10 +120,12 @@ def merge(args: argparse.Namespace) -> int:
 def import_published(args: argparse.Namespace) -> int:
     """Turn a published index.bin into a gallery file."""
     writable.require_writable_file(args.gallery, option="gallery import")
-    gallery = Gallery.load(args.source)
+    model = None
     if args.rec_model is not None:
-        gallery = gallery.with_model(identity_of(build_recognizer(args.rec_model, mirrored=args.mirrored)))
-    gallery.save(args.gallery)
+        model = identity_of(build_recognizer(args.rec_model, mirrored=args.mirrored))
+    gallery = combine_galleries(
+        args.gallery, [args.source], lambda galleries: galleries[0].with_model(model) if model else galleries[0]
+    )
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
     print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
     return EXIT_OK
@@ -130,15 +135,14 @@ def list_people(args: argparse.Namespace) -> int:
     """Show who is in a gallery."""
     gallery = Gallery.load(args.gallery)
     if args.json:
-        write_json_result(args.json, _description(gallery))
+        write_json_result(args.json, gallery.to_dict())
     model = gallery.model.name if gallery.model else "not known"
     print(f"model: {model}; embedding size: {gallery.embedding_size}; decision: {gallery.decision}")
-    counts = Counter(entry.name for entry in gallery.entries)
     if args.pictures:
         rows = [[e.name, e.path, _shown(e.detection_score), e.created or "-"] for e in gallery.entries]
         print(text_table(["name", "picture", "detection", "added"], rows))
     else:
-        print(text_table(["name", "faces"], [[name, counts[name]] for name in gallery.names]))
+        print(text_table(["name", "faces"], list(gallery.faces_by_person().items())))
     print(f"{len(gallery)} faces of {len(gallery.names)} people")
     return EXIT_OK
 
@@ -169,6 +173,12 @@ def _configure_making(commands: Any) -> None:
     ):
         parser = _subcommand(commands, name, action, text)
         gallery_flags.add_picture_options(parser)
+        parser.add_argument(
+            "--exclude",
+            action="append",
+            metavar="PATTERN",
+            help="leave out files and folders of --img_dir whose name or path matches, such as '*_small.jpg'",
+        )
         if name == "build":
             gallery_flags.add_decision_option(parser)
         parser.add_argument("--det", action="store_true", help="find the face in every picture (the default)")
@@ -214,18 +224,6 @@ def _check_threshold(args: argparse.Namespace) -> float:
         return float(args.threshold)
     card = open_model(args.rec_model, task=RECOGNITION).card
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
-
-
-def _description(gallery: Gallery) -> dict[str, Any]:
-    return {
-        "model": asdict(gallery.model) if gallery.model else None,
-        "embedding_size": gallery.embedding_size,
-        "decision": gallery.decision,
-        "parameters": gallery.parameters,
-        "faces": len(gallery),
-        "people": dict(Counter(entry.name for entry in gallery.entries)),
-        "entries": [asdict(entry) for entry in gallery.entries],
-    }
 
 
 def _row(item: Suspicion) -> list[Any]:

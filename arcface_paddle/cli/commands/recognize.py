@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_threshold_options(matching)
     building = parser.add_argument_group("building a gallery")
     building.add_argument("--build_index", metavar="FILE", help="build a gallery and write it to FILE")
-    gallery_flags.add_picture_options(building)
+    gallery_flags.add_picture_options(parser, group=building)
     gallery_flags.add_decision_option(building)
     results = parser.add_argument_group("results")
     results.add_argument("--json", metavar="FILE", help="write everything found as JSON")

@@ -21,10 +21,11 @@ From the root of the repository:
 from __future__ import annotations
 
 from arcface_paddle.pipeline.gallery.checking import Suspicion, find_suspicions
+from arcface_paddle.pipeline.gallery.collecting import CollectedFaces, collect_faces
 from arcface_paddle.pipeline.gallery.collection import Gallery
-from arcface_paddle.pipeline.gallery.enrolment import CollectedFaces, collect_faces
+from arcface_paddle.pipeline.gallery.editing import GalleryEdit, combine_galleries, edit_gallery, load_own
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, identity_of
-from arcface_paddle.pipeline.gallery.index import DECISIONS, DEFAULT_DECISION, ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex
 from arcface_paddle.pipeline.gallery.matching import Identification
 from arcface_paddle.pipeline.gallery.pictures import (
     LabelledPicture,
@@ -32,6 +33,7 @@ from arcface_paddle.pipeline.gallery.pictures import (
     list_from_label_file,
     list_from_tree,
 )
+from arcface_paddle.pipeline.settings import DECISIONS, DEFAULT_DECISION
 
 __all__ = [
     "DECISIONS",
@@ -39,6 +41,7 @@ __all__ = [
     "CollectedFaces",
     "ExactIndex",
     "Gallery",
+    "GalleryEdit",
     "GalleryEntry",
     "GalleryIndex",
     "Identification",
@@ -47,8 +50,11 @@ __all__ = [
     "Rejection",
     "Suspicion",
     "collect_faces",
+    "combine_galleries",
+    "edit_gallery",
     "find_suspicions",
     "identity_of",
     "list_from_label_file",
     "list_from_tree",
+    "load_own",
 ]

@@ -1,125 +1,245 @@
-"""From pictures of known people to the faces of a gallery; nothing is dropped without being reported."""
+"""Enrolling people: from a folder of their pictures to a gallery file, a new one or one that is there.
+
+>>> from arcface_paddle.pipeline.opening import PipelineSettings, open_pipeline
+>>> people = list_people(EnrolmentSettings("demo/gallery"))
+>>> report = build_gallery("people.index", people, pipeline=open_pipeline(PipelineSettings()))
+>>> report.faces, report.people, report.rejected
+(3, 3, ())
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Iterable, Optional, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Iterable, Mapping, Optional, Protocol, Sequence
 
-import numpy as np
+from arcface_paddle import files
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery.collecting import (
+    CollectedFaces,
+    ImageAnalyzer,
+    collect_faces,
+    ignore_rejection,
+)
+from arcface_paddle.pipeline.gallery.collection import Gallery
+from arcface_paddle.pipeline.gallery.editing import edit_gallery, load_own, write_gallery
+from arcface_paddle.pipeline.gallery.entries import ModelIdentity
+from arcface_paddle.pipeline.gallery.pictures import (
+    LabelledPicture,
+    Rejection,
+    list_from_label_file,
+    search_tree,
+    sort_into_people,
+)
+from arcface_paddle.pipeline.inputs import Listing
+from arcface_paddle.pipeline.settings import DEFAULT_DECISION, ONE
 
-from arcface_paddle import files, images
-from arcface_paddle.errors import GalleryError, ImageError
-from arcface_paddle.pipeline.gallery.entries import GalleryEntry
-from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
-from arcface_paddle.types import Face, ImageResult
-
-SMALLEST_FACE_PX = 17
-"""Width of a box below which the shipped recogniser cannot tell people apart; such a face would attract strangers."""
+Progress = Callable[[Sequence[LabelledPicture]], Iterable[LabelledPicture]]
+"""Gives the pictures back one by one, and may show how far the work is."""
 
 
-class ImageAnalyzer(Protocol):
-    """What finds and embeds faces: ``arcface_paddle.pipeline.Analyzer`` without a gallery."""
-
-    def analyze(self, image: np.ndarray, *, source: str = ...) -> ImageResult: ...
-
-
-@dataclass(frozen=True, eq=False)
-class CollectedFaces:
-    """The faces taken from pictures, and what was not taken.
-
-    Attributes:
-        entries: one per face.
-        embeddings: (N, D) float32, L2-normalised, in the order of the entries.
-        rejections: pictures and lines that gave no face, each with its reason.
-    """
-
-    entries: tuple[GalleryEntry, ...]
-    embeddings: np.ndarray
-    rejections: tuple[Rejection, ...]
+class EnrolmentPipeline(Protocol):
+    """What makes the embeddings of a gallery: ``opening.OpenPipeline``."""
 
     @property
-    def persons(self) -> int:
-        return len({entry.name for entry in self.entries})
+    def analyzer(self) -> ImageAnalyzer: ...
+    @property
+    def model(self) -> Optional[ModelIdentity]: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
 
 
-def collect_faces(
-    pictures: Iterable[LabelledPicture],
-    analyzer: ImageAnalyzer,
+_NOTHING_PASSED_OVER = Listing((), (), (), {}, {})
+
+
+@dataclass(frozen=True)
+class EnrolmentSettings:
+    """Where the pictures of known people are.
+
+    Attributes:
+        image_folder: pictures; without ``label_file``, one folder per person.
+        label_file: lines of a path inside ``image_folder``, a tab, and the person's name.
+        exclude: patterns of files and folders that are left out, as ``inputs.find_pictures`` takes them; a label file
+            says itself which pictures count.
+    """
+
+    image_folder: files.PathLike
+    label_file: Optional[files.PathLike] = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ListedPeople:
+    """Who is on which picture.
+
+    Attributes:
+        pictures: in the order of the list or of the paths.
+        rejections: lines that could not be understood, and pictures that lie in nobody's folder.
+        listing: what the search of a tree found and passed over; nothing when a label file was read.
+    """
+
+    pictures: tuple[LabelledPicture, ...]
+    rejections: tuple[Rejection, ...]
+    listing: Listing = _NOTHING_PASSED_OVER
+
+
+@dataclass(frozen=True)
+class EnrolmentReport:
+    """What was written, and what did not get into it.
+
+    Attributes:
+        gallery: path of the file.
+        faces: how many it holds now.
+        people: of how many persons.
+        added: how many faces are new.
+        already_there: faces that the gallery had already.
+        rejected: lines and pictures that gave no face, each with its reason.
+        listing: what the search of a tree passed over.
+    """
+
+    gallery: str
+    faces: int
+    people: int
+    added: int
+    already_there: int
+    rejected: tuple[Rejection, ...]
+    listing: Listing
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "gallery": self.gallery,
+            "faces": self.faces,
+            "people": self.people,
+            "added": self.added,
+            "already_there": self.already_there,
+            "rejected": [asdict(rejection) for rejection in self.rejected],
+            "not_looked_at": self.listing.to_dict(),
+        }
+
+
+def list_people(settings: EnrolmentSettings) -> ListedPeople:
+    """List the pictures of known people.
+
+    Raises:
+        GalleryError: no such folder or label file, or it names no picture.
+    """
+    if settings.label_file is not None:
+        pictures, rejections = list_from_label_file(settings.label_file, image_folder=settings.image_folder)
+        return ListedPeople(tuple(pictures), tuple(rejections))
+    listing = search_tree(settings.image_folder, exclude=settings.exclude)
+    pictures, rejections = sort_into_people(listing)
+    return ListedPeople(tuple(pictures), tuple(rejections), listing)
+
+
+def build_gallery(
+    target: files.PathLike,
+    people: ListedPeople,
     *,
-    embedding_size: int,
-    pick_largest: bool = False,
-) -> CollectedFaces:
-    """Embed the one face of every picture.
+    pipeline: EnrolmentPipeline,
+    decision: str = DEFAULT_DECISION,
+    faces: str = ONE,
+    progress: Progress = iter,
+    on_rejection: Callable[[Rejection], None] = ignore_rejection,
+) -> EnrolmentReport:
+    """Make a gallery of pictures and write it; what stands under ``target`` is replaced.
 
     Args:
-        pictures: who is on which picture; wrap it for a progress bar.
-        analyzer: finds and embeds faces. Probes must go through the same one.
-        embedding_size: D of its recogniser.
-        pick_largest: take the largest face of a picture with several instead of reporting the picture.
+        target: the file.
+        people: as ``list_people`` gives them.
+        pipeline: finds and embeds faces.
+        decision: how several pictures of a person decide, one of ``index.DECISIONS``.
+        faces: which of several faces in a picture is the person's, one of ``ONE_FACE_CHOICES``.
+        progress: is given the pictures and gives them back, such as ``tqdm``.
+        on_rejection: told of every picture that gives no face, as soon as that is known.
+
+    Raises:
+        GalleryError: no picture gave a face, or the file cannot be written.
+        ConfigError: ``faces`` or the pipeline does not fit.
     """
-    created = _now()
-    entries: list[GalleryEntry] = []
-    rows: list[np.ndarray] = []
-    rejections: list[Rejection] = []
-    for picture in pictures:
-        try:
-            content = images.read_file(picture.path)
-            result = analyzer.analyze(
-                images.decode_image(content, name=files.printable(picture.path)), source=picture.listed_as
-            )
-        except ImageError as error:
-            rejections.append(Rejection(picture.listed_as, picture.name, "unreadable", str(error)))
-            continue
-        refusal = _refusal(result, picture, pick_largest=pick_largest)
-        if refusal is not None:
-            rejections.append(refusal)
-            continue
-        face = result.faces[0]
-        rows.append(_embedding_of(face))
-        entries.append(_entry(picture, face, sha256=hashlib.sha256(content).hexdigest(), created=created))
-    matrix = np.stack(rows) if rows else np.zeros((0, embedding_size), np.float32)
-    return CollectedFaces(tuple(entries), matrix, tuple(rejections))
+    empty = Gallery.empty(_model_of(pipeline), decision=decision, parameters=pipeline.facts)
+    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection)
+    gallery = empty.with_faces(collected.entries, collected.embeddings)
+    if not len(gallery):
+        raise GalleryError(f"none of the {len(people.pictures)} pictures gave a face; {target} was not written")
+    write_gallery(target, gallery)
+    return _report(target, before=empty, after=gallery, people=people, collected=collected)
 
 
-def _refusal(result: ImageResult, picture: LabelledPicture, *, pick_largest: bool) -> Optional[Rejection]:
-    count = len(result.faces)
-    if count == 0:
-        return Rejection(picture.listed_as, picture.name, "no_face", "no face was found")
-    if count > 1 and not pick_largest:
-        detail = f"{count} faces were found; crop the picture, or take the largest face with --pick_largest"
-        return Rejection(picture.listed_as, picture.name, "several_faces", detail)
-    left, _, right, _ = (float(edge) for edge in result.faces[0].detection.box_xyxy)
-    if right - left < SMALLEST_FACE_PX:
-        detail = (
-            f"the face is {right - left:.0f} pixels wide; at least {SMALLEST_FACE_PX} are needed to tell people apart"
-        )
-        return Rejection(picture.listed_as, picture.name, "small_face", detail)
-    return None
+def extend_gallery(
+    target: files.PathLike,
+    people: ListedPeople,
+    *,
+    pipeline: EnrolmentPipeline,
+    faces: str = ONE,
+    progress: Progress = iter,
+    on_rejection: Callable[[Rejection], None] = ignore_rejection,
+) -> EnrolmentReport:
+    """Add the faces of pictures to a gallery file; two processes may do so at the same time.
+
+    The pictures are embedded first. What they gave is then added to what the file holds by that time, under its lock.
+
+    Args:
+        target: a gallery file of ours.
+        people: as ``list_people`` gives them.
+        pipeline: finds and embeds faces, with the recogniser of the gallery.
+        faces: which of several faces in a picture is the person's, one of ``ONE_FACE_CHOICES``.
+        progress: is given the pictures and gives them back, such as ``tqdm``.
+        on_rejection: told of every picture that gives no face, as soon as that is known.
+
+    Raises:
+        GalleryError: no gallery of ours, made with another model or not known with which, or it cannot be written.
+        ConfigError: ``faces`` or the pipeline does not fit.
+    """
+    model = _model_of(pipeline)
+    _require_known_model(load_own(target), model, target)  # before the long work, and again with what is there then
+    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection)
+
+    def extended(gallery: Gallery) -> Gallery:
+        _require_known_model(gallery, model, target)
+        return gallery.with_faces(collected.entries, collected.embeddings)
+
+    edit = edit_gallery(target, extended)
+    return _report(target, before=edit.before, after=edit.after, people=people, collected=collected)
 
 
-def _embedding_of(face: Face) -> np.ndarray:
-    if face.embedding is None:
-        raise GalleryError("the analyzer gives no embeddings; a gallery needs one with a recogniser")
-    return face.embedding
-
-
-def _entry(picture: LabelledPicture, face: Face, *, sha256: str, created: str) -> GalleryEntry:
-    left, top, right, bottom = (round(float(value), 2) for value in face.detection.box_xyxy)
-    return GalleryEntry(
-        name=picture.name,
-        path=picture.listed_as,
-        sha256=sha256,
-        box_xyxy=(left, top, right, bottom),
-        detection_score=round(float(face.detection.score), 4),
-        created=created,
+def _collect(
+    people: ListedPeople,
+    pipeline: EnrolmentPipeline,
+    *,
+    faces: str,
+    progress: Progress,
+    on_rejection: Callable[[Rejection], None],
+) -> CollectedFaces:
+    return collect_faces(
+        progress(people.pictures),
+        pipeline.analyzer,
+        embedding_size=_model_of(pipeline).embedding_size,
+        faces=faces,
+        on_rejection=on_rejection,
     )
 
 
-def _now() -> str:
-    """Return the time as recorded; SOURCE_DATE_EPOCH fixes it, so that a build can be repeated byte for byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch.isdigit() else datetime.now(timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _model_of(pipeline: EnrolmentPipeline) -> ModelIdentity:
+    if pipeline.model is None:
+        raise GalleryError("the pipeline has no recogniser; a gallery needs one")
+    return pipeline.model
+
+
+def _require_known_model(gallery: Gallery, model: ModelIdentity, path: files.PathLike) -> None:
+    caution = gallery.require_model(model)
+    if caution:
+        raise GalleryError(f"{path}: {caution}; bind it to its model with 'gallery import --rec_model' first")
+
+
+def _report(
+    target: files.PathLike, *, before: Gallery, after: Gallery, people: ListedPeople, collected: CollectedFaces
+) -> EnrolmentReport:
+    return EnrolmentReport(
+        gallery=str(target),
+        faces=len(after),
+        people=len(after.names),
+        added=len(after) - len(before),
+        already_there=len(before) + len(collected.entries) - len(after),
+        rejected=(*people.rejections, *collected.rejections),
+        listing=people.listing,
+    )

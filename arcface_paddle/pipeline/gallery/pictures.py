@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
-from arcface_paddle import files, images
+from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.entries import clean_name
+from arcface_paddle.pipeline.inputs import Listing, find_pictures
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,22 @@ def list_from_label_file(
 ) -> tuple[list[LabelledPicture], list[Rejection]]:
     """Read ``relative/path.jpg<TAB>Name`` lines; a byte order mark, CRLF, blank and ``#`` lines are fine.
 
+    Paths may have backslashes or another Unicode form than the names on the disk, see ``file_names``.
+
     Returns:
         The pictures in order of the file, and the lines that could not be understood.
 
     Raises:
         GalleryError: the file is missing, is not UTF-8, or lists no picture.
     """
+    finder = FileFinder(image_folder)
     pictures: list[LabelledPicture] = []
     rejections: list[Rejection] = []
     for number, line in enumerate(_read_text(label_file).splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            pictures.append(_parse_line(line, Path(image_folder)))
+            pictures.append(_parse_line(line, finder))
         except GalleryError as error:
             rejections.append(Rejection(f"{label_file}:{number}", "", "bad_line", str(error)))
     if not pictures and not rejections:
@@ -68,45 +74,62 @@ def list_from_label_file(
     return pictures, rejections
 
 
-def list_from_tree(folder: files.PathLike) -> tuple[list[LabelledPicture], list[Rejection]]:
+def list_from_tree(
+    folder: files.PathLike, *, exclude: Sequence[str] = ()
+) -> tuple[list[LabelledPicture], list[Rejection]]:
     """List the pictures of a tree with one folder per person; a person's folder may hold further folders.
+
+    Args:
+        folder: root of the tree.
+        exclude: patterns of what is left out, as ``inputs.find_pictures`` takes them.
 
     Raises:
         GalleryError: no such folder, or it holds no picture.
     """
-    root = Path(folder)
-    if not root.is_dir():
+    return sort_into_people(search_tree(folder, exclude=exclude))
+
+
+def search_tree(folder: files.PathLike, *, exclude: Sequence[str] = ()) -> Listing:
+    """Find the pictures of a tree, and what is not looked at in it. Raises ``GalleryError`` as ``list_from_tree``."""
+    if not Path(folder).is_dir():
         raise GalleryError(f"{folder}: no such folder of pictures")
+    listing = find_pictures([folder], exclude=exclude)
+    if not listing.pictures:
+        instead = f"; {listing.sentence()}" if listing.sentence() else ""
+        raise GalleryError(f"{folder}: holds no picture; expected are folders named after persons{instead}")
+    return listing
+
+
+def sort_into_people(listing: Listing) -> tuple[list[LabelledPicture], list[Rejection]]:
+    """Give every picture the name of the uppermost folder that it lies in; one that lies in none is rejected."""
     pictures: list[LabelledPicture] = []
     rejections: list[Rejection] = []
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if not images.is_image_path(path) or not path.is_file() or any(part.startswith(".") for part in parts):
-            continue
+    for found in listing.pictures:
+        parts = found.relative.parts
         listed_as = files.printable("/".join(parts))
         if len(parts) == 1:
             detail = "stands beside the folders of persons, so it has no name; give --label or put it into one"
             rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", detail))
             continue
         try:
-            pictures.append(LabelledPicture(clean_name(parts[0]), path, listed_as))
+            pictures.append(LabelledPicture(clean_name(parts[0]), found.path, listed_as))
         except GalleryError as error:
             rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", str(error)))
-    if not pictures and not rejections:
-        raise GalleryError(f"{folder}: holds no picture; expected are folders named after persons")
     return pictures, rejections
 
 
-def _parse_line(line: str, image_folder: Path) -> LabelledPicture:
+def _parse_line(line: str, finder: FileFinder) -> LabelledPicture:
     parts = line.strip().split("\t")
     if len(parts) != 2:
         raise GalleryError(f"{_shortened(line)!r} has {len(parts) - 1} tabs; a line is: relative/path.jpg<TAB>Name")
-    listed_as = parts[0].strip()
-    if not listed_as:
+    spelling = parts[0].strip()
+    if not spelling:
         raise GalleryError(f"{_shortened(line)!r} names no picture; a line is: relative/path.jpg<TAB>Name")
+    path = finder.find(spelling)
+    if path != finder.folder / spelling:  # written with backslashes, or in another Unicode form
+        spelling = spelling.replace("\\", "/")
     # "./a.jpg" and "a.jpg" are one picture; an absolute path stays what it is.
-    path = image_folder / listed_as
-    return LabelledPicture(clean_name(parts[1]), path, Path(listed_as).as_posix())
+    return LabelledPicture(clean_name(parts[1]), path, Path(spelling).as_posix())
 
 
 def _read_text(path: files.PathLike) -> str:

@@ -20,6 +20,9 @@ HEADER_MEMBER = "gallery.json"
 ARRAY_MEMBER = "embeddings.npy"
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
+SIGNATURE_BYTES = len(_ZIP_SIGNATURE)
+"""How much of a file ``is_container`` must see."""
+
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
 _MAX_HEADER_BYTES = 1 << 31
 _EXPANSION_LIMIT = 2000

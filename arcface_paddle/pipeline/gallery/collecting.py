@@ -1,0 +1,144 @@
+"""From pictures of known people to the faces of a gallery; no picture is dropped without being reported."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Callable, Iterable, Protocol, Union
+
+import numpy as np
+
+from arcface_paddle import files, images
+from arcface_paddle.errors import ConfigError, GalleryError, ImageError
+from arcface_paddle.pipeline.choosing import choose_faces
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
+from arcface_paddle.pipeline.settings import ONE, ONE_FACE_CHOICES
+from arcface_paddle.types import Face, ImageResult
+
+SMALLEST_FACE_PX = 17
+"""Width of a box below which the shipped recogniser cannot tell people apart; such a face would attract strangers."""
+
+
+class ImageAnalyzer(Protocol):
+    """Whoever finds and embeds the faces of a picture, such as ``arcface_paddle.pipeline.Analyzer``."""
+
+    def analyze(self, image: np.ndarray, *, source: str = ...) -> ImageResult: ...
+
+
+@dataclass(frozen=True, eq=False)
+class CollectedFaces:
+    """The faces taken from pictures, and what was not taken.
+
+    Attributes:
+        entries: one per face.
+        embeddings: (N, D) float32, L2-normalised, in the order of the entries.
+        rejections: pictures that gave no face, each with its reason.
+    """
+
+    entries: tuple[GalleryEntry, ...]
+    embeddings: np.ndarray
+    rejections: tuple[Rejection, ...]
+
+    @property
+    def persons(self) -> int:
+        return len({entry.name for entry in self.entries})
+
+
+def ignore_rejection(rejection: Rejection) -> None:
+    """Do nothing with a rejection while it happens; it stands in the result as well."""
+
+
+def collect_faces(
+    pictures: Iterable[LabelledPicture],
+    analyzer: ImageAnalyzer,
+    *,
+    embedding_size: int,
+    faces: str = ONE,
+    on_rejection: Callable[[Rejection], None] = ignore_rejection,
+) -> CollectedFaces:
+    """Embed the face of the person on every picture.
+
+    Args:
+        pictures: who is on which picture; wrap it for a progress bar.
+        analyzer: finds and embeds faces. Probes must go through the same one.
+        embedding_size: D of its recogniser.
+        faces: which of several faces is the person's, one of ``ONE_FACE_CHOICES``; with ``one`` a picture with
+            several is reported and not taken.
+        on_rejection: told of every picture that gives no face, as soon as that is known.
+
+    Raises:
+        ConfigError: another ``faces``.
+        GalleryError: the analyzer has no recogniser.
+    """
+    if faces not in ONE_FACE_CHOICES:
+        allowed = ", ".join(ONE_FACE_CHOICES)
+        raise ConfigError(f"faces {faces!r}; a gallery takes one face a picture: {allowed}")
+    created = _now()
+    entries: list[GalleryEntry] = []
+    rows: list[np.ndarray] = []
+    rejections: list[Rejection] = []
+    for picture in pictures:
+        taken = _take(picture, analyzer, faces=faces, created=created)
+        if isinstance(taken, Rejection):
+            rejections.append(taken)
+            on_rejection(taken)
+            continue
+        entries.append(taken[0])
+        rows.append(taken[1])
+    matrix = np.stack(rows) if rows else np.zeros((0, embedding_size), np.float32)
+    return CollectedFaces(tuple(entries), matrix, tuple(rejections))
+
+
+def _take(
+    picture: LabelledPicture, analyzer: ImageAnalyzer, *, faces: str, created: str
+) -> Union[tuple[GalleryEntry, np.ndarray], Rejection]:
+    """Return the entry of a picture and its embedding (D,) float32, or why there is none."""
+    try:
+        content = images.read_file(picture.path)
+        image = images.decode_image(content, name=files.printable(picture.path))
+        result = analyzer.analyze(image, source=picture.listed_as)
+    except ImageError as error:
+        return Rejection(picture.listed_as, picture.name, "unreadable", str(error))
+    if not result.faces:
+        return Rejection(picture.listed_as, picture.name, "no_face", "no face was found")
+    chosen = choose_faces(result, faces)
+    if not chosen:
+        detail = (
+            f"{len(result.faces)} faces were found; crop the picture, or take the face nearest to the centre with "
+            "--faces centre, the largest with --faces largest"
+        )
+        return Rejection(picture.listed_as, picture.name, "several_faces", detail)
+    face = chosen[0]
+    width = float(face.detection.box_xyxy[2] - face.detection.box_xyxy[0])
+    if width < SMALLEST_FACE_PX:
+        detail = f"the face is {width:.0f} pixels wide; at least {SMALLEST_FACE_PX} are needed to tell people apart"
+        return Rejection(picture.listed_as, picture.name, "small_face", detail)
+    return _entry(picture, face, sha256=hashlib.sha256(content).hexdigest(), created=created), _embedding_of(face)
+
+
+def _embedding_of(face: Face) -> np.ndarray:
+    if face.embedding is None:
+        raise GalleryError("the analyzer gives no embeddings; a gallery needs one with a recogniser")
+    return face.embedding
+
+
+def _entry(picture: LabelledPicture, face: Face, *, sha256: str, created: str) -> GalleryEntry:
+    left, top, right, bottom = (round(float(value), 2) for value in face.detection.box_xyxy)
+    return GalleryEntry(
+        name=picture.name,
+        path=picture.listed_as,
+        sha256=sha256,
+        box_xyxy=(left, top, right, bottom),
+        detection_score=round(float(face.detection.score), 4),
+        created=created,
+    )
+
+
+def _now() -> str:
+    """Return the time as recorded; SOURCE_DATE_EPOCH fixes it, so that a build can be repeated byte for byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch.isdigit() else datetime.now(timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
