@@ -2,7 +2,7 @@
 
 Everything that the pipeline must know about a model stands in its card and nowhere in the code: input size, colour
 order and normalisation, anchors, alignment template, similarity thresholds. ``read_card`` checks it, ``write_card``
-writes it with the hashes of the files beside it.
+writes it with the hashes of the files beside it, ``edit_card`` changes one that is there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional
 
 import numpy as np
 
@@ -322,6 +322,30 @@ def write_card(folder: files.PathLike, card: ModelCard) -> ModelCard:
     card_from_document(json.loads(json.dumps(document)), name=str(target / CARD_NAME))
     files.write_json(target / CARD_NAME, document)
     return written
+
+
+def edit_card(
+    folder: files.PathLike, change: Callable[[ModelCard], ModelCard], *, when_missing: ModelCard
+) -> ModelCard:
+    """Change the card of a model folder under its lock: what others wrote into it meanwhile is kept.
+
+    Args:
+        folder: of the model.
+        change: makes the new card of the present one; do slow work before.
+        when_missing: is changed and written when the folder has no card yet.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ModelFileError: the present or the new card is not valid, or it cannot be written.
+    """
+    path = Path(folder) / CARD_NAME
+    try:
+        with files.locked(path):
+            return write_card(folder, change(read_card(path) if path.exists() else when_missing))
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _is_hashed(path: Path) -> bool:

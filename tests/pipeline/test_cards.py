@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,39 @@ def test_write_card_computes_the_hashes_anew(tmp_path: Path) -> None:
     stale = dataclasses.replace(preset_card("aligned-112"), files={"inference.pdiparams": "0" * 64, "gone": "1" * 64})
     written = cards.write_card(tmp_path, stale)
     assert written.files == {"inference.pdiparams": files.sha256_of_file(tmp_path / "inference.pdiparams")}
+
+
+def write_notices(folder: Path, word: str, barrier: Any) -> None:
+    for number in range(20):
+        barrier.wait()
+        cards.edit_card(
+            folder,
+            lambda card: dataclasses.replace(card, notice=f"{card.notice} {word}{number}"),  # noqa: B023 (called now)
+            when_missing=preset_card("aligned-112"),
+        )
+
+
+def test_two_processes_change_one_card_and_both_changes_stay(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    workers = [context.Process(target=write_notices, args=(tmp_path, word, barrier)) for word in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    notice = cards.read_card(tmp_path / cards.CARD_NAME).notice.split()
+    assert {f"{word}{number}" for word in "ab" for number in range(20)} <= set(notice)
+    assert [path.name for path in tmp_path.iterdir()] == [cards.CARD_NAME]
+
+
+def test_edit_card_reports_what_it_cannot_change(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"none.model\.json: cannot be written"):
+        cards.edit_card(tmp_path / "none", lambda card: card, when_missing=preset_card("aligned-112"))
+    card = cards.write_card(tmp_path, preset_card("aligned-112"))
+    with pytest.raises(ModelFileError, match="face painting"):
+        cards.edit_card(tmp_path, lambda card: dataclasses.replace(card, task="face painting"), when_missing=card)
+    assert cards.read_card(tmp_path / cards.CARD_NAME) == card
 
 
 def test_write_card_refuses_an_invalid_card_and_keeps_the_old_one(tmp_path: Path) -> None:
