@@ -155,6 +155,18 @@ def shipped_folder(name: str) -> Path:
     )
 
 
+def local_folder(registered: RegisteredModel) -> Optional[Path]:
+    """Return where a known model lies on this machine; None when it would have to be fetched.
+
+    Raises:
+        ModelFileError: a shipped model is missing.
+    """
+    if not registered.archive:
+        return shipped_folder(registered.name)
+    folder = cache_folder() / registered.name
+    return folder if folder.is_dir() else None
+
+
 def cache_folder() -> Path:
     """Return where fetched models are kept: ``$ARCFACE_PADDLE_HOME/models``, by default in ``~/.arcface_paddle``."""
     home = os.environ.get(HOME_VARIABLE)

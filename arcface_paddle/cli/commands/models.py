@@ -13,16 +13,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
+import textwrap
 from pathlib import Path
 from typing import Optional
 
-from prettytable import PrettyTable
-
+from arcface_paddle.cli.console import complain, text_table
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.runtime import open_runtime
+
+_LICENCE_WIDTH = 50  # licences are sentences: folded, so that a model stays one row
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,34 +48,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    table = PrettyTable(["name", "task", "MB", "where", "licence"], align="l")
-    table.align["MB"] = "r"
-    table.max_width["licence"] = 50
-    for registered in model_files.REGISTRY.values():
-        folder = local_folder(registered)
-        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6 if folder else 0.0
-        table.add_row(
-            [
-                registered.name,
-                registered.task,
-                f"{size:.1f}" if folder else "",
-                str(folder) if folder else f"not here: {registered.url}",
-                _licence(registered, folder),
-            ]
-        )
-    print(table)
+    rows = [_row(registered) for registered in model_files.REGISTRY.values()]
+    print(text_table(["name", "task", "MB", "where", "licence"], rows))
     return EXIT_OK
 
 
 def run_check(args: argparse.Namespace) -> int:
-    names = args.models or [name for name, model in model_files.REGISTRY.items() if local_folder(model)]
+    names = args.models or [name for name, model in model_files.REGISTRY.items() if model_files.local_folder(model)]
     code = EXIT_OK
     for name in names:
         try:
             model = model_files.open_model(name)
             runtime = open_runtime(model.graph_file, model.weights_file)
         except ModelFileError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            complain(f"{name}: {error}")
             code = EXIT_PARTIAL
             continue
         proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
@@ -97,12 +84,12 @@ def run_fetch(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def local_folder(registered: model_files.RegisteredModel) -> Optional[Path]:
-    """Return where a known model lies on this machine, None when it would have to be fetched."""
-    folder = model_files.cache_folder() / registered.name
-    if not registered.archive:
-        return model_files.shipped_folder(registered.name)
-    return folder if folder.is_dir() else None
+def _row(registered: model_files.RegisteredModel) -> list[str]:
+    folder = model_files.local_folder(registered)
+    size = "" if folder is None else f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:5.1f}"
+    place = f"not here: {registered.url}" if folder is None else str(folder)
+    licence = textwrap.fill(_licence(registered, folder), _LICENCE_WIDTH)
+    return [registered.name, registered.task, size, place, licence]
 
 
 def _licence(registered: model_files.RegisteredModel, folder: Optional[Path]) -> str:
