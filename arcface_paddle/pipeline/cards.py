@@ -93,9 +93,9 @@ class DetectorSpec:
             ``"rows"`` (class, score, left, top, right, bottom).
         score_threshold: faces with a lower score are dropped unless the user asks for another threshold.
         scales: the passes whose candidates are united.
-        strides: of the head maps; none for rows.
-        anchors: per stride, number of anchors in a cell.
-        keypoints: number of points behind each box, blazeface only; the first four are the image-left eye, the
+        strides: pixels between neighbouring cells of each head map; none for rows.
+        anchors: number of anchors in a cell, for each stride.
+        keypoints: number of points that follow each box, blazeface only; the first four are the image-left eye, the
             image-right eye, the nose and the centre of the mouth.
         score_clip: logits are clipped at plus and minus this value.
         nms_iou: boxes that overlap more are merged into one, weighted by score.
@@ -213,7 +213,7 @@ class RecognizerSpec:
         embedding_size: D, length of a feature; 0 when the model must be asked.
         template: (5, 2) x, y of the image-left eye, image-right eye, nose tip, image-left and image-right mouth
             corner in the aligned crop, pixels.
-        calibration: thresholds; None for a model that was never calibrated.
+        calibration: its similarity thresholds; None for a model that was never calibrated.
         similarity: what a cosine is worth.
         box_crop_factor: side of the square crop, in longer sides of the box, for faces without landmarks.
     """
@@ -239,10 +239,10 @@ class ModelCard:
     Attributes:
         task: one of ``TASKS``.
         name: short name for tables and messages.
-        version: of the converted or exported model.
-        source: where the weights come from, file and hash included.
-        licence: as found, with the restrictions of the training data.
-        input: see ``InputSpec``.
+        version: version of the converted or exported model.
+        source: where the weights come from, with the name and hash of the file.
+        licence: what was found at the source, with the restrictions of the training data.
+        input: how a picture becomes the network's input.
         output: the network's outputs in words.
         notice: what a user must know before using it; may be empty.
         engine: the runtime engine that it was made for, such as ``openvino`` for INT8; empty for the default.

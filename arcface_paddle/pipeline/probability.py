@@ -11,7 +11,8 @@ from arcface_paddle.pipeline.cards import ModelCard
 def same_person_probability(card: ModelCard, similarity: float) -> Optional[float]:
     """Return the estimated probability (0 to 1) that two pictures with this signed cosine show one person.
 
-    The logistic curve of the card, fitted by 'arcface-paddle calibrate', for equal prior odds. None for a card without.
+    It is read off the logistic curve in the card, which 'arcface-paddle calibrate' fits, and assumes that one person
+    and two persons were equally likely before. None when the card has no such curve.
     """
     calibration = card.recognizer.calibration if card.recognizer else None
     if calibration is None or calibration.logistic is None:

@@ -10,7 +10,7 @@ import numpy as np
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 1024  # times the faces of the gallery: 400 MB of float32 for 100,000
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Suspicion:
             ``same_person`` (the only picture of a person matches another person), ``same_file`` (one file under two
             names), ``outlier`` (the picture matches no other picture of its person).
         entry: the face in question.
-        other: the most similar face of the person that it resembles; for ``outlier`` of its own person.
+        other: the most similar face of the person that it resembles; for ``outlier`` the most similar one of its own
+            person.
         own_similarity: best signed cosine to another picture of the same person; None when there is none.
         other_similarity: signed cosine to ``other``.
     """

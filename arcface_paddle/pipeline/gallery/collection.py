@@ -31,11 +31,11 @@ class Gallery:
     """Embeddings of known people, what they were taken from, and the model that made them.
 
     Attributes:
-        entries: one per embedding, sorted by person and picture.
+        entries: where each embedding comes from, sorted by person and picture.
         embeddings: (M, D) float32, L2-normalised, read-only.
         model: the recogniser that made them; None for an imported gallery that does not say.
         decision: how several pictures of a person decide, one of ``index.DECISIONS``.
-        parameters: how it was made (detector, thresholds, ...), for the reader.
+        parameters: how it was made (detector, thresholds, ...); recorded for people, no code reads it.
 
     Example:
         >>> import numpy as np

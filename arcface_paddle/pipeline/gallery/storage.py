@@ -24,7 +24,7 @@ SIGNATURE_BYTES = len(_ZIP_SIGNATURE)
 """How much of a file ``is_container`` must see."""
 
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
-_MAX_HEADER_BYTES = 1 << 31
+_MAX_HEADER_BYTES = 1 << 31  # some 250 bytes an entry: enough for eight million faces
 _EXPANSION_LIMIT = 2000
 """Deflate cannot shrink by more than about 1032; a header that claims more is a trap."""
 
