@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity
 from arcface_paddle.pipeline.gallery.index import DECISIONS, ExactIndex, GalleryIndex, check_search
 from arcface_paddle.pipeline.gallery.matching import identify
 from arcface_paddle.types import UNKNOWN, Candidate
@@ -119,3 +120,26 @@ def test_names_are_decided_over_any_index(make_index):
     assert (ada.name, ada.similarity, len(ada.candidates)) == ("Ada", pytest.approx(0.8), 1)
     assert (stranger.name, stranger.similarity) == (UNKNOWN, pytest.approx(0.0))
     assert identify(index, probes, top_k=1, threshold=0.8 + 1e-4)[0].name == UNKNOWN
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_gallery_asks_the_engine_it_was_given_and_keeps_it_through_edits(decision):
+    asked = []
+
+    class Recorded(SlowIndex):
+        def search(self, probes, k):
+            asked.append((self.names, k))
+            return super().search(probes, k)
+
+    names, rows = list("aabbc"), random_unit(5)
+    exact = Gallery([GalleryEntry(name, f"{i}.jpg") for i, name in enumerate(names)], rows, decision=decision)
+    engine = exact.with_index(Recorded)
+    probes = random_unit(6, seed=9)
+    for one, other in zip(
+        exact.identify(probes, top_k=2, threshold=0.2), engine.identify(probes, top_k=2, threshold=0.2)
+    ):
+        assert (one.name, [c.name for c in one.candidates]) == (other.name, [c.name for c in other.candidates])
+        assert one.similarity == pytest.approx(other.similarity, abs=1e-6)
+    model = ModelIdentity("net", SIZE, "", "", mirrored=False)
+    engine.renamed("a", "z").without_person("b").with_model(model).identify(probes, top_k=1, threshold=0)
+    assert asked == [(("a", "b", "c"), 2), (("c", "z"), 1)]

@@ -25,7 +25,7 @@ from arcface_paddle.pipeline.gallery.collecting import CollectedFaces, collect_f
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.editing import GalleryEdit, combine_galleries, edit_gallery, load_own
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, identity_of
-from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
 from arcface_paddle.pipeline.gallery.matching import Identification
 from arcface_paddle.pipeline.gallery.pictures import (
     LabelledPicture,
@@ -46,6 +46,7 @@ __all__ = [
     "GalleryIndex",
     "Identification",
     "LabelledPicture",
+    "MakeIndex",
     "ModelIdentity",
     "Rejection",
     "Suspicion",

@@ -14,7 +14,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
-from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex
+from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
 from arcface_paddle.pipeline.model_files import PUBLISHED_RECOGNIZERS
 from arcface_paddle.pipeline.settings import DEFAULT_DECISION
 
@@ -36,6 +36,7 @@ class Gallery:
         model: the recogniser that made them; None for an imported gallery that does not say.
         decision: how several pictures of a person decide, one of ``index.DECISIONS``.
         parameters: how it was made (detector, thresholds, ...); recorded for people, no code reads it.
+        make_index: prepares the engine that is asked who a face is; a file of the gallery does not hold it.
 
     Example:
         >>> import numpy as np
@@ -55,6 +56,7 @@ class Gallery:
         model: Optional[ModelIdentity] = None,
         decision: str = DEFAULT_DECISION,
         parameters: Optional[Mapping[str, Any]] = None,
+        make_index: MakeIndex = ExactIndex,
     ) -> None:
         matrix = _checked_embeddings(embeddings, count=len(entries), model=model)
         order = sorted(range(len(entries)), key=lambda i: entries[i].sort_key)
@@ -65,7 +67,8 @@ class Gallery:
         self.decision = decision
         self.parameters = dict(parameters or {})
         names = [entry.name for entry in self.entries]
-        self._index: GalleryIndex = ExactIndex(names, self.embeddings, decision=self.decision)
+        self.make_index = make_index
+        self._index: GalleryIndex = make_index(names, self.embeddings, decision=self.decision)
 
     @classmethod
     def empty(
@@ -234,12 +237,16 @@ class Gallery:
 
     def with_decision(self, decision: str) -> Gallery:
         """Return the gallery with another decision, one of ``index.DECISIONS``."""
-        return Gallery(self.entries, self.embeddings, model=self.model, decision=decision, parameters=self.parameters)
+        return self._edited(self.entries, self.embeddings, decision=decision)
+
+    def with_index(self, make_index: MakeIndex) -> Gallery:
+        """Return the gallery with another engine for its searches; every edit of it keeps that."""
+        return self._edited(self.entries, self.embeddings, make_index=make_index)
 
     def with_model(self, model: ModelIdentity) -> Gallery:
         """Return the gallery bound to ``model``: the caller knows that it made these embeddings."""
         self.require_model(model)
-        return Gallery(self.entries, self.embeddings, model=model, decision=self.decision, parameters=self.parameters)
+        return self._edited(self.entries, self.embeddings, model=model)
 
     def to_dict(self) -> dict[str, Any]:
         """Return who is in the gallery and what made it as JSON values, without the embeddings."""
@@ -275,8 +282,14 @@ class Gallery:
         kept = [row for row, entry in enumerate(self.entries) if wanted(entry)]
         return self._edited([self.entries[row] for row in kept], self.embeddings[kept])
 
-    def _edited(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> Gallery:
-        return Gallery(entries, embeddings, model=self.model, decision=self.decision, parameters=self.parameters)
+    def _edited(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray, **changes: Any) -> Gallery:
+        kept = {
+            "model": self.model,
+            "decision": self.decision,
+            "parameters": self.parameters,
+            "make_index": self.make_index,
+        }
+        return Gallery(entries, embeddings, **{**kept, **changes})
 
     @classmethod
     def _from_file(cls, header: dict[str, Any], embeddings: np.ndarray, *, name: str) -> Gallery:

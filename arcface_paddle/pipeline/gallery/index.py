@@ -58,6 +58,18 @@ class GalleryIndex(Protocol):
         ...
 
 
+class MakeIndex(Protocol):
+    """Prepares an index; a class whose constructor takes these arguments is one, such as ``ExactIndex``.
+
+    Args:
+        names: the person of each embedding, sorted, so that a person's rows adjoin.
+        embeddings: (M, D) float32, L2-normalised, read-only.
+        decision: one of ``DECISIONS``; what the engine cannot do is a ``GalleryError``.
+    """
+
+    def __call__(self, names: Sequence[str], embeddings: np.ndarray, *, decision: str) -> GalleryIndex: ...
+
+
 class ExactIndex:
     """Compares every probe with every row: one matrix product over rows that stand person by person.
 
