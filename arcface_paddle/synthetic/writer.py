@@ -22,8 +22,8 @@ from arcface_paddle.data.opening import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic import jobs
+from arcface_paddle.synthetic.assembly import assemble
 from arcface_paddle.synthetic.layout import METADATA_FILE, SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
-from arcface_paddle.synthetic.person.figure import assemble
 
 __all__ = ["DatasetSettings", "WriteReport", "write_dataset"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arcface_paddle.synthetic import projection
+from arcface_paddle.synthetic.color import linear_from_srgb, srgb_from_linear
 from arcface_paddle.synthetic.kernels import raster_kernels
-from arcface_paddle.synthetic.kernels.color import linear_from_srgb, srgb_from_linear
 from arcface_paddle.synthetic.kernels.hair_kernels import draw_strands
+from arcface_paddle.synthetic.person.pose import Pose, head_rotation
 from arcface_paddle.synthetic.random_streams import stream
-from arcface_paddle.synthetic.scene import projection
-from arcface_paddle.synthetic.scene.camera import TEMPLATE_112, Pose, aligned_view, frame_view, head_rotation
+from arcface_paddle.synthetic.scene.camera import aligned_view, face_template, frame_view
 
 
 def random_triangles(count, size):
@@ -66,23 +67,6 @@ def test_depth_rasterizer_agrees_with_the_full_one():
     np.testing.assert_allclose(depth, expected, atol=1e-4)
 
 
-def test_similarity_is_recovered_and_is_the_least_squares_one():
-    rng = np.random.default_rng(0)
-    source = rng.normal(size=(5, 2))
-    angle, scale = 0.4, 3.0
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix, offset = projection.fit_similarity(source, source @ turn.T + [7, -2])
-    np.testing.assert_allclose(matrix, turn, atol=1e-9)
-    np.testing.assert_allclose(offset, [7, -2], atol=1e-9)
-    noisy = source @ turn.T + rng.normal(size=(5, 2))
-    design = np.zeros((10, 4))
-    design[0::2] = np.stack([source[:, 0], -source[:, 1], np.ones(5), np.zeros(5)], axis=1)
-    design[1::2] = np.stack([source[:, 1], source[:, 0], np.zeros(5), np.ones(5)], axis=1)
-    solution = np.linalg.lstsq(design, noisy.ravel(), rcond=None)[0]
-    matrix, offset = projection.fit_similarity(source, noisy)
-    np.testing.assert_allclose([matrix[0, 0], matrix[1, 0], *offset], solution, atol=1e-9)
-
-
 def test_rotation_is_orthonormal_and_turns_as_documented():
     matrix = projection.rotation(yaw_rad=0.3, pitch_rad=0.2, roll_rad=-0.5)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
@@ -98,7 +82,7 @@ def test_frontal_landmarks_land_on_the_template():
     )
     view = aligned_view(stream(0, "test"), Pose(0, 0, 0, 2.0), landmarks, 112)
     placed = view.project(landmarks)[:, :2]
-    assert np.linalg.norm(placed - TEMPLATE_112, axis=1).max() < 6
+    assert np.linalg.norm(placed - face_template(), axis=1).max() < 6
     twice = view.scaled(2).project(landmarks)
     np.testing.assert_allclose(twice[:, :2], 2 * placed, rtol=1e-5)
     np.testing.assert_allclose(twice[:, 2], landmarks[:, 2])

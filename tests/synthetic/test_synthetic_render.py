@@ -19,7 +19,7 @@ from arcface_paddle.synthetic.person.head import GARMENT, SKIN, load_head
 from arcface_paddle.synthetic.person.identity import build_identity
 from arcface_paddle.synthetic.person.session import Hat, build_session
 from arcface_paddle.synthetic.random_streams import stream
-from arcface_paddle.synthetic.scene.camera import TEMPLATE_112
+from arcface_paddle.synthetic.scene.camera import face_template
 from arcface_paddle.synthetic.scene.lighting import cast_shadows, draw_lamps
 from arcface_paddle.synthetic.scene.occluders import Occluders, draw_occluders
 from arcface_paddle.synthetic.scene.photograph import CameraSettings, take_photograph
@@ -79,7 +79,7 @@ def test_what_is_told_of_a_picture(crops):
 
 def test_crops_are_aligned_to_the_template(crops):
     for shown in crops:
-        error = np.linalg.norm(shown.points - TEMPLATE_112, axis=1)
+        error = np.linalg.norm(shown.points - face_template(), axis=1)
         assert error.mean() < 4 + 0.25 * abs(shown.pose.yaw_deg)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from arcface_paddle.synthetic import projection
 from arcface_paddle.synthetic.kernels import mesh_kernels, raster_kernels
 from arcface_paddle.synthetic.person.head import INNER_MOUTH, SKIN, Head
 from arcface_paddle.synthetic.person.shape import draw_shape, shaped_positions
 from arcface_paddle.synthetic.person.skin import Skin, paint_skin
 from arcface_paddle.synthetic.person.traits import Traits, draw_traits
 from arcface_paddle.synthetic.random_streams import stream
-from arcface_paddle.synthetic.scene import projection
 
 SKULL_CENTRE = np.array([0.0, 7.35, 0.15])
 """From here every part of the skull is seen; hair keeps outside of the radius map about it."""

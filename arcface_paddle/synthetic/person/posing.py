@@ -10,9 +10,8 @@ from arcface_paddle.synthetic.kernels import mesh_kernels
 from arcface_paddle.synthetic.person.expression import Expression
 from arcface_paddle.synthetic.person.head import Head
 from arcface_paddle.synthetic.person.identity import Identity
-from arcface_paddle.synthetic.scene import camera
-from arcface_paddle.synthetic.scene.camera import Pose
-from arcface_paddle.synthetic.scene.projection import rotation
+from arcface_paddle.synthetic.person.pose import PIVOT, Pose, body_rotation, head_rotation, head_share
+from arcface_paddle.synthetic.projection import rotation
 
 _POLE_DEPTH = 0.02  # dm: the part of an eyeball that counts as its front pole
 _FACE_LOW_Y, _FACE_HIGH_Y, _FACE_HALF_ANGLE = 6.15, 8.0, np.radians(85)
@@ -20,7 +19,7 @@ _FACE_LOW_Y, _FACE_HIGH_Y, _FACE_HALF_ANGLE = 6.15, 8.0, np.radians(85)
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """A person with an expression, turned to the camera. Points are dm about ``camera.PIVOT`` unless said.
+    """A person with an expression, turned to the camera. Points are in dm about ``PIVOT`` unless said otherwise.
 
     Attributes:
         rotation: (3, 3) of the head.
@@ -47,7 +46,7 @@ def turn(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Turn points (..., 3) of the head's own frame with the head; returns float32 about the pivot."""
     flat = np.ascontiguousarray(points.reshape(-1, 3), dtype=np.float32)
     out = np.empty_like(flat)
-    mesh_kernels.blend_rotations(flat, np.ones(len(flat), np.float32), matrix, matrix, camera.PIVOT, out)
+    mesh_kernels.blend_rotations(flat, np.ones(len(flat), np.float32), matrix, matrix, PIVOT, out)
     return out.reshape(points.shape)
 
 
@@ -56,12 +55,12 @@ def pose_person(head: Head, identity: Identity, expression: Expression, pose: Po
     positions = identity.positions.copy()
     head.targets.move(positions, expression.units)
     local = head.mesh.surface(positions)
-    matrix, body = camera.head_rotation(pose), camera.body_rotation(pose)
+    matrix, body = head_rotation(pose), body_rotation(pose)
     points = np.empty_like(local)
-    mesh_kernels.blend_rotations(local, camera.head_share(local[:, 1]), matrix, body, camera.PIVOT, points)
+    mesh_kernels.blend_rotations(local, head_share(local[:, 1]), matrix, body, PIVOT, points)
     rough = head.mesh.with_garment(positions)
     posed_rough = np.empty_like(rough)
-    mesh_kernels.blend_rotations(rough, camera.head_share(rough[:, 1]), matrix, body, camera.PIVOT, posed_rough)
+    mesh_kernels.blend_rotations(rough, head_share(rough[:, 1]), matrix, body, PIVOT, posed_rough)
     landmarks = _find_landmarks(head, local)
     return Posed(
         rotation=matrix,

@@ -8,7 +8,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.color import HAIR_COLORS, draw_any_color, fractal_noise, linear_from_srgb, mix
+from arcface_paddle.synthetic.color import HAIR_COLORS, draw_any_color, fractal_noise, linear_from_srgb, mix
 from arcface_paddle.synthetic.person.hair import HairStyle, Strands, draw_hair_style, grow_beard, grow_hair
 from arcface_paddle.synthetic.person.head import Head
 from arcface_paddle.synthetic.person.identity import Identity

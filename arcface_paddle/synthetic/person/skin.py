@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.color import fractal_noise
+from arcface_paddle.synthetic.color import fractal_noise
 from arcface_paddle.synthetic.person.painting import TEXTURE_WH, Painting
 from arcface_paddle.synthetic.person.traits import Traits
 

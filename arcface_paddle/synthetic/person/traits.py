@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.color import GREY_HAIR_COLORS, HAIR_COLORS, IRIS_COLORS, SKIN_TONES
+from arcface_paddle.synthetic.color import GREY_HAIR_COLORS, HAIR_COLORS, IRIS_COLORS, SKIN_TONES
 
 ANCESTRIES = ("african", "asian", "caucasian")
 """The words of the asset's target names, in the order of ``Traits.ancestry``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.color import draw_any_color, fractal_noise
+from arcface_paddle.synthetic.color import draw_any_color, fractal_noise
 
 
 def draw_background(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -1,39 +1,26 @@
-"""Pose of the head, the camera, and the crop: aligned to the ArcFace template or a whole picture."""
+"""The camera: a perspective view of the head, as a crop aligned to the ArcFace template or as a whole picture."""
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from arcface_paddle.synthetic.scene.projection import fit_similarity, rotation
+from arcface_paddle.pipeline.alignment import estimate_similarity, recognizer_spec
+from arcface_paddle.pipeline.model_files import preset_card
+from arcface_paddle.synthetic.person.pose import Pose
 
-TEMPLATE_112 = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
-"""Where ArcFace wants image-left eye, image-right eye, nose tip and mouth corners in 112x112."""
+TEMPLATE_SIZE = 112
+"""Width and height in pixels of the crops that the template is given for."""
 
-PIVOT = np.array([0.0, 7.0, 0.45])
-"""The head turns about this point, which the camera looks at."""
+_LANDMARK_JITTER_PX = 0.45  # deviation at 112 pixels: what a good detector errs by
 
-_LANDMARK_JITTER = 0.45  # px at 112: what a good detector errs by
-_BODY_SHARE = 0.35  # of yaw and pitch that the trunk follows
-_NECK_BOTTOM_Y, _NECK_TOP_Y = 5.6, 6.5
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How the head is held, degrees, and how far the camera is, metres.
-
-    ``yaw_deg`` > 0 turns the face to the right of the picture, ``pitch_deg`` > 0 down; ``roll_deg`` > 0 turns the
-    picture counter-clockwise.
-    """
-
-    yaw_deg: float
-    pitch_deg: float
-    roll_deg: float
-    distance_m: float
+# Of whole pictures, as shares of their width: pixels per dm (a head is about 2.3 dm high, so it fills a third to
+# three fifths), and the place of the pivot with its deviation; a little above the middle, as in portraits.
+_FRAME_SCALE_RANGE = (0.14, 0.26)
+_FRAME_CENTRE_XY, _FRAME_CENTRE_SIGMA = (0.5, 0.45), 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,51 +56,33 @@ class View:
         return out
 
 
-def draw_pose(rng: np.random.Generator) -> Pose:
-    """Draw how the head is held and how far away the camera is."""
-    return Pose(
-        yaw_deg=float(np.clip(rng.normal(0, 24), -75, 75)),
-        pitch_deg=float(np.clip(rng.normal(0, 10), -32, 32)),
-        roll_deg=float(rng.normal(0, 8)),
-        distance_m=float(np.exp(rng.uniform(np.log(0.4), np.log(2.2)))),
-    )
+@functools.lru_cache(maxsize=1)
+def face_template() -> np.ndarray:
+    """Return (5, 2) float64 where recognisers want the landmarks in 112x112 pixels, image-left eye first.
 
-
-def head_rotation(pose: Pose) -> np.ndarray:
-    """Return the (3, 3) rotation of the head."""
-    return rotation(
-        yaw_rad=math.radians(pose.yaw_deg), pitch_rad=math.radians(pose.pitch_deg), roll_rad=math.radians(pose.roll_deg)
-    )
-
-
-def body_rotation(pose: Pose) -> np.ndarray:
-    """Return the (3, 3) rotation of the trunk, which follows the head in part."""
-    return rotation(
-        yaw_rad=math.radians(pose.yaw_deg) * _BODY_SHARE,
-        pitch_rad=math.radians(pose.pitch_deg) * 0.2,
-        roll_rad=math.radians(pose.roll_deg) * _BODY_SHARE,
-    )
-
-
-def head_share(y: np.ndarray) -> np.ndarray:
-    """Return how far points at height ``y`` (dm) turn with the head: 0 at the trunk to 1 at the jaw, float32."""
-    share = np.clip((y - _NECK_BOTTOM_Y) / (_NECK_TOP_Y - _NECK_BOTTOM_Y), 0, 1)
-    return (share * share * (3 - 2 * share)).astype(np.float32)
+    It is the template by which photographs are aligned (the card of models that bring none of their own).
+    """
+    card = preset_card("aligned-112")
+    assert card.input.size_wh == (TEMPLATE_SIZE, TEMPLATE_SIZE), f"the template is for {card.input.size_wh}"
+    template = np.array(recognizer_spec(card).template, dtype=np.float64)
+    template.flags.writeable = False  # shared by all callers
+    return template
 
 
 def aligned_view(rng: np.random.Generator, pose: Pose, landmarks: np.ndarray, size: int) -> View:
     """Return the view whose crop of ``size`` pixels has the posed ``landmarks`` (5, 3) on the ArcFace template."""
     camera_z = pose.distance_m * 10
     flat = np.stack(_perspective(landmarks, camera_z), axis=1)
-    target = (TEMPLATE_112 + rng.normal(0, _LANDMARK_JITTER, (5, 2))) * (size / 112)
-    matrix, offset = fit_similarity(flat, target)
-    return View(camera_z, matrix, offset)
+    target = (face_template() + rng.normal(0, _LANDMARK_JITTER_PX, (5, 2))) * (size / TEMPLATE_SIZE)
+    transform = estimate_similarity(flat, target)
+    return View(camera_z, transform[:, :2], transform[:, 2])
 
 
 def frame_view(rng: np.random.Generator, pose: Pose, size: int) -> View:
     """Return a view onto a whole picture of ``size`` pixels, the head somewhere in its middle."""
-    matrix = np.eye(2) * size * rng.uniform(0.14, 0.26)
-    offset = np.array([0.5 + rng.normal(0, 0.05), 0.45 + rng.normal(0, 0.05)]) * size
+    matrix = np.eye(2) * size * rng.uniform(*_FRAME_SCALE_RANGE)
+    x, y = (place + rng.normal(0, _FRAME_CENTRE_SIGMA) for place in _FRAME_CENTRE_XY)
+    offset = np.array([x, y]) * size
     return View(pose.distance_m * 10, matrix, offset)
 
 

@@ -7,9 +7,9 @@ from typing import Sequence
 
 import numpy as np
 
+from arcface_paddle.synthetic import projection
 from arcface_paddle.synthetic.kernels import hair_kernels, raster_kernels
 from arcface_paddle.synthetic.kernels.light_kernels import Light
-from arcface_paddle.synthetic.scene import projection
 
 _SHADOWING_LAMPS = 2
 _SHADOW_PIXELS_PER_DM = 48

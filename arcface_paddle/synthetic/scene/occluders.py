@@ -7,7 +7,7 @@ from typing import Optional
 
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.color import draw_any_color, linear_from_srgb
+from arcface_paddle.synthetic.color import draw_any_color, linear_from_srgb
 from arcface_paddle.synthetic.person.hands import Hand, draw_hand
 
 MASK_SHARE = 0.02

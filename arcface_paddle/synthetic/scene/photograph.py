@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.synthetic.kernels.color import LUMINANCE, srgb_from_linear
+from arcface_paddle.synthetic.color import LUMINANCE, srgb_from_linear
 
 # Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255).
 _TARGET_LIGHT = 0.195

@@ -1,4 +1,4 @@
-"""Rotations, orthographic views and the similarity transform of the alignment."""
+"""Rotations, directions, and views from far away (orthographic), which lamps and occlusion are measured by."""
 
 from __future__ import annotations
 
@@ -51,18 +51,3 @@ def project_orthographic(points: np.ndarray, axes: np.ndarray, scale: float, siz
     out[..., 1] = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) * -scale + size / 2
     out[..., 2] = axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z
     return out
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (2, 2) matrix and (2,) offset that best map ``source`` (N, 2) to ``target`` (N, 2).
-
-    Least squares over rotation, uniform scale and translation (S. Umeyama, PAMI 13(4), 1991).
-    """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - source_mean, target - target_mean
-    # In two dimensions the best rotation and scale is one complex division.
-    real = float((a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1]).sum())
-    imaginary = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())
-    norm = float((a**2).sum())
-    matrix = np.array([[real, -imaginary], [imaginary, real]]) / norm
-    return matrix, target_mean - matrix @ source_mean
