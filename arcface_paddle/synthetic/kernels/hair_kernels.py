@@ -9,8 +9,10 @@ import math
 
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.compiled import compiled
+from arcface_paddle.synthetic.kernels.compiled import compiled, inlined
 from arcface_paddle.synthetic.kernels.light_kernels import Light, ambient_light, strand_visibility
+
+_SKIN_GAP = 0.02  # dm: no strand lies nearer to the skin
 
 
 @compiled
@@ -35,6 +37,33 @@ def skull_distance(radius_map: np.ndarray, x: float, y: float, z: float, distanc
     upper = radius_map[row, column] * (1 - right) + radius_map[row, after] * right
     lower = radius_map[row + 1, column] * (1 - right) + radius_map[row + 1, after] * right
     return upper * (1 - down) + lower * down
+
+
+@inlined
+def keep_outside(
+    radius_map: np.ndarray,
+    centre: np.ndarray,
+    clearance: float,
+    px: float,
+    py: float,
+    pz: float,
+    dx: float,
+    dy: float,
+    dz: float,
+) -> tuple[float, float, float, float, float, float]:
+    """Lift point p of a strand to ``clearance`` above the skull, and take what leads inward from its direction d."""
+    rx, ry, rz = px - centre[0], py - centre[1], pz - centre[2]
+    distance = math.sqrt(rx * rx + ry * ry + rz * rz) + 1e-9
+    wanted = skull_distance(radius_map, rx, ry, rz, distance) + clearance
+    if distance < wanted:
+        lift = wanted / distance
+        px, py, pz = centre[0] + rx * lift, centre[1] + ry * lift, centre[2] + rz * lift
+        inward = (dx * rx + dy * ry + dz * rz) / distance
+        if inward < 0:  # slide along the skull instead of into it
+            dx -= inward * rx / distance
+            dy -= inward * ry / distance
+            dz -= inward * rz / distance
+    return px, py, pz, dx, dy, dz
 
 
 @compiled
@@ -88,19 +117,51 @@ def grow_strands(
             scale = 1 / math.sqrt(dx * dx + dy * dy + dz * dz + 1e-9)
             dx, dy, dz = dx * scale, dy * scale, dz * scale
             px, py, pz = px + dx * steps[s], py + dy * steps[s], pz + dz * steps[s]
-            rx, ry, rz = px - centre[0], py - centre[1], pz - centre[2]
-            distance = math.sqrt(rx * rx + ry * ry + rz * rz) + 1e-9
-            wanted = skull_distance(radius_map, rx, ry, rz, distance)
-            wanted += 0.02 + layers[s] * min(1.0, 3.0 * q / points)
-            if distance < wanted:
-                lift = wanted / distance
-                px, py, pz = centre[0] + rx * lift, centre[1] + ry * lift, centre[2] + rz * lift
-                inward = (dx * rx + dy * ry + dz * rz) / distance
-                if inward < 0:  # slide along the skull instead of into it
-                    dx -= inward * rx / distance
-                    dy -= inward * ry / distance
-                    dz -= inward * rz / distance
+            # Near the root a strand lies close to the skin; it reaches its own layer after a third of its length.
+            clearance = _SKIN_GAP + layers[s] * min(1.0, 3.0 * q / points)
+            px, py, pz, dx, dy, dz = keep_outside(radius_map, centre, clearance, px, py, pz, dx, dy, dz)
             strands[s, q, 0], strands[s, q, 1], strands[s, q, 2] = px, py, pz
+
+
+@compiled
+def strand_tangent(strands: np.ndarray, s: int, q: int) -> tuple[float, float, float]:
+    """Return the unit direction of strand ``s`` at point ``q``, from the point before it to the point after it."""
+    before, after = max(q - 1, 0), min(q + 1, strands.shape[1] - 1)
+    tx = strands[s, after, 0] - strands[s, before, 0]
+    ty = strands[s, after, 1] - strands[s, before, 1]
+    tz = strands[s, after, 2] - strands[s, before, 2]
+    scale = 1 / math.sqrt(tx * tx + ty * ty + tz * tz + 1e-9)
+    return tx * scale, ty * scale, tz * scale
+
+
+@compiled
+def strand_response(
+    tx: float,
+    ty: float,
+    tz: float,
+    nx: float,
+    ny: float,
+    nz: float,
+    lx: float,
+    ly: float,
+    lz: float,
+    vx: float,
+    vy: float,
+    vz: float,
+    shine_power: float,
+) -> tuple[float, float]:
+    """Return diffuse light and highlight of a hair (Kajiya and Kay 1989) for tangent, normal, lamp and viewer.
+
+    Both are sines of an angle with the tangent: of the lamp, and of the direction halfway to the viewer.
+    """
+    cosine = tx * lx + ty * ly + tz * lz
+    sine = math.sqrt(max(0.0, 1 - cosine * cosine))
+    # Their model lights hairs from behind as well; the normal darkens the far side of a mass of hair.
+    diffuse = max(0.0, 0.25 + 0.75 * (nx * lx + ny * ly + nz * lz)) * sine
+    hx, hy, hz = lx + vx, ly + vy, lz + vz
+    scale = 1 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
+    half = (tx * hx + ty * hy + tz * hz) * scale
+    return diffuse, math.sqrt(max(0.0, 1 - half * half)) ** shine_power
 
 
 @compiled
@@ -129,16 +190,12 @@ def shade_strands(
     count, points = strands.shape[:2]
     for s in range(count):
         for q in range(points):
-            before, after = max(q - 1, 0), min(q + 1, points - 1)
-            tx = strands[s, after, 0] - strands[s, before, 0]
-            ty = strands[s, after, 1] - strands[s, before, 1]
-            tz = strands[s, after, 2] - strands[s, before, 2]
-            scale = 1 / math.sqrt(tx * tx + ty * ty + tz * tz + 1e-9)
-            tx, ty, tz = tx * scale, ty * scale, tz * scale
+            tx, ty, tz = strand_tangent(strands, s, q)
             px, py, pz = strands[s, q, 0], strands[s, q, 1], strands[s, q, 2]
             vx, vy, vz = -px, -py, camera_z - pz
             scale = 1 / math.sqrt(vx * vx + vy * vy + vz * vz)
             vx, vy, vz = vx * scale, vy * scale, vz * scale
+            # A hair has a normal in every direction across it; the one that faces the camera stands for them.
             along = tx * vx + ty * vy + tz * vz
             nx, ny, nz = vx - along * tx, vy - along * ty, vz - along * tz
             reached = root_light + (1 - root_light) * min(1.0, q / (points * 0.35))
@@ -149,13 +206,9 @@ def shade_strands(
             for k in range(light.directions.shape[0]):
                 lx, ly, lz = light.directions[k, 0], light.directions[k, 1], light.directions[k, 2]
                 seen = strand_visibility(light, k, px, py, pz) * reached
-                cosine = tx * lx + ty * ly + tz * lz
-                sine = math.sqrt(max(0.0, 1 - cosine * cosine))
-                diffuse = max(0.0, 0.25 + 0.75 * (nx * lx + ny * ly + nz * lz)) * sine * seen
-                hx, hy, hz = lx + vx, ly + vy, lz + vz
-                scale = 1 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-9)
-                half = (tx * hx + ty * hy + tz * hz) * scale
-                glint = math.sqrt(max(0.0, 1 - half * half)) ** shine_power * shine * seen
+                diffuse, glint = strand_response(tx, ty, tz, nx, ny, nz, lx, ly, lz, vx, vy, vz, shine_power)
+                diffuse *= seen
+                glint *= shine * seen
                 red += light.colors[k, 0] * diffuse
                 green += light.colors[k, 1] * diffuse
                 blue += light.colors[k, 2] * diffuse
@@ -165,6 +218,42 @@ def shade_strands(
             colors[s, q, 0] = base[s, 0] * (red + 1.5 * shine_red) + 0.02 * shine_red
             colors[s, q, 1] = base[s, 1] * (green + 1.5 * shine_green) + 0.02 * shine_green
             colors[s, q, 2] = base[s, 2] * (blue + 1.5 * shine_blue) + 0.02 * shine_blue
+
+
+@inlined
+def draw_across(
+    s: int,
+    q: int,
+    share: float,
+    x: float,
+    y: float,
+    z: float,
+    half: float,
+    chance: float,
+    steep: bool,
+    colors: np.ndarray,
+    depth: np.ndarray,
+    image: np.ndarray,
+    alpha: np.ndarray,
+) -> None:
+    """Draw one row (``steep``) or column of pixels across strand ``s`` at ``share`` of the way from point ``q``."""
+    height, width = depth.shape
+    main = int(y) if steep else int(x)
+    across = x if steep else y
+    if main < 0 or main >= (height if steep else width):
+        return
+    first = max(0, int(across - half + 0.5))
+    last = min((width if steep else height) - 1, int(across + half - 0.5))
+    for other in range(first, last + 1):
+        row = main if steep else other
+        column = other if steep else main
+        # A hash instead of a random generator: a strand keeps its gaps, whatever else is drawn.
+        if z <= depth[row, column] or hash_unit(s * 977 + q, main * 4096 + other) >= chance:
+            continue
+        depth[row, column] = z
+        alpha[row, column] = 1.0
+        for channel in range(3):
+            image[row, column, channel] = colors[s, q, channel] * (1 - share) + colors[s, q + 1, channel] * share
 
 
 @compiled
@@ -213,23 +302,7 @@ def draw_strands(
                 share = piece / pieces
                 x, y = x0 + dx * share, y0 + dy * share
                 z = screen[s, q, 2] * (1 - share) + screen[s, q + 1, 2] * share + bias
-                main = int(y) if steep else int(x)
-                across = x if steep else y
-                if main < 0 or main >= (height if steep else width):
-                    continue
-                first = max(0, int(across - half + 0.5))
-                last = min((width if steep else height) - 1, int(across + half - 0.5))
-                for other in range(first, last + 1):
-                    row = main if steep else other
-                    column = other if steep else main
-                    if z <= depth[row, column] or hash_unit(s * 977 + q, main * 4096 + other) >= chance:
-                        continue
-                    depth[row, column] = z
-                    alpha[row, column] = 1.0
-                    for channel in range(3):
-                        image[row, column, channel] = (
-                            colors[s, q, channel] * (1 - share) + colors[s, q + 1, channel] * share
-                        )
+                draw_across(s, q, share, x, y, z, half, chance, steep, colors, depth, image, alpha)
 
 
 @compiled

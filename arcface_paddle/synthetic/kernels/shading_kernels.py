@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcface_paddle.synthetic.kernels.compiled import compiled
+from arcface_paddle.synthetic.kernels.compiled import compiled, inlined
 from arcface_paddle.synthetic.kernels.light_kernels import Light, ambient_light, surface_visibility
 
 # Materials, as numbered in head.py (numba reads module constants, not other modules').
@@ -215,17 +215,19 @@ def shade_surface(
             alpha[row, column] = 1.0
 
 
-@compiled
-def shade_point(
-    surface: Surface, look: Look, light: Light, camera_z: float, triangle: int, a: float, b: float
-) -> tuple[float, float, float]:
-    """Return the linear RGB that a point of a triangle sends to the camera."""
+@inlined
+def material_at(
+    surface: Surface, look: Look, triangle: int, a: float, b: float
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """Return what a point of a triangle is made of.
+
+    Returns:
+        Linear red, green and blue; strength of the highlight; GGX roughness; scattering (``Look.wrap``); share of the
+        sky that it sees; share of cloth.
+    """
     c = 1 - a - b
     i, j, k = surface.triangles[triangle, 0], surface.triangles[triangle, 1], surface.triangles[triangle, 2]
     material = surface.materials[triangle]
-    px, py, pz = blend3(surface.points, i, j, k, a, b, c)
-    nx, ny, nz = blend3(surface.normals, i, j, k, a, b, c)
-    nx, ny, nz = unit(nx, ny, nz)
     open_sky = a * surface.occlusion[i] + b * surface.occlusion[j] + c * surface.occlusion[k]
     specular, roughness, wrap, cloth = look.specular, look.roughness, look.wrap, 0.0
     if material == _SKIN:
@@ -248,7 +250,20 @@ def shade_point(
     else:
         red, green, blue = look.cloth[0], look.cloth[1], look.cloth[2]
         specular, cloth = specular * 0.15, 1.0
-    wrap *= 1 - cloth
+    return red, green, blue, specular, roughness, wrap * (1 - cloth), open_sky, cloth
+
+
+@compiled
+def shade_point(
+    surface: Surface, look: Look, light: Light, camera_z: float, triangle: int, a: float, b: float
+) -> tuple[float, float, float]:
+    """Return the linear RGB that a point of a triangle sends to the camera."""
+    c = 1 - a - b
+    i, j, k = surface.triangles[triangle, 0], surface.triangles[triangle, 1], surface.triangles[triangle, 2]
+    px, py, pz = blend3(surface.points, i, j, k, a, b, c)
+    nx, ny, nz = blend3(surface.normals, i, j, k, a, b, c)
+    nx, ny, nz = unit(nx, ny, nz)
+    red, green, blue, specular, roughness, wrap, open_sky, cloth = material_at(surface, look, triangle, a, b)
     vx, vy, vz = unit(-px, -py, camera_z - pz)
     facing = max(nx * vx + ny * vy + nz * vz, 0.02)
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
