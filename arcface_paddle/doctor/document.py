@@ -13,8 +13,10 @@ from arcface_paddle.doctor.location import Location, locate
 from arcface_paddle.doctor.scan import Status
 
 FORMAT = 1
+"""Version of the document's layout; it rises when a key changes its meaning or goes."""
+
 _SIZES_LISTED = 20
-_IMAGES_LISTED = 1000
+_IMAGES_LISTED = 1000  # of one finding: a folder of a million equal pictures must not make a file of 100 MB
 
 
 def report_document(report: Report) -> dict[str, Any]:

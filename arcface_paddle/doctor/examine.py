@@ -17,8 +17,8 @@ from arcface_paddle.doctor.labels import LabelFacts, examine_labels
 from arcface_paddle.doctor.scan import ColorFacts, ScanFacts, Status, scan
 from arcface_paddle.doctor.settings import DoctorSettings
 
-_COLORED_NEEDED = 20
-_RED_SHARE_NEEDED = 0.25
+_COLORED_NEEDED = 20  # coloured pictures, below which the share says nothing
+_RED_SHARE_NEEDED = 0.25  # skin is redder than blue, so in RGB nearly all are and in BGR hardly any; odd light is rare
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Report:
 
     Attributes:
         dataset: what was examined; pictures and paths are read from it again.
-        settings: how.
+        settings: what counted as a finding.
         labels: facts about the labels, always of the whole dataset.
         scan: facts about the images that were examined.
         ledger: the findings.
@@ -35,7 +35,7 @@ class Report:
         in_verification: indices of the images that stand in a verification set, ascending, int64.
         identities: what the embeddings say; None without a recogniser.
         verification: the verification sets by name.
-        seconds: how long it took.
+        seconds: duration of the examination.
     """
 
     dataset: FaceDataset

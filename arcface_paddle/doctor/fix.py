@@ -74,6 +74,7 @@ def plan_removals(report: Report) -> tuple[np.ndarray, np.ndarray]:
     if report.identities is not None:
         reasons[report.identities.rejected] = Reason.CLUSTER_REJECT
         fitness = np.nan_to_num(report.identities.own_similarity, nan=0.0)
+    # In this order: of several reasons the last one written is told, and a broken image was never judged otherwise.
     reasons[report.in_verification] = Reason.VERIFICATION
     reasons[report.scan.status == Status.BROKEN] = Reason.BROKEN
     for group in report.exact_groups:
@@ -94,7 +95,7 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
     read; of RecordIO and packed shards the file lists the numbers of the samples, see ``SelectedDataset``.
 
     Args:
-        report: of an examination of the whole dataset.
+        report: report of an examination of the whole dataset.
         target: the new label file; beside it ``.map.tsv`` and ``.removed.tsv``.
 
     Raises:

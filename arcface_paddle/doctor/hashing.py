@@ -104,8 +104,8 @@ def copy_similarity(first: np.ndarray, second: np.ndarray, *, threshold: float) 
     So what correlates only after alignment must come nearer to 1 than ``threshold`` by half.
 
     Args:
-        first: as ``compared_picture`` gives it.
-        second: likewise.
+        first: (48, 48) float32 grey picture from ``compared_picture``.
+        second: the other one, likewise.
         threshold: correlation from which the caller takes them for copies.
 
     Returns:

@@ -18,9 +18,9 @@ class Location:
 
     Attributes:
         index: number in the dataset, from 0.
-        path: as the reader names it.
+        path: where the reader found it.
         line: line of the label file, from 1; None for readers without one.
-        label: its label.
+        label: label of the image.
     """
 
     index: int

@@ -20,9 +20,9 @@ from arcface_paddle.doctor.text import fact_rows, verdict
 from arcface_paddle.errors import ImageError
 from arcface_paddle.reports import charts, html
 
-_SHOWN_PX = 112
+_SHOWN_PX = 112  # the size of a crop: most pictures are shown as they are
 _PICTURES_PER_FINDING = 6
-_EXAMPLES = 14
+_EXAMPLES = 14  # two rows of a page
 _HISTOGRAM_BINS = 24
 _FLAG = re.compile(r"(--\w+)")
 

@@ -19,9 +19,9 @@ from arcface_paddle.doctor.hashing import content_digest, gray_thumbnail, percep
 from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.errors import DataError, ImageError
 
-_CHUNK = 128
-_GREY_TAIL_ROWS = 8
-_JPEG_FILL = 128
+_CHUNK = 128  # images per task of a thread: few enough for an even end, many enough that handing over costs nothing
+_GREY_TAIL_ROWS = 8  # one row of JPEG blocks
+_JPEG_FILL = 128  # the level that the JPEG library gives to blocks that it has no data for
 _NAME = "picture"  # in the decoders' errors; the report knows the path
 
 

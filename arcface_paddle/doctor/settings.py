@@ -17,11 +17,11 @@ class DoctorSettings:
         image_size: width and height in pixels that every crop should have.
         near_radius: perceptual hashes of near duplicates differ in at most this many of 64 bits, where every image
             meets every other.
-        kin_radius: the same within one identity, where the pairs are few. Of 240 synthetic faces cropped by 2 pixels
-            22 % stay within 3 bits, 83 % within 7, 98 % within 11.
-        verification_radius: the same between the dataset and verification sets.
-        near_correlation: and their 48 x 48 grey pictures correlate at least this much (-1 to 1), or nearer to 1 by
-            half after alignment.
+        kin_radius: the same bound within one identity, where the pairs are few. Of 240 synthetic faces cropped by 2
+            pixels 22 % stay within 3 bits, 83 % within 7, 98 % within 11.
+        verification_radius: the same bound between the dataset and verification sets.
+        near_correlation: near duplicates' 48 x 48 grey pictures correlate at least this much (-1 to 1), or nearer to
+            1 by half after alignment.
         dark_mean: mean level (0 to 255) up to which a picture is near-black.
         bright_mean: mean level from which a picture is near-white.
         gray_chroma: mean difference of the largest and smallest channel (levels) up to which a picture is grey.
@@ -31,12 +31,12 @@ class DoctorSettings:
             64 and 0.8 %, 0.5 98 and 5 %.
         cluster_cap: images of one identity that are clustered; further ones join by their mean similarity.
         match_similarity: cosine of an image and an identity's centroid from which they may be one person.
-        mislabel_margin: by how much an image must be more similar to another identity than to its own.
+        mislabel_margin: lead in similarity that another identity must have over an image's own one.
         merge_similarity: cosine of two centroids from which they are one person. Averaging brings all centroids
             nearer to each other than single images are: on synthetic identities, centroids of two halves of a person
             were 0.81 to 0.96 similar, those of two persons up to 0.757 (90 people, 2200 pairs).
         sample: number of images to examine, whole identities drawn at random; all when None.
-        seed: of the sample and of the choice within very large identities.
+        seed: seed of the sample and of the choice within very large identities.
         workers: decoding threads.
         embed_batch: images per call of the embedder.
         max_listed: findings of one kind that are listed; the count is always complete.

@@ -11,7 +11,7 @@ from arcface_paddle.doctor.examine import Report
 from arcface_paddle.doctor.findings import PROBLEM, Finding, Kind
 from arcface_paddle.doctor.location import Location
 
-_PLACES_PER_FINDING = 3
+_PLACES_PER_FINDING = 3  # a finding of a thousand copies must fit the terminal; JSON has them all
 _LABELS_PER_FINDING = 4
 
 
