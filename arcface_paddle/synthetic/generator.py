@@ -78,7 +78,7 @@ class SyntheticFaces:
         """Describe the population; nothing is drawn yet.
 
         Args:
-            seed: of the whole population, 0 to 2^63 - 1.
+            seed: seed of the whole population, 0 to 2^63 - 1.
             size: width and height of the pictures in pixels.
             full_frame: whole pictures with head, shoulders and background instead of crops aligned to the ArcFace
                 template.

@@ -20,7 +20,7 @@ SETTINGS_FILE = "synthetic.json"
 METADATA_FILE = "metadata.jsonl"
 WORK_FOLDER = ".work"
 
-_JPEG_QUALITY = 95
+_JPEG_QUALITY = 95  # photograph.py has drawn the artefacts of the camera's own JPEG; storing should add few
 _MAX_IDENTITIES, _MAX_IMAGES = 10_000_000, 100_000
 
 
@@ -31,7 +31,7 @@ class DatasetSettings:
     Attributes:
         identities: people to train on, with labels from 0.
         images_per_identity: pictures of each of them, and of each held-out person.
-        seed: of the population.
+        seed: seed of the population.
         format: ``bin`` (per-image .bin and label.txt), ``image`` (pictures and label.txt), ``folder`` (one per
             identity), ``recordio`` (train.rec), ``packed`` (shards).
         size: width and height in pixels.

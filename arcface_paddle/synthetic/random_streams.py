@@ -13,4 +13,5 @@ def stream(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
     Because the parts do not share a stream, a change to one (say, how beards are drawn) leaves the others as they were,
     and any picture can be drawn without those before it.
     """
+    # A checksum and not hash(), which differs from process to process.
     return np.random.default_rng([seed, zlib.crc32(purpose.encode("ascii")), *numbers])

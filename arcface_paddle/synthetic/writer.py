@@ -62,7 +62,7 @@ def write_dataset(
     """Render and write a dataset.
 
     Args:
-        root: its folder.
+        root: the folder of the dataset.
         settings: what to render.
         workers: processes; 1 renders in this one. With more, a script that calls this needs the usual
             ``if __name__ == "__main__"``.

@@ -18,6 +18,7 @@ _SKIN_GAP = 0.02  # dm: no strand lies nearer to the skin
 @compiled
 def hash_unit(first: int, second: int) -> float:
     """Return a number in [0, 1) that depends on two integers only."""
+    # Primes of Teschner et al., "Optimized spatial hashing for collision detection of deformable objects", 2003.
     value = (first * 73856093) ^ (second * 19349663)
     value = (value ^ (value >> 13)) * 1274126177
     return ((value ^ (value >> 16)) & 0xFFFF) / 65536.0
@@ -98,7 +99,7 @@ def grow_strands(
         layers: (N,) how far from the skull each strand comes to lie, dm.
         centre: (3,) centre of the skull.
         radius_map: radius of the skull, see ``skull_distance``.
-        seed: of numba's own generator, for the small disorder.
+        seed: seed of numba's own generator (it must be set inside of compiled code), for the small disorder.
         strands: (N, K, 3) float32, written.
     """
     np.random.seed(seed)
@@ -109,7 +110,7 @@ def grow_strands(
         strands[s, 0, 0], strands[s, 0, 1], strands[s, 0, 2] = px, py, pz
         combed = 1.0
         for q in range(1, points):
-            turn = phases[s] + curl_turn * q
+            turn = phases[s] + curl_turn * q  # y turns 1.3 times as fast, so that a lock is no regular corkscrew
             dx += combed * combs[s, 0] + curl * math.cos(turn) + (np.random.random() - 0.5) * 0.12
             dy += combed * combs[s, 1] - gravity + curl * math.sin(turn * 1.3) * 0.5 + (np.random.random() - 0.5) * 0.12
             dz += combed * combs[s, 2] + curl * math.sin(turn) + (np.random.random() - 0.5) * 0.12
@@ -184,7 +185,7 @@ def shade_strands(
         camera_z: distance of the camera on the z axis.
         light: all lights of the picture.
         shine: strength of the highlight.
-        shine_power: its exponent.
+        shine_power: exponent of the highlight.
         colors: written.
     """
     count, points = strands.shape[:2]
@@ -199,6 +200,7 @@ def shade_strands(
             along = tx * vx + ty * vy + tz * vz
             nx, ny, nz = vx - along * tx, vy - along * ty, vz - along * tz
             reached = root_light + (1 - root_light) * min(1.0, q / (points * 0.35))
+            # A shortened normal: hair takes its ambient light from a wider part of the sky than a surface.
             red = ambient_light(light.ambient, 0, 0.6 * nx, 0.6 * ny, 0.6 * nz) * reached
             green = ambient_light(light.ambient, 1, 0.6 * nx, 0.6 * ny, 0.6 * nz) * reached
             blue = ambient_light(light.ambient, 2, 0.6 * nx, 0.6 * ny, 0.6 * nz) * reached
@@ -215,6 +217,7 @@ def shade_strands(
                 shine_red += light.colors[k, 0] * glint
                 shine_green += light.colors[k, 1] * glint
                 shine_blue += light.colors[k, 2] * glint
+            # Most of the highlight has passed through the hair and has its colour, a little is mirrored white.
             colors[s, q, 0] = base[s, 0] * (red + 1.5 * shine_red) + 0.02 * shine_red
             colors[s, q, 1] = base[s, 1] * (green + 1.5 * shine_green) + 0.02 * shine_green
             colors[s, q, 2] = base[s, 2] * (blue + 1.5 * shine_blue) + 0.02 * shine_blue
@@ -291,12 +294,13 @@ def draw_strands(
                 continue
             dx, dy = x1 - x0, y1 - y0
             pieces = int(max(abs(dx), abs(dy))) + 1
-            if pieces > 4 * (width + height):
+            if pieces > 4 * (width + height):  # a point beside the camera is projected far away
                 continue
+            # Full width over two fifths of the length, then down to a quarter at the tip.
             taper = 1.0 - 0.75 * max(0.0, (q + 1.0) / (points - 1) - 0.4) / 0.6
             half = 0.5 * width_px * taper
             chance = coverage * min(1.0, 2 * half)
-            half = max(0.5, half)
+            half = max(0.5, half)  # at least one pixel is tried, with the chance of what is covered of it
             steep = abs(dy) >= abs(dx)
             for piece in range(pieces):
                 share = piece / pieces

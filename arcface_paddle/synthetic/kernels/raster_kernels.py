@@ -67,6 +67,7 @@ def rasterize(
                 a = signed_area(x, y, x1, y1, x2, y2) * inverse
                 b = signed_area(x0, y0, x, y, x2, y2) * inverse
                 c = 1.0 - a - b
+                # A pixel on the edge that two triangles share must belong to one of them in spite of rounding.
                 if a < -1e-6 or b < -1e-6 or c < -1e-6:
                     continue
                 z = a * screen[i, 2] + b * screen[j, 2] + c * screen[k, 2]

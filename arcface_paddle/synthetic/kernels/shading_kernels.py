@@ -48,7 +48,7 @@ class Look(NamedTuple):
         iris_radius: angle on the eyeball, radians.
         pupil: share of the iris radius.
         lips: (3,) float32 factors of the skin's colour.
-        lip_strength: how far they are applied.
+        lip_strength: how far those factors are applied, 0 to 1.
         teeth: brightness.
         cloth: (3,) float32 colour of a garment.
         specular: factor of all highlights.
@@ -107,6 +107,7 @@ def sample_texture(texture: np.ndarray, u: float, v: float) -> tuple[float, floa
 @compiled
 def iris_pattern(angle: float, share: float) -> float:
     """Return the brightness of the fibres of the iris at an angle and a share of its radius."""
+    # The sine hash of shaders: a random brightness for each of 14 sectors per radian, with finer waves over it.
     cell = math.sin(math.floor(angle * 14) * 127.1 + 933.1) * 43758.5453
     return 0.75 + 0.3 * (cell - math.floor(cell)) + 0.25 * math.sin(angle * 23 + 4 * share)
 
@@ -114,6 +115,7 @@ def iris_pattern(angle: float, share: float) -> float:
 @compiled
 def eye_color(look: Look, x: float, y: float, z: float) -> tuple[float, float, float]:
     """Return the colour of the eyeball in the direction (x, y, z) from its centre; z is the gaze."""
+    # The white is a warm grey and reddens towards the corners; the iris ends softly between .92 and 1.08 of its radius.
     from_axis = math.acos(min(1.0, max(-1.0, z)))
     share = from_axis / look.iris_radius
     vein = min(1.0, max(0.0, (share - 0.6) / 1.6))
@@ -140,7 +142,7 @@ def lamp_response(
     cosine = nx * lx + ny * ly + nz * lz
     if cosine <= 0:
         return 0.0
-    facing = max(nx * vx + ny * vy + nz * vz, 0.02)
+    facing = max(nx * vx + ny * vy + nz * vz, 0.02)  # at the rim an interpolated normal may face away
     hx, hy, hz = unit(lx + vx, ly + vy, lz + vz)
     half = max(0.0, nx * hx + ny * hy + nz * hz)
     grazing = max(0.0, vx * hx + vy * hy + vz * hz)
@@ -148,10 +150,10 @@ def lamp_response(
     square = alpha * alpha
     denominator = half * half * (square - 1) + 1
     distribution = square / (math.pi * denominator * denominator)
-    k = alpha * 0.5 + 0.02
+    k = alpha * 0.5 + 0.02  # Schlick's approximation of the masking by neighbouring facets
     masking = 0.25 / ((cosine * (1 - k) + k) * (facing * (1 - k) + k))
-    fresnel = 0.028 + 0.972 * (1 - grazing) ** 5
-    return min(distribution * masking * fresnel * cosine * math.pi, 6.0)
+    fresnel = 0.028 + 0.972 * (1 - grazing) ** 5  # Schlick; ((n - 1) / (n + 1))^2 with n = 1.4 for skin
+    return min(distribution * masking * fresnel * cosine * math.pi, 6.0)  # the cap keeps single pixels from sparkling
 
 
 @compiled
@@ -195,7 +197,7 @@ def shade_surface(
         numbers: (H, W) int32 triangle in front, -1 for none.
         barycentric: (H, W, 2) float32.
         surface: the posed mesh.
-        look: its colours.
+        look: colours and reflection of the mesh.
         light: the lamps.
         camera_z: distance of the camera on the z axis.
         image: (H, W, 3) float32 linear RGB, updated.
@@ -267,6 +269,7 @@ def shade_point(
     vx, vy, vz = unit(-px, -py, camera_z - pz)
     facing = max(nx * vx + ny * vy + nz * vz, 0.02)
     rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
+    # The sky mirrored by a rough surface: Schlick's Fresnel term, weaker where roughness blurs it away.
     mirror = (0.03 + 0.97 * (1 - facing) ** 5 * (1 - roughness)) * open_sky * specular
     # Blood scatters red light out of the shade, so red is occluded less; cloth has none.
     red_sky = math.sqrt(open_sky) * (1 - cloth) + open_sky * cloth
@@ -280,8 +283,9 @@ def shade_point(
         lx, ly, lz = light.directions[lamp, 0], light.directions[lamp, 1], light.directions[lamp, 2]
         cosine = nx * lx + ny * ly + nz * lz
         seen = 1.0
-        if cosine > -0.4:
+        if cosine > -0.4:  # where a surface turns away farther, hardly any light creeps around it: spare the look-up
             seen = surface_visibility(light, lamp, px + nx * 0.012, py + ny * 0.012, pz + nz * 0.012)
+        # Wrapped diffuse light: scattering carries red farthest into the shade, green and blue about half and a third.
         soft_red = max(0.0, (cosine + wrap) / (1 + wrap)) * (seen + (1 - seen) * 0.10 * (1 - cloth))
         soft_green = max(0.0, (cosine + wrap * 0.45) / (1 + wrap * 0.45)) * seen
         soft_blue = max(0.0, (cosine + wrap * 0.30) / (1 + wrap * 0.30)) * seen

@@ -12,8 +12,8 @@ from arcface_paddle.synthetic.person.identity import SKULL_CENTRE, Identity
 from arcface_paddle.synthetic.person.painting import AXIS_Z
 from arcface_paddle.synthetic.person.session import Glasses, Hat
 
-_HAT_ROWS, _HAT_COLUMNS = 14, 180
-_RIBS, _RIB_DEPTH = 45, 0.012  # about the head; dm
+_HAT_ROWS, _HAT_COLUMNS = 14, 180  # four columns for a rib, so that its cosine is sampled
+_RIBS, _RIB_DEPTH = 45, 0.012  # number about the head; dm
 _PANELS, _SEAM_DEPTH = 6, 0.020
 _TURN_UP_ROWS, _TURN_UP_THICKNESS = 7, 0.07
 _HAT_GAP = 0.06  # dm between skull and cloth, where the hair is
@@ -22,10 +22,10 @@ _PEAK_HALF_ANGLE = np.radians(52)
 
 _MASK_ROWS, _MASK_COLUMNS = 16, 28
 _MASK_HALF_ANGLE_DEG = 56.0
-_MASK_BOTTOM_Y, _MASK_TOP_Y = 6.14, 7.06
-_MASK_GAP = 0.035
+_MASK_BOTTOM_Y, _MASK_TOP_Y = 6.14, 7.06  # below the chin (6.15) to the bridge of the nose (its tip lies at 6.94)
+_MASK_GAP = 0.035  # dm between skin and cloth
 
-_RIM_POINTS = 32
+_RIM_POINTS = 32  # of every wire, so that rims, temples and bridge make one array
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ def mask_loops(mask: Cloth) -> np.ndarray:
 
 def glasses_geometry(eyes: np.ndarray, glasses: Glasses) -> GlassesGeometry:
     """Put glasses in front of the eyes' front poles (2, 3), image-left eye first."""
-    half_distance = abs(eyes[1, 0] - eyes[0, 0]) / 2 * 1.04
+    half_distance = abs(eyes[1, 0] - eyes[0, 0]) / 2 * 1.04  # lenses are centred a little outside of the pupils
     height, depth = eyes[:, 1].mean() - 0.03, eyes[:, 2].max() + 0.10
     turn = np.linspace(0, 2 * np.pi, _RIM_POINTS)
     exponent = 2 / glasses.squareness

@@ -11,10 +11,11 @@ import numpy as np
 from arcface_paddle.synthetic.person.head import load_head
 
 _SIDES = ("", "Left", "Right", "Lower", "Upper")
-_JITTER_SIGMA = 0.03
-_BLINK_SHARE, _HALF_CLOSED_SHARE = 0.03, 0.26
+_JITTER_SIGMA = 0.03  # of the weight of each face unit: no face is quite at rest
+_BLINK_SHARE, _HALF_CLOSED_SHARE = 0.03, 0.26  # bounds of one draw: closed below the first, half closed below the other
 
-# (name, share, face units without their side)
+# (name, share, face units without their side). Half of the faces smile. Where teeth are to be seen
+# the lips must be parted by their own units, since smiling alone stretches the closed mouth.
 EXPRESSIONS: Tuple[Tuple[str, float, Mapping[str, float]], ...] = (
     ("neutral", 0.24, {}),
     (
@@ -47,7 +48,7 @@ class Expression:
     """What the face does.
 
     Attributes:
-        name: from ``EXPRESSIONS``.
+        name: one of the names in ``EXPRESSIONS``.
         units: weight per face unit.
         gaze_rad: (2,) how far the eyes look to the right of the picture and up.
     """
@@ -69,7 +70,7 @@ def draw_expression(rng: np.random.Generator) -> Expression:
     elif blink < _HALF_CLOSED_SHARE:
         wanted["eyeBlink"] = rng.uniform(0, 0.3)
     gaze = np.clip(rng.normal(0, [0.18, 0.10]), -0.45, 0.45)
-    if gaze[1] < -0.05:
+    if gaze[1] < -0.05:  # lids follow a gaze that goes down
         wanted["eyeLookDown"] = min(1.0, -gaze[1] * 1.5)
     jitter = np.clip(rng.normal(0, _JITTER_SIGMA, len(_unit_names())), 0, None)
     units = dict(zip(_unit_names(), jitter.tolist()))
@@ -77,7 +78,7 @@ def draw_expression(rng: np.random.Generator) -> Expression:
         for side in _SIDES:
             if stem + side in units:
                 units[stem + side] += weight * (1 + rng.normal(0, 0.08))
-    units["tongueOut"] = 0.0
+    units["tongueOut"] = 0.0  # jitter would push the tongue through the lips
     return Expression(name, units, gaze)
 
 

@@ -13,7 +13,11 @@ from arcface_paddle.synthetic.person.identity import SKULL_CENTRE, Identity
 from arcface_paddle.synthetic.person.painting import TEXTURE_WH
 from arcface_paddle.synthetic.person.traits import Traits
 
+# A head has about 100,000 hairs; a strand stands for a lock of 25, 1.6 mm wide at its root (a pixel of a crop of 112).
 _STRANDS, _POINTS = 4200, 12
+_STRAND_WIDTH_DM, _BEARD_WIDTH_DM = 0.016, 0.010
+_STRAND_COVERAGE, _BEARD_COVERAGE = 0.9, 0.55  # beards are half transparent: skin shows between the hairs
+_STRAND_ROOT_LIGHT, _BEARD_ROOT_LIGHT = 0.35, 0.6  # roots lie in the shadow of the hair above, less so in short hair
 _FRINGE_THINNING = 0.45  # share of the strands that hang into the forehead that is kept
 _BEARD_POINTS = 4
 _FIRST_ROOTS_DM = 0.04  # above the hairline
@@ -51,7 +55,7 @@ class Strands:
     Attributes:
         points: (N, K, 3) float32 in the head's frame.
         colors: (N, 3) float32 linear RGB.
-        width: at the root, dm.
+        width: width at the root, dm.
         coverage: probability that a pixel of a strand is drawn.
         root_light: share of the light that reaches the roots.
     """
@@ -108,8 +112,8 @@ def grow_hair(
     Args:
         rng: source of randomness.
         head: the neutral head.
-        identity: whose hair.
-        style: how it is worn.
+        identity: the person whose hair it is.
+        style: how the hair is worn.
         color: (3,) linear RGB.
         hat_edge: (H, W) height below which hair shows under a hat, or None.
     """
@@ -127,7 +131,8 @@ def grow_hair(
     points = _grow(rng, identity, roots, growth, style.volume)
     count = len(points)
     colors = color * np.exp(rng.normal(0, 0.18, (count, 1))) * np.exp(rng.normal(0, 0.05, (count, 1)))
-    return (Strands(points, colors.astype(np.float32), 0.016, 0.9, 0.35),)
+    colors = colors.astype(np.float32)
+    return (Strands(points, colors, _STRAND_WIDTH_DM, _STRAND_COVERAGE, _STRAND_ROOT_LIGHT),)
 
 
 def grow_beard(rng: np.random.Generator, head: Head, identity: Identity, zone: np.ndarray, length: float) -> Strands:
@@ -139,12 +144,14 @@ def grow_beard(rng: np.random.Generator, head: Head, identity: Identity, zone: n
     direction += np.sign(roots.points[:, :1]) * np.array([0.25, 0, 0])
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     lengths = length * rng.uniform(0.5, 1.3, count)
+    # Above the mouth (its corners lie at y 6.62) longer hair would hang over the lips.
     lengths = np.where(roots.points[:, 1] > 6.66, np.minimum(lengths, 0.05), lengths)
     along = np.arange(_BEARD_POINTS) / (_BEARD_POINTS - 1)
     points = roots.points[:, None] + direction[:, None] * along[None, :, None] * lengths[:, None, None]
     curls = rng.normal(0, 0.012, points.shape) * along[None, :, None] * (1 + 2 * identity.traits.curl)
     colors = identity.traits.brows * 0.95 * np.exp(rng.normal(0, 0.25, (count, 1)))
-    return Strands((points + curls).astype(np.float32), colors.astype(np.float32), 0.010, 0.55, 0.6)
+    points, colors = (points + curls).astype(np.float32), colors.astype(np.float32)
+    return Strands(points, colors, _BEARD_WIDTH_DM, _BEARD_COVERAGE, _BEARD_ROOT_LIGHT)
 
 
 def _draw_roots(rng: np.random.Generator, head: Head, identity: Identity, region: np.ndarray, count: int) -> _Roots:
@@ -155,7 +162,7 @@ def _draw_roots(rng: np.random.Generator, head: Head, identity: Identity, region
     area = np.sqrt((normal**2).sum(axis=1))
     uv = head.uv[triangles]
     centre = uv.mean(axis=1)
-    usable = (uv[:, :, 0].max(axis=1) - uv[:, :, 0].min(axis=1)) < 0.5
+    usable = (uv[:, :, 0].max(axis=1) - uv[:, :, 0].min(axis=1)) < 0.5  # not across the texture's seam at the back
     usable &= head.masks[triangles][:, :, [EARS, INNER_MOUTH]].max(axis=(1, 2)) < 0.3
     column = np.clip((centre[:, 0] * TEXTURE_WH[0]).astype(int), 0, TEXTURE_WH[0] - 1)
     row = np.clip((centre[:, 1] * TEXTURE_WH[1]).astype(int), 0, TEXTURE_WH[1] - 1)
@@ -164,13 +171,16 @@ def _draw_roots(rng: np.random.Generator, head: Head, identity: Identity, region
     chosen = np.minimum(chosen, len(triangles) - 1)
     a, b = rng.random((2, count, 1))
     outside = a + b > 1
-    a, b = np.where(outside, 1 - a, a), np.where(outside, 1 - b, b)
+    a, b = np.where(outside, 1 - a, a), np.where(outside, 1 - b, b)  # fold the square onto the triangle: even density
     first, second, third = (corners[chosen, corner] for corner in range(3))
     return _Roots(
         points=first + a * (second - first) + b * (third - first),
         normals=identity.normals[triangles[chosen, 0]].astype(np.float64),
         angle_deg=(centre[chosen, 0].astype(np.float64) - 0.5) * 360,
     )
+
+
+# Directions and combs below are by eye: x to the person's left, y up, z forward, per step of a strand.
 
 
 def _plan_growth(rng: np.random.Generator, identity: Identity, style: HairStyle, roots: _Roots) -> _Growth:
@@ -183,7 +193,7 @@ def _plan_growth(rng: np.random.Generator, identity: Identity, style: HairStyle,
     curl = 0.04 + 0.5 * identity.traits.curl**1.5
     frizzy = identity.traits.curl > 0.6 and style.name != "wreath" and style.volume > 0.03 and rng.random() < 0.8
     lengths = growth.lengths * rng.uniform(0.7, 1.1, len(growth.lengths))
-    if frizzy:
+    if frizzy:  # tight curls stand off the head in all directions: no comb, hardly any weight
         lengths = np.minimum(lengths, rng.uniform(0.3, 0.85)) * rng.uniform(0.6, 1.1, len(lengths))
         lengths = _cropped_nape(roots, lengths)
         return _Growth(roots.normals, 0.1 * growth.combs, 1.0, 0.02, lengths, 0.9)

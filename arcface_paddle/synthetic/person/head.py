@@ -28,13 +28,15 @@ LIPS, EARS, EYELIDS, INNER_MOUTH = range(4)
 """Columns of ``Head.masks``."""
 
 EYES_CENTRE = np.array([0.0, 7.285, 1.245], dtype=np.float32)
-"""Every head is moved so that the midpoint of its eyes lies here (macro targets move the whole head)."""
+"""Every head is moved so that the midpoint of its eyes lies here, where the base mesh has it (macro targets move the
+whole head, and skin is painted by height)."""
 
-# Rings of cloth that continue the bust below its uneven cut edge, in dm from the edge: (sideways at the shoulders,
-# forward at the chest and backward at the back, down, how far levelled to one height).
+# The pack ends at y 5.0 and |x| 1.9 dm. Rings of cloth continue the bust below that uneven cut edge, so that whole
+# pictures show shoulders, in dm from the edge: (sideways at the shoulders, forward at the chest and backward at the
+# back, down, how far levelled to one height).
 _GARMENT_RINGS = ((0.30, 0.05, 0.16, 0.0), (0.80, 0.10, 0.70, 0.4), (1.10, 0.12, 1.90, 0.8), (1.15, 0.05, 3.60, 1.0))
 _TRUNK_AXIS_Z = -0.1
-_CUT_EDGE_Y = 5.3
+_CUT_EDGE_Y = 5.3  # dm; the edge runs from 5.02 to 5.65
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ class HeadMesh:
     Attributes:
         cut_edge: (E,) rough vertices on the bust's cut edge, where the garment begins.
         rough_triangles: (T', 3) int32 of skin and garment before subdivision, for shadow maps.
-        subdivision: from rough positions (with garment) to the fine surface.
+        subdivision: matrix that turns rough positions (with garment) into the fine surface.
         triangles: (T, 3) int32 of the fine surface without eyelashes.
         materials: (T,) uint8 material of each of them.
         skin_triangles: (T'', 3) int32, those of the skin.
@@ -123,7 +125,7 @@ class Head:
         teeth: rough vertices of both rows of teeth.
         lips: rough vertices of the lips.
         eyes: rough vertices of the right (image-left) and the left eyeball.
-        fine_eyes: their fine vertices.
+        fine_eyes: fine vertices of the same eyeballs.
         landmarks: fine vertices of nose tip, right (image-left) and left mouth corner.
         painting: maps between the texture and the frontal view.
     """
@@ -159,7 +161,7 @@ def load_head() -> Head:
 
 def build_head(pack: Mapping[str, np.ndarray]) -> Head:
     """Build the head from the arrays of the pack (see tools/build_head_pack.py)."""
-    base = (pack["V"] * 1e-4).astype(np.float32)
+    base = (pack["V"] * 1e-4).astype(np.float32)  # the pack's whole numbers are 1e-4 dm, targets' 1e-3 dm
     faces, materials = pack["F"].astype(np.int64), pack["mat"]
     mesh = _build_mesh(faces, materials, len(base))
     masks = np.zeros((len(base) + len(_GARMENT_RINGS) * len(mesh.cut_edge), 4), dtype=np.float32)
@@ -233,7 +235,7 @@ def _triangles(quads: np.ndarray) -> np.ndarray:
 
 
 def _interpolate(fine: Subdivision, values: np.ndarray) -> np.ndarray:
-    """Carry any number of columns per rough vertex over to the fine vertices."""
+    """Carry any number of columns per rough vertex over to the fine vertices, one by one in the x of a point."""
     columns = []
     for column in values.T:
         triple = np.zeros((len(values), 3), dtype=np.float32)

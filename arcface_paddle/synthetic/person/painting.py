@@ -1,4 +1,9 @@
-"""Coordinates in which skin is painted: a cylinder about the head's axis, and the face seen from the front."""
+"""Coordinates in which skin is painted: a cylinder about the head's axis, and the face seen from the front.
+
+Frontal places (x, y in dm) on the neutral head, by which the constants of skin, make-up and accessories can be read:
+eyes (+-0.31, 7.28), lids 7.22 to 7.35, nose tip (0, 6.94), lips 6.49 to 6.72, mouth corners (+-0.25, 6.62), chin 6.15,
+ears |x| .88 and y 6.83 to 7.34, crown 8.48. Everybody is painted on the neutral head, and the shape carries the paint.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import numpy as np
 from arcface_paddle.synthetic.kernels import raster_kernels
 
 TEXTURE_WH = (768, 576)
-"""Size of the painted skin, 360 degrees wide."""
+"""Size of the painted skin, 360 degrees wide: about a texel for each pixel that is drawn for a crop of 112."""
 
 TEXTURE_TOP_Y, TEXTURE_BOTTOM_Y = 8.6, 5.0
 """Height of its first and last row in dm."""

@@ -14,7 +14,7 @@ from arcface_paddle.synthetic.person.pose import PIVOT, Pose, body_rotation, hea
 from arcface_paddle.synthetic.projection import rotation
 
 _POLE_DEPTH = 0.02  # dm: the part of an eyeball that counts as its front pole
-_FACE_LOW_Y, _FACE_HIGH_Y, _FACE_HALF_ANGLE = 6.15, 8.0, np.radians(85)
+_FACE_LOW_Y, _FACE_HIGH_Y, _FACE_HALF_ANGLE = 6.15, 8.0, np.radians(85)  # of the neutral head: chin to hairline
 
 
 @dataclass(frozen=True, eq=False)

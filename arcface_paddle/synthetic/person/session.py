@@ -18,9 +18,9 @@ from arcface_paddle.synthetic.random_streams import stream
 
 GLASSES_SHARE = 0.20
 HAT_SHARE = 0.06
-_SUNGLASSES_SHARE = 0.10  # of the glasses
-_DYED_SHARE = 0.08  # of women
-_MADE_UP_SHARE = 0.55  # of women
+_SUNGLASSES_SHARE = 0.10  # share of the glasses
+_DYED_SHARE = 0.08  # share of the women
+_MADE_UP_SHARE = 0.55  # share of the women
 _HAIR_EDGE_DM, _SHORN_EDGE_DM = 0.10, 0.22  # over which the colour of hair sets in above the hairline
 _CLOTH_GLOSS = 0.15  # as of the garment's own material
 _SHOULDER_TOP_Y = 5.95  # dm; below it, what is far from the neck is shoulder
@@ -32,7 +32,7 @@ class Glasses:
 
     Attributes:
         color: (3,) linear RGB of the frame.
-        thickness: of the rim, dm.
+        thickness: thickness of the rim, dm.
         radius_xy: half width and half height of a lens, dm.
         squareness: exponent of the superellipse, 2 = ellipse.
         dark: sunglasses.
@@ -55,7 +55,7 @@ class Hat:
         edge_y: height of its edge above the forehead, dm.
         peak: length of the peak, dm; 0 for a knitted cap.
         turn_up: height of the turn-up, dm; 0 for none.
-        puff: how far it stands off the skull at the top, dm.
+        puff: how far the cap stands off the skull at the top, dm.
     """
 
     color: np.ndarray
@@ -78,13 +78,13 @@ class Session:
         number: index among the person's days.
         texture: (576, 768, 5) float32 linear RGB, gloss and share of cloth, with make-up, beard shadow, brows, clothes.
         lips: (3,) factors of the skin's colour on the lips.
-        lip_strength: how far they are applied.
+        lip_strength: how far those factors are applied, 0 to 1.
         cloth: (3,) linear RGB.
-        hair_style: of the head.
+        hair_style: how the hair of the head is worn.
         beard: name from ``BEARD_STYLES``, or None.
         strands: grown hair and beard.
-        glasses: or None.
-        hat: or None.
+        glasses: the glasses of that day, or None.
+        hat: the hat of that day, or None.
     """
 
     number: int

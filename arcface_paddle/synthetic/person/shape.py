@@ -23,7 +23,7 @@ OPPOSITES = (
 CONTROL_SIGMA = 0.42
 """Deviation of a control. Above, heads turn into caricatures; below .34 they grow alike."""
 
-_ASYMMETRY = 0.04  # deviation between the left and the right side of one control
+_ASYMMETRY = 0.04  # deviation of a side from the control that it shares with the other side
 # (part of a target's name, factor of its control); the first that fits counts. Eyes and nose are calmed, since unusual
 # ones mislead a detector's landmarks sooner than they tell people apart; cheeks, forehead and chin tell them apart.
 _CONTROL_FACTORS = (
@@ -81,6 +81,7 @@ def _draw_controls(rng: np.random.Generator) -> dict[str, float]:
         # By the target, not by the stem: "nose-trans" alone is three controls, in three directions.
         both_sides = positive.replace("/l-", "/").replace("/r-", "/")
         if both_sides not in shared:
+            # MakeHuman's sliders end at 1; beyond it a target is extrapolated, and surfaces may cross.
             shared[both_sides] = float(np.clip(rng.normal(0, CONTROL_SIGMA), -0.95, 0.95))
         value = shared[both_sides]
         if both_sides != positive:
@@ -94,6 +95,7 @@ def _draw_singles(rng: np.random.Generator) -> dict[str, float]:
     weights: Dict[str, float] = {}
     singles = _controls()[1]
     head_shapes = [name for name in singles if name.startswith("head/")]
+    # A concentration below 1 makes it sparse: one or two shapes and not a mean of all, which nobody has.
     shares = rng.dirichlet([0.25] * len(head_shapes)) * rng.uniform(*_HEAD_SHAPE_RANGE)
     weights.update(zip(head_shapes, shares.tolist()))
     for name in singles:

@@ -13,6 +13,9 @@ ANCESTRIES = ("african", "asian", "caucasian")
 
 _ANCESTRY_CONCENTRATION = 0.28  # below 1: most people lie near one corner of the triangle
 _TONE_OF_ANCESTRY = np.array([5.2, 1.8, 0.9])  # index into SKIN_TONES
+# MakeHuman's scale of ages: child at 12, young at 25, old at 90 years, linear between.
+_CHILD_AGE, _YOUNG_AGE, _OLD_AGE = 12, 25, 90
+_CHILDLIKENESS = 0.6  # calms the child's target: at 16, the youngest age here, it weighs .42 and not .69
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Traits:
         hair: (3,) linear RGB, greyed by age.
         brows: (3,) linear RGB.
         iris: (3,) linear RGB.
-        curl: of the hair, 0 straight to 1 tight.
+        curl: curl of the hair, 0 straight to 1 tight.
         beardiness: 0 to 1; 0 for women.
         is_balding: the top of the head is bare or shorn.
     """
@@ -60,7 +63,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     sex = float(rng.integers(2))
     masculinity = float(np.clip(sex + (1 - 2 * sex) * abs(rng.normal(0, 0.12)), 0, 1))
     is_male = masculinity > 0.5
-    age = float(np.clip(rng.gamma(2.6, 10.5) + 14, 16, 82))
+    age = float(np.clip(rng.gamma(2.6, 10.5) + 14, 16, 82))  # half of the people are 29 to 51 years old
     ancestry = rng.dirichlet([_ANCESTRY_CONCENTRATION] * 3)
     tone = float(np.clip(ancestry @ _TONE_OF_ANCESTRY + rng.normal(0, 0.8), 0, 6.6))
     fairness = max(0.0, ancestry[2] - 0.15) * (tone < 2.6)
@@ -85,8 +88,8 @@ def draw_traits(rng: np.random.Generator) -> Traits:
 
 def macro_weights(traits: Traits) -> dict[str, float]:
     """Return MakeHuman's macro targets and weights: each is the product of the weights of the words in its name."""
-    old = float(np.clip((traits.age - 25) / 65, 0, 1))
-    child = float(np.clip((25 - traits.age) / 13, 0, 1)) * 0.6
+    old = float(np.clip((traits.age - _YOUNG_AGE) / (_OLD_AGE - _YOUNG_AGE), 0, 1))
+    child = float(np.clip((_YOUNG_AGE - traits.age) / (_YOUNG_AGE - _CHILD_AGE), 0, 1)) * _CHILDLIKENESS
     ages = {"child": child, "young": 1 - old - child, "old": old}
     sexes = {"female": 1 - traits.masculinity, "male": traits.masculinity}
     weights = {}
@@ -102,6 +105,7 @@ def macro_weights(traits: Traits) -> dict[str, float]:
 
 
 def _three_steps(value: float) -> dict[str, float]:
+    """Return MakeHuman's weights of a slider with three targets: piecewise linear, they sum to 1."""
     return {"min": max(0.0, 1 - 2 * value), "average": 1 - abs(2 * value - 1), "max": max(0.0, 2 * value - 1)}
 
 
@@ -112,7 +116,8 @@ def _skin_color(tone: float) -> np.ndarray:
 
 
 def _draw_hair_colors(rng: np.random.Generator, *, age: float, fairness: float) -> tuple[np.ndarray, np.ndarray]:
-    odds = np.array(
+    """Draw the colours of hair and brows; brows grey less."""
+    odds = np.array(  # in the order of HAIR_COLORS
         [
             3 + 3 * (1 - fairness),
             2.5,
@@ -132,7 +137,7 @@ def _draw_hair_colors(rng: np.random.Generator, *, age: float, fairness: float) 
 
 
 def _draw_iris(rng: np.random.Generator, fairness: float) -> np.ndarray:
-    odds = np.array(
+    odds = np.array(  # in the order of IRIS_COLORS
         [4, 3, 1.2 * fairness + 0.4, fairness, fairness, 1.4 * fairness, 1.4 * fairness, fairness], dtype=np.float64
     )
     return IRIS_COLORS[rng.choice(len(odds), p=odds / odds.sum())] * np.exp(rng.normal(0, 0.15))

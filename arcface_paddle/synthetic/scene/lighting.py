@@ -11,8 +11,9 @@ from arcface_paddle.synthetic import projection
 from arcface_paddle.synthetic.kernels import hair_kernels, raster_kernels
 from arcface_paddle.synthetic.kernels.light_kernels import Light
 
-_SHADOWING_LAMPS = 2
-_SHADOW_PIXELS_PER_DM = 48
+_SHADOWING_LAMPS = 2  # the third throws none: it is weak, and every map costs a pass over the mesh
+_SHADOW_PIXELS_PER_DM = 48  # about that of a crop: 35 pixels between the eyes at .62 dm are 57 per dm
+_STRANDS_FOR_ALL = 2500  # of more strands every third throws a shadow; a map's pixel is wider than they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ def draw_lamps(rng: np.random.Generator) -> Lamps:
     sky = _warmth(rng.normal(0, 0.45)) * rng.uniform(0.12, 0.5)
     ambient = np.empty((3, 7))
     ambient[:, 0] = sky
+    # In the order of ``Light.ambient`` after the constant: y is always positive, since light comes from above.
     means = np.array([rng.uniform(0, 0.6), *rng.normal([0.1, 0, 0, 0, 0], [0.3, 0.45, 0.12, 0.08, 0.15])])
     ambient[:, 1:] = sky[:, None] * means * np.exp(rng.normal(0, 0.12, (3, 6)))
     return Lamps(*(np.asarray(part, dtype=np.float32) for part in (directions, colors, ambient)))
@@ -73,11 +75,12 @@ def cast_shadows(
             projected = projection.project_orthographic(mesh.points, axes[lamp], scale, size)
             raster_kernels.rasterize_depth(projected, mesh.triangles, depth[lamp])
         for group in strands:
-            some = group[:: 3 if len(group) > 2500 else 1]
+            some = group[:: 3 if len(group) > _STRANDS_FOR_ALL else 1]
             projected = projection.project_orthographic(some, axes[lamp], scale, size)
             hair_kernels.draw_strand_depth(projected, depth[lamp])
     return Light(lamps.directions, lamps.colors, lamps.ambient, depth, axes, scale)
 
 
 def _warmth(amount: float) -> np.ndarray:
+    """Return a light's colour: red up and blue down for warm light (amount > 0), the other way round for cold."""
     return np.array([1 + 0.22 * amount, 1.0, 1 - 0.28 * amount])

@@ -10,6 +10,7 @@ import numpy as np
 from arcface_paddle.synthetic.color import draw_any_color, linear_from_srgb
 from arcface_paddle.synthetic.person.hands import Hand, draw_hand
 
+# Rare: they hide what tells people apart, and a detector's points are worse below them.
 MASK_SHARE = 0.02
 HAND_SHARE = 0.02
 

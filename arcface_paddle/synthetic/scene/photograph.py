@@ -10,10 +10,12 @@ import numpy as np
 from arcface_paddle import images
 from arcface_paddle.synthetic.color import LUMINANCE, srgb_from_linear
 
-# Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255).
-_TARGET_LIGHT = 0.195
+# Matched to crops of real photographs (centre: mean 117, standard deviation 63 of 255; measured by
+# tools/benchmark.py synthetic).
+_TARGET_LIGHT = 0.195  # linear, of the 80th percentile of the subject
 _CONTRAST_RANGE = (1.3, 2.15)
 _PIVOT = 0.44  # sRGB value that contrast leaves alone
+_SHOULDER_START, _SHOULDER_SLOPE = 0.75, 0.8  # linear light from which highlights are compressed, and how much
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def take_photograph(
     """Turn a scene into a picture.
 
     Args:
-        rng: for the noise.
+        rng: source of the noise.
         light: (H, W, 3) float32 linear RGB.
         subject: (H, W) bool, where the exposure is measured.
         settings: the camera.
@@ -74,7 +76,8 @@ def take_photograph(
         (H, W, 3) uint8 RGB.
     """
     exposed = light * (_exposure(light, subject, settings) * np.array(settings.white_balance, dtype=np.float32))
-    exposed = exposed / (1 + np.maximum(exposed - 0.75, 0) * 0.8)  # soft shoulder instead of hard clipping
+    # A soft shoulder instead of hard clipping.
+    exposed = exposed / (1 + np.maximum(exposed - _SHOULDER_START, 0) * _SHOULDER_SLOPE)
     values = srgb_from_linear(exposed)
     values = _apply_contrast(values, settings.contrast)
     gray = values.mean(axis=2, keepdims=True)
@@ -96,7 +99,7 @@ def _apply_contrast(values: np.ndarray, contrast: float) -> np.ndarray:
 def _exposure(light: np.ndarray, subject: np.ndarray, settings: CameraSettings) -> float:
     luminance = light @ LUMINANCE
     seen = luminance[subject] if subject.any() else luminance
-    level = max(float(np.percentile(seen, 80)), 1e-3)
+    level = max(float(np.percentile(seen, 80)), 1e-3)  # a percentile: glints must not darken faces
     return (_TARGET_LIGHT / level) ** settings.exposure_auto * float(np.exp(settings.exposure_log))
 
 

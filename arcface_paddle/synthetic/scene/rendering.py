@@ -31,11 +31,15 @@ from arcface_paddle.synthetic.scene.lighting import Lamps, ShadowCaster, cast_sh
 from arcface_paddle.synthetic.scene.occluders import Occluders
 
 SUPERSAMPLING = 2
+"""Pixels per side drawn for one of the picture: edges are smooth, and strands drawn at random become coverage."""
 
-_HAIR_BIAS, _WIRE_BIAS, _LASH_BIAS = 0.004, 0.10, 0.004  # dm by which they are brought forward
+# dm by which they are brought forward: hair that lies on the skin, and glasses, which would else sink into brows.
+_HAIR_BIAS, _WIRE_BIAS, _LASH_BIAS = 0.004, 0.10, 0.004
 _FARTHEST_HAIR_Z = -1.0  # dm; hair that stays farther back is never seen
 _CLEAR_LENS, _DARK_LENS = 0.08, 0.90  # opacity
-_LASH_DARKNESS = 0.62
+_LASH_DARKNESS = 0.62  # lash strips are mostly gaps
+_CLOTH_OPEN_SKY = 0.9  # share of the sky that hats and masks see: they lie outside of everything
+_THINNEST_WIRE_PX = 1.2  # thinner ones break up into dots
 _SHADOW_MARGIN, _SHADOW_WIDTH_RANGE = 1.35, (3.6, 6.4)  # dm: the head alone to the whole bust
 
 
@@ -229,7 +233,7 @@ def _draw_cloth(canvas: _Canvas, cloth: Cloth, look: Look, light: Light) -> None
         normals=normals,
         uv=np.zeros((count, 2), dtype=np.float32),
         masks=np.zeros((count, 4), dtype=np.float32),
-        occlusion=np.full(count, 0.9, dtype=np.float32),
+        occlusion=np.full(count, _CLOTH_OPEN_SKY, dtype=np.float32),
         gaze=np.zeros((count, 3), dtype=np.float32),
     )
     numbers, barycentric = canvas.rasterize(cloth.points, cloth.triangles, two_sided=True)
@@ -252,6 +256,7 @@ def _visible_strands(group: Strands, posed: Posed, canvas: _Canvas) -> Strands:
     nearest = np.maximum(np.maximum(points[:, 0, 2], points[:, -1, 2]), middle[:, 2])
     screen = canvas.view.project(middle)
     height, width = canvas.depth.shape
+    # Half a picture of margin: strands are long, and those outside still shadow the face.
     seen = nearest > _FARTHEST_HAIR_Z
     seen &= (screen[:, 0] > -0.6 * width) & (screen[:, 0] < 1.6 * width)
     seen &= (screen[:, 1] > -0.8 * height) & (screen[:, 1] < 1.8 * height)
@@ -287,7 +292,7 @@ def _draw_wires(
     canvas: _Canvas, points: np.ndarray, color: np.ndarray, width: float, setting: Setting, light: Light
 ) -> None:
     """Draw posed polylines (N, K, 3) of one colour, at least a pixel of the final picture wide."""
-    width = max(width, 1.2 / setting.view.pixels_per_dm)
+    width = max(width, _THINNEST_WIRE_PX / setting.view.pixels_per_dm)
     colors = np.tile(color.astype(np.float32), (len(points), 1))
     both_ways = np.concatenate([points, points[:, ::-1]])  # strands taper towards their ends, wires do not
     wires = Strands(np.ascontiguousarray(both_ways), np.concatenate([colors, colors]), width, 1.0, 1.0)
