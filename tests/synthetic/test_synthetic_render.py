@@ -32,12 +32,6 @@ print(hashlib.sha256(faces.render(5, 2).image.tobytes()).hexdigest())
 """
 
 
-@pytest.fixture(scope="module")
-def crops():
-    faces = SyntheticFaces(0)
-    return [faces.render(identity, image) for identity in (0, 1) for image in range(4)]
-
-
 def test_picture_does_not_depend_on_what_was_drawn_before(crops):
     alone = SyntheticFaces(0).render(1, 3)
     np.testing.assert_array_equal(alone.image, crops[7].image)
