@@ -72,7 +72,7 @@ def fact_rows(report: Report, facts: dict[str, Any]) -> list[tuple[str, str]]:
 def verdict(report: Report) -> str:
     """Return the last line: how many findings are problems."""
     notes = sum(report.ledger.counts.values()) - report.problems
-    tail = f"; {notes:,} notes or ignored findings" if notes else ""
+    tail = f"; {notes:,} {'note or ignored finding' if notes == 1 else 'notes or ignored findings'}" if notes else ""
     if report.problems == 0:
         return f"no problems found{tail}"
     return f"{report.problems:,} problem{'s' if report.problems > 1 else ''} found{tail}"
