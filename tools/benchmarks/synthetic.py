@@ -1,6 +1,6 @@
 """Synthetic faces: speed, how a recogniser trained on real faces separates them, how a detector finds them.
 
-The floors are those of the prototype (SYNTHETIC_FACES.md), measured on 40 people with 9 pictures each and, for the
+The floors are those of the first prototype, measured on 40 people with 9 pictures each and, for the
 detector, on 120 whole pictures. Recogniser and detector are the shipped ones. The floors of the detector are those of
 BlazeFace alone at its native 256 pixels; the whole detector with its second scale and refiner has rows of its own.
 """
@@ -35,9 +35,9 @@ _CENTRE = slice(28, 84)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this benchmark."""
-    parser.add_argument("--seed", type=int, default=0, help="of the population")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the population")
     parser.add_argument("--identities", type=int, default=40, help="people (the floors were measured on 40)")
-    parser.add_argument("--images", type=int, default=9, help="pictures of each (the floors: 9)")
+    parser.add_argument("--images", type=int, default=9, help="pictures of each person (the floors: 9)")
     parser.add_argument("--frames", type=int, default=120, help="whole pictures for the detector (the floors: 120)")
     parser.add_argument("--frame_size", type=int, default=320, help="pixels per side of the whole pictures")
 

@@ -24,11 +24,15 @@ from arcface_paddle.errors import ConfigError, DataError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("output", type=Path, help="folder of the dataset")
-    parser.add_argument("--identities", type=int, default=100, help="people (default %(default)s)")
-    parser.add_argument("--images_per_identity", type=int, default=12, help="pictures of each (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the whole population (default %(default)s)")
-    parser.add_argument("--format", default="bin", help="bin, image, folder, recordio or packed (default %(default)s)")
-    parser.add_argument("--encoding", default="jpg", help="of the pictures: jpg or png (default %(default)s)")
+    parser.add_argument("--identities", type=int, default=100, help="people of the dataset (default %(default)s)")
+    parser.add_argument(
+        "--images_per_identity", type=int, default=12, help="pictures of each person (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the whole population (default %(default)s)")
+    parser.add_argument(
+        "--format", default="bin", help="data layout: bin, image, folder, recordio or packed (default %(default)s)"
+    )
+    parser.add_argument("--encoding", default="jpg", help="encoding of the pictures: jpg or png (default %(default)s)")
     parser.add_argument("--size", type=int, default=None, help="pixels per side (default 112, full frames 320)")
     parser.add_argument("--full_frame", action="store_true", help="whole pictures instead of aligned crops")
     parser.add_argument(
@@ -38,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sessions", type=int, default=3, help="days of each person: hair, clothes, glasses (default %(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
-    parser.add_argument("--contact_sheet", type=Path, help="write a picture of the first people here")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render (default %(default)s)")
+    parser.add_argument("--contact_sheet", type=Path, help="file for a picture of the first people, a row each")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="complete what an interrupted run began")
     existing.add_argument("--overwrite", action="store_true", help="replace a synthetic dataset in that folder")
