@@ -224,16 +224,16 @@ def test_nail_is_brighter_than_the_finger_it_sits_on():
     assert brighter.any() and rows.min() > 25 + 20 * (0.5 + 0.5 * 1.5), "at its second end only"
 
 
-def test_nearer_cone_hides_the_farther_one():
-    both = hands.Hand(
-        np.array([(0, 1.0), (0.5, 0.5)]),
-        np.array([(1.0, 1.0), (0.5, 1.5)]),
-        np.array([(0.2, 0.2), (0.4, 0.4)]),
-        np.array([SLEEVE, SKIN]),
-    )
-    image, _ = painted(both)
-    crossing = image[45, 50]
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_nearer_cone_hides_the_farther_one(order):
+    """Catches parts that cover what lies in front of them because they come later."""
+    sleeve, skin = one_cone((0, 1.0), (1.0, 1.0), (0.2, 0.2), SLEEVE), one_cone((0.5, 0.5), (0.5, 1.5), (0.4, 0.4))
+    parts = [(sleeve, skin)[number] for number in order]
+    fields = zip(*((part.starts, part.ends, part.radii, part.covers) for part in parts))
+    image, _ = painted(hands.Hand(*(np.concatenate(field) for field in fields)))
+    crossing, beside = image[45, 50], image[45, 38]
     assert crossing[0] > crossing[2], "the thicker hand is in front of the thin sleeve"
+    assert beside[2] > 5 * beside[0], "and the sleeve is seen beside it"
 
 
 def rendered(monkeypatch, *, glasses=None, hat=None):
