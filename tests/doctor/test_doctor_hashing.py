@@ -152,3 +152,14 @@ def test_pictures_far_apart_are_not_aligned_at_all(monkeypatch):
 def test_alignment_that_fails_is_no_copy():
     flat = np.full((48, 48), 7, np.float32)
     assert hashing._aligned_correlation(flat, flat) == -1.0
+
+
+@pytest.mark.parametrize(("aligned", "counts"), [(0.985, False), (0.9905, True)])
+def test_alignment_must_come_nearer_to_one_by_half(monkeypatch, aligned, counts):
+    """With a threshold of 0.98, what correlates only after alignment needs 0.99."""
+    one = 30 * texture((1,)) + 128
+    other = one + 12 * texture((2,))
+    plain = hashing.correlation(one, other)
+    assert 0.84 < plain < 0.98
+    monkeypatch.setattr(hashing, "_aligned_correlation", lambda *_: aligned)
+    assert hashing.copy_similarity(one, other, threshold=0.98) == (aligned if counts else pytest.approx(plain))
