@@ -51,6 +51,7 @@ EXTRAS = {
     ],
     "openvino": ["openvino>=2023.1"],  # faster CPU back end, INT8
     "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
+    "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu") for name in EXTRAS[extra]})

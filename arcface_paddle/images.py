@@ -10,6 +10,7 @@ among them, into arrays that are not pictures.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import struct
@@ -21,7 +22,7 @@ from typing import Callable, Iterator, Optional, Union
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from arcface_paddle import files
 from arcface_paddle.errors import ImageError
@@ -41,6 +42,13 @@ A crop is decoded by the million, by many workers at once, so that 1 KB of PNG m
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 """Suffixes, lower case, that make a file of a folder count as a picture."""
 
+_FORMAT_OF_SUFFIX = {
+    ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF",
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG",
+}  # fmt: skip
+WRITABLE_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
+"""Suffixes, lower case, under which pictures can be written; what is to be written under another becomes a PNG."""
+
 # MAX_PIXELS is enforced below with an error of our own; Pillow's earlier warning would only add noise.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -55,11 +63,17 @@ _DECODE_ERRORS = (
     KeyError,
     OverflowError,
     MemoryError,
+    RuntimeError,  # AVIF
     struct.error,
     zlib.error,
 )
 
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM")
+_FORMATS_OF_PHONES = (
+    "MPO",
+    "HEIF",
+    "AVIF",
+)  # Pillow's names; MPO is found out by JPEG, the others by their first bytes
 _STRIP_PIXELS = 1 << 20  # converted at a time: large enough to be fast, small enough to cost next to nothing
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -83,6 +97,7 @@ _SUFFIX_OF_SIGNATURE = (
     (b"II*\x00", ".tif"),
     (b"MM\x00*", ".tif"),
 )
+_SUFFIXES_WITH_FRAMES = frozenset({".gif", ".webp", ".png", ".tif", ".avif"})
 _SUFFIX_OF_PORTABLE_MAP = {b"P5": ".pgm", b"P6": ".ppm"}
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -91,10 +106,23 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 def picture_formats() -> tuple[str, ...]:
     """Return the formats that are decoded, by Pillow's names; the only place that knows them.
 
-    MPO, which phones write, is a JPEG to Pillow until it is open. A format of an extra (HEIF, AVIF) is to be added here
-    when its plugin is registered.
+    MPO, which phones write, is a JPEG to Pillow until it is open. HEIF and AVIF are not among them: their decoders, of
+    which a user may have none, see only files that begin like one, see ``missing_decoder``.
     """
     return _FORMATS
+
+
+def missing_decoder(suffix: Optional[str]) -> str:
+    """Return what is to be done before pictures of a kind can be decoded, or nothing when they can be.
+
+    Args:
+        suffix: the kind, as ``suffix_by_content`` names it.
+    """
+    if suffix == ".heic" and importlib.util.find_spec("pillow_heif") is None:
+        return "install arcface-paddle[heif]"
+    if suffix == ".avif" and not features.check("avif"):
+        return "needs Pillow 11.3 or later"
+    return ""
 
 
 def load_image(source: ImageSource, *, max_pixels: Optional[int] = None) -> np.ndarray:
@@ -109,7 +137,7 @@ def load_image(source: ImageSource, *, max_pixels: Optional[int] = None) -> np.n
         (H, W, 3) uint8 RGB, upright by its EXIF orientation, owning its memory.
 
     Raises:
-        ImageError: no such file, not a picture, damaged, animated, larger than ``max_pixels``, or another object.
+        ImageError: no such file, not a picture, damaged, larger than ``max_pixels``, or another object.
     """
     if isinstance(source, np.ndarray):
         return from_array(source)
@@ -163,7 +191,8 @@ def decode_image(
 ) -> np.ndarray:
     """Decode an encoded picture with all care: orientation, palette, alpha, CMYK, 16 bit, damage.
 
-    Transparent pixels are laid over white. ``name`` only serves error messages.
+    Transparent pixels are laid over white. Of an animation or of several pages the first one is taken; ``count_frames``
+    tells how many there are. ``name`` only serves error messages.
 
     Args:
         content: the file.
@@ -176,17 +205,32 @@ def decode_image(
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: not a picture, damaged or truncated, several frames, or larger than ``max_pixels``.
+        ImageError: not a picture, damaged or truncated, or larger than ``max_pixels``.
     """
     if not content:
         raise ImageError(f"{name}: zero bytes, not a picture")
+    kind = suffix_by_content(content)
+    if missing_decoder(kind):
+        raise ImageError(f"{name}: a picture of the kind {kind}; {missing_decoder(kind)}")
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     with _decoding_errors(name, limit), _pillow_admits(limit), _open(content) as image:
-        _refuse_unsuitable(image, name, limit)
+        _refuse_large(image, name, limit)
         if longest_side is not None:
             _shrink_while_decoding(image, longest_side)
         image.load()
         return _to_rgb(image, name)
+
+
+def count_frames(content: bytes) -> int:
+    """Return how many frames or pages an encoded picture has: 1 for a still picture and for what cannot be read.
+
+    What phones write counts as one: behind the photograph an MPO holds a preview or a map of depth.
+    """
+    if suffix_by_content(content) not in _SUFFIXES_WITH_FRAMES:
+        return 1
+    with contextlib.suppress(Image.DecompressionBombError, *_DECODE_ERRORS), _open(content) as image:
+        return int(getattr(image, "n_frames", 1))
+    return 1
 
 
 def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
@@ -261,7 +305,7 @@ def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.n
     """
     name = files.printable(getattr(image, "filename", "") or "the given PIL image")
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    if image.format is not None and image.format not in (*picture_formats(), "MPO"):
+    if image.format is not None and image.format not in (*picture_formats(), *_FORMATS_OF_PHONES):
         raise ImageError(f"{name}: {image.format} is not decoded; allowed: {', '.join(picture_formats())}")
     if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp is None:  # Pillow would fail an assertion
         raise ImageError(f"{name}: the PIL image was closed before its pixels were read")
@@ -283,18 +327,22 @@ def resize(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
 
 
 def encode_image(image: np.ndarray, *, suffix: str = ".png", quality: int = 95) -> bytes:
-    """Encode (H, W, 3) uint8 RGB in the format that ``suffix`` names (``.png``, ``.jpg``, ``.webp``, ``.bmp``).
+    """Encode (H, W, 3) uint8 RGB in the format that ``suffix`` names, one of ``WRITABLE_SUFFIXES`` in any case.
 
     Raises:
-        ImageError: a suffix that cannot be written.
+        ImageError: a suffix that cannot be written, or more pixels than the format can hold (WebP: 16383 a side).
     """
-    formats = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
-    format_name = formats.get(suffix.lower())
+    format_name = _FORMAT_OF_SUFFIX.get(suffix.lower())
     if format_name is None:
-        raise ImageError(f"cannot write pictures with suffix {suffix!r}; allowed: {', '.join(sorted(formats))}")
+        allowed = ", ".join(sorted(WRITABLE_SUFFIXES))
+        raise ImageError(f"cannot write pictures with suffix {suffix!r}; allowed: {allowed}")
     buffer = io.BytesIO()
     options = {"quality": quality} if format_name in ("JPEG", "WEBP") else {}
-    Image.fromarray(image).save(buffer, format_name, **options)
+    try:
+        Image.fromarray(image).save(buffer, format_name, **options)
+    except (OSError, ValueError) as error:
+        height, width = image.shape[:2]
+        raise ImageError(f"{width}x{height} pixels cannot be written as {format_name}: {error}") from None
     return buffer.getvalue()
 
 
@@ -304,9 +352,10 @@ def write_image(path: files.PathLike, image: np.ndarray, *, quality: int = 95) -
     Raises:
         ImageError: the suffix is not known or the file cannot be written.
     """
-    content = encode_image(image, suffix=Path(path).suffix, quality=quality)
     try:
-        files.write_bytes(path, content)
+        files.write_bytes(path, encode_image(image, suffix=Path(path).suffix, quality=quality))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
     except OSError as error:
         raise ImageError(f"{files.printable(path)}: cannot be written: {error.strerror or error}") from None
 
@@ -340,7 +389,19 @@ def is_image_path(path: files.PathLike) -> bool:
 
 def _open(content: bytes) -> Image.Image:
     """Read a picture's header; its pixels are decoded by ``load``."""
-    return Image.open(io.BytesIO(content), formats=picture_formats())
+    return Image.open(io.BytesIO(content), formats=_formats_for(content))
+
+
+def _formats_for(content: bytes) -> tuple[str, ...]:
+    kind = suffix_by_content(content)
+    if kind == ".avif" and not missing_decoder(kind):
+        return ("AVIF",)
+    if kind == ".heic" and not missing_decoder(kind):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()  # does no more than put the decoder into Pillow's list, again if need be
+        return ("HEIF",)
+    return picture_formats()
 
 
 @contextlib.contextmanager
@@ -374,14 +435,10 @@ def _pillow_admits(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _refuse_unsuitable(image: Image.Image, name: str, max_pixels: int) -> None:
+def _refuse_large(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(_too_large(name, width, height, max_pixels))
-    # MPO is what phones write: an ordinary JPEG with a preview or depth map behind it.
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name}: {image.format} with {frames} frames; save one frame as a still picture")
 
 
 def _too_large(name: str, width: int, height: int, max_pixels: int) -> str:

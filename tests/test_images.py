@@ -1,10 +1,12 @@
 """The image border: every kind of picture becomes RGB uint8 (H, W, 3) or a clear ImageError."""
 
+import contextlib
 import io
+import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from arcface_paddle import images
 from arcface_paddle.errors import ImageError
@@ -58,13 +60,59 @@ def test_sixteen_bit_gray_is_scaled_not_clipped():
     assert decoded[..., 0].reshape(-1).tolist() == list(range(256))
 
 
-def test_animation_is_refused_and_phone_mpo_is_not(picture):
+@pytest.mark.parametrize("format_name", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(picture, format_name):
+    frames = [Image.fromarray(picture), Image.fromarray(255 - picture), Image.fromarray(picture // 2)]
+    lossless = {"lossless": True} if format_name == "WEBP" else {}
+    animated = encode(frames[0], format_name, save_all=True, append_images=frames[1:], **lossless)
+    decoded = images.decode_image(animated)
+    assert np.abs(decoded.astype(int) - picture).mean() < (12 if format_name == "GIF" else 1)  # GIF has 256 colours
+    assert images.count_frames(animated) == 3
+    assert images.count_frames(animated[:40]) == 1 or format_name == "WEBP"
+
+
+def test_still_pictures_have_one_frame_and_those_of_phones_too(picture):
     frames = [Image.fromarray(picture), Image.fromarray(255 - picture)]
-    animated = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageError, match="2 frames"):
-        images.decode_image(animated)
     phone = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert images.decode_image(phone).shape == picture.shape
+    stills = [encode(frames[0], name) for name in ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")]
+    assert [images.count_frames(content) for content in (phone, *stills, b"", b"GIF89a")] == [1] * 9
+
+
+def test_a_photograph_of_a_phone(picture):
+    """HEIC: pixels, orientation, damage, and the limit of pixels."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    wide = Image.fromarray(np.ascontiguousarray(np.tile(picture, (4, 8, 1))))
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(wide).save(stream, quality=-1, chroma=444)
+    content = stream.getvalue()
+    assert images.suffix_by_content(content) == ".heic" and images.missing_decoder(".heic") == ""
+    decoded = images.decode_image(content)
+    assert decoded.shape == np.asarray(wide).shape and np.abs(decoded.astype(int) - np.asarray(wide)).mean() < 3
+    for kept in (30, 100, len(content) // 2):
+        with pytest.raises(ImageError, match=r"a\.heic"):
+            images.decode_image(content[:kept], name="a.heic")
+    with pytest.raises(ImageError, match="more than 100 pixels"):
+        images.decode_image(content, max_pixels=100)
+
+
+def test_a_photograph_of_a_phone_without_its_decoder(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    content = (24).to_bytes(4, "big") + b"ftypheic\0\0\0\0mif1heic" + bytes(40)
+    with pytest.raises(ImageError, match=r"me\.jpg: a picture of the kind \.heic; install arcface-paddle\[heif\]"):
+        images.decode_image(content, name="me.jpg")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif(picture):
+    content = encode(Image.fromarray(np.ascontiguousarray(np.tile(picture, (4, 4, 1)))), "AVIF", quality=100)
+    assert images.suffix_by_content(content) == ".avif"
+    assert np.abs(images.decode_image(content).astype(int) - np.tile(picture, (4, 4, 1))).mean() < 5
+    opened = Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(images.from_pillow(opened), images.decode_image(content))
+    for place in range(len(content) - 200, len(content), 20):  # its decoder has an error class of its own
+        with contextlib.suppress(ImageError):
+            images.decode_image(content[:place] + bytes(20) + content[place + 20 :])
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
@@ -145,6 +193,19 @@ def test_suffix_by_content(picture):
     for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif"):
         assert images.suffix_by_content(images.encode_image(picture, suffix=suffix)) == suffix
     assert images.suffix_by_content(b"hello") is None
+
+
+@pytest.mark.parametrize("suffix", sorted(images.WRITABLE_SUFFIXES))
+def test_every_writable_suffix(tmp_path, picture, suffix):
+    images.write_image(tmp_path / f"a{suffix}", picture)
+    images.write_image(tmp_path / f"A{suffix.upper()}", picture)
+    assert images.read_image(tmp_path / f"a{suffix}").shape == picture.shape
+
+
+def test_a_picture_too_large_for_its_format(tmp_path):
+    with pytest.raises(ImageError, match=r"a\.webp: 20000x2 pixels cannot be written as WEBP"):
+        images.write_image(tmp_path / "a.webp", np.zeros((2, 20000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_an_unknown_suffix(tmp_path, picture):

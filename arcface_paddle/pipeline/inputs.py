@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import importlib.util
 import os
 import re
 import stat
@@ -20,8 +19,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Iterator, Optional, Sequence
-
-from PIL import features
 
 from arcface_paddle import images
 from arcface_paddle.errors import ImageError
@@ -48,8 +45,6 @@ _RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".erf", ".kdc", ".nef", ".nrw
 """Raw files of cameras that are TIFF by their first bytes; what a TIFF reader finds in them is a small preview."""
 
 _PICTURE, _VIDEO, _NOTHING = "picture", "video", ""
-
-_MISSING_DECODERS = {".heic": "install arcface-paddle[heif]", ".avif": "needs Pillow 11.3 or later"}
 
 
 @dataclass(frozen=True)
@@ -269,18 +264,11 @@ def _kind_of(path: Path) -> str:
         return "thumbnails of a Synology"
     if content == ".tif" and suffix in _RAW_SUFFIXES:
         return f"{suffix} (raw of a camera: export it as JPEG)"
-    if content in _MISSING_DECODERS and not can_decode(content):
-        return f"{content} ({_MISSING_DECODERS[content]})"
+    if images.missing_decoder(content):
+        return f"{content} ({images.missing_decoder(content)})"
     if content or suffix in images.IMAGE_SUFFIXES:
         return _PICTURE
     return _VIDEO if suffix in video.VIDEO_SUFFIXES else (suffix or "without a suffix")
-
-
-def can_decode(suffix: str) -> bool:
-    """Tell whether pictures of this kind, as ``images.suffix_by_content`` names it, can be decoded here."""
-    if suffix == ".heic":
-        return importlib.util.find_spec("pillow_heif") is not None
-    return suffix != ".avif" or bool(features.check("avif"))
 
 
 def _read_start(path: Path) -> Optional[bytes]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
+from arcface_paddle import images
 from arcface_paddle.pipeline import video
-
-_WRITABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 class OutputNames:
@@ -23,7 +22,7 @@ class OutputNames:
 
     def for_picture(self, source: Path) -> Path:
         """Return where the annotated copy of the picture ``source`` goes."""
-        suffix = source.suffix if source.suffix.lower() in _WRITABLE_SUFFIXES else ".png"
+        suffix = source.suffix if source.suffix.lower() in images.WRITABLE_SUFFIXES else ".png"
         return self._free_name(source.stem, suffix, source)
 
     def for_video(self, source: str) -> Path:
