@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import drawing
-from arcface_paddle.pipeline.drawing import color_of, draw_faces, label_text, text_color_on
+from arcface_paddle.pipeline.drawing import assign_colors, color_of, draw_faces, label_text, text_color_on
 from arcface_paddle.types import UNKNOWN, Detection, Face
 
 NAMES = [
@@ -87,20 +88,59 @@ def test_chinese_characters_are_in_the_font():
         assert bytes(font.getmask(character)) != missing, character
 
 
-def test_colours_are_stable_and_strangers_grey():
-    assert color_of("Ada") == color_of("Ada") != color_of("Grace")
-    assert color_of(UNKNOWN) == drawing.UNKNOWN_COLOR
-    assert color_of("Ada") == (24, 112, 245)  # in every run and on every machine
+def lab(colors) -> np.ndarray:
+    return cv2.cvtColor(np.array(colors, np.float32).reshape(-1, 1, 3) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
 
 
-@pytest.mark.parametrize("name", [f"person {i}" for i in range(50)] + [UNKNOWN])
-def test_text_stands_out_from_its_ground(name):
+def least_distance(colors) -> float:
+    """Return the least distance between two of the colours, in Lab (CIE 1976)."""
+    places = lab(colors)
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2)
+    return float(distances[~np.eye(len(places), dtype=bool)].min())
+
+
+def test_people_of_one_gallery_differ_clearly():
+    people = [f"person {i:02}" for i in range(24)]
+    colors = list(assign_colors(reversed(people)).values())
+    assert len(set(colors)) == 24
+    assert least_distance(colors[:6]) > 45 and least_distance(colors[:12]) > 30 and least_distance(colors) > 17
+    names = ["Ada", "Barbara", "Chandler", "Grace", "Joey", "Ross"]
+    assert least_distance(list(assign_colors(names).values())) > 45
+
+
+def test_nobody_who_is_known_is_red_or_grey():
+    places = lab(drawing.PALETTE)
+    hue, chroma = np.degrees(np.arctan2(places[:, 2], places[:, 1])) % 360, np.hypot(places[:, 1], places[:, 2])
+    assert ((hue > 60) & (hue < 346)).all(), "red and orange-red lie around 40 degrees"
+    assert (chroma > 35).all()
+    assert least_distance([*drawing.PALETTE[:2], drawing.UNKNOWN_COLOR]) > 45
+
+
+def test_colours_follow_the_gallery_and_strangers_are_grey():
+    colors = assign_colors(["Grace", "Ada", UNKNOWN, None, "Ada"])
+    assert colors == {"Ada": drawing.PALETTE[0], "Grace": drawing.PALETTE[1]}
+    assert color_of("Grace", colors) == drawing.PALETTE[1]
+    assert color_of(UNKNOWN, colors) == drawing.UNKNOWN_COLOR
+    assert color_of(None, colors) == drawing.PALETTE[0]
+    alone = draw_faces(gray(400, 400), [face((100, 150, 200, 260), "Grace")], colors=colors)
+    np.testing.assert_array_equal(alone[200, 100], drawing.PALETTE[1])
+
+
+def test_without_a_gallery_those_in_the_picture_differ():
+    faces = [face((20, 200, 100, 300), "Grace"), face((200, 200, 300, 300), "Ada"), face((320, 200, 390, 300), UNKNOWN)]
+    drawn = draw_faces(gray(400, 400), faces)
+    shown = [tuple(drawn[250, x].tolist()) for x in (20, 200, 320)]
+    assert shown == [drawing.PALETTE[1], drawing.PALETTE[0], drawing.UNKNOWN_COLOR]
+
+
+@pytest.mark.parametrize("ground_color", [*drawing.PALETTE, drawing.UNKNOWN_COLOR])
+def test_text_stands_out_from_its_ground(ground_color):
     def luminance(color):
         linear = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in color]
         return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
-    ground = luminance(color_of(name))
-    text = luminance(text_color_on(color_of(name)))
+    ground = luminance(ground_color)
+    text = luminance(text_color_on(ground_color))
     contrast = (max(ground, text) + 0.05) / (min(ground, text) + 0.05)
     assert contrast >= 4.5  # WCAG 2.1 AA
 
@@ -120,7 +160,7 @@ def test_box_is_drawn_where_the_face_is():
     drawn = draw_faces(gray(400, 400), [face((100, 150, 200, 260))])
     top, bottom, left, right = changed_rows_and_columns(gray(400, 400), drawn)
     assert 97 <= left <= 100 and 260 <= bottom <= 263 and right >= 200 and top < 150
-    np.testing.assert_array_equal(drawn[200, 100], color_of("Ada"))
+    np.testing.assert_array_equal(drawn[200, 100], drawing.PALETTE[0])
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.write_text("no font"), lambda p: p.mkdir()])
