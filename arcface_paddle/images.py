@@ -73,7 +73,7 @@ _FORMATS_OF_PHONES = (
     "MPO",
     "HEIF",
     "AVIF",
-)  # Pillow's names; MPO is found out by JPEG, the others by their first bytes
+)  # MPO begins as a JPEG; of the others the first bytes tell
 _STRIP_PIXELS = 1 << 20  # converted at a time: large enough to be fast, small enough to cost next to nothing
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
@@ -355,7 +355,7 @@ def write_image(path: files.PathLike, image: np.ndarray, *, quality: int = 95) -
     try:
         files.write_bytes(path, encode_image(image, suffix=Path(path).suffix, quality=quality))
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{files.printable(path)}: {error}") from None
     except OSError as error:
         raise ImageError(f"{files.printable(path)}: cannot be written: {error.strerror or error}") from None
 

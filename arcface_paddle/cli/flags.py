@@ -143,3 +143,26 @@ def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = No
         threshold=threshold_settings(args),
         runtime=runtime_options(args),
     )
+
+
+def add_search_options(parser: argparse._ActionsContainer) -> None:
+    """Declare how folders are searched for pictures, and how large a picture may be."""
+    parser.add_argument("--no_recursive", action="store_true", help="do not search the folders inside of folders")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out files and folders whose name, or path inside of the folder searched, matches, as "
+        '"*_small.jpg" or "2019/*"; may be repeated',
+    )
+    parser.add_argument(
+        "--max_pixels", type=_positive, metavar="N", help="read pictures of up to N pixels (default: 178,956,970)"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return value

@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Iterator, Optional, Union
+from typing import Any, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -31,10 +31,9 @@ from arcface_paddle.cli import gallery_flags
 from arcface_paddle.cli.commands import recognize
 from arcface_paddle.cli.notebook_parser import NotebookParser
 from arcface_paddle.errors import ConfigError, ImageError
-from arcface_paddle.pipeline import drawing, inputs
-from arcface_paddle.pipeline.opening import OpenPipeline
-from arcface_paddle.pipeline.output_names import OutputNames
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.pipeline import inputs
+from arcface_paddle.pipeline.results import Finding
+from arcface_paddle.pipeline.session import Session
 from arcface_paddle.types import ImageResult
 
 ARRAY_NAME = "tmp.png"
@@ -69,7 +68,7 @@ class InsightFace:
 
     def __init__(self, args: argparse.Namespace, print_info: bool = True) -> None:
         self.args = args
-        self._pipeline: Optional[OpenPipeline] = None
+        self._session: Optional[Session] = None
         if print_info:
             _logger.info("settings: %s", vars(args))
 
@@ -110,47 +109,32 @@ class InsightFace:
         """
         if not self.args.det and not self.args.rec:
             raise ConfigError("set args.det (find faces), args.rec (name faces) or both")
-        for source, result in self._results(input_data):
-            if print_info:
-                _logger.info("File: %s, predict label(s): %s", source, _labels(result))
-            yield self._as_published(result)
-
-    def _results(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, ImageResult]]:
-        if isinstance(input_data, np.ndarray):
-            image = images.from_array(input_data)
-            yield ARRAY_NAME, self._analyze(image, source=ARRAY_NAME, target=Path(self.args.output) / ARRAY_NAME)
-        elif inputs.is_video(str(input_data)):
-            yield from self._video_results(str(input_data))
-        else:
-            yield from self._picture_results(str(input_data))
-
-    def _picture_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
-        found = inputs.list_pictures(source)
-        names = OutputNames(self.args.output)
-        for path in found.paths:
-            try:
-                image = images.read_image(path)
-            except ImageError as error:
-                if not found.from_folder:
-                    raise
-                _logger.warning("%s; left out", error)
+        for name, finding in self._findings(input_data):
+            if finding.result is None:
+                _warn([f"{problem}; left out" for problem in finding.problems])
                 continue
-            yield path.name, self._analyze(image, source=str(path), target=names.for_picture(path))
+            _warn(finding.problems)
+            if print_info:
+                _logger.info("File: %s, predict label(s): %s", name, _labels(finding.result))
+            yield self._as_published(finding.result)
 
-    def _video_results(self, source: str) -> Iterator[tuple[str, ImageResult]]:
-        target = OutputNames(self.args.output).for_video(source)
-        with VideoReader(source) as reader, VideoWriter(target, fps=reader.fps) as writer:
-            for frame in reader:
-                result = self._open().analyzer.analyze(frame.image, source=f"{source}#{frame.index}")
-                if not self.args.no_draw:
-                    writer.write(drawing.draw_faces(frame.image, result.faces, font_path=self.args.font))
-                yield f"{Path(source).name}#{frame.index}", result
-
-    def _analyze(self, image: np.ndarray, *, source: str, target: Path) -> ImageResult:
-        result = self._open().analyzer.analyze(image, source=source)
-        if not self.args.no_draw:
-            images.write_image(target, drawing.draw_faces(image, result.faces, font_path=self.args.font))
-        return result
+    def _findings(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, Finding]]:
+        """Give the name of every picture or frame as it is logged, and what was found in it."""
+        session = self._open().with_outputs(recognize.output_settings(self.args))
+        if isinstance(input_data, np.ndarray):
+            yield ARRAY_NAME, session.array(images.from_array(input_data), source=ARRAY_NAME)
+        elif inputs.is_video(str(input_data)):
+            with session.video(str(input_data)) as video:
+                for finding in video:
+                    yield Path(finding.source).name, finding
+            _warn(video.problems)
+        else:
+            listing = recognize.list_pictures(self.args, [str(input_data)])
+            for finding in session.pictures(listing.pictures):
+                if finding.result is None and listing.is_one_file:
+                    raise ImageError(finding.problems[0])
+                yield Path(finding.source).name, finding
+            _warn([listing.sentence()] if listing.sentence() else [])
 
     def _as_published(self, result: ImageResult) -> dict[str, Any]:
         faces, model = result.faces, self._open().model
@@ -166,14 +150,19 @@ class InsightFace:
             "similarities": similarities,
         }
 
-    def _open(self) -> OpenPipeline:
-        if self._pipeline is None:
+    def _open(self) -> Session:
+        if self._session is None:
             if self.args.rec and not self.args.index:
                 raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
-            self._pipeline = recognize.open_for(self.args, index=self.args.index)
-            if self._pipeline.caution:
-                _logger.warning("%s: %s", self.args.index, self._pipeline.caution)
-        return self._pipeline
+            self._session = Session.open(recognize.session_settings(self.args, index=self.args.index))
+            if self._session.caution:
+                _logger.warning("%s: %s", self.args.index, self._session.caution)
+        return self._session
+
+
+def _warn(problems: Sequence[str]) -> None:
+    for problem in problems:
+        _logger.warning("%s", problem)
 
 
 def _labels(result: ImageResult) -> list[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Iterator, Optional, Sequence
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import video
@@ -71,7 +71,7 @@ class Skipped:
 
     Attributes:
         count: how many.
-        examples: the first few of their paths.
+        examples: the first few of their paths, printable.
     """
 
     count: int
@@ -83,7 +83,7 @@ class Listing:
     """What was found in files and folders.
 
     Attributes:
-        sources: what was named.
+        sources: what was named, printable.
         pictures: in the order of the sources, each folder in the order of its paths, each file once.
         videos: likewise; files that are called like a video.
         skipped: reason, as it is said in a sentence, to the files that are neither.
@@ -100,6 +100,11 @@ class Listing:
     def not_looked_at(self) -> int:
         """How many files are not pictures."""
         return len(self.videos) + sum(skipped.count for skipped in self.skipped.values())
+
+    @property
+    def is_one_file(self) -> bool:
+        """Whether one file was named and no folder, so that its error is that of the whole."""
+        return len(self.sources) == 1 and len(self.pictures) == 1 and self.pictures[0].root is None
 
     def sentence(self) -> str:
         """Say what was not looked at; empty when that is nothing."""
@@ -122,11 +127,11 @@ class Listing:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was not looked at as JSON values."""
-        files = {reason: {"count": s.count, "examples": list(s.examples)} for reason, s in self.skipped.items()}
+        skipped = {reason: {"count": s.count, "examples": list(s.examples)} for reason, s in self.skipped.items()}
         return {
             "count": self.not_looked_at,
-            "files": files,
-            "videos": [str(found.path) for found in self.videos],
+            "files": skipped,
+            "videos": [files.printable(found.path) for found in self.videos],
             "folders": dict(self.folders),
         }
 
@@ -169,7 +174,7 @@ def find_pictures(
     search = _Search(recursive, tuple(pattern.rstrip("/") for pattern in exclude), leave_out)
     for source in sources:
         search.add(Path(source))
-    return search.listing(tuple(str(source) for source in sources))
+    return search.listing(tuple(files.printable(source) for source in sources))
 
 
 class _Search:
@@ -188,7 +193,7 @@ class _Search:
     def add(self, source: Path) -> None:
         """Look at a file or folder that was named."""
         if not source.exists():
-            raise ImageError(f"{source}: no such file or folder")
+            raise ImageError(f"{files.printable(source)}: no such file or folder")
         if not source.is_dir():
             if not self._is_excluded(Path(source.name)) and self._is_new(source):
                 is_video = source.suffix.lower() in video.VIDEO_SUFFIXES
@@ -209,7 +214,7 @@ class _Search:
         try:
             entries = list(os.scandir(folder))
         except OSError:
-            self._folders[f"{folder.name} (may not be read)"] += 1
+            self._folders[f"{files.printable(folder.name)} (may not be read)"] += 1
             return
         for entry in entries:
             path = folder / entry.name
@@ -222,7 +227,7 @@ class _Search:
 
     def _is_searched(self, folder: Path) -> bool:
         if is_system_folder(folder.name) or os.path.realpath(folder) in self._leave_out:
-            self._folders[folder.name] += 1
+            self._folders[files.printable(folder.name)] += 1
             return False
         return self._is_new(folder)
 
@@ -244,7 +249,7 @@ class _Search:
         elif kind == _VIDEO:
             self._videos.append(found)
         elif kind != _NOTHING:
-            self._skipped.setdefault(kind, []).append(str(found.path))
+            self._skipped.setdefault(files.printable(kind), []).append(files.printable(found.path))
 
 
 def _kind_of(path: Path) -> str:
@@ -295,37 +300,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link into itself
         return False
-
-
-@dataclass(frozen=True)
-class InputPictures:
-    """Pictures to recognise.
-
-    Attributes:
-        paths: in order of their names.
-        from_folder: whether ``--input`` named the folder, so that one bad file must not stop the others.
-    """
-
-    paths: tuple[Path, ...]
-    from_folder: bool
-
-
-def list_pictures(source: str) -> InputPictures:
-    """Return the picture ``source``, or the pictures that stand directly in the folder ``source``.
-
-    Raises:
-        ImageError: nothing there, or a folder without pictures.
-    """
-    path = Path(source)
-    if path.is_dir():
-        pictures = tuple(sorted(child for child in path.iterdir() if images.is_image_path(child) and child.is_file()))
-        if not pictures:
-            suffixes = ", ".join(sorted(images.IMAGE_SUFFIXES))
-            raise ImageError(f"{source}: the folder holds no picture ({suffixes}); folders inside are not searched")
-        return InputPictures(pictures, from_folder=True)
-    if not path.exists():
-        raise ImageError(f"{source}: no such file or folder")
-    return InputPictures((path,), from_folder=False)
 
 
 def is_video(source: str) -> bool:

@@ -1,9 +1,10 @@
-"""Results of a recognition as JSON values, as CSV, and as the rows of a table."""
+"""What was found in pictures and frames: as it is found, and as JSON values, CSV, and the rows of a table."""
 
 from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
 from arcface_paddle.types import Face, ImageResult
@@ -16,26 +17,92 @@ PICTURE_COLUMNS = ("picture", "face", "box", "name", "similarity", "detection")
 VIDEO_COLUMNS = ("name", "faces", "first (s)", "last (s)", "best similarity")
 
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+"""First characters of a cell that a spreadsheet takes for a formula, in their wide forms, too.
+Source: https://owasp.org/www-community/attacks/CSV_Injection"""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What became of one picture or frame.
+
+    Attributes:
+        source: path of the picture; for video, path and number of the frame.
+        result: the faces; None for a picture that could not be read.
+        problems: what went wrong, a sentence each: the reason why there is no result, or that the annotated copy or a
+            crop could not be written.
+        note: what is to be known about the result, such as "first of 12 frames"; may be empty.
+        time_s: seconds since the beginning of the video; None for a picture.
+    """
+
+    source: str
+    result: Optional[ImageResult]
+    problems: tuple[str, ...] = ()
+    note: str = ""
+    time_s: Optional[float] = None
+
+
+class RunRecord:
+    """What a run has found and what has failed so far, complete at any moment.
+
+    Attributes:
+        found: ``result_to_json`` of every picture or frame that could be read.
+        failed: source and error of everything that went wrong.
+        unreadable: how many pictures could not be read.
+        summary: who was seen in a video.
+    """
+
+    def __init__(self, *, keep_frames: bool = True) -> None:
+        """Begin; without ``keep_frames`` a camera that runs for days fills the summary only, and not the memory."""
+        self.found: list[dict[str, Any]] = []
+        self.failed: list[dict[str, str]] = []
+        self.unreadable = 0
+        self.summary = VideoSummary()
+        self._keep_frames = keep_frames
+
+    def add(self, finding: Finding) -> None:
+        """Take down a finding."""
+        for problem in finding.problems:
+            self.add_failure(finding.source, problem)
+        if finding.result is None:
+            self.unreadable += 1
+            return
+        content = result_to_json(finding.result, time_s=finding.time_s, note=finding.note)
+        if finding.time_s is not None:
+            self.summary.add(content)
+        if finding.time_s is None or self._keep_frames:
+            self.found.append(content)
+
+    def add_failure(self, source: str, problem: str) -> None:
+        """Take down what went wrong with a source as a whole."""
+        self.failed.append({"source": source, "error": problem})
+
+
 def face_to_json(face: Face) -> dict[str, Any]:
     """Return a face as JSON values; pixels, scores and cosines are rounded to what they are worth."""
     return face.to_dict()
 
 
-def result_to_json(result: ImageResult, *, time_s: Optional[float] = None) -> dict[str, Any]:
-    """Return all of a picture, or of a frame at ``time_s``, as JSON values."""
+def result_to_json(result: ImageResult, *, time_s: Optional[float] = None, note: str = "") -> dict[str, Any]:
+    """Return all of a picture, or of a frame at ``time_s``, as JSON values; a ``note`` only where there is one."""
     timing = {} if time_s is None else {"time_s": round(time_s, 3)}
-    return {"source": result.source, **timing, **result.to_dict()}
+    noted = {"note": note} if note else {}
+    return {"source": result.source, **timing, **noted, **result.to_dict()}
 
 
 def to_csv(images: Sequence[dict[str, Any]]) -> str:
-    """Return one line per face of what ``result_to_json`` gave, under ``CSV_COLUMNS``."""
+    """Return one line per face of what ``result_to_json`` gave, under ``CSV_COLUMNS``.
+
+    Names of people and files come from elsewhere. One that a spreadsheet would run as a formula (``=``, ``+``, ``-``
+    or ``@`` in front) gets an apostrophe before it, which spreadsheets take for "text".
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for image in images:
         for number, face in enumerate(image["faces"], start=1):
             values = (number, *face["box"], face["detection_score"], face["name"], face["similarity"])
-            writer.writerow([image["source"], image.get("time_s", ""), *("" if v is None else v for v in values)])
+            writer.writerow([_cell(value) for value in (image["source"], image.get("time_s"), *values)])
     return buffer.getvalue()
 
 
@@ -84,6 +151,14 @@ class _Sightings:
         self.last_s = time_s
         if similarity is not None and (self.best_similarity is None or similarity > self.best_similarity):
             self.best_similarity = similarity
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as it stands in a table: numbers as they are, text such that no spreadsheet runs it."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    one_line = value.replace("\r", " ")  # Python 3.12 and earlier do not quote it, and readers take it for a line's end
+    return f"'{one_line}" if value.startswith(_FORMULA_STARTS) else one_line
 
 
 def _shown(value: Optional[float]) -> str:

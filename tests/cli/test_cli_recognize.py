@@ -9,12 +9,15 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from arcface_paddle import images
 from arcface_paddle.cli import main
@@ -24,7 +27,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.gallery import Gallery
-from arcface_paddle.pipeline.output_names import OutputNames
+from arcface_paddle.pipeline.outputs import OutputNames
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -206,6 +209,89 @@ def test_names_of_results(tmp_path):
     assert names.for_video("0").name == "camera0.mp4"
 
 
+def copy_query(name: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(QUERIES / name, target)
+
+
+def test_several_inputs_and_folders_inside_of_folders(tmp_path, capsys):
+    copy_query("biden_relit.jpg", tmp_path / "in" / "2019" / "a.jpg")
+    copy_query("hopper_relit.jpg", tmp_path / "in" / "2020" / "a.jpg")
+    copy_query("biden_relit.jpg", tmp_path / "in" / "2020" / "a_small.jpg")
+    copy_query("biden_relit.jpg", tmp_path / "b.jfif")
+    copy_query("biden_relit.jpg", tmp_path / "c.tiff")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    copy_query("group.jpg", tmp_path / "in" / "@eaDir" / "a.jpg")
+    out, found = tmp_path / "in" / "output", tmp_path / "f.json"
+    arguments = ["--det", "--input", tmp_path / "in", tmp_path / "b.jfif", "--input", tmp_path / "c.tiff",
+                 "--exclude=*_small.jpg", f"--output={out}", f"--json={found}",
+                 f"--save_crops={tmp_path}/crops"]  # fmt: skip
+    for _ in range(2):  # the second time, the pictures of the first must not be taken for inputs
+        assert recognize(*arguments) == 0
+        assert files_below(out) == ["2019/a.jpg", "2020/a.jpg", "b.jfif", "c.tiff"]
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert [Path(image["source"]).name for image in content["images"]] == ["a.jpg", "a.jpg", "b.jfif", "c.tiff"]
+    assert files_below(tmp_path / "crops") == [f"face/{name}_1.png" for name in ("2020_a", "a", "b", "c")]
+    shown = capsys.readouterr().err.strip().splitlines()
+    assert shown[-1] == "1 file was not looked at: 1 .txt; 2 folders were not searched: @eaDir, output"
+    assert content["not_looked_at"]["count"] == 1
+    assert content["not_looked_at"]["files"][".txt"] == {"count": 1, "examples": [str(tmp_path / "in" / "notes.txt")]}
+    assert recognize("--det", f"--input={tmp_path}/in", "--no_recursive", "--no_draw") == 2
+    assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_a_copy_that_cannot_be_written_does_not_lose_the_faces(tmp_path, capsys):
+    copy_query("biden_relit.jpg", tmp_path / "in" / "a" / "1.jpg")
+    copy_query("biden_relit.jpg", tmp_path / "in" / "b" / "2.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a file in the place of a folder")
+    found, table = tmp_path / "f.json", tmp_path / "f.csv"
+    arguments = [f"--input={tmp_path}/in", f"--output={tmp_path}/out", f"--json={found}", f"--csv={table}"]
+    assert recognize("--det", *arguments) == 1
+    content = json.loads(found.read_text(encoding="utf-8"))
+    assert [len(image["faces"]) for image in content["images"]] == [1, 1]
+    assert len(list(csv.DictReader(table.open(encoding="utf-8")))) == 2
+    [failure] = content["failed"]
+    assert failure["source"].endswith("1.jpg") and "cannot be written" in failure["error"]
+    assert "cannot be written" in capsys.readouterr().err and (tmp_path / "out" / "b" / "2.jpg").is_file()
+
+
+def test_json_that_cannot_be_written_does_not_lose_the_table(tmp_path, capsys, monkeypatch):
+    """The places are checked before the work; this is a disk that became full during it."""
+    read_image = images.decode_image
+
+    def fill_the_disk(content, **options):
+        (tmp_path / "later").write_text("a file in the place of a folder")
+        return read_image(content, **options)
+
+    monkeypatch.setattr(images, "decode_image", fill_the_disk)
+    arguments = ["--det", PICTURE, "--no_draw", f"--json={tmp_path}/later/f.json", f"--csv={tmp_path}/f.csv"]
+    assert recognize(*arguments) == 2
+    shown = capsys.readouterr()
+    assert "biden_relit.jpg" in shown.out and "--json" in shown.err and (tmp_path / "f.csv").is_file()
+
+
+def test_the_first_frame_of_an_animation_counts_and_is_said(tmp_path, capsys):
+    frames = [Image.open(QUERIES / "biden_relit.jpg").resize((200, 250)), Image.new("RGB", (200, 250))]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "a.webp", save_all=True, append_images=frames[1:])
+    found = tmp_path / "f.json"
+    assert recognize("--det", f"--input={tmp_path}/in", "--no_draw", f"--json={found}") == 0
+    assert "a.webp: first of 2 frames" in capsys.readouterr().err
+    [image] = json.loads(found.read_text(encoding="utf-8"))["images"]
+    assert image["note"] == "first of 2 frames" and len(image["faces"]) == 1
+
+
+def test_pictures_above_the_limit(tmp_path, capsys):
+    assert recognize("--det", PICTURE, "--no_draw", "--max_pixels=1000") == 2
+    assert "more than 1,000 pixels" in error_line(capsys)
+    assert recognize("--det", PICTURE, "--no_draw", "--max_pixels=0") == 2
+
+
+def test_what_is_not_drawn_needs_no_folder(odd_files):
+    assert recognize("--det", PICTURE, "--no_draw", "--output=a_file/x", "--font=none.ttf") == 0
+
+
 # -- bad input: one line, exit code 2, nothing written
 
 
@@ -237,6 +323,7 @@ BAD_INPUTS = {
     "threads": (["--det", PICTURE, "--cpu_threads=0"], "threads"),
     "bool": (["--det", PICTURE, "--use_gpu=perhaps"], "true/t/1/yes"),
     "crops of a video": (["--det", "--input=video.mp4", "--save_crops=crops"], "--save_crops"),
+    "two videos": (["--det", "--input", "video.mp4", "text.jpg"], "a run of its own"),
     "two thresholds": ([*NAMED, "--index={index}", "--far=1e-3", "--rec_thresh=0.5"], "give one"),
     "threshold": ([*NAMED, "--index={index}", "--rec_thresh=1.5"], "-1 to 1"),
     "no img_dir": ([BUILD], "--img_dir"),
@@ -407,6 +494,54 @@ def test_ctrl_c_in_a_folder_keeps_what_was_found(tmp_path, monkeypatch):
     assert recognize("--det", f"--input={QUERIES}", f"--output={tmp_path}/out", f"--json={found}") == 130
     assert len(json.loads(found.read_text(encoding="utf-8"))["images"]) == 1
     assert files_below(tmp_path / "out") == ["biden_relit.jpg"]
+
+
+def stop_when(begun, command: list[str], *, number: int) -> subprocess.CompletedProcess:
+    """Run a command, send it a signal as soon as ``begun()`` is true, and return how it ended."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not begun() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+COMMAND = [sys.executable, "-m", "arcface_paddle", "recognize", "--det"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_folder_that_is_stopped_keeps_what_was_found(tmp_path, name):
+    copy_query("biden_relit.jpg", tmp_path / "in" / "0000.jpg")
+    for number in range(1, 2000):
+        os.link(tmp_path / "in" / "0000.jpg", tmp_path / "in" / f"{number:04}.jpg")
+    out, found, table = tmp_path / "out", tmp_path / "f.json", tmp_path / "f.csv"
+    command = [*COMMAND, f"--input={tmp_path}/in", f"--output={out}", f"--json={found}", f"--csv={table}"]
+    done = stop_when(lambda: (out / "0002.jpg").exists(), command, number=getattr(signal, name))
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("interrupted") and "Traceback" not in done.stderr
+    count = len(json.loads(found.read_text(encoding="utf-8"))["images"])
+    assert 3 <= count < 2000
+    assert len(list(csv.DictReader(table.open(encoding="utf-8")))) == count
+    assert count <= len(files_below(out)) <= count + 1 and not [f for f in files_below(out) if f.startswith(".")]
+
+
+def test_a_video_that_is_stopped_is_whole(tmp_path):
+    with VideoWriter(tmp_path / "clip.mp4", fps=25) as writer:
+        for i in range(3000):
+            writer.write(np.full((240, 320, 3), i % 200, np.uint8))
+    out, found, table = tmp_path / "out", tmp_path / "f.json", tmp_path / "f.csv"
+    command = [*COMMAND, f"--input={tmp_path}/clip.mp4", f"--output={out}", f"--json={found}", f"--csv={table}"]
+    done = stop_when(lambda: out.is_dir() and any(out.iterdir()), command, number=signal.SIGTERM)
+    assert done.returncode == 130, done.stderr
+    count = len(json.loads(found.read_text(encoding="utf-8"))["frames"])
+    assert 1 <= count < 3000 and table.is_file()
+    with VideoReader(str(out / "clip.mp4")) as reader:
+        assert count <= len(list(reader)) <= count + 1
+    assert files_below(out) == ["clip.mp4"]
 
 
 def test_names_on_a_terminal_that_knows_ascii_only(index, tmp_path):

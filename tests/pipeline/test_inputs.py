@@ -179,3 +179,13 @@ def test_an_unreadable_folder_is_said(tmp_path):
     finally:
         (tmp_path / "closed").chmod(0o755)
         shutil.rmtree(tmp_path / "closed")
+
+
+def test_names_that_are_no_text_can_be_said(tmp_path):
+    try:
+        fill(tmp_path, {os.fsdecode(b"x/caf\xe9.\xe9"): b"x", os.fsdecode(b".\xe9/a"): b"x"})
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    listing = find_pictures([tmp_path])
+    assert listing.sentence() == "1 file was not looked at: 1 .\\xe9; 1 folder was not searched: .\\xe9"
+    assert listing.to_dict()["files"][".\\xe9"]["examples"] == [f"{tmp_path}/x/caf\\xe9.\\xe9"]

@@ -1,0 +1,118 @@
+"""Where the pictures that a run makes go, and what they are called: annotated copies, and the faces cut out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from arcface_paddle import images
+from arcface_paddle.files import PathLike
+from arcface_paddle.pipeline import video
+from arcface_paddle.types import Face, ImageResult
+
+_CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What a run makes beside its results.
+
+    Attributes:
+        drawn: folder for annotated pictures or video; None draws nothing, and needs no folder.
+        crops: folder for the faces of pictures, a folder for each name inside; None for none.
+        font: font of the labels; None for that of the package.
+    """
+
+    drawn: Optional[PathLike] = None
+    crops: Optional[PathLike] = None
+    font: Optional[PathLike] = None
+
+    @property
+    def folders(self) -> tuple[PathLike, ...]:
+        """The folders that are written to, which are not searched for pictures."""
+        return tuple(folder for folder in (self.drawn, self.crops) if folder is not None)
+
+
+class OutputNames:
+    """Gives every result a name of its own in the output folder: that of its source if possible.
+
+    Pictures of folders inside of the input keep their place. A source is never overwritten, and two sources of one run
+    never share a result. Formats that cannot be written (GIF, PPM, HEIC) become PNG.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        """Take the folder; nothing is made before something is written."""
+        self.folder = Path(folder)
+        self._given: set[str] = set()
+
+    def for_picture(self, source: Path, *, relative: Optional[Path] = None) -> Path:
+        """Return where the annotated copy of ``source`` goes, which lies at ``relative`` in the input."""
+        place = Path(source.name) if relative is None else relative
+        suffix = source.suffix if source.suffix.lower() in images.WRITABLE_SUFFIXES else ".png"
+        return self._free_name(place.with_suffix(""), suffix, source)
+
+    def for_video(self, source: str) -> Path:
+        """Return where the annotated video goes; cameras and streams have no name of their own."""
+        if video.is_stream(source):
+            return self._free_name(Path("stream"), ".mp4", None)
+        path = Path(source)
+        return self._free_name(Path(path.stem if path.exists() else f"camera{source}"), ".mp4", path)
+
+    def _free_name(self, stem: Path, suffix: str, source: Optional[Path]) -> Path:
+        number = 0
+        while True:
+            name = stem.with_name(f"{stem.name}_{number}{suffix}" if number else f"{stem.name}{suffix}")
+            target = self.folder / name
+            is_source = source is not None and target.exists() and source.exists() and target.samefile(source)
+            key = name.as_posix().casefold()  # as case counts on Linux and does not on Windows and Macs
+            if key not in self._given and not is_source:
+                self._given.add(key)
+                return target
+            number += 1
+
+
+class CropFolder:
+    """Saves faces with a margin as ``folder/name/picture_1.png``: a tree that can become a gallery."""
+
+    def __init__(self, folder: PathLike) -> None:
+        """Take the folder; nothing is made before something is written."""
+        self.folder = Path(folder)
+        self._given: set[str] = set()
+
+    def save(self, image: np.ndarray, result: ImageResult, *, relative: Path) -> None:
+        """Save the faces of one picture (H, W, 3) uint8 RGB, which lies at ``relative`` in the input.
+
+        Raises:
+            ImageError: a crop cannot be written.
+        """
+        stem = self._stem(relative.with_suffix(""))
+        for number, face in enumerate(result.faces, start=1):
+            crop = crop_with_margin(image, face)
+            if crop.size:
+                images.write_image(self.folder / folder_name(face.name) / f"{stem}_{number}.png", crop)
+
+    def _stem(self, relative: Path) -> str:
+        """Return the picture's name; of two pictures of one name, the second's with its folders in front."""
+        whole = "_".join(relative.parts)
+        numbered = (f"{whole}-{number}" for number in range(2, len(self._given) + 3))
+        stem = next(name for name in (relative.name, whole, *numbered) if name.casefold() not in self._given)
+        self._given.add(stem.casefold())
+        return stem
+
+
+def crop_with_margin(image: np.ndarray, face: Face) -> np.ndarray:
+    """Cut the face out of (H, W, 3) with a margin, clipped to the picture."""
+    left, top, right, bottom = (float(value) for value in face.detection.box_xyxy)
+    dx, dy = _CROP_MARGIN * (right - left), _CROP_MARGIN * (bottom - top)
+    rows = slice(max(0, round(top - dy)), max(0, round(bottom + dy)))
+    columns = slice(max(0, round(left - dx)), max(0, round(right + dx)))
+    return image[rows, columns]
+
+
+def folder_name(name: Optional[str]) -> str:
+    """Return a person's name as the name of a folder on any system; ``face`` when no names were asked for."""
+    safe = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in name or "face").rstrip(". ")
+    return safe[:100] or "_"

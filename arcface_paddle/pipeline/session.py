@@ -1,0 +1,273 @@
+"""One run over pictures or a video, from settings to findings: what the commands and the published API share.
+
+From the root of the repository, after ``arcface-paddle gallery build people.index --img_dir demo/gallery``:
+
+    session = Session.open(SessionSettings(index="people.index"))
+    for finding in session.pictures(find_pictures(["holiday"]).pictures):
+        print(finding.source, finding.problems or [face.name for face in finding.result.faces])
+
+A finding is given for every picture and every frame. What went wrong with one is part of it, so that a picture that
+cannot be read does not end the run, and a full disk under the annotated copies does not lose the names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Iterable, Iterator, Optional
+
+import numpy as np
+
+from arcface_paddle import files, images
+from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.files import PathLike
+from arcface_paddle.pipeline import drawing
+from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
+from arcface_paddle.pipeline.inputs import FoundPicture
+from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
+from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, OutputSettings
+from arcface_paddle.pipeline.results import Finding
+from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, PipelineSettings
+from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.types import ImageResult
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Everything that a run needs to know before it looks at a picture.
+
+    Attributes:
+        pipeline: models, engine, thresholds.
+        detect: find the faces of photographs; False takes a picture for one face, an aligned crop or a portrait.
+        index: file of the gallery that names the faces; None finds faces and names nobody.
+        decision: how several pictures of a person decide, one of ``gallery.DECISIONS``; None as the gallery was made.
+        max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
+        outputs: what is made beside the results.
+    """
+
+    pipeline: PipelineSettings = field(default_factory=PipelineSettings)
+    detect: bool = True
+    index: Optional[PathLike] = None
+    decision: Optional[str] = None
+    max_pixels: Optional[int] = None
+    outputs: OutputSettings = field(default_factory=OutputSettings)
+
+
+class Session:
+    """Loaded models, the colours of the gallery's people, and where annotated copies go.
+
+    Attributes:
+        pipeline: the loaded models, and what is to be said about them.
+        facts: models, thresholds and gallery in use, as JSON values.
+    """
+
+    def __init__(
+        self,
+        pipeline: OpenPipeline,
+        *,
+        outputs: Optional[OutputSettings] = None,
+        facts: Optional[dict[str, Any]] = None,
+        colors: Optional[dict[str, drawing.Color]] = None,
+        max_pixels: Optional[int] = None,
+    ) -> None:
+        """Take loaded models; ``open`` loads them.
+
+        Args:
+            pipeline: finds faces, and names them if it has a gallery.
+            outputs: what is made beside the results; None for nothing.
+            facts: what is in use; None for what the pipeline says.
+            colors: ``drawing.assign_colors`` of the gallery's names; None to tell apart those in one picture only.
+            max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
+        """
+        self.pipeline = pipeline
+        self.facts = dict(pipeline.facts if facts is None else facts)
+        self._outputs = OutputSettings() if outputs is None else outputs
+        self._colors = colors
+        self._max_pixels = max_pixels
+        self._names = None if self._outputs.drawn is None else OutputNames(self._outputs.drawn)
+        self._crops = None if self._outputs.crops is None else CropFolder(self._outputs.crops)
+
+    @classmethod
+    def open(cls, settings: SessionSettings) -> Session:
+        """Load the gallery and the models.
+
+        Raises:
+            ModelFileError: a model is missing or damaged.
+            GalleryError: the gallery cannot be read, or was made with another model.
+            ConfigError: settings that cannot work.
+        """
+        if settings.index is None:
+            if not settings.detect:
+                raise ConfigError("a session needs a gallery's index, detect, or both")
+            pipeline = open_detection(settings.pipeline)
+            return cls(pipeline, outputs=settings.outputs, max_pixels=settings.max_pixels)
+        gallery = Gallery.load(settings.index)
+        if settings.decision is not None:
+            gallery = gallery.with_decision(settings.decision)
+        pipeline = open_pipeline(settings.pipeline, contents=DETECT if settings.detect else PORTRAIT, gallery=gallery)
+        return cls(
+            pipeline,
+            outputs=settings.outputs,
+            facts={**pipeline.facts, "index": files.printable(settings.index)},
+            colors=drawing.assign_colors(gallery.names),
+            max_pixels=settings.max_pixels,
+        )
+
+    def with_outputs(self, outputs: OutputSettings) -> Session:
+        """Return a session with the same models whose outputs go elsewhere, under names given out anew."""
+        return Session(
+            self.pipeline, outputs=outputs, facts=self.facts, colors=self._colors, max_pixels=self._max_pixels
+        )
+
+    @property
+    def model(self) -> Optional[ModelIdentity]:
+        """The recogniser's identity; None when nobody is named."""
+        return self.pipeline.model
+
+    @property
+    def caution(self) -> str:
+        """What is to be said about the gallery or its threshold; may be empty."""
+        return self.pipeline.caution
+
+    def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[Finding]:
+        """Give a finding for every picture, whatever happens to it; wrap ``pictures`` for a progress bar."""
+        for found in pictures:
+            yield self._look_at(found)
+
+    def array(self, image: np.ndarray, *, source: str) -> Finding:
+        """Look at (H, W, 3) uint8 RGB; its annotated copy replaces the file ``source`` of the output folder.
+
+        Raises:
+            ImageError: an array of another shape or type.
+        """
+        result = self.pipeline.analyzer.analyze(image, source=source)
+        target = None if self._outputs.drawn is None else Path(self._outputs.drawn) / source
+        return Finding(source, result, self._keep(image, result, target=target, relative=Path(source)))
+
+    def video(self, source: str) -> VideoRun:
+        """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
+
+        Raises:
+            ImageError: it cannot be opened.
+        """
+        return VideoRun(self, source, target=None if self._names is None else self._names.for_video(source))
+
+    def draw(self, image: np.ndarray, result: ImageResult) -> np.ndarray:
+        """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
+        return drawing.draw_faces(image, result.faces, font_path=self._outputs.font, colors=self._colors)
+
+    def _look_at(self, found: FoundPicture) -> Finding:
+        source = files.printable(found.path)
+        try:
+            content = images.read_file(found.path)
+            image = images.decode_image(content, name=source, max_pixels=self._max_pixels)
+            result = self.pipeline.analyzer.analyze(image, source=source)
+        except ImageError as error:
+            return Finding(source, None, (str(error),))
+        frames = images.count_frames(content)
+        target = None if self._names is None else self._names.for_picture(found.path, relative=found.relative)
+        return Finding(
+            source,
+            result,
+            self._keep(image, result, target=target, relative=found.relative),
+            note=f"first of {frames} frames" if frames > 1 else "",
+        )
+
+    def _keep(
+        self, image: np.ndarray, result: ImageResult, *, target: Optional[Path], relative: Path
+    ) -> tuple[str, ...]:
+        """Write the annotated copy and the crops, and return what went wrong."""
+        problems = []
+        try:
+            if target is not None:
+                images.write_image(target, self.draw(image, result))
+        except ImageError as error:
+            problems.append(str(error))
+        try:
+            if self._crops is not None:
+                self._crops.save(image, result, relative=relative)
+        except ImageError as error:
+            problems.append(str(error))
+        return tuple(problems)
+
+
+class VideoRun:
+    """The frames of one video, camera or stream as findings, and its annotated copy; a context manager.
+
+    Leaving the context without an error, by Ctrl-C, or because nobody wants more findings leaves a whole video of the
+    frames so far.
+
+    Attributes:
+        fps: frames per second.
+        frame_count: as the file says; None for cameras, streams and files that do not say.
+        frames_read: so far.
+        problems: what went wrong with the video as a whole; known when the context is left.
+        undrawn: whether the annotated copy was wanted and could not be written; likewise.
+    """
+
+    def __init__(self, session: Session, source: str, *, target: Optional[Path]) -> None:
+        """Open ``source``; the annotated copy goes to ``target``, or nowhere. Raises ``ImageError``."""
+        self.source = source
+        self.problems: list[str] = []
+        self.undrawn = False
+        self._session = session
+        self._came_to_end = False
+        self._reader = VideoReader(source)
+        self._writer = None if target is None else VideoWriter(target, fps=self._reader.fps)
+        self.fps = self._reader.fps
+        self.frame_count = self._reader.frame_count
+
+    @property
+    def frames_read(self) -> int:
+        """Return how many frames there were so far."""
+        return self._reader.frames_read
+
+    def __enter__(self) -> VideoRun:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, GeneratorExit))
+        self._close_writer(keep=kind is None or stopped)
+        self._reader.close()
+        if self._came_to_end and self._reader.ended_early:
+            read, promised = self._reader.frames_read, self._reader.frame_count
+            self.problems.append(f"the video ended after {read} of {promised} frames; the file is damaged")
+
+    def __iter__(self) -> Iterator[Finding]:
+        """Give the finding of one frame after the other.
+
+        Raises:
+            ImageError: there was not one frame.
+        """
+        for frame in self._reader:
+            source = f"{files.printable(self.source)}#{frame.index}"
+            result = self._session.pipeline.analyzer.analyze(frame.image, source=source)
+            yield Finding(source, result, self._draw(frame.image, result), time_s=frame.time_s)
+        self._came_to_end = True
+        if self._reader.frames_read == 0:
+            raise ImageError(f"{files.printable(self.source)}: no frame could be read")
+
+    def _draw(self, image: np.ndarray, result: ImageResult) -> tuple[str, ...]:
+        """Append the annotated frame. After the first failure no more are drawn: a video with a gap is none."""
+        if self._writer is None:
+            return ()
+        try:
+            self._writer.write(self._session.draw(image, result))
+        except ImageError as error:
+            self.undrawn = True
+            self._close_writer(keep=False)
+            return (f"{error}; no annotated video is written",)
+        return ()
+
+    def _close_writer(self, *, keep: bool) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close(keep=keep)
+        except ImageError as error:
+            self.undrawn = True
+            self.problems.append(str(error))

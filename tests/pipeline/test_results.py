@@ -1,0 +1,53 @@
+"""Findings as JSON values and as CSV; a spreadsheet must not run what a file is called."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from arcface_paddle.pipeline.results import CSV_COLUMNS, Finding, RunRecord, result_to_json, to_csv
+from arcface_paddle.types import Detection, Face, ImageResult
+
+
+def result(source="a.jpg", name="Ada", similarity=-0.25) -> ImageResult:
+    face = Face(Detection(np.array([-4.5, 2, 30, 40], np.float32), 0.75), name=name, similarity=similarity)
+    return ImageResult(source, (60, 40), (face,))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", "＠"])
+def test_cells_that_a_spreadsheet_would_run_are_text(start):
+    text = to_csv([result_to_json(result(f"{start}HYPERLINK(1).jpg", f"{start}cmd|' /C calc'!A0"))])
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    shown = f"'{start}".replace("\r", " ")  # which readers would take for the end of a line
+    assert row["source"] == f"{shown}HYPERLINK(1).jpg" and row["name"] == f"{shown}cmd|' /C calc'!A0"
+
+
+def test_numbers_stay_numbers_and_other_text_as_it_is():
+    text = to_csv([result_to_json(result("a=b.jpg", "O'Brien-Smith"), time_s=1.5)])
+    assert text.splitlines() == [
+        ",".join(CSV_COLUMNS), "a=b.jpg,1.5,1,-4.5,2.0,30.0,40.0,0.75,O'Brien-Smith,-0.25"]  # fmt: skip
+    assert ",,1,-4.5," in to_csv([result_to_json(result(name=None, similarity=None))])
+
+
+def test_a_record_is_complete_at_any_moment():
+    record = RunRecord()
+    record.add(Finding("a.gif", result("a.gif"), note="first of 12 frames"))
+    record.add(Finding("b.jpg", result("b.jpg"), ("out/b.jpg: cannot be written: No space left on device",)))
+    record.add(Finding("c.jpg", None, ("c.jpg: not a picture",)))
+    assert [(image["source"], image.get("note")) for image in record.found] == [
+        ("a.gif", "first of 12 frames"), ("b.jpg", None)]  # fmt: skip
+    assert [failure["source"] for failure in record.failed] == ["b.jpg", "c.jpg"] and record.unreadable == 1
+    json.dumps([record.found, record.failed], allow_nan=False)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_frames_are_kept_if_wanted_and_always_summed_up(keep):
+    record = RunRecord(keep_frames=keep)
+    for number in range(3):
+        record.add(Finding(f"v.mp4#{number}", result(similarity=0.1 * number), time_s=0.5 * number))
+    assert len(record.found) == (3 if keep else 0)
+    assert record.summary.rows() == [["Ada", 3, "0.00", "1.00", "0.2000"]]
