@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arcface_paddle import images
 from arcface_paddle.cli.main import run_module
 
 DEMO = Path(__file__).parents[2] / "demo"
@@ -39,6 +40,37 @@ def test_encode_reports_and_goes_on(tmp_path, capsys):
     assert np.load(tmp_path / "e.npy").shape == (1, 192)
     assert command("encode", people, "--output", tmp_path / "all.npy", "--faces", "all") == 1
     assert np.load(tmp_path / "all.npy").shape == (5, 192)
+
+
+@pytest.mark.parametrize("how", ["centre", "largest"])
+def test_encode_takes_the_face_that_is_meant(tmp_path, how):
+    """A bystander who is larger stands at the side."""
+    small = images.resize(images.load_image(OBAMA), (220, 220))
+    large = images.resize(images.load_image(COLLINS), (330, 330))
+    canvas = np.full((700, 1200, 3), 128, np.uint8)
+    canvas[240:460, 490:710] = small
+    canvas[10:340, 10:340] = large
+    images.write_image(tmp_path / "both.png", canvas)
+    images.write_image(tmp_path / "small.png", small)
+    images.write_image(tmp_path / "large.png", large)
+    expected = {"centre": "small", "largest": "large"}[how]
+    assert command("encode", tmp_path / "both.png", "--faces", how, "--output", tmp_path / "both.npy") == 0
+    assert command("encode", tmp_path / f"{expected}.png", "--output", tmp_path / "one.npy") == 0
+    assert float(np.load(tmp_path / "both.npy")[0] @ np.load(tmp_path / "one.npy")[0]) > 0.8
+
+
+def test_encode_says_what_it_does_not_look_at(tmp_path, capsys):
+    people = tmp_path / "people"
+    (people / "Ada" / "@eaDir").mkdir(parents=True)
+    shutil.copy(OBAMA, people / "Ada" / "a.jfif")
+    shutil.copy(OBAMA, people / "Ada" / "b_small.jpg")
+    shutil.copy(OBAMA, people / "Ada" / "@eaDir" / "a.jpg")
+    (people / "label.txt").write_text("a list")
+    assert command("encode", people, "--exclude", "*_small.*", "--output", tmp_path / "e.npz") == 0
+    shown = capsys.readouterr().err
+    assert "1 file was not looked at: 1 .txt; 1 folder was not searched: @eaDir" in shown
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as table:
+        assert table["persons"].tolist() == ["Ada"] and table["sources"][0].endswith("a.jfif")
 
 
 @pytest.mark.parametrize(
@@ -81,8 +113,6 @@ def test_compare_says_how_many_faces_there_were_and_which_counts(capsys):
 
 
 def test_compare_without_a_face(tmp_path, capsys):
-    from arcface_paddle import images
-
     images.write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     assert command("compare", OBAMA, tmp_path / "grey.png") == 2
     assert "no face found" in capsys.readouterr().err
