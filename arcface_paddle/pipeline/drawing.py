@@ -28,16 +28,16 @@ Rectangle = tuple[int, int, int, int]
 UNKNOWN_COLOR: Color = (170, 170, 170)
 
 PALETTE: tuple[Color, ...] = (
-    (0, 150, 255), (240, 240, 0), (0, 90, 30), (150, 0, 105), (255, 165, 225), (0, 255, 240),
-    (165, 120, 45), (15, 180, 60), (45, 75, 135), (165, 90, 255), (255, 195, 135), (0, 165, 150),
-    (30, 210, 255), (90, 75, 0), (180, 180, 255), (150, 255, 165), (255, 0, 180), (105, 0, 210),
-    (120, 135, 0), (180, 195, 120), (195, 165, 0), (135, 90, 150), (45, 105, 255), (45, 135, 75),
+    (0, 150, 255), (240, 240, 0), (210, 0, 150), (0, 135, 90), (75, 255, 255), (150, 105, 0),
+    (225, 180, 255), (255, 180, 120), (0, 240, 120), (105, 90, 225), (135, 165, 45), (255, 75, 255),
+    (0, 195, 240), (45, 180, 165), (210, 165, 0), (210, 240, 165), (90, 120, 30), (150, 105, 165),
+    (150, 150, 255), (255, 225, 150), (30, 180, 105), (240, 135, 195), (150, 225, 0), (195, 0, 240),
 )  # fmt: skip
 """Colours of known people, in the order in which they are given out.
 
-Each is the one farthest (CIEDE2000) from all before it, among the colours of Lab that are neither red, which reads as
-an alarm, nor near the grey of strangers: any two of the first six are 38 apart, of the first twelve 22, of all 15.
-Below 10, colours are taken for shades of one.
+Each is the one farthest (CIEDE2000) from all before it, among the colours of Lab that are bright enough for a thin line
+(L 46 to 92) and neither red, which reads as an alarm, nor near the grey of strangers. Any two of the first six are 36
+apart, of the first twelve 19, of all 14; below 10, colours are taken for shades of one.
 """
 
 _SMALLEST_FONT = 9  # px; below it Chinese characters run together
