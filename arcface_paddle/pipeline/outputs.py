@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -14,26 +13,6 @@ from arcface_paddle.pipeline import video
 from arcface_paddle.types import Face, ImageResult
 
 _CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
-
-
-@dataclass(frozen=True)
-class OutputSettings:
-    """What a run makes beside its results.
-
-    Attributes:
-        drawn: folder for annotated pictures or video; None draws nothing, and needs no folder.
-        crops: folder for the faces of pictures, a folder for each name inside; None for none.
-        font: font of the labels; None for that of the package.
-    """
-
-    drawn: Optional[PathLike] = None
-    crops: Optional[PathLike] = None
-    font: Optional[PathLike] = None
-
-    @property
-    def folders(self) -> tuple[PathLike, ...]:
-        """The folders that are written to, which are not searched for pictures."""
-        return tuple(folder for folder in (self.drawn, self.crops) if folder is not None)
 
 
 class OutputNames:

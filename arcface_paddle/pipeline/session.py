@@ -12,7 +12,6 @@ cannot be read does not end the run, and a full disk under the annotated copies 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Iterable, Iterator, Optional
@@ -21,37 +20,15 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.errors import ConfigError, ImageError
-from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
-from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, OutputSettings
+from arcface_paddle.pipeline.outputs import CropFolder, OutputNames
 from arcface_paddle.pipeline.results import Finding
-from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, PipelineSettings
+from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """Everything that a run needs to know before it looks at a picture.
-
-    Attributes:
-        pipeline: models, engine, thresholds.
-        detect: find the faces of photographs; False takes a picture for one face, an aligned crop or a portrait.
-        index: file of the gallery that names the faces; None finds faces and names nobody.
-        decision: how several pictures of a person decide, one of ``gallery.DECISIONS``; None as the gallery was made.
-        max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
-        outputs: what is made beside the results.
-    """
-
-    pipeline: PipelineSettings = field(default_factory=PipelineSettings)
-    detect: bool = True
-    index: Optional[PathLike] = None
-    decision: Optional[str] = None
-    max_pixels: Optional[int] = None
-    outputs: OutputSettings = field(default_factory=OutputSettings)
 
 
 class Session:

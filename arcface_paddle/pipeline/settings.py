@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.files import PathLike
 
 DEFAULT_DETECTOR = "BlazeFace"
 DEFAULT_RECOGNIZER = "MobileFace"
@@ -152,3 +153,44 @@ class PipelineSettings:
     top_k: int = 5
     threshold: ThresholdSettings = ThresholdSettings()
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What a run makes beside its results.
+
+    Attributes:
+        drawn: folder for annotated pictures or video; None draws nothing, and needs no folder.
+        crops: folder for the faces of pictures, a folder for each name inside; None for none.
+        font: font of the labels; None for that of the package.
+    """
+
+    drawn: Optional[PathLike] = None
+    crops: Optional[PathLike] = None
+    font: Optional[PathLike] = None
+
+    @property
+    def folders(self) -> tuple[PathLike, ...]:
+        """The folders that are written to, which are not searched for pictures."""
+        return tuple(folder for folder in (self.drawn, self.crops) if folder is not None)
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Everything that a run needs to know before it looks at a picture.
+
+    Attributes:
+        pipeline: models, engine, thresholds.
+        detect: find the faces of photographs; False takes a picture for one face, an aligned crop or a portrait.
+        index: file of the gallery that names the faces; None finds faces and names nobody.
+        decision: how several pictures of a person decide, one of ``gallery.DECISIONS``; None as the gallery was made.
+        max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
+        outputs: what is made beside the results.
+    """
+
+    pipeline: PipelineSettings = field(default_factory=PipelineSettings)
+    detect: bool = True
+    index: Optional[PathLike] = None
+    decision: Optional[str] = None
+    max_pixels: Optional[int] = None
+    outputs: OutputSettings = field(default_factory=OutputSettings)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,16 @@ def test_encode_takes_the_face_that_is_meant(tmp_path, how):
     assert command("encode", tmp_path / "both.png", "--faces", how, "--output", tmp_path / "both.npy") == 0
     assert command("encode", tmp_path / f"{expected}.png", "--output", tmp_path / "one.npy") == 0
     assert float(np.load(tmp_path / "both.npy")[0] @ np.load(tmp_path / "one.npy")[0]) > 0.8
+
+
+def test_help_of_encode_loads_nothing_heavy():
+    code = "import sys; from arcface_paddle.cli.main import main; main(['encode', '--help'])"
+    heavy = "[name for name in ('numpy', 'cv2', 'PIL', 'tqdm', 'prettytable') if name in sys.modules]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import atexit, sys; atexit.register(lambda: print({heavy}))\n{code}"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
 def test_encode_says_what_it_does_not_look_at(tmp_path, capsys):

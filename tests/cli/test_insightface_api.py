@@ -91,6 +91,22 @@ def test_folder_skips_what_cannot_be_read(predictor_of, tmp_path, caplog):
     assert wall["labels"] == [] and wall["box_list"].shape == (0, 6) and wall["features"].shape == (0, 192)
 
 
+def test_a_copy_that_cannot_be_written_does_not_lose_the_result(predictor_of, tmp_path, caplog):
+    (tmp_path / "file").write_text("in the place of a folder")
+    [result] = predictor_of(tmp_path / "file").predict(str(QUERIES / "biden_relit.jpg"))
+    assert result["labels"] == ["Joe Biden"] and "cannot be written" in caplog.text
+
+
+def test_folders_inside_are_searched_and_what_is_no_picture_is_logged(predictor_of, tmp_path, caplog):
+    folder = tmp_path / "in" / "2019"
+    folder.mkdir(parents=True)
+    (folder / "a.jfif").write_bytes((QUERIES / "biden_relit.jpg").read_bytes())
+    (folder / "a.txt").write_text("text")
+    [result] = predictor_of(tmp_path / "out").predict(str(tmp_path / "in"))
+    assert result["labels"] == ["Joe Biden"] and (tmp_path / "out" / "2019" / "a.jfif").is_file()
+    assert "1 file was not looked at: 1 .txt" in caplog.text
+
+
 def test_video_gives_one_result_per_frame(predictor_of, tmp_path):
     picture = images.resize(images.load_image(QUERIES / "biden_relit.jpg"), (240, 300))
     with VideoWriter(tmp_path / "clip.mp4", fps=10) as writer:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, OutputSettings, folder_name
+from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, folder_name
+from arcface_paddle.pipeline.settings import OutputSettings
 from arcface_paddle.types import Detection, Face, ImageResult
 
 

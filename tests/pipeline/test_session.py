@@ -13,9 +13,8 @@ from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery, collect_faces, list_from_tree
 from arcface_paddle.pipeline.inputs import find_pictures
 from arcface_paddle.pipeline.opening import open_pipeline
-from arcface_paddle.pipeline.outputs import OutputSettings
-from arcface_paddle.pipeline.session import Session, SessionSettings
-from arcface_paddle.pipeline.settings import PipelineSettings
+from arcface_paddle.pipeline.session import Session
+from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]

@@ -11,17 +11,17 @@ exit codes: 0 all encoded, 1 some pictures could not be (each is reported), 2 er
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from arcface_paddle.cli import flags, writable
-from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline.embedding_files import check_suffix, write_embeddings
-from arcface_paddle.pipeline.encoding import EncodedPicture, encode_pictures, make_table
-from arcface_paddle.pipeline.inputs import Listing, find_pictures
-from arcface_paddle.pipeline.opening import OpenPipeline, open_pipeline
 from arcface_paddle.pipeline.settings import ALIGNED, DETECT, FACE_CHOICES, ONE
-from arcface_paddle.progress import progress
+
+if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.encoding import EncodedPicture
+    from arcface_paddle.pipeline.inputs import Listing
+    from arcface_paddle.pipeline.opening import OpenPipeline
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode the pictures and write the file."""
+    from arcface_paddle.pipeline.embedding_files import check_suffix, write_embeddings
+    from arcface_paddle.pipeline.encoding import make_table
+    from arcface_paddle.pipeline.inputs import find_pictures
+    from arcface_paddle.pipeline.opening import open_pipeline
+
     check_suffix(args.output)
     writable.require_writable_file(args.output, option="--output")
     listing = find_pictures(args.inputs, recursive=not args.no_recursive, exclude=args.exclude)
@@ -60,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _encode(args: argparse.Namespace, pipeline: OpenPipeline, listing: Listing) -> list[EncodedPicture]:
     """Return the pictures that gave a face; say what is to be said of them and of the others."""
+    from arcface_paddle.cli.console import complain
+    from arcface_paddle.pipeline.encoding import encode_pictures
+    from arcface_paddle.progress import progress
+
     encoded = []
     pictures = progress(listing.pictures, unit="picture")
     for picture in encode_pictures(pipeline.analyzer, pictures, faces=args.faces, max_pixels=args.max_pixels):

@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.cli import flags, gallery_flags, writable
-from arcface_paddle.cli.console import complain, text_table, write_json_result, write_text_result
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
-from arcface_paddle.pipeline import drawing, inputs
-from arcface_paddle.pipeline.outputs import OutputSettings
-from arcface_paddle.pipeline.results import (
-    PICTURE_COLUMNS,
-    VIDEO_COLUMNS,
-    RunRecord,
-    picture_rows,
-    to_csv,
-)
-from arcface_paddle.pipeline.session import Session, SessionSettings
-from arcface_paddle.progress import progress
+from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
+
+if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.inputs import Listing
+    from arcface_paddle.pipeline.results import RunRecord
+    from arcface_paddle.pipeline.session import Session
 
 EPILOG = """exit codes:
   0    everything was read and processed (a picture without a face is no error)
@@ -81,6 +75,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build a gallery, recognise the input, or both."""
+    from arcface_paddle.cli.console import complain, write_json_result
+    from arcface_paddle.pipeline.session import Session
+
     listing = check_arguments(args)
     status, built = EXIT_OK, {}
     if args.build_index is not None:
@@ -102,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     return max(status, _run_pictures(args, session, facts, listing=listing))
 
 
-def check_arguments(args: argparse.Namespace) -> Optional[inputs.Listing]:
+def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     """Refuse what cannot work, before anything is loaded or written.
 
     Returns:
@@ -112,6 +109,8 @@ def check_arguments(args: argparse.Namespace) -> Optional[inputs.Listing]:
         ConfigError: options that contradict each other, are missing, or places that cannot be written.
         ImageError: no such input, or folders without pictures.
     """
+    from arcface_paddle.pipeline import drawing
+
     if args.build_index is None and args.input is None:
         raise ConfigError("nothing to do: give --input with --det and/or --rec, or --build_index with --img_dir")
     if args.build_index is not None:
@@ -151,13 +150,15 @@ def output_settings(args: argparse.Namespace) -> OutputSettings:
     return OutputSettings(None if args.no_draw else args.output, args.save_crops, args.font)
 
 
-def list_pictures(args: argparse.Namespace, sources: Sequence[str]) -> inputs.Listing:
+def list_pictures(args: argparse.Namespace, sources: Sequence[str]) -> Listing:
     """List the pictures of files and folders, those of this run's own outputs left out.
 
     Raises:
         ImageError: a source does not exist, or there is no picture at all.
     """
-    listing = inputs.find_pictures(
+    from arcface_paddle.pipeline.inputs import find_pictures
+
+    listing = find_pictures(
         sources, recursive=not args.no_recursive, exclude=args.exclude, leave_out=output_settings(args).folders
     )
     listing.require_pictures()
@@ -165,7 +166,9 @@ def list_pictures(args: argparse.Namespace, sources: Sequence[str]) -> inputs.Li
 
 
 def _is_video(args: argparse.Namespace) -> bool:
-    videos = [source for source in args.input if inputs.is_video(source)]
+    from arcface_paddle.pipeline.inputs import is_video
+
+    videos = [source for source in args.input if is_video(source)]
     if videos and len(args.input) > 1:
         raise ConfigError(f"--input {videos[0]} is a video, camera or stream, which needs a run of its own")
     if videos and args.save_crops:
@@ -173,8 +176,12 @@ def _is_video(args: argparse.Namespace) -> bool:
     return bool(videos)
 
 
-def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, Any], *, listing: inputs.Listing) -> int:
+def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, Any], *, listing: Listing) -> int:
     """Recognise pictures, write the results, and return the exit code."""
+    from arcface_paddle.cli.console import complain, text_table
+    from arcface_paddle.pipeline.results import PICTURE_COLUMNS, RunRecord, picture_rows
+    from arcface_paddle.progress import progress
+
     record, stopped = RunRecord(), _Stopped()
     with stopped:
         for finding in session.pictures(progress(listing.pictures, unit="picture", shown=not listing.is_one_file)):
@@ -193,6 +200,10 @@ def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, A
 
 def _run_video(args: argparse.Namespace, session: Session, facts: dict[str, Any]) -> int:
     """Recognise frame after frame, write the results, and return the exit code."""
+    from arcface_paddle.cli.console import text_table
+    from arcface_paddle.pipeline.results import VIDEO_COLUMNS, RunRecord
+    from arcface_paddle.progress import progress
+
     (source,) = args.input
     record, stopped = RunRecord(keep_frames=bool(args.json or args.csv)), _Stopped()
     with stopped, session.video(source) as video:
@@ -228,6 +239,8 @@ class _Stopped:
 
 
 def _say(problems: Sequence[str], note: str = "") -> None:
+    from arcface_paddle.cli.console import complain
+
     for sentence in (*problems, note):
         if sentence:
             complain(sentence)
@@ -239,6 +252,9 @@ def _write_results(args: argparse.Namespace, record: RunRecord, content: dict[st
     Raises:
         ConfigError: ``--json`` or ``--csv`` cannot be written.
     """
+    from arcface_paddle.cli.console import write_json_result, write_text_result
+    from arcface_paddle.pipeline.results import to_csv
+
     with contextlib.ExitStack() as rest:  # runs all, last one first, and raises in the end
         rest.callback(print, table)
         if args.csv:
