@@ -481,6 +481,15 @@ def test_ctrl_c_keeps_the_video_and_the_time_line(index, clip, tmp_path, monkeyp
         assert len(list(reader)) == 3
 
 
+def test_ctrl_c_while_a_stream_is_opened(tmp_path, monkeypatch, capsys):
+    def interrupted(self, source):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoReader, "__init__", interrupted)
+    assert recognize("--det", "--input=rtsp://127.0.0.1:9/x", "--no_draw", f"--json={tmp_path}/f.json") == 130
+    assert "interrupted" in error_line(capsys) and not (tmp_path / "f.json").exists()
+
+
 def test_ctrl_c_in_a_folder_keeps_what_was_found(tmp_path, monkeypatch):
     analyze = Analyzer.analyze
 

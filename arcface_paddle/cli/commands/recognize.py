@@ -206,7 +206,7 @@ def _run_video(args: argparse.Namespace, session: Session, facts: dict[str, Any]
 
     (source,) = args.input
     record, stopped = RunRecord(keep_frames=bool(args.json or args.csv)), _Stopped()
-    with stopped, session.video(source) as video:
+    with session.video(source) as video, stopped:
         for finding in progress(video, total=video.frame_count, unit="frame"):
             _say(finding.problems)
             record.add(finding)
