@@ -85,7 +85,7 @@ class Listing:
     Attributes:
         sources: what was named, printable.
         pictures: in the order of the sources, each folder in the order of its paths, each file once.
-        videos: likewise; files that are called like a video.
+        videos: likewise; files of folders that are called like a video.
         skipped: reason, as it is said in a sentence, to the files that are neither.
         folders: names of the folders that were not searched, with how many there are of each.
     """
@@ -157,9 +157,9 @@ def find_pictures(
 ) -> Listing:
     """List the pictures among files and in folders.
 
-    A file that is named itself counts as a picture unless it is called like a video: whether it can be read shows when
-    it is read. In a folder a file counts when its first bytes or its suffix say that it is a picture; so a damaged
-    ``.jpg`` is listed and its error told. Folders that links lead to are searched, each once.
+    A file that is named itself counts as a picture: whether it is one shows when it is read. In a folder a file counts
+    when its first bytes or its suffix say that it is a picture; so a damaged ``.jpg`` is listed and its error told.
+    Folders that links lead to are searched, each once.
 
     Args:
         sources: files and folders.
@@ -196,8 +196,7 @@ class _Search:
             raise ImageError(f"{files.printable(source)}: no such file or folder")
         if not source.is_dir():
             if not self._is_excluded(Path(source.name)) and self._is_new(source):
-                is_video = source.suffix.lower() in video.VIDEO_SUFFIXES
-                (self._videos if is_video else self._pictures).append(FoundPicture(source))
+                self._pictures.append(FoundPicture(source))
             return
         if not self._is_new(source):
             return

@@ -289,7 +289,10 @@ def test_pictures_above_the_limit(tmp_path, capsys):
 
 
 def test_what_is_not_drawn_needs_no_folder(odd_files):
-    assert recognize("--det", PICTURE, "--no_draw", "--output=a_file/x", "--font=none.ttf") == 0
+    with VideoWriter(odd_files / "film.mp4", fps=10) as writer:
+        writer.write(np.full((64, 64, 3), 128, np.uint8))
+    for source in (PICTURE, "--input=film.mp4"):
+        assert recognize("--det", source, "--no_draw", "--output=a_file/x", "--font=none.ttf") == 0
 
 
 # -- bad input: one line, exit code 2, nothing written

@@ -164,7 +164,9 @@ def test_build_index_needs_its_settings(args):
         arcface_paddle.InsightFace(args, print_info=False).build_index()
 
 
-@pytest.mark.parametrize("name", ["cli.insightface_api", "pipeline.gallery", "pipeline.gallery.collection"])
+@pytest.mark.parametrize(
+    "name", ["cli.insightface_api", "pipeline.inputs", "pipeline.gallery", "pipeline.gallery.collection"]
+)
 def test_examples_of_the_documentation(name, tmp_path, monkeypatch):
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     monkeypatch.chdir(tmp_path)

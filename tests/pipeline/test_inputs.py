@@ -125,6 +125,8 @@ def test_several_sources_in_their_order_and_every_file_once(tmp_path):
         "b/10.jpg", "b/2.jpg", "a/1.jpg", "a/sub/3.jpg"]  # fmt: skip
     assert [p.root for p in listing.pictures] == [tmp_path / "b", tmp_path / "b", None, tmp_path / "a"]
     assert names_in(find_pictures([tmp_path / "a"], recursive=False)) == ["1.jpg"]
+    fill(tmp_path, {"film.mp4": FILM})
+    assert names_in(find_pictures([tmp_path / "film.mp4"])) == ["film.mp4"], "its own error tells more than a count"
 
 
 def test_links_are_followed_but_never_in_a_circle(tmp_path):
