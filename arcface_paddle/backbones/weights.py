@@ -19,20 +19,6 @@ _STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")  # of the same
 _STEM_CHANNELS = 64  # of both at width 1
 
 
-def load_backbone(network: nn.Layer, path: PathLike) -> None:
-    """Fill ``network`` from a ``.pdparams`` file, which must hold exactly its keys and shapes.
-
-    Raises:
-        CheckpointError: the file is missing or damaged, or belongs to another network; the message names the first
-            differences.
-    """
-    try:
-        arrays = read_state_dict(path)
-    except ModelFileError as error:
-        raise CheckpointError(str(error)) from error
-    load_arrays(network, arrays, name=str(path))
-
-
 def open_backbone(
     name: str, path: PathLike, *, embedding_size: Optional[int] = None, width: Optional[float] = None
 ) -> nn.Layer:

@@ -284,11 +284,6 @@ def save_config(config: TrainConfig, path: PathLike) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def flat_values(config: TrainConfig) -> dict[str, Any]:
-    """Return all options by name, as plain JSON values."""
-    return {key: _plain(value) for group, _ in _groups() for key, value in vars(getattr(config, group.name)).items()}
-
-
 def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
     hints = get_type_hints(TrainConfig)
     for group in dataclasses.fields(TrainConfig):
