@@ -8,7 +8,6 @@ from __future__ import annotations
 from arcface_paddle.distributed.collectives import (
     DEFAULT_TIMEOUT_S,
     PeerLostError,
-    all_agree,
     all_gather,
     all_reduce_max,
     all_reduce_sum,
@@ -19,7 +18,6 @@ from arcface_paddle.distributed.collectives import (
     finish,
     gather_arrays,
     gather_json,
-    gather_with_gradient,
     init,
     is_main,
     launched_local_size,
@@ -27,14 +25,12 @@ from arcface_paddle.distributed.collectives import (
     own_part_of_sum,
     process_group,
     rank,
-    sum_gradients,
     world_size,
 )
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
     "PeerLostError",
-    "all_agree",
     "all_gather",
     "all_reduce_max",
     "all_reduce_sum",
@@ -45,7 +41,6 @@ __all__ = [
     "finish",
     "gather_arrays",
     "gather_json",
-    "gather_with_gradient",
     "init",
     "is_main",
     "launched_local_size",
@@ -53,6 +48,5 @@ __all__ = [
     "own_part_of_sum",
     "process_group",
     "rank",
-    "sum_gradients",
     "world_size",
 ]

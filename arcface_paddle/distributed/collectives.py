@@ -31,8 +31,7 @@ signals.take_back_from_paddle()
 DEFAULT_TIMEOUT_S = 60.0
 """Silence after which a rank counts as dead."""
 
-_START_TIMEOUT_S = 300.0
-_BUCKET_ELEMENTS = 4 << 20
+_START_TIMEOUT_S = 300.0  # ranks on other machines may still be importing paddle from a slow network disk
 _HALF = (paddle.float16, paddle.bfloat16)
 
 
@@ -209,31 +208,11 @@ def broadcast_parameters(tensors: Sequence[paddle.Tensor], *, source: int = 0) -
             dist.broadcast(tensor, source)
 
 
-def all_agree(flag: bool) -> bool:
-    """Tell, on every rank alike, whether ``flag`` is true on all ranks."""
-    return not any_rank(not flag)
-
-
 def any_rank(flag: bool) -> bool:
     """Tell, on every rank alike, whether ``flag`` is true on at least one rank."""
     if _world.size == 1:
         return bool(flag)
     return bool(all_reduce_max(paddle.to_tensor([int(flag)], dtype="int32")).item())
-
-
-def sum_gradients(parameters: Sequence[paddle.Tensor]) -> None:
-    """Replace every gradient by its SUM over the ranks, in buckets of 16 MB.
-
-    The classifier divides its loss by the global batch, so sums, not means, are what one process would compute.
-    All ranks must hold gradients for the same parameters.
-    """
-    if _world.size == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    for bucket in _buckets(gradients):
-        flat = all_reduce_sum(paddle.concat([gradient.flatten() for gradient in bucket]))
-        for gradient, part in zip(bucket, flat.split([gradient.size for gradient in bucket])):
-            gradient.copy_(part.reshape(gradient.shape), False)
 
 
 def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -249,25 +228,6 @@ def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
     return part
 
 
-class _GatherWithGradient(paddle.autograd.PyLayer):
-    @staticmethod
-    def forward(ctx: Any, tensor: paddle.Tensor) -> paddle.Tensor:
-        return all_gather(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
-        return own_part_of_sum(gradient)
-
-
-def gather_with_gradient(tensor: paddle.Tensor) -> paddle.Tensor:
-    """``all_gather`` whose gradient returns to the owner: the sum over ranks of the gradient of its part.
-
-    That is the gradient of the SUM of all ranks' losses; a loss that every rank computes alike from the gathered
-    tensor must therefore be divided by the world size, or each rank must differentiate only its own share of it.
-    """
-    return tensor if _world.size == 1 else _GatherWithGradient.apply(tensor)
-
-
 def _all_reduce(tensor: paddle.Tensor, operation: Union[int, Any]) -> paddle.Tensor:
     if _world.size == 1:
         return tensor
@@ -277,18 +237,6 @@ def _all_reduce(tensor: paddle.Tensor, operation: Union[int, Any]) -> paddle.Ten
     with _collective("all_reduce"):
         dist.all_reduce(result, op=operation)
     return result.astype(tensor.dtype) if widened else result
-
-
-def _buckets(gradients: Sequence[paddle.Tensor]) -> Iterator[list[paddle.Tensor]]:
-    bucket: list[paddle.Tensor] = []
-    for gradient in gradients:
-        full = sum(member.size for member in bucket) + gradient.size > _BUCKET_ELEMENTS
-        if bucket and (full or bucket[0].dtype != gradient.dtype):
-            yield bucket
-            bucket = []
-        bucket.append(gradient)
-    if bucket:
-        yield bucket
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ class Heartbeat:
         self._arrivals = 0  # how many barriers this rank has come to
         self._released = 0  # how many barriers everybody has come to
         self._arrivals_of = {peer.rank: 0 for peer in self._peers}
-        self._thread = threading.Thread(target=self._watch, name="peer-channel", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
         self._thread.start()
 
     def barrier(self, timeout_s: Optional[float] = None) -> None:

@@ -12,7 +12,7 @@ the number of ranks: the owner sees the whole global batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Optional, Union
+from typing import Iterator, Optional, Union
 
 import numpy as np
 import paddle
@@ -20,14 +20,13 @@ import paddle
 from arcface_paddle import distributed
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.heads.margins import Margin
+from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS
 from arcface_paddle.heads.sampling import class_range, sampled_classes
-from arcface_paddle.heads.sharded_softmax import Problem, sharded_softmax_loss
+from arcface_paddle.heads.sharded_softmax import ShardPass, sharded_softmax_loss
 
 _INIT_STD = 0.01  # of the published training code
 _INIT_BLOCK_ROWS = 1024  # rows drawn from one random stream, so that a centre's start depends on its class only
-_UPDATE_BLOCK_ROWS = 1 << 16  # rows updated at a time, to bound temporary memory
 _Rows = Union[slice, paddle.Tensor]
-_STORAGE_DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class ClassifierSettings:
     weight_dtype: str = "float32"
     momentum_dtype: str = "float32"
     matmul_dtype: str = "float32"
-    logits_bytes: int = 1 << 30
+    logits_bytes: int = LOGITS_BYTES
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,8 +67,8 @@ class ClassifierSettings:
         if not 0.0 < self.sample_rate <= 1.0:
             raise ConfigError(f"sample_rate is {self.sample_rate}; allowed: above 0 up to 1")
         for name in ("weight_dtype", "momentum_dtype", "matmul_dtype"):
-            if getattr(self, name) not in _STORAGE_DTYPES:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(_STORAGE_DTYPES)}")
+            if getattr(self, name) not in BYTES_OF:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(BYTES_OF)}")
 
 
 @dataclass
@@ -78,6 +77,23 @@ class _RowGradient:
 
     rows: Optional[np.ndarray]
     values: paddle.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BatchClasses:
+    """The classes that take part in one pass, and where the samples of the global batch are among them.
+
+    Attributes:
+        rows: (n,) sorted rows of this rank's centres that take part, on the host; None = all of them.
+        row_indices: the same as a tensor on the device; None = all of them.
+        columns: (B,) int64, place of the sample's class among these rows; anything valid where it is not here.
+        owned: (B,) bool, whether it is here.
+    """
+
+    rows: Optional[np.ndarray]
+    row_indices: Optional[paddle.Tensor]
+    columns: paddle.Tensor
+    owned: paddle.Tensor
 
 
 class ShardedClassifier:
@@ -96,32 +112,50 @@ class ShardedClassifier:
         self.start, self.end = class_range(settings.num_classes, distributed.rank(), distributed.world_size())
         self._weight = paddle.to_tensor(_initial_rows(self.start, self.end, settings)).astype(settings.weight_dtype)
         self._velocity = paddle.zeros(self._weight.shape, dtype=settings.momentum_dtype)
-        self._problems: list[tuple[Optional[np.ndarray], Problem]] = []
+        self._passes: list[tuple[Optional[np.ndarray], ShardPass]] = []
         self._gradient: Optional[_RowGradient] = None
 
-    def loss(
-        self, features: paddle.Tensor, labels: paddle.Tensor, *, step: int, sampled: Optional[np.ndarray] = None
-    ) -> paddle.Tensor:
-        """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+    def choose_classes(self, labels: np.ndarray, *, step: int, sampled: Optional[np.ndarray] = None) -> BatchClasses:
+        """Decide which classes take part in a pass; all ranks together.
+
+        With sampling the host must know the labels of all ranks. Call it before the forward pass of the network is
+        queued: asked for later, labels that other ranks send would come behind that work, and the device would idle
+        while the host prepares the next operations.
 
         Args:
-            features: (B, D) of this rank, not normalised; B is the same on all ranks.
-            labels: (B,) int64, global.
+            labels: (B,) int64 of this rank, global; B is the same on all ranks.
             step: changes the sample of classes; the same on all ranks.
             sampled: global classes to use instead of the drawn ones (classes of the batch are always used).
 
         Raises:
-            DataError: a label is not in [0, num_classes[ (checked where the labels are on the host).
+            DataError: a label is not in [0, num_classes[.
         """
-        labels = distributed.all_gather(labels.astype("int64"))
+        labels = np.asarray(labels, np.int64)
+        self._check_labels(labels)
         if self.settings.sample_rate < 1.0 or sampled is not None:
-            rows, problem = self._sampled_problem(labels.numpy(), step, sampled)
-        else:
-            rows, problem = None, self._full_problem(labels)
+            return self._some_classes(_gathered(labels), step, sampled)
+        return self._all_classes(distributed.all_gather(paddle.to_tensor(labels)))
+
+    def loss(self, features: paddle.Tensor, classes: BatchClasses) -> paddle.Tensor:
+        """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+
+        Args:
+            features: (B, D) of this rank, not normalised; B is the same on all ranks.
+            classes: what ``choose_classes`` has given for the labels of these samples.
+        """
+        settings = self.settings
+        shard_pass = ShardPass(
+            centres=self._weight if classes.row_indices is None else _read(self._weight, classes.row_indices),
+            columns=classes.columns,
+            owned=classes.owned,
+            margin=self.margin,
+            logits_bytes=settings.logits_bytes,
+            matmul_dtype=settings.matmul_dtype,
+        )
         if not features.stop_gradient and paddle.is_grad_enabled():
-            self._problems.append((rows, problem))
-        loss = sharded_softmax_loss(features, problem)
-        self.statistics = problem.statistics
+            self._passes.append((classes.rows, shard_pass))
+        loss = sharded_softmax_loss(features, shard_pass)
+        self.statistics = shard_pass.statistics
         return loss
 
     def gradient_square_sum(self) -> paddle.Tensor:
@@ -138,11 +172,6 @@ class ShardedClassifier:
         if self._gradient is not None:
             dense[slice(None) if self._gradient.rows is None else self._gradient.rows] = self._gradient.values.numpy()
         return dense
-
-    def clear_gradient(self) -> None:
-        """Forget the gradient."""
-        self._problems.clear()
-        self._gradient = None
 
     @paddle.no_grad()
     def step(
@@ -213,26 +242,12 @@ class ShardedClassifier:
             )
         return last - first
 
-    def state(self) -> dict[str, float]:
-        """Return what a checkpoint needs besides the rows: the margin's running statistics."""
-        return self.margin.state()
-
-    def load_state(self, state: Mapping[str, float]) -> None:
-        """Restore ``state()``."""
-        self.margin.load_state(state)
-
-    def _full_problem(self, labels: paddle.Tensor) -> Problem:
-        if labels.place.is_cpu_place():
-            self._check_labels(labels.numpy())
+    def _all_classes(self, labels: paddle.Tensor) -> BatchClasses:
         local = labels - self.start
         owned = (local >= 0).logical_and(local < self.end - self.start)
-        columns = paddle.where(owned, local, paddle.zeros_like(local))
-        return self._problem(self._weight, columns, owned)
+        return BatchClasses(None, None, paddle.where(owned, local, paddle.zeros_like(local)), owned)
 
-    def _sampled_problem(
-        self, labels: np.ndarray, step: int, sampled: Optional[np.ndarray]
-    ) -> tuple[np.ndarray, Problem]:
-        self._check_labels(labels)
+    def _some_classes(self, labels: np.ndarray, step: int, sampled: Optional[np.ndarray]) -> BatchClasses:
         settings = self.settings
         if sampled is None:
             sampled = sampled_classes(self.start, self.end, rate=settings.sample_rate, seed=settings.seed, step=step)
@@ -240,19 +255,7 @@ class ShardedClassifier:
         rows = classes[(classes >= self.start) & (classes < self.end)] - self.start
         owned = (labels >= self.start) & (labels < self.end)
         columns = np.where(owned, np.searchsorted(rows, labels - self.start), 0)
-        centres = _read(self._weight, paddle.to_tensor(rows))
-        return rows, self._problem(centres, paddle.to_tensor(columns), paddle.to_tensor(owned))
-
-    def _problem(self, centres: paddle.Tensor, columns: paddle.Tensor, owned: paddle.Tensor) -> Problem:
-        settings = self.settings
-        return Problem(
-            centres=centres,
-            columns=columns,
-            owned=owned,
-            margin=self.margin,
-            logits_bytes=settings.logits_bytes,
-            matmul_dtype=settings.matmul_dtype,
-        )
+        return BatchClasses(rows, paddle.to_tensor(rows), paddle.to_tensor(columns), paddle.to_tensor(owned))
 
     def _check_labels(self, labels: np.ndarray) -> None:
         if labels.size and not (labels.min() >= 0 and labels.max() < self.settings.num_classes):
@@ -264,12 +267,19 @@ class ShardedClassifier:
 
     def _collect(self) -> None:
         """Add the centre gradients of the backward passes since the last call to the gradient."""
-        for rows, problem in self._problems:
-            if problem.centre_gradient is None:
+        for rows, shard_pass in self._passes:
+            if shard_pass.centre_gradient is None:
                 continue
-            new = _RowGradient(rows, problem.centre_gradient)
+            new = _RowGradient(rows, shard_pass.centre_gradient)
             self._gradient = new if self._gradient is None else _sum(self._gradient, new, len(self._weight))
-        self._problems.clear()
+        self._passes.clear()
+
+
+def _gathered(labels: np.ndarray) -> np.ndarray:
+    """Return the labels of all ranks on the host; one rank alone need not ask its device."""
+    if distributed.world_size() == 1:
+        return labels
+    return np.asarray(distributed.all_gather(paddle.to_tensor(labels)).numpy())
 
 
 def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:
@@ -304,8 +314,8 @@ def _has_row_kernels(tensor: paddle.Tensor, rows: _Rows) -> bool:
 
 
 def _blocks(gradient: _RowGradient) -> Iterator[tuple[_Rows, paddle.Tensor]]:
-    for start in range(0, gradient.values.shape[0], _UPDATE_BLOCK_ROWS):
-        end = min(start + _UPDATE_BLOCK_ROWS, gradient.values.shape[0])
+    for start in range(0, gradient.values.shape[0], UPDATE_BLOCK_ROWS):
+        end = min(start + UPDATE_BLOCK_ROWS, gradient.values.shape[0])
         rows = slice(start, end) if gradient.rows is None else paddle.to_tensor(gradient.rows[start:end])
         yield rows, gradient.values[start:end]
 

@@ -5,8 +5,8 @@ logits, and there is no one-hot matrix. Between ranks travel the features (all-g
 the largest logit and the sum of exponentials (all-reduce), and back the gradient of the features (reduce-scatter).
 
 The loss is the mean over the global batch, the same number on every rank. ``backward`` gives each rank the gradient of
-that loss with respect to ITS features, and leaves the gradient of its centres with the ``Problem``. So parameters of
-the backbone, which every rank holds, need the SUM of the ranks' gradients (``distributed.sum_gradients``).
+that loss with respect to ITS features, and leaves the gradient of its centres with its ``ShardPass``. So parameters of
+the backbone, which every rank holds, need the SUM of the ranks' gradients.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import paddle
 
 from arcface_paddle import distributed
 from arcface_paddle.heads.margins import Margin
+from arcface_paddle.heads.memory import LOGITS_BYTES
 
-_LEAST_NORM = 1e-6
-_MINUS_INFINITY = -1e30
+_LEAST_NORM = 1e-6  # of features and centres: below it a direction is not defined, and dividing would give NaN
+_MINUS_INFINITY = -1e30  # below every logit; a true infinity would give NaN as infinity minus infinity
 
 
 @dataclass
-class Problem:
-    """One forward and backward pass, seen from one rank.
+class ShardPass:
+    """What one rank brings to one forward and backward pass of the softmax, and what the pass leaves with it.
 
     Attributes:
         centres: (n, D), this rank's centres that take part, not normalised; float32, or half precision.
@@ -42,27 +43,27 @@ class Problem:
     columns: paddle.Tensor
     owned: paddle.Tensor
     margin: Margin
-    logits_bytes: int = 1 << 30
+    logits_bytes: int = LOGITS_BYTES
     matmul_dtype: str = "float32"
     statistics: dict[str, paddle.Tensor] = field(default_factory=dict)
     centre_gradient: Optional[paddle.Tensor] = None
 
 
-def sharded_softmax_loss(features: paddle.Tensor, problem: Problem) -> paddle.Tensor:
+def sharded_softmax_loss(features: paddle.Tensor, shard_pass: ShardPass) -> paddle.Tensor:
     """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
 
     Args:
         features: (B_local, D) of this rank, not normalised, any float dtype; B_local is the same on all ranks.
-        problem: this rank's centres and where the targets are among them.
+        shard_pass: this rank's centres and where the targets are among them.
     """
-    return _ShardedSoftmax.apply(features, problem)
+    return _ShardedSoftmax.apply(features, shard_pass)
 
 
 class _ShardedSoftmax(paddle.autograd.PyLayer):
     @staticmethod
-    def forward(ctx: Any, features: paddle.Tensor, problem: Problem) -> paddle.Tensor:
+    def forward(ctx: Any, features: paddle.Tensor, shard_pass: ShardPass) -> paddle.Tensor:
         with paddle.amp.auto_cast(enable=False):
-            ctx.computation = _Computation(features, problem)
+            ctx.computation = _Computation(features, shard_pass)
             return ctx.computation.loss()
 
     @staticmethod
@@ -83,8 +84,8 @@ class _Piece(NamedTuple):
 class _Computation:
     """What the backward pass needs of the forward pass."""
 
-    def __init__(self, features: paddle.Tensor, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, features: paddle.Tensor, shard_pass: ShardPass) -> None:
+        self.shard_pass = shard_pass
         self.feature_dtype = features.dtype
         gathered = distributed.all_gather(features).astype("float32")
         self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=_LEAST_NORM)
@@ -93,7 +94,7 @@ class _Computation:
         self.kept: Optional[_Piece] = None
 
     def loss(self) -> paddle.Tensor:
-        margin, statistics = self.problem.margin, self.problem.statistics
+        margin, statistics = self.shard_pass.margin, self.shard_pass.statistics
         cosine = self._target_cosine()
         margin.observe(cosine, self.norms)
         self.target_value, self.target_slope = margin.target(cosine, self.norms)
@@ -105,9 +106,9 @@ class _Computation:
         return losses.mean()
 
     def gradients(self, outer: paddle.Tensor) -> paddle.Tensor:
-        """Return the gradient of this rank's features and leave the centres' with the problem."""
-        problem = self.problem
-        factor = outer.astype("float32") * (problem.margin.scale / self.batch)
+        """Return the gradient of this rank's features and leave the centres' with the pass."""
+        shard_pass = self.shard_pass
+        factor = outer.astype("float32") * (shard_pass.margin.scale / self.batch)
         direction_gradient = paddle.zeros_like(self.directions)
         pieces = []
         for rows in self._pieces():
@@ -118,18 +119,18 @@ class _Computation:
             raw = self._matmul(slopes, self.directions, transpose_x=True)
             radial = (raw * centres).sum(1, keepdim=True) * inverse_norms.square().unsqueeze(1)
             pieces.append(raw.subtract_(centres * radial))
-        problem.centre_gradient = pieces[0] if len(pieces) == 1 else _joined(pieces, problem.centres)
+        shard_pass.centre_gradient = pieces[0] if len(pieces) == 1 else _joined(pieces, shard_pass.centres)
         return self._own_feature_gradient(direction_gradient)
 
     def _target_cosine(self) -> paddle.Tensor:
         """Cosine of every sample to its centre, (B,); each rank adds the classes it owns."""
-        problem = self.problem
-        if problem.centres.shape[0] == 0:
+        shard_pass = self.shard_pass
+        if shard_pass.centres.shape[0] == 0:
             own = paddle.zeros_like(self.norms)
         else:
-            centres = problem.centres[problem.columns].astype("float32")
+            centres = shard_pass.centres[shard_pass.columns].astype("float32")
             lengths = paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
-            own = (self.directions * centres).sum(1) / lengths * problem.owned.astype("float32")
+            own = (self.directions * centres).sum(1) / lengths * shard_pass.owned.astype("float32")
         return distributed.all_reduce_sum(own)
 
     def _normaliser(self) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -152,14 +153,14 @@ class _Computation:
         slopes = piece.exponentials.multiply_(to_loss.unsqueeze(1))
         if piece.negative_slopes is not None:
             slopes.multiply_(piece.negative_slopes)
-        probability = paddle.exp(self.problem.margin.scale * self.target_value - self.largest) / self.exponential_sum
+        probability = paddle.exp(self.shard_pass.margin.scale * self.target_value - self.largest) / self.exponential_sum
         return self._put_targets(slopes, rows, (probability - 1.0) * factor * self.target_slope)
 
     def _exponentials(self, rows: slice) -> _Piece:
         """Scaled and margined cosines to these centres, exponentiated in the one buffer that holds them."""
         if self.kept is not None:
             return self.kept
-        margin = self.problem.margin
+        margin = self.shard_pass.margin
         centres, inverse_norms = self._centres(rows)
         cosines = self._matmul(self.directions, centres, transpose_y=True).multiply_(inverse_norms)
         slopes = None
@@ -174,9 +175,9 @@ class _Computation:
 
     def _put_targets(self, matrix: paddle.Tensor, rows: slice, values: paddle.Tensor) -> paddle.Tensor:
         """Write one value per sample at its class, in place, where the class is among these centres."""
-        problem = self.problem
-        here = problem.owned
-        columns = problem.columns
+        shard_pass = self.shard_pass
+        here = shard_pass.owned
+        columns = shard_pass.columns
         if not self._is_one_piece():
             here = here.logical_and(columns >= rows.start).logical_and(columns < rows.stop)
             columns = paddle.clip(columns - rows.start, 0, rows.stop - rows.start - 1)
@@ -194,24 +195,24 @@ class _Computation:
 
     def _centres(self, rows: slice) -> tuple[paddle.Tensor, paddle.Tensor]:
         """These centres in float32 and their inverse norms (n,)."""
-        centres = self.problem.centres
+        centres = self.shard_pass.centres
         if not self._is_one_piece():
             centres = centres[rows.start : rows.stop]
         centres = centres.astype("float32")
         return centres, 1.0 / paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
 
     def _matmul(self, x: paddle.Tensor, y: paddle.Tensor, **transposes: bool) -> paddle.Tensor:
-        dtype = self.problem.matmul_dtype
+        dtype = self.shard_pass.matmul_dtype
         return paddle.matmul(x.astype(dtype), y.astype(dtype), **transposes).astype("float32")
 
     def _rows_per_piece(self) -> int:
-        return max(1, self.problem.logits_bytes // (4 * self.batch))
+        return max(1, self.shard_pass.logits_bytes // (4 * self.batch))
 
     def _is_one_piece(self) -> bool:
-        return 0 < self.problem.centres.shape[0] <= self._rows_per_piece()
+        return 0 < self.shard_pass.centres.shape[0] <= self._rows_per_piece()
 
     def _pieces(self) -> Iterator[slice]:
-        count, step = self.problem.centres.shape[0], self._rows_per_piece()
+        count, step = self.shard_pass.centres.shape[0], self._rows_per_piece()
         return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterator
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS, UPDATE_TEMPORARIES
 
-BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
 _MB = 1 << 20
-_UPDATE_BLOCK_ROWS = 1 << 16  # rows that the classifier updates at a time
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class PlanSettings:
     precision: str = "float32"
     weight_dtype: str = "float32"
     momentum_dtype: str = "float32"
-    logits_bytes: int = 1 << 30
+    logits_bytes: int = LOGITS_BYTES
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "embedding_size", "ranks", "batch_size", "logits_bytes"):
@@ -228,7 +227,8 @@ def _memory(settings: PlanSettings, backbone: BackboneSize, *, rows: int, rows_i
         classifier_logits=4 * batch * piece_rows,
         # One product with the centres is alive beside the gradient; pieces of it are joined at the end.
         classifier_temporaries=step_matrix if in_pieces else piece_matrix,
-        classifier_update=5 * 4 * min(rows_in_step, _UPDATE_BLOCK_ROWS) * size + (step_matrix if copied else 0),
+        classifier_update=UPDATE_TEMPORARIES * 4 * min(rows_in_step, UPDATE_BLOCK_ROWS) * size
+        + (step_matrix if copied else 0),
         gathered_features=4 * 4 * batch * size,
         backbone_weights=4 * backbone.parameters,
         backbone_gradients_and_momentum=3 * 4 * backbone.parameters,

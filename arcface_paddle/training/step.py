@@ -1,4 +1,8 @@
-"""One training step: forward and backward passes, one verdict on the gradient, one update. Nothing is fetched."""
+"""One training step: forward and backward passes, one verdict on the gradient, one update. Nothing is fetched.
+
+The one exception stands at the beginning of the step, before any of its work is queued: with sampled classes on several
+GPUs the host must know the labels of all ranks (``ShardedClassifier.choose_classes``).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import paddle
 from arcface_paddle import distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
+from arcface_paddle.heads.sharded_classifier import BatchClasses
 from arcface_paddle.training.optimizer import judge_gradient
 from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
@@ -28,7 +33,11 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     seed_step(state.seed, state.step, distributed.rank())
     run.classifier.margin = _margin_now(run)
     run.statistics.remember()
-    noted = [_forward_backward(run, batch, number) for number, batch in enumerate(batches)]
+    first_pass = state.step * optimizer.accumulation
+    chosen = [
+        run.classifier.choose_classes(batch.labels, step=first_pass + number) for number, batch in enumerate(batches)
+    ]
+    noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
 
     gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
     square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
@@ -45,13 +54,12 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     return paddle.stack([loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm])
 
 
-def _forward_backward(run: Run, batch: Batch, number: int) -> paddle.Tensor:
+def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
     with paddle.amp.auto_cast(enable=_has_mixed_precision(settings.precision), dtype=_amp_dtype(settings.precision)):
         features = run.network(paddle.to_tensor(batch.images))
-    passes = run.state.step * settings.accumulation + number
-    loss = run.classifier.loss(features.astype("float32"), paddle.to_tensor(batch.labels), step=passes)
+    loss = run.classifier.loss(features.astype("float32"), classes)
     (loss * (run.scaler.scale / settings.accumulation)).backward()
     statistics = run.classifier.statistics
     noted = [loss, statistics["target_cosine"], statistics["feature_norm"]]

@@ -57,11 +57,11 @@ def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate):
     assert classifier.velocity().nbytes == plan.memory.classifier_momentum
     random = np.random.default_rng(0)
     features = paddle.to_tensor(random.normal(size=(64, 32)).astype(np.float32), stop_gradient=False)
-    classifier.loss(features, paddle.to_tensor(random.integers(0, 5000, 64)), step=0).backward()
-    (rows, problem), *_ = classifier._problems
+    classifier.loss(features, classifier.choose_classes(random.integers(0, 5000, 64), step=0)).backward()
+    (rows, shard_pass), *_ = classifier._passes
     used = 5000 if rows is None else len(rows)
     assert used == pytest.approx(plan.rows_in_step, rel=0.15)
-    assert problem.centre_gradient.shape == [used, 32]
+    assert shard_pass.centre_gradient.shape == [used, 32]
 
 
 def test_a_smaller_logits_limit_shrinks_the_peak():

@@ -117,15 +117,14 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
             images, labels = micro_batch(scenario, step, part)
             features = network(paddle.to_tensor(images[part_of_rank]))
             features.retain_grads()
-            loss = classifier.loss(
-                features,
-                paddle.to_tensor(labels[part_of_rank]),
-                step=step * scenario.accumulation + part,
-                sampled=injected(scenario, step),
+            classes = classifier.choose_classes(
+                labels[part_of_rank], step=step * scenario.accumulation + part, sampled=injected(scenario, step)
             )
+            loss = classifier.loss(features, classes)
             (loss / scenario.accumulation).backward()
             losses.append(float(loss))
-        distributed.sum_gradients([weight for _, weight in parameters])
+        for _, weight in parameters:
+            weight.grad.copy_(distributed.all_reduce_sum(weight.grad), False)
         if step == 0:
             results["rows:feature_gradient"] = features.grad.numpy()
             results["rows:centre_gradient"] = classifier.gradient()
@@ -137,7 +136,7 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
     results["rows:centres"] = classifier.weight()
     results["rows:velocity"] = classifier.velocity()
     results.update({f"weight:{name}": tensor.numpy() for name, tensor in network.state_dict().items()})
-    results["margin"] = np.array(sorted(classifier.state().values()))
+    results["margin"] = np.array(sorted(classifier.margin.state().values()))
     return results
 
 

@@ -38,31 +38,9 @@ def check_values(rank: int, ranks: int) -> None:
 
 
 def check_flags(rank: int, ranks: int) -> None:
-    """Agreement on a flag."""
+    """A flag that one rank raises is seen by all."""
     assert distributed.any_rank(rank == ranks - 1) is True
     assert distributed.any_rank(False) is False
-    assert distributed.all_agree(rank == 0) is (ranks == 1)
-    assert distributed.all_agree(True) is True
-
-
-def check_gradients(rank: int, ranks: int) -> None:
-    """The gradient of a gathered tensor returns to its owner, summed over ranks; gradients of parameters add up."""
-    own = paddle.full([2, 2], float(rank), dtype="float32")
-    own.stop_gradient = False
-    factors = np.arange(4 * ranks, dtype=np.float32).reshape(2 * ranks, 2)
-    gathered = distributed.gather_with_gradient(own)
-    (gathered * paddle.to_tensor(factors) * (rank + 1)).sum().backward()
-    expected = factors[2 * rank : 2 * rank + 2] * (ranks * (ranks + 1) / 2)
-    np.testing.assert_array_equal(own.grad.numpy(), expected)
-
-    parameters = [paddle.create_parameter([3], "float32"), paddle.create_parameter([2, 2], "float32")]
-    unused = paddle.create_parameter([1], "float32")
-    loss = sum((parameter * (index + rank)).sum() for index, parameter in enumerate(parameters))
-    loss.backward()
-    distributed.sum_gradients([*parameters, unused])
-    for index, parameter in enumerate(parameters):
-        assert (parameter.grad.numpy() == sum(index + other for other in range(ranks))).all()
-    assert unused.grad is None
 
 
 def main() -> None:
@@ -74,7 +52,6 @@ def main() -> None:
         assert distributed.is_main() == (rank == 0)
         check_values(rank, ranks)
         check_flags(rank, ranks)
-        check_gradients(rank, ranks)
         time.sleep(0.3 * rank)
         distributed.barrier(timeout_s=10.0)
         if rank == 0 and ranks > 1:

@@ -34,7 +34,7 @@ def batch(seed=0):
 def run(classifier, features, labels, weight=1.0, **arguments):
     """Forward and backward; return loss and feature gradient."""
     tensor = paddle.to_tensor(features, stop_gradient=False)
-    loss = classifier.loss(tensor, paddle.to_tensor(labels), step=arguments.pop("step", 0), **arguments)
+    loss = classifier.loss(tensor, classifier.choose_classes(labels, step=arguments.pop("step", 0), **arguments))
     (loss * weight).backward()
     return float(loss), tensor.grad.numpy()
 
@@ -121,7 +121,8 @@ def test_feature_gradient_of_every_margin_is_the_numerical_one(name):
             moved[sample] += (sign * step * direction).astype(np.float32)
             classifier.margin.load_state(state)
             with paddle.no_grad():
-                losses.append(float(classifier.loss(paddle.to_tensor(moved), paddle.to_tensor(labels), step=0)))
+                classes = classifier.choose_classes(labels, step=0)
+                losses.append(float(classifier.loss(paddle.to_tensor(moved), classes)))
         numerical = (losses[0] - losses[1]) / (2 * step)
         assert float(gradient[sample] @ direction) == pytest.approx(numerical, rel=0.03, abs=0.01), name
 
@@ -192,7 +193,7 @@ def test_half_precision_features_and_storage(dtype, sample_rate):
     loss, gradient = run(exact, features, labels)
     tensor = paddle.to_tensor(features).astype(dtype)
     tensor.stop_gradient = False
-    half_loss = half.loss(tensor, paddle.to_tensor(labels), step=0)
+    half_loss = half.loss(tensor, half.choose_classes(labels, step=0))
     half_loss.backward()
     assert half_loss.dtype == paddle.float32 and tensor.grad.dtype == tensor.dtype
     assert float(half_loss) == pytest.approx(loss, rel=0.01)
@@ -215,7 +216,7 @@ def test_no_full_one_hot_and_no_logits_survive_the_step():
     classifier = make()
     run(classifier, *batch())
     classifier.step(0.1)
-    assert not classifier._problems and classifier._gradient is None
+    assert not classifier._passes and classifier._gradient is None
 
 
 def test_evaluation_without_gradient_leaves_nothing_to_step():
@@ -223,7 +224,7 @@ def test_evaluation_without_gradient_leaves_nothing_to_step():
     features, labels = batch()
     before = classifier.weight()
     with paddle.no_grad():
-        classifier.loss(paddle.to_tensor(features), paddle.to_tensor(labels), step=0)
+        classifier.loss(paddle.to_tensor(features), classifier.choose_classes(labels, step=0))
     classifier.step(0.1)
     np.testing.assert_array_equal(classifier.weight(), before)
     assert not classifier.gradient().any()

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from tiny_data import write_dataset, write_validation
 
@@ -17,6 +18,7 @@ from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.training import run
 from arcface_paddle.training.config import TrainConfig, config_from, load_config
 from arcface_paddle.training.run_log import read_metrics
+from arcface_paddle.training.step import train_step
 from arcface_paddle.training.trainer import DivergedError, train
 from arcface_paddle.weight_files import read_state_dict
 
@@ -103,6 +105,27 @@ def test_kind_of_the_workers_changes_nothing(data, tmp_path):
     for kind in ("thread", "process"):
         train(settings(data, tmp_path / kind, steps=3, num_workers=2, worker_kind=kind), say=Listener())
     assert saved_files(tmp_path / "thread", 3) == saved_files(tmp_path / "process", 3)
+
+
+@pytest.mark.parametrize("sample_rate", [1.0, 0.5])
+def test_a_step_fetches_nothing_and_chooses_its_classes_before_the_forward_pass(
+    data, tmp_path, monkeypatch, sample_rate
+):
+    own = run.build_run(settings(data, tmp_path, sample_rate=sample_rate, accumulation=2, batch_size=6), say=Listener())
+    happened: list[str] = []
+    own.network.register_forward_pre_hook(lambda _layer, _inputs: happened.append("forward"))
+    choose = own.classifier.choose_classes
+    monkeypatch.setattr(
+        own.classifier, "choose_classes", lambda *args, **kwargs: happened.append("choose") or choose(*args, **kwargs)
+    )
+    with own.loader:
+        batches = list(own.loader.epoch(0))[:2]
+        with monkeypatch.context() as patch:
+            for name in ("numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"):
+                patch.setattr(paddle.Tensor, name, lambda *_args, name=name: happened.append(name))
+            record = train_step(own, batches)
+    assert happened == ["choose", "choose", "forward", "forward"]
+    assert np.isfinite(record.numpy()).all()
 
 
 def test_another_seed_is_another_run(data, tmp_path):

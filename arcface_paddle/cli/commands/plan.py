@@ -13,7 +13,8 @@ import json
 
 from prettytable import PrettyTable
 
-from arcface_paddle.training.planner import BYTES_OF, Plan, PlanSettings, advice, make_plan, measure_backbone
+from arcface_paddle.heads.memory import BYTES_OF
+from arcface_paddle.training.planner import Plan, PlanSettings, advice, make_plan, measure_backbone
 
 _MB = 1 << 20
 
