@@ -1,4 +1,7 @@
-"""Ending a run in good order: SIGTERM and Ctrl-C ask it to save and stop at the next step."""
+"""Ending a run in good order: Ctrl-C, SIGTERM and SIGHUP ask it to save and stop at the next step.
+
+SIGTERM comes from ``docker stop``, systemd and batch systems, SIGHUP from a closed terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import threading
 from types import FrameType
 from typing import Any, Iterator, Optional
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([] if _HANG_UP is None else [_HANG_UP]))
 
 
 class StopRequest:
@@ -33,12 +37,16 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM inside the block (only where the caller is the main thread, as Python demands)."""
+    """Catch the signals inside the block (only where the caller is the main thread, as Python demands).
+
+    A SIGHUP that the process was told to ignore stays ignored: that is what ``nohup`` is for.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    earlier: dict[int, Any] = {number: signal.signal(number, request.note) for number in _SIGNALS}
+    caught = [number for number in _SIGNALS if number != _HANG_UP or signal.getsignal(number) != signal.SIG_IGN]
+    earlier: dict[int, Any] = {number: signal.signal(number, request.note) for number in caught}
     try:
         yield request
     finally:

@@ -129,7 +129,7 @@ def test_fine_tuning_the_shipped_recogniser(data, tmp_path, capsys):
     assert "training.pdparams; the class centres start at random" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_saves_and_exits_with_130(data, tmp_path, number):
     command = [sys.executable, str(ROOT / "train.py"), *flags(data, tmp_path, steps=100_000, save_every=100_000)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -148,6 +148,28 @@ def test_a_signal_saves_and_exits_with_130(data, tmp_path, number):
     text = (tmp_path / "console").read_text()
     assert f"stopped by {number.name} at step" in text
     assert "Traceback" not in text
+    assert len(list((tmp_path / "checkpoints").glob("step_*"))) == 1
+
+
+def test_a_terminal_that_hangs_up_saves_and_exits_with_130(data, tmp_path):
+    """Writing to the terminal fails from then on, with "Input/output error"; the checkpoint comes all the same."""
+    master, terminal = os.openpty()
+    command = [sys.executable, str(ROOT / "train.py"), *flags(data, tmp_path, steps=100_000, save_every=100_000)]
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    try:
+        while b"Global Step: 2 " not in shown:
+            shown += os.read(master, 65536)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert "stopped by SIGHUP at step" in (tmp_path / "training.log").read_text()
     assert len(list((tmp_path / "checkpoints").glob("step_*"))) == 1
 
 

@@ -4,13 +4,14 @@ Settings come from the defaults, then --config FILE (YAML, the same names), then
 written to OUTPUT/config.yaml.
 
 Exit codes: 0 finished; 1 finished, but unreadable samples were replaced (each is named in OUTPUT/training.log);
-2 wrong use or an error, checkpoints already written are intact; 130 stopped by Ctrl-C or SIGTERM after saving, go on
-with --resume 1.
+2 wrong use or an error, checkpoints already written are intact; 130 stopped by Ctrl-C, SIGTERM or SIGHUP after saving,
+go on with --resume 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -53,8 +54,12 @@ def run(args: argparse.Namespace) -> int:
     paddle.set_device(choose_device(config.run.device))
 
     def say(text: str) -> None:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:  # the terminal has hung up; the run still has to save, and has its log file
+                raise
 
     with distributed.process_group():
         outcome = train(config, say=say)
