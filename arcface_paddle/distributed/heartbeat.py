@@ -87,7 +87,7 @@ class Heartbeat:
         self._rank = rank
         self._peers = [_Peer(other, connection) for other, connection in sorted(connections.items())]
         self._timeout_s = timeout_s
-        self._interval_s = min(2.0, timeout_s / 5)
+        self._interval_s = min(2.0, timeout_s / 5)  # several beats may be late or lost before a rank counts as dead
         self._on_lost = on_lost
         self._stopping = threading.Event()
         self._condition = threading.Condition()
@@ -140,6 +140,7 @@ class Heartbeat:
                 if time.monotonic() >= next_beat:
                     self._send_to_all(_ALIVE, self._rank)
                     next_beat = time.monotonic() + self._interval_s
+                # Wakes five times a second, so that ``abandon`` does not wait for the next beat.
                 for key, _ in selector.select(min(self._interval_s, 0.2)):
                     self._read(key.data, selector)
                 self._check_silence()

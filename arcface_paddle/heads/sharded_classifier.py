@@ -34,16 +34,17 @@ class ClassifierSettings:
     """What a sharded classifier is made of.
 
     Attributes:
-        num_classes: over all ranks; at least the number of ranks.
-        embedding_size: D.
+        num_classes: number of classes over all ranks; at least the number of ranks.
+        embedding_size: length of the embedding, D.
         sample_rate: share of the classes that take part in a step, besides those of the batch; 1 = all.
-        momentum: of SGD.
+        momentum: momentum of SGD.
         weight_decay: L2 penalty on the rows that take part.
-        weight_dtype: storage of the centres. Half precision saves memory but loses updates below its resolution.
-        momentum_dtype: storage of the momentum.
+        weight_dtype: dtype in which the centres are stored. Half precision saves memory but loses updates that are
+            below its resolution.
+        momentum_dtype: dtype in which their momentum is stored.
         matmul_dtype: dtype of the large products; half precision needs a GPU.
         logits_bytes: size of the logits above which they are worked through in pieces and computed twice.
-        seed: of the first centres and of the sampling.
+        seed: seed of the first centres and of the sampling.
     """
 
     num_classes: int
@@ -101,7 +102,7 @@ class ShardedClassifier:
 
     Attributes:
         margin: may be replaced between steps (softmax warm start).
-        statistics: of the last ``loss``, 0-d tensors on the device: mean target cosine, mean target cosine with
+        statistics: figures of the last ``loss``, 0-d tensors on the device: mean target cosine, mean target cosine with
             margin, mean feature norm.
     """
 
@@ -181,7 +182,7 @@ class ShardedClassifier:
 
         Args:
             lr: learning rate.
-            factor: on the gradient (1 / loss scale, clipping).
+            factor: number that the gradient is multiplied with (1 / loss scale, clipping).
             finite: 0-d bool on the device; when False nothing changes, whatever the gradient holds.
         """
         self._collect()

@@ -32,7 +32,7 @@ class ShardPass:
         centres: (n, D), this rank's centres that take part, not normalised; float32, or half precision.
         columns: (B,) int64, where in ``centres`` the sample's class is; anything valid where it is not here.
         owned: (B,) bool, whether it is here.
-        margin: what is done to the cosines.
+        margin: what happens to the cosines before the softmax.
         logits_bytes: above this the logits are worked through in pieces, and computed twice.
         matmul_dtype: dtype of the three large products; ``"float32"`` unless the device has fast half precision.
         statistics: filled by the forward pass; 0-d tensors for the log.
