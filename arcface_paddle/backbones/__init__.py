@@ -81,6 +81,14 @@ def canonical_name(name: str) -> str:
     raise ConfigError(f"no network {name!r}; {meant}choose from {', '.join(BACKBONES)} (or {', '.join(ALIASES)})")
 
 
+def is_same_network(name: str, other: str) -> bool:
+    """Tell whether two names are spellings of one network; names that are not known must be equal."""
+    try:
+        return canonical_name(name) == canonical_name(other)
+    except ConfigError:
+        return name == other
+
+
 def find_backbone(name: str) -> Backbone:
     """Return the entry of a name or published spelling, see ``canonical_name``.
 
@@ -100,9 +108,7 @@ def find_weights_file(folder: PathLike, network: str) -> Optional[Path]:
         ConfigError: an unknown network.
     """
     canonical = canonical_name(network)
-    spellings = {spelling for spelling, known in ALIASES.items() if known == canonical} | {canonical}
-    lowered = {spelling.lower() for spelling in spellings}
-    found = [path for path in sorted(Path(folder).glob("*.pdparams")) if path.stem.lower() in lowered]
+    found = [path for path in sorted(Path(folder).glob("*.pdparams")) if is_same_network(path.stem, canonical)]
     order = (network, canonical)
     return min(found, key=lambda path: order.index(path.stem) if path.stem in order else len(order), default=None)
 

@@ -7,7 +7,7 @@ from typing import Mapping, Optional
 import numpy as np
 from paddle import nn
 
-from arcface_paddle.backbones import build_backbone, find_backbone
+from arcface_paddle.backbones import BACKBONES, build_backbone, find_backbone
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
@@ -15,7 +15,8 @@ from arcface_paddle.weight_files import read_state_dict
 _DIFFERENCES_SHOWN = 3
 _NOT_FINITE = "holds NaN or infinity"
 _LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight")  # of MobileFaceNet, of iResNet
-_STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")  # of the same
+STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")
+"""Key of the convolution that sees the picture, of the same networks."""
 _STEM_CHANNELS = 64  # of both at width 1
 
 
@@ -48,7 +49,7 @@ def open_backbone(
 
 def width_of(arrays: Mapping[str, np.ndarray]) -> float:
     """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
-    return next((len(arrays[key]) / _STEM_CHANNELS for key in _STEM_CONVOLUTION if key in arrays), 1.0)
+    return next((len(arrays[key]) / _STEM_CHANNELS for key in STEM_CONVOLUTION if key in arrays), 1.0)
 
 
 def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
@@ -56,6 +57,24 @@ def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
     for key in _LAST_NORMALIZATION:
         if key in arrays:
             return int(np.asarray(arrays[key]).size)
+    return None
+
+
+def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
+    """Tell which network a state_dict belongs to, or None when its keys are not those of a known one.
+
+    MobileFaceNets differ by nothing but their padding, which weights do not show; of them the one is taken whose own
+    embedding size the weights have, and none if there is no such network.
+    """
+    units = tuple(
+        len({key.split(".")[1] for key in arrays if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)
+    )
+    size = embedding_size_of(arrays)
+    for name, entry in BACKBONES.items():
+        if entry.class_name == "IResNet" and entry.arguments["units"] == units and "features.weight" in arrays:
+            return name
+        if entry.class_name == "MobileFaceNet" and entry.embedding_size == size and "linear7.conv.weight" in arrays:
+            return name
     return None
 
 
