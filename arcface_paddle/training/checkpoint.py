@@ -29,6 +29,7 @@ from typing import Any, Callable, Mapping, Optional
 import numpy as np
 
 from arcface_paddle import distributed, safe_pickle
+from arcface_paddle.backbones import is_same_network
 from arcface_paddle.errors import CheckpointError
 from arcface_paddle.files import PathLike, atomic_folder, write_bytes, write_json
 from arcface_paddle.training.state import LoopState
@@ -39,7 +40,8 @@ MANIFEST = "manifest.json"
 STATE = "state.json"
 BACKBONE_MOMENTUM = "backbone_momentum.pdparams"
 _STEP_FOLDER = re.compile(r"step_(\d{8,})")
-_PUBLISHED_SHARD = re.compile(r"rank[:_](\d+)_softmax_weight(_mom)?\.pkl")
+PUBLISHED_SHARD = re.compile(r"rank[:_](\d+)_softmax_weight(_mom)?\.pkl")
+"""Names of the classifier's shards in the output folder, those of systems without colons in names included."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class RunIdentity:
     """What must agree between a checkpoint and the run that continues it.
 
     Attributes:
-        network: name of the backbone.
+        network: name of the backbone, in its canonical spelling.
         embedding_size: length of the embedding.
         num_classes: number of identities.
         global_batch: images per step over all ranks and accumulated passes.
@@ -172,35 +174,25 @@ def clear_leftovers(output: PathLike) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def set_aside_earlier_run(output: PathLike) -> Optional[Path]:
-    """Rename the checkpoints of an earlier run, so that a new run in the same folder cannot mix with them.
-
-    Returns:
-        The folder that they are in now, None if there were none.
-    """
-    root = checkpoint_root(output)
-    if not list_checkpoints(output):
-        return None
-    number = 1
-    while (root.parent / f"checkpoints_before_{number}").exists():
-        number += 1
-    target = root.parent / f"checkpoints_before_{number}"
-    os.replace(root, target)
-    return target
-
-
 def publish(output: Path, folder: Path) -> None:
-    """Show the checkpoint in ``folder`` under the published names and drop published shards of ranks now gone."""
+    """Show the checkpoint in ``folder`` under the published names and drop published shards of ranks now gone.
+
+    Where the folder holds the network under another spelling of its name too, that file is renewed as well: scripts
+    that read it shall not get old weights.
+    """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     network = f"{manifest['network']}.pdparams"
-    shown = {network: network}
+    spellings = [path.name for path in output.glob("*.pdparams") if is_same_network(path.stem, manifest["network"])]
+    shown = {network: [network, *(name for name in spellings if name != network)]}
     for rank in range(manifest["world_size"]):
         for momentum in (False, True):
-            shown[shard_name(rank, momentum=momentum)] = published_shard_name(rank, momentum=momentum)
-    for source, name in shown.items():
-        _link_or_copy(folder / source, output / name)
+            shown[shard_name(rank, momentum=momentum)] = [published_shard_name(rank, momentum=momentum)]
+    for source, names in shown.items():
+        for name in names:
+            _link_or_copy(folder / source, output / name)
+    current = {name for names in shown.values() for name in names}
     for path in output.iterdir():
-        if _PUBLISHED_SHARD.fullmatch(path.name) and path.name not in shown.values():
+        if PUBLISHED_SHARD.fullmatch(path.name) and path.name not in current:
             path.unlink()
 
 

@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
-from arcface_paddle.files import PathLike, write_text
+from arcface_paddle.files import PathLike
+
+CONFIG_FILE = "config.yaml"
+"""Name of the resolved settings in the output folder."""
+
+RESUME_AUTO = "auto"
+_BOOL_OR_AUTO = Union[bool, str]
+
+DEFAULT_NETWORK = "MobileFaceNet_128"
+"""The published trainer's."""
 
 _TRUE = frozenset({"true", "t", "1", "yes"})
 _FALSE = frozenset({"false", "f", "0", "no"})
+_NOTHING = frozenset({"", "none", "null"})
 
 
 def _option(
@@ -63,7 +73,8 @@ class DataConfig:
         choices=("auto", "thread", "process"),
     )
     val_targets: Tuple[str, ...] = _option(
-        ("lfw", "cfp_fp", "agedb_30"), "verification sets, {data_dir}/NAME.bin; one that is missing is said, not fatal"
+        ("lfw", "cfp_fp", "agedb_30"),
+        "verification sets, {data_dir}/NAME.bin, or none; one that is missing is said, not fatal",
     )
 
 
@@ -71,10 +82,24 @@ class DataConfig:
 class NetworkConfig:
     """The network that maps a face to a feature."""
 
-    network: str = _option("MobileFaceNet_128", "name of the backbone")
-    embedding_size: int = _option(128, "length of the embedding", least=1, most=65536)
-    width: float = _option(1.0, "factor on the channel counts of MobileFaceNet", above=0.0, most=16.0)
-    pretrained: Optional[str] = _option(None, "start from this .pdparams file or shipped model (fine-tuning)")
+    network: Optional[str] = _option(
+        None, f"name of the backbone, in any case (default: {DEFAULT_NETWORK}, or the network of --pretrained)"
+    )
+    embedding_size: Optional[int] = _option(
+        None,
+        "length of the embedding (default: the network's own, 128 for MobileFaceNet_128, 512 for an iresnet; or that "
+        "of --pretrained)",
+        least=1,
+        most=65536,
+    )
+    width: Optional[float] = _option(
+        None, "factor on the network's channel counts (default: 1, or that of --pretrained)", above=0.0, most=16.0
+    )
+    pretrained: Optional[str] = _option(
+        None,
+        "fine-tuning: start from this model (MobileFace, or a folder with training.pdparams), which then says network, "
+        "embedding size and input; or from this .pdparams file",
+    )
     batch_norm: str = _option(
         "local",
         "statistics of BatchNorm while training: of each process's batch, of the batch over all processes, or frozen",
@@ -141,7 +166,12 @@ class RunConfig:
 
     output: str = _option("emore_arcface", "folder of checkpoints, training.log, metrics.jsonl, curves")
     logdir: str = _option("log", "folder of the VisualDL log; empty: none")
-    resume: bool = _option(False, "continue from the newest sound checkpoint in output")
+    resume: Union[bool, str] = _option(
+        False,
+        "1: continue from the newest sound checkpoint in output; auto: the same, or begin anew where there is nothing "
+        "sound, so that the same command again goes on; 0: begin anew. What an earlier run has written is set aside "
+        "into OUTPUT/earlier_DATE_TIME whenever a run begins anew",
+    )
     log_every: int = _option(10, "steps between log lines", least=1)
     validate_every: int = _option(2000, "steps between validations; 0 = only at the end", least=0)
     save_every: int = _option(2000, "steps between checkpoints; one more is written at the end", least=1)
@@ -186,7 +216,8 @@ class Option:
 
     @property
     def is_bool(self) -> bool:
-        return self.type_hint is bool
+        """Whether the flag may stand without a value, which then means true."""
+        return self.type_hint in (bool, _BOOL_OR_AUTO)
 
 
 def options() -> list[Option]:
@@ -273,15 +304,19 @@ def load_config(path: PathLike) -> TrainConfig:
     return config_from(values, origin=str(path))
 
 
-def save_config(config: TrainConfig, path: PathLike) -> None:
-    """Write all options with their values as YAML that ``load_config`` reads back to an equal configuration."""
+def config_text(config: TrainConfig) -> str:
+    """Return all options with their values as YAML that ``load_config`` reads back to an equal configuration.
+
+    Raises:
+        MissingDependencyError: PyYAML is not installed.
+    """
     yaml = _yaml()
     lines = ["# Resolved settings of this run; train.py --config reads this file."]
     for group, _ in _groups():
         lines += ["", f"# {group.name}"]
         values = {key: _plain(value) for key, value in vars(getattr(config, group.name)).items()}
         lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=False, allow_unicode=True).rstrip())
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
@@ -304,12 +339,16 @@ def _yaml() -> Any:
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
     """Convert a value from YAML or a flag to the type of its option."""
+    if hint == _BOOL_OR_AUTO:
+        return RESUME_AUTO if str(value).strip().lower() == RESUME_AUTO else _to_bool(value, where, also=RESUME_AUTO)
     if get_origin(hint) is Union:  # Optional[kind]
-        if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none", "null")):
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
             return None
         return _converted(value, get_args(hint)[0], where)
     if get_origin(hint) is tuple:
-        items = value.split(",") if isinstance(value, str) else [] if value is None else value
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
+            return ()
+        items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)):
             items = [items]
         kept = [item.strip() if isinstance(item, str) else item for item in items]
@@ -321,13 +360,13 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
     return _to_number(value, hint, where)
 
 
-def _to_bool(value: Any, where: str) -> bool:
+def _to_bool(value: Any, where: str, *, also: str = "") -> bool:
     if isinstance(value, bool):
         return value
     try:
         return parse_bool(str(value))
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{where}: {error}" + (f"; or {also}" if also else "")) from None
 
 
 def _to_text(value: Any, where: str) -> str:

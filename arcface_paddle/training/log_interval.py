@@ -36,8 +36,8 @@ class IntervalSummary:
     """The steps since the last log line.
 
     Attributes:
-        loss: mean over the steps that counted, NaN if none did; so are the next three.
-        gradient_norm: before clipping.
+        loss: mean loss over the steps that counted, NaN if none did; the next three are such means too.
+        gradient_norm: L2 norm of the whole gradient, before clipping.
         target_cosine: mean cosine between a feature and the centre of its class, without margin.
         feature_norm: mean L2 norm of the features.
         speed: images per second over all ranks.

@@ -24,7 +24,7 @@ class BackboneSize:
     Attributes:
         parameters: number of trainable values.
         activations_per_image: number of values kept for the backward pass for one 112x112 picture.
-        multiplications_per_image: of one forward pass.
+        multiplications_per_image: number of multiplications of one forward pass.
     """
 
     parameters: int
@@ -37,12 +37,12 @@ class PlanSettings:
     """A run to be planned.
 
     Attributes:
-        num_classes: over all ranks.
-        embedding_size: D.
-        ranks: processes.
+        num_classes: number of identities over all ranks.
+        embedding_size: length of the embedding, D.
+        ranks: number of processes.
         batch_size: pictures per rank and forward pass.
         sample_rate: share of the class centres in a step.
-        precision: of activations: float32, float16 or bfloat16.
+        precision: dtype of the activations: float32, float16 or bfloat16.
         weight_dtype: storage of the class centres.
         momentum_dtype: storage of their momentum.
         logits_bytes: limit above which the logits are worked through in pieces.
@@ -263,6 +263,7 @@ def _advise(plan: Plan, backbone: BackboneSize) -> Iterator[str]:
         )
         if plan.rows_in_step < 2 * settings.batch_size:
             yield "few negatives are left beside the classes of the batch: raise --sample_rate"
+    # Below a fifth of the memory, halving the momentum changes little.
     if memory.classifier_momentum > 0.2 * memory.total and settings.momentum_dtype == "float32":
         half = memory.classifier_momentum / 2 / _MB
         yield f"a momentum in bfloat16 would save {half:,.0f} MB per rank"
@@ -279,6 +280,7 @@ def _advise_sampling(plan: Plan, sampled: Plan, share: float) -> str:
     """Compare a run with all classes, whose classifier does ``share`` of the arithmetic, with sampling at .1."""
     memory = plan.memory
     saved = memory.classifier_peak - sampled.memory.classifier_peak
+    # Sampling may cost some accuracy; for less than a third of memory or arithmetic that is not worth it.
     if share > 0.3 or saved > 0.3 * memory.total:
         work = sampled.multiplications_per_step / plan.multiplications_per_step
         return (

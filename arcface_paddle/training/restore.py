@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 import numpy as np
 
 from arcface_paddle import distributed, safe_pickle
+from arcface_paddle.backbones import is_same_network
 from arcface_paddle.errors import CheckpointError, DataError, ModelFileError
 from arcface_paddle.files import PathLike, sha256_of_file
 from arcface_paddle.training.checkpoint import (
@@ -37,6 +38,10 @@ _ADVICE = {
 }
 
 
+class DamagedError(CheckpointError):
+    """What the folder holds to resume from is damaged; nothing of it can be used."""
+
+
 @dataclass(frozen=True, eq=False)
 class Restored:
     """What was read; None stands for what the folder did not hold.
@@ -56,6 +61,11 @@ class Restored:
     shard: Optional[ClassifierShard]
     state: Optional[LoopState]
     missing: tuple[str, ...] = ()
+
+    @property
+    def versioned(self) -> Optional[Path]:
+        """The versioned checkpoint; None if only the published files were there."""
+        return None if self.state is None else self.source
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,8 @@ def restore(
         None when the folder holds nothing to resume from.
 
     Raises:
-        CheckpointError: on all ranks: only damaged checkpoints, or one that belongs to another run.
+        DamagedError: on all ranks: only damaged checkpoints; on some: damaged published files.
+        CheckpointError: what is there belongs to another run.
     """
     checkpoints = list_checkpoints(output)
     for _, folder in checkpoints:
@@ -92,7 +103,7 @@ def restore(
             return _read_versioned(folder, identity, rows)
         say(f"checkpoint {folder} is damaged ({problem}); trying the one before it")
     if checkpoints:
-        raise CheckpointError(
+        raise DamagedError(
             f"{Path(output)}: none of the {len(checkpoints)} checkpoints is sound; "
             f"start again with --resume 0, or from a sound .pdparams with --pretrained"
         )
@@ -114,11 +125,11 @@ def _check_finite(name: str, array: np.ndarray, *, source: object) -> None:
     """Refuse NaN and infinity in weights.
 
     Raises:
-        CheckpointError: there is one.
+        DamagedError: there is one.
     """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
-        raise CheckpointError(f"{source}: {name} has {count} values that are not finite (NaN or infinity)")
+        raise DamagedError(f"{source}: {name} has {count} values that are not finite (NaN or infinity)")
 
 
 def _damage_in_share(folder: Path) -> Optional[str]:
@@ -143,7 +154,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Restored:
     manifest = _manifest(folder)
     for key, wanted in vars(identity).items():
-        if manifest[key] != wanted:
+        same = is_same_network(manifest[key], wanted) if key == "network" else manifest[key] == wanted
+        if not same:
             raise CheckpointError(
                 f"{folder} was made with {key} {manifest[key]}, this run has {wanted}: {_ADVICE[key]}"
             )
@@ -160,7 +172,7 @@ def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Rest
     ]
     return Restored(
         source=folder,
-        backbone=_read_weights(folder / f"{identity.network}.pdparams"),
+        backbone=_read_weights(folder / f"{manifest['network']}.pdparams"),
         backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
         shard=ClassifierShard(rows.start, *parts),
         state=state,
@@ -171,7 +183,7 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_state_dict(path)
     except ModelFileError as error:
-        raise CheckpointError(str(error)) from None
+        raise DamagedError(str(error)) from None
 
 
 def _read_rows(paths: Sequence[Path], stored: Sequence[RowRange], rows: RowRange, *, embedding_size: int) -> np.ndarray:
@@ -198,22 +210,25 @@ def _read_shard(path: Path) -> np.ndarray:
     try:
         array = safe_pickle.load_arrays(path.read_bytes(), name=str(path))
     except OSError as error:
-        raise CheckpointError(f"cannot read the shard {path}: {error.strerror or error}") from None
+        raise DamagedError(f"cannot read the shard {path}: {error.strerror or error}") from None
     except DataError as error:
-        raise CheckpointError(str(error)) from None
+        raise DamagedError(str(error)) from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        raise CheckpointError(f"{path}: not a matrix of class centres")
+        raise DamagedError(f"{path}: not a matrix of class centres")
     _check_finite("the shard", array, source=path)
     return np.asarray(array, np.float32)
 
 
 def _read_published(output: Path, identity: RunIdentity, rows: RowRange) -> Optional[Restored]:
     """Read a folder that has only the files of the published trainer."""
-    backbone = output / f"{identity.network}.pdparams"
-    if not backbone.is_file():
-        others = sorted(path.name for path in output.glob("*.pdparams"))
-        if others:
-            raise CheckpointError(f"{output} holds {', '.join(others)} but not {backbone.name}: check --network")
+    files = sorted(output.glob("*.pdparams"))
+    found = [path for path in files if is_same_network(path.stem, identity.network)]
+    if not found:
+        if files:
+            raise CheckpointError(
+                f"{output} holds {', '.join(path.name for path in files)} but not {identity.network}.pdparams: "
+                "check --network"
+            )
         return None
     missing = ["momentum of the backbone", "step, epoch and position in it", "learning-rate position", "loss scale"]
     shard, problem = _read_published_shards(output, identity, rows)
@@ -221,7 +236,7 @@ def _read_published(output: Path, identity: RunIdentity, rows: RowRange) -> Opti
         missing.append(problem)
     return Restored(
         source=output,
-        backbone=_read_weights(backbone),
+        backbone=_read_weights(max(found, key=lambda path: path.stat().st_mtime)),
         backbone_momentum=None,
         shard=shard,
         state=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -11,9 +10,6 @@ import paddle
 from paddle import nn
 
 from arcface_paddle import distributed
-from arcface_paddle.backbones import build_backbone
-from arcface_paddle.backbones.cpu_speed import use_cpu_layers
-from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
 from arcface_paddle.data.loader import default_workers
@@ -21,9 +17,10 @@ from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
+from arcface_paddle.training.class_check import check_classes
 from arcface_paddle.training.config import TrainConfig
+from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.optimizer import LossScaler, MomentumSgd, RunningStatistics
-from arcface_paddle.training.pretrained import load_pretrained
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
 from arcface_paddle.training.state import LoopState, seed_step
@@ -37,17 +34,17 @@ class Run:
     """Everything a run is made of; ``state`` and what the objects hold are all that changes while it goes on.
 
     Attributes:
-        config: the settings.
+        config: the settings, with the network's filled in where they were left open.
         identity: what a checkpoint must agree with.
-        schedule: learning rate by step.
-        loader: batches of this rank.
-        sets: verification sets.
+        schedule: the learning rate of every step.
+        loader: gives the batches of this rank.
+        sets: the verification sets.
         network: the backbone in training mode.
-        margin: of the chosen loss; the classifier has another one during the softmax warm start.
+        margin: the margin of the chosen loss; during the softmax warm start the classifier uses another one.
         classifier: this rank's class centres.
-        optimizer: of the backbone.
-        scaler: loss scale.
-        statistics: of BatchNorm.
+        optimizer: updates the backbone; the classifier updates itself.
+        scaler: the loss scale of float16.
+        statistics: the running statistics of BatchNorm.
         state: where the loop stands.
     """
 
@@ -76,7 +73,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     Raises:
         ConfigError: settings that do not fit together or the data.
         DataError: the data cannot be read.
-        CheckpointError: ``--pretrained`` does not fit.
+        CheckpointError, ModelFileError: ``--pretrained`` does not fit or cannot be read.
     """
     seed_step(config.run.seed, 0, 0)  # the same first weights on all ranks
     margin = build_margin(
@@ -85,8 +82,11 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         margin=config.classifier.margin,
         combined=_three_margins(config.classifier.combined),
     )
-    network = _build_network(config, say)
+    choice = choose_network(config.network)
+    config = choice.written_into(config)
+    network = build_network(choice, batch_norm=config.network.batch_norm, say=say)
     dataset = dataset or _open_data(config)
+    check_classes(dataset.labels, dataset.num_classes, name=dataset.name, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     loader = BatchLoader(
         dataset,
@@ -101,7 +101,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         )
     return Run(
         config=config,
-        identity=_identity(config, dataset, global_batch),
+        identity=_identity(choice, dataset, global_batch),
         schedule=build_schedule(
             config.schedule,
             lr=config.optimizer.lr,
@@ -112,7 +112,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         sets=open_verification_sets(config.data.data_dir, config.data.val_targets, say=say),
         network=network,
         margin=margin,
-        classifier=ShardedClassifier(_classifier_settings(config, dataset.num_classes), margin),
+        classifier=ShardedClassifier(_classifier_settings(config, choice, dataset.num_classes), margin),
         optimizer=MomentumSgd(
             network,
             momentum=config.optimizer.momentum,
@@ -143,20 +143,26 @@ def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:
     return wanted, wanted // passes
 
 
-def resume(run: Run, *, say: Say) -> Optional[Path]:
-    """Continue from the newest sound checkpoint in the output folder; an empty folder begins a new run.
-
-    Returns:
-        The versioned checkpoint, None if there was none.
+def find_restored(run: Run, *, say: Say) -> Optional[Restored]:
+    """Read what the output folder holds to go on from, see ``restore``; None if it holds nothing.
 
     Raises:
         CheckpointError: nothing sound to continue from, or it belongs to another run.
     """
-    rows = RowRange(run.classifier.start, run.classifier.end)
-    restored = restore(run.config.run.output, run.identity, rows, say=say)
-    if restored is None:
-        say(f"nothing to resume from in {run.config.run.output}; starting at the beginning")
-        return None
+    return restore(run.config.run.output, run.identity, RowRange(run.classifier.start, run.classifier.end), say=say)
+
+
+def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
+    """Bring a run to the state that was read.
+
+    Raises:
+        CheckpointError: it does not fit the network, or has another seed.
+    """
+    if restored.state is not None and restored.state.seed != run.config.run.seed:
+        raise CheckpointError(
+            f"{restored.source} was made with seed {restored.state.seed}, this run has {run.config.run.seed}; "
+            f"continue with --seed {restored.state.seed}"
+        )
     load_arrays(run.network, restored.backbone, name=str(restored.source))
     _load_classifier(run, restored)
     _load_momentum(run, restored)
@@ -164,15 +170,9 @@ def resume(run: Run, *, say: Say) -> Optional[Path]:
         run.state = restored.state
         run.scaler.load_state(restored.state.scaler)
         run.margin.load_state(restored.state.margin)
-        if run.state.seed != run.config.run.seed:
-            raise CheckpointError(
-                f"{restored.source} was made with seed {run.state.seed}, this run has {run.config.run.seed}; "
-                f"continue with --seed {run.state.seed}"
-            )
     say(f"resumed from {restored.source} at step {run.state.step}, epoch {run.state.epoch}, image {run.state.sample}")
     if restored.missing:
         say(f"not restored, because the folder has only the published files: {'; '.join(restored.missing)}")
-    return restored.source if restored.state is not None else None
 
 
 def take_snapshot(run: Run) -> Snapshot:
@@ -202,22 +202,6 @@ def _load_momentum(run: Run, restored: Restored) -> None:
         raise CheckpointError(f"{restored.source}: the momentum does not fit the network: {error}") from None
 
 
-def _build_network(config: TrainConfig, say: Say) -> nn.Layer:
-    settings = config.network
-    network = build_backbone(settings.network, embedding_size=settings.embedding_size, width=settings.width)
-    if settings.pretrained:
-        say(load_pretrained(network, settings.pretrained))
-    if settings.batch_norm == "sync":
-        network = use_synchronised_batch_norm(network)
-    elif settings.batch_norm == "frozen":
-        network = freeze_batch_norm(network)
-    if paddle.get_device() == "cpu":
-        use_cpu_layers(network)
-    distributed.broadcast_parameters(list(network.state_dict().values()))
-    network.train()
-    return network
-
-
 def _open_data(config: TrainConfig) -> FaceDataset:
     data = config.data
     kind = data.data_kind
@@ -237,21 +221,21 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
     return LoaderOptions(batch_size=batch_size, workers=workers, worker_kind=kind, seed=config.run.seed)
 
 
-def _identity(config: TrainConfig, dataset: FaceDataset, global_batch: int) -> RunIdentity:
+def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int) -> RunIdentity:
     return RunIdentity(
-        network=config.network.network,
-        embedding_size=config.network.embedding_size,
+        network=choice.name,
+        embedding_size=choice.embedding_size,
         num_classes=dataset.num_classes,
         global_batch=global_batch,
         epoch_images=len(dataset),
     )
 
 
-def _classifier_settings(config: TrainConfig, num_classes: int) -> ClassifierSettings:
+def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes: int) -> ClassifierSettings:
     on_gpu = paddle.get_device().startswith("gpu")
     return ClassifierSettings(
         num_classes=num_classes,
-        embedding_size=config.network.embedding_size,
+        embedding_size=choice.embedding_size,
         sample_rate=config.classifier.sample_rate,
         momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,

@@ -22,34 +22,48 @@ class RunLog:
     """The log of a run; on ranks other than 0 it is silent.
 
     ``training.log`` gets every line, ``metrics.jsonl`` and VisualDL the scalars. Files are opened for each line: a
-    line every few seconds, and nothing is lost when the process is killed.
+    line every few seconds, and nothing is lost when the process is killed. Nothing is created before ``open``, so that
+    a run which is refused leaves no trace; lines said until then are written by it.
     """
 
     def __init__(self, output: PathLike, logdir: str, *, say: Callable[[str], None], active: bool) -> None:
-        """Open the log.
-
-        Raises:
-            MissingDependencyError: ``logdir`` is given and VisualDL is not installed.
-            ConfigError: a file or folder cannot be written.
-        """
+        """Note where the log goes; ``say`` gets every line for the terminal."""
         self._say = say
         self._output = Path(output)
+        self._logdir = logdir
         self._visual: Optional[Any] = None
         self._active = active
-        if not active:
+        self._is_open = False
+        self._waiting: list[str] = []
+
+    def open(self) -> None:
+        """Create folder and files.
+
+        Raises:
+            MissingDependencyError: ``logdir`` is given and VisualDL is not installed; nothing is created then.
+            ConfigError: a file or folder cannot be written.
+        """
+        if not self._active:
             return
+        writer = _visualdl_writer(self._logdir) if self._logdir else None
         try:
             self._output.mkdir(parents=True, exist_ok=True)
-            _append(self._output / LOG_FILE, "")
-            self._visual = _open_visualdl(logdir) if logdir else None
+            _append(self._output / LOG_FILE, "".join(f"{line}\n" for line in self._waiting))
+            self._visual = writer(logdir=self._logdir) if writer is not None else None
         except OSError as error:
-            raise ConfigError(f"cannot write to the output folder {output}: {error.strerror or error}") from None
+            raise ConfigError(f"cannot write to the output folder {self._output}: {error.strerror or error}") from None
+        self._is_open = True
+        self._waiting.clear()
 
     def line(self, text: str) -> None:
         """Say a line and append it to ``training.log``."""
-        if self._active:
-            self._say(text)
+        if not self._active:
+            return
+        self._say(text)
+        if self._is_open:
             _append(self._output / LOG_FILE, text + "\n")
+        else:
+            self._waiting.append(text)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Append figures of a step to ``metrics.jsonl`` and VisualDL; values that are not finite are left out."""
@@ -93,14 +107,16 @@ class Progress:
 
     Attributes:
         epoch: passes over the data, with the fraction of the current one.
+        epoch_of_step: the epoch of the latest step, from 0.
         step: steps finished.
-        learning_rate: of the latest step.
-        hours: estimated until the end.
-        memory_mb: see ``memory_megabytes``.
-        loss_scale: of float16, else None.
+        learning_rate: the rate of the latest step.
+        hours: estimated time until the end.
+        memory_mb: memory in use, see ``memory_megabytes``.
+        loss_scale: the loss scale of float16; None in other precisions.
     """
 
     epoch: float
+    epoch_of_step: int
     step: int
     learning_rate: float
     hours: float
@@ -111,7 +127,7 @@ class Progress:
 def progress_lines(summary: IntervalSummary, progress: Progress) -> tuple[str, str]:
     """Return the published log line (backbone and classifier share one learning rate) and one with what else helps."""
     return (
-        f"Speed {summary.speed:.2f} samples/sec   Loss {summary.loss:.4f}   Epoch: {int(progress.epoch)}   "
+        f"Speed {summary.speed:.2f} samples/sec   Loss {summary.loss:.4f}   Epoch: {progress.epoch_of_step}   "
         f"Global Step: {progress.step}   Required: {progress.hours:1.0f} hours, "
         f"lr_backbone_value: {progress.learning_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
         f"[train][{progress.step}]Data wait: {100 * summary.wait_share:.1f} %   "
@@ -162,11 +178,12 @@ def _append(path: Path, text: str) -> None:
         ) from None
 
 
-def _open_visualdl(logdir: str) -> Any:
+def _visualdl_writer(logdir: str) -> Any:
+    """Return VisualDL's class that writes a log."""
     try:
         from visualdl import LogWriter
     except ImportError:
         raise MissingDependencyError(
             "visualdl", extra="train", purpose=f"the VisualDL log in {logdir!r} (--logdir '' does without)"
         ) from None
-    return LogWriter(logdir=logdir)
+    return LogWriter

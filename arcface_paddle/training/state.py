@@ -12,7 +12,7 @@ import paddle
 
 from arcface_paddle.errors import CheckpointError
 
-_PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # spread the seeds of neighbouring steps and ranks
+_PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # primes, which spread the seeds of neighbouring steps and ranks
 
 
 @dataclass
@@ -47,6 +47,11 @@ class LoopState:
     scaler: dict[str, float] = field(default_factory=dict)
     margin: dict[str, float] = field(default_factory=dict)
     trained_s: float = 0.0
+
+    @property
+    def epoch_of_latest_step(self) -> int:
+        """The epoch of the step that was finished last; ``epoch`` is that of the next one."""
+        return self.epoch - 1 if self.sample == 0 and self.step > 0 else self.epoch
 
     def advance(self, *, images: int, epoch_images: int) -> None:
         """Count one finished step of ``images`` images; behind the last full step of an epoch the next one begins."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Iterator, Optional
 
 import paddle
@@ -12,19 +12,14 @@ from tqdm import tqdm
 
 from arcface_paddle import distributed
 from arcface_paddle.data import Batch
-from arcface_paddle.errors import ArcfaceError, ConfigError, DataError, MissingDependencyError
+from arcface_paddle.errors import ArcfaceError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
-from arcface_paddle.training.checkpoint import (
-    list_checkpoints,
-    make_newest,
-    mark_best,
-    save_checkpoint,
-    set_aside_earlier_run,
-)
-from arcface_paddle.training.config import TrainConfig, save_config
+from arcface_paddle.training.beginning import begin
+from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
 from arcface_paddle.training.log_interval import Interval
-from arcface_paddle.training.run import Run, Say, build_run, resume, take_snapshot
+from arcface_paddle.training.loss_watch import LossWatch, chance_loss
+from arcface_paddle.training.run import Run, Say, build_run
 from arcface_paddle.training.run_log import (
     Progress,
     RunLog,
@@ -32,13 +27,12 @@ from arcface_paddle.training.run_log import (
     progress_lines,
     progress_scalars,
 )
+from arcface_paddle.training.saving import RunSaver
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.training.step import train_step
 from arcface_paddle.training.stopping import StopRequest, stop_on_signals
 from arcface_paddle.training.validation import mean_accuracy, validate
-
-CONFIG_FILE = "config.yaml"
 
 
 class DivergedError(ArcfaceError):
@@ -71,59 +65,17 @@ def train(config: TrainConfig, *, say: Say) -> Outcome:
         ConfigError: settings that do not fit together, the machine or the data.
         DataError: the data cannot be read.
         CheckpointError: nothing sound to resume from, or a checkpoint cannot be written.
+        ModelFileError: ``--pretrained`` is no model.
         DivergedError: too many steps in a row had a non-finite gradient.
     """
     log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
     try:
         run = build_run(config, say=log.line)
-        _begin_or_resume(run, log)
-        _write_config(config)
+        begin(run, log)
         with stop_on_signals() as stop, run.loader:
             return _Loop(run, log, stop).go()
     finally:
         log.close()
-
-
-def _write_config(config: TrainConfig) -> None:
-    """Write the resolved configuration, once the run is known to fit the folder."""
-    if distributed.is_main():
-        try:
-            save_config(config, f"{config.run.output}/{CONFIG_FILE}")
-        except OSError as error:
-            raise ConfigError(f"cannot write to the output folder {config.run.output}: {error}") from None
-
-
-def _begin_or_resume(run: Run, log: RunLog) -> None:
-    """Bring run and output folder to the same state: that of a checkpoint, or the beginning."""
-    output = run.config.run.output
-    distributed.barrier()
-    if run.config.run.resume:
-        source = resume(run, say=log.line)
-        distributed.barrier()
-        if distributed.is_main():
-            make_newest(output, source, say=log.line)
-    elif distributed.is_main():
-        moved = set_aside_earlier_run(output)
-        if moved is not None:
-            log.line(f"{output} holds an earlier run and --resume is 0: its checkpoints are now in {moved}")
-    log.rewind(run.state.step if run.config.run.resume else -1)
-    distributed.barrier()
-    _announce(run, log)
-
-
-def _announce(run: Run, log: RunLog) -> None:
-    identity, config = run.identity, run.config
-    log.line(
-        f"{identity.network}, embedding {identity.embedding_size}, {config.classifier.loss}, "
-        f"{identity.num_classes} identities, {identity.epoch_images} images; "
-        f"{distributed.world_size()} processes on {paddle.get_device()}, {identity.global_batch} images per step, "
-        f"{run.schedule.total_steps} steps"
-    )
-    if config.optimizer.precision != "float32" and paddle.get_device().startswith("cpu"):
-        log.line(
-            f"paddle has no mixed precision on CPU: computing in float32 instead of {config.optimizer.precision}"
-            + (", with loss scaling" if config.optimizer.fp16 else "")
-        )
 
 
 class _Loop:
@@ -133,8 +85,14 @@ class _Loop:
         self.run, self.log, self.stop = run, log, stop
         self.interval = Interval()
         self.first_step = run.state.step
-        self.started = self.noted = time.perf_counter()
-        self.saved_step: Optional[int] = run.state.step if run.state.step else None
+        self.saver = RunSaver(run, self.interval)
+        self.watch = LossWatch(
+            chance=chance_loss(run.margin, run.identity.num_classes),
+            warmup_steps=run.schedule.warmup_steps,
+            switch_step=run.config.classifier.softmax_steps,
+        )
+        self.logged_step = run.state.step
+        self.started = time.perf_counter()
         self.validated_step: Optional[int] = None
         self.reported_bad: set[str] = set()
 
@@ -152,32 +110,33 @@ class _Loop:
         return Outcome(self.run.state, reason, len(self.reported_bad))
 
     def _train(self) -> str:
-        total = self.run.schedule.total_steps
-        progress = tqdm(
-            total=total, initial=self.run.state.step, unit="step", disable=None if distributed.is_main() else True
-        )
+        state, total = self.run.state, self.run.schedule.total_steps
+        reason: Optional[str] = None
+        progress = tqdm(total=total, initial=state.step, unit="step", disable=None if distributed.is_main() else True)
         with progress:
-            for batches in self._batches():
-                self._step(batches)
-                progress.update()
-                if self._after_step():
-                    return "target"
-                if self._asked_to_stop():
-                    return "stopped"
-        return "finished"
+            while reason is None and state.step < total:
+                reason = self._train_epoch(progress)
+        return reason or "finished"
 
-    def _batches(self) -> Iterator[list[Batch]]:
-        """Give the batches of every step from where the state stands to the end of the run."""
+    def _train_epoch(self, progress: tqdm) -> Optional[str]:
+        """Train to the end of the epoch or of the run; return why training is to end before, if it is."""
+        for batches in self._batches_of_epoch():
+            self._step(batches)
+            progress.update()
+            if self._after_step():
+                return "target"
+            if self._asked_to_stop():
+                return "stopped"
+        return None
+
+    def _batches_of_epoch(self) -> Iterator[list[Batch]]:
+        """Give the batches of every step that is left of the epoch, or of the run if that is less."""
         run, state = self.run, self.run.state
-        while state.step < run.schedule.total_steps:
-            epoch, passes = state.epoch, []
-            for batch in run.loader.epoch(epoch, start_sample=state.sample):
-                passes.append(batch)
-                if len(passes) == run.config.optimizer.accumulation:
-                    yield passes
-                    passes = []
-                    if state.epoch != epoch or state.step >= run.schedule.total_steps:
-                        break
+        left_in_epoch = (run.identity.epoch_images - state.sample) // run.identity.global_batch
+        steps = min(left_in_epoch, run.schedule.total_steps - state.step)
+        batches = run.loader.epoch(state.epoch, start_sample=state.sample)
+        for _ in range(steps):
+            yield list(itertools.islice(batches, run.config.optimizer.accumulation))
 
     def _step(self, batches: list[Batch]) -> None:
         run = self.run
@@ -215,12 +174,26 @@ class _Loop:
         for line in progress_lines(summary, progress):
             self.log.line(line)
         self.log.scalars(progress.step, progress_scalars(summary, progress))
+        self._warn_of_growth(summary.loss)
+
+    def _warn_of_growth(self, loss: float) -> None:
+        first_step, self.logged_step = self.logged_step, self.run.state.step
+        growth = self.watch.growth(first_step, self.run.state.step, loss)
+        if growth is None:
+            return
+        before, now = growth
+        rate, step = self.run.config.optimizer.lr, self.run.state.step
+        self.log.line(
+            f"warning: the loss has grown from {before:.2f} at the beginning to {now:.2f} at step {step}: "
+            f"--lr {rate:g} is probably too large; try --lr {rate / 10:g}, or a longer --warmup_epochs"
+        )
 
     def _progress(self) -> Progress:
         run, state = self.run, self.run.state
         step_s = (time.perf_counter() - self.started) / (state.step - self.first_step)
         return Progress(
             epoch=state.epoch + state.sample / run.identity.epoch_images,
+            epoch_of_step=state.epoch_of_latest_step,
             step=state.step,
             learning_rate=learning_rate(run.schedule, state.step - 1),
             hours=step_s * (run.schedule.total_steps - state.step) / 3600,
@@ -262,32 +235,19 @@ class _Loop:
         self.log.scalars(state.step, {**scalars, "accuracy_mean": mean})
         self.validated_step = state.step
         if state.best_accuracy is None or mean > state.best_accuracy:
-            state.best_accuracy, state.best_step = mean, state.step
-            self._save_best()
+            self._note_skipped()
+            self.saver.save_best(mean)
+            self._report_bad_samples()
         target = run.config.schedule.target_accuracy
         return target is not None and mean >= target
 
-    def _save_best(self) -> None:
-        state, output = self.run.state, self.run.config.run.output
-        self.saved_step = None  # the state has changed since: it now knows its best step
-        folder = self._save()
-        network = self.run.identity.network
-        mark_best(output, folder, network=network, step=state.step, accuracy=state.best_accuracy or 0.0)
-
-    def _save(self) -> Path:
-        """Save unless this very state is saved already; returns the checkpoint's folder."""
-        run, state, config = self.run, self.run.state, self.run.config.run
-        if self.saved_step == state.step:
-            return list_checkpoints(config.output)[0][1]
-        self._note_skipped()
-        now = time.perf_counter()
-        state.trained_s += now - self.noted
-        self.noted = now
-        with self.interval.paused():
-            folder = save_checkpoint(config.output, take_snapshot(run), keep_last=config.keep_last)
-        self.saved_step = state.step
+    def _save(self) -> None:
+        """Save unless this very state is saved already, and name the samples that were bad since the last save."""
+        if self.saver.is_saved():
+            return
+        self._note_skipped()  # the state counts them
+        self.saver.save()
         self._report_bad_samples()
-        return folder
 
     def _report_bad_samples(self) -> None:
         own = [f"{sample.path}: {sample.reason}" for sample in self.run.loader.bad_samples]

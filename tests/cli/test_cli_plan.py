@@ -127,6 +127,22 @@ def test_command_prints_json(capsys):
 
 
 @pytest.mark.parametrize(
+    ("flags", "name", "size"),
+    [
+        ([], "MobileFaceNet_128", 128),
+        (["--network", "iResNet18"], "iresnet18", 512),
+        (["--network", "mobilefacenet_192"], "MobileFaceNet_192", 192),
+        (["--network", "IRESNET18", "--embedding_size", "64"], "iresnet18", 64),
+    ],
+)
+def test_command_takes_the_networks_own_embedding_size(capsys, flags, name, size):
+    assert main(["plan", "--num_classes", "1000", "--width", "0.25", "--format", "json", *flags]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["network"], values["settings"]["embedding_size"]) == (name, size)
+    assert values["memory"]["classifier_weights"] == 1000 * size * 4
+
+
+@pytest.mark.parametrize(
     "flags", [["--num_classes", "0"], ["--num_classes", "9", "--network", "x"], ["--num_classes", "9", "--width", "0"]]
 )
 def test_command_says_what_is_wrong_in_one_line(capsys, flags):

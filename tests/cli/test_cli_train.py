@@ -19,6 +19,7 @@ from arcface_paddle.cli.commands import train
 from arcface_paddle.cli.main import run_module
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import load_config
+from arcface_paddle.training.network import choose_network
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,8 @@ def test_the_published_command():
         "--network", "MobileFaceNet_128", "--lr=0.1", "--batch_size", "512", "--weight_decay", "2e-4",
         "--embedding_size", "128", "--logdir=log", "--output", "emore_arcface", "--resume", "0",
     )  # fmt: skip
-    assert config == parse()
+    published, default = (choose_network(each.network).written_into(each) for each in (config, parse()))
+    assert published == default
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_every_recipe_loads_and_says_how_to_run_it(path):
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any(line.startswith("#   python ") for line in header)
     assert any(line.startswith("# Expected") for line in header)
-    assert config.network.network
+    assert config.network.network or config.network.pretrained
 
 
 def test_there_is_a_recipe_for_every_published_scale():
@@ -123,10 +125,37 @@ def test_finished_and_with_unreadable_samples(data, tmp_path, capsys):
     assert "00000003.bin" in (tmp_path / "b" / "training.log").read_text()
 
 
-def test_fine_tuning_the_shipped_recogniser(data, tmp_path, capsys):
-    changes = {"network": "MobileFaceNet_192", "embedding_size": 192, "width": 1.0, "pretrained": "MobileFace"}
-    assert run_module("train", flags(data, tmp_path, steps=1, batch_size=2, **changes), prog="train.py") == 0
-    assert "training.pdparams; the class centres start at random" in capsys.readouterr().out
+def test_fine_tuning_the_shipped_recogniser_needs_its_name_only(data, tmp_path, capsys):
+    """Network, embedding size and input come from the model, and the run's configuration records them."""
+    short = ["--pretrained=MobileFace", f"--data_dir={data}", "--logdir=", "--val_targets=none", "--batch_size=2"]
+    assert run_module("train", [*short, f"--output={tmp_path}", "--steps=1"], prog="train.py") == 0
+    output = capsys.readouterr().out
+    assert "training.pdparams; the class centres start at random" in output
+    assert "MobileFaceNet_192, embedding 192, ArcFace" in output
+    assert "is missing" not in output
+    network = load_config(tmp_path / "config.yaml").network
+    assert (network.network, network.embedding_size, network.width) == ("MobileFaceNet_192", 192, 1.0)
+    assert (tmp_path / "MobileFaceNet_192.pdparams").is_file()
+    again = ["--config", str(tmp_path / "config.yaml"), "--resume=1", "--steps=2"]
+    assert run_module("train", again, prog="train.py") == 0
+    assert "at step 1, epoch" in capsys.readouterr().out
+
+
+def test_what_contradicts_the_model_is_refused_in_one_line(data, tmp_path, capsys):
+    changes = {"pretrained": "MobileFace", "width": 1}
+    assert run_module("train", flags(data, tmp_path / "out", **changes), prog="train.py") == 2
+    error = capsys.readouterr().err
+    assert "--pretrained MobileFace has embedding_size 192, which --embedding_size 8 contradicts" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_trains_by_default_its_own_embedding_size_under_its_canonical_name(data, tmp_path, capsys):
+    own = [flag for flag in flags(data, tmp_path, network="iResNet18", width=0.125) if "embedding_size" not in flag]
+    assert run_module("train", own, prog="train.py") == 0
+    assert "iresnet18, embedding 512," in capsys.readouterr().out
+    assert (tmp_path / "iresnet18.pdparams").is_file()
+    assert load_config(tmp_path / "config.yaml").network.embedding_size == 512
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -23,7 +23,6 @@ from arcface_paddle.training.checkpoint import (
     list_checkpoints,
     mark_best,
     save_checkpoint,
-    set_aside_earlier_run,
 )
 from arcface_paddle.training.restore import RowRange, restore
 from arcface_paddle.training.state import LoopState
@@ -302,15 +301,6 @@ def test_going_on_from_an_earlier_checkpoint_renames_the_damaged_ones(tmp_path):
     assert_holds_published(tmp_path, 1)
 
 
-def test_a_new_run_does_not_mix_with_an_earlier_one(tmp_path):
-    assert set_aside_earlier_run(tmp_path) is None
-    save(tmp_path, 9)
-    assert set_aside_earlier_run(tmp_path) == tmp_path / "checkpoints_before_1"
-    save(tmp_path, 1)
-    assert_holds(read(tmp_path)[0], 1)
-    assert set_aside_earlier_run(tmp_path) == tmp_path / "checkpoints_before_2"
-
-
 def published_folder(output: Path, *, shards: int = 2, momentum: bool = True) -> None:
     expected = snapshot(3)
     output.mkdir(exist_ok=True)
@@ -356,6 +346,27 @@ def test_published_files_that_do_not_fit(tmp_path):
     (tmp_path / "rank:1_softmax_weight.pkl").unlink()
     with pytest.raises(CheckpointError, match="one in between is missing"):
         read(tmp_path)
+
+
+def test_a_checkpoint_under_another_spelling_of_the_network_is_continued(tmp_path):
+    """Earlier versions named files as the user had typed the network."""
+    before, now = (dataclasses.replace(IDENTITY, network=name) for name in ("iResNet50", "iresnet50"))
+    save_checkpoint(tmp_path, snapshot(1, before), keep_last=3)
+    restored, _ = read(tmp_path, now)
+    assert_holds(restored, 1)
+    save_checkpoint(tmp_path, snapshot(2, now), keep_last=3)
+    for name in ("iResNet50", "iresnet50"):  # scripts that read the old name get the newest weights too
+        np.testing.assert_array_equal(
+            read_state_dict(tmp_path / f"{name}.pdparams")["conv.weight"], snapshot(2).backbone["conv.weight"]
+        )
+    assert_holds(read(tmp_path, before)[0], 2)
+
+
+def test_published_files_under_another_spelling_of_the_network_are_found(tmp_path):
+    published_folder(tmp_path)
+    (tmp_path / "net.pdparams").rename(tmp_path / "iResNet50.pdparams")
+    restored, _ = read(tmp_path, dataclasses.replace(IDENTITY, network="iresnet50"))
+    np.testing.assert_array_equal(restored.backbone["conv.weight"], snapshot(3).backbone["conv.weight"])
 
 
 class _Payload:

@@ -10,22 +10,20 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import (
     TrainConfig,
     config_from,
+    config_text,
     load_config,
     options,
     parse_bool,
-    save_config,
 )
 
 
 def test_published_defaults():
     values = {option.name: option.default for option in options()}
     published = {
-        "network": "MobileFaceNet_128",
         "loss": "ArcFace",
         "lr": 0.1,
         "batch_size": 512,
         "weight_decay": 2e-4,
-        "embedding_size": 128,
         "logdir": "log",
         "output": "emore_arcface",
         "resume": False,
@@ -60,8 +58,29 @@ def test_text_becomes_the_type_of_the_option():
     assert config.data.val_targets == ("a", "b")
     assert config.run.resume is True
     assert config.schedule.decay_epochs == (1.0, 2.5)
-    assert config_from({"val_targets": ""}).data.val_targets == ()
+    for nothing in ("", "none", "None", " NONE ", None, []):
+        assert config_from({"val_targets": nothing}).data.val_targets == ()
     assert config_from({"steps": "none"}, base=config).schedule.steps is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", False), ("1", True), ("true", True), ("FALSE", False), ("auto", "auto"), ("Auto", "auto"), (True, True)],
+)
+def test_resume_is_a_truth_value_or_auto(value, expected):
+    config = config_from({"resume": value})
+    assert config.run.resume == expected and type(config.run.resume) is type(expected)
+
+
+def test_another_word_for_resume_is_refused():
+    with pytest.raises(ConfigError, match=r"resume: 'maybe' is not a truth value; allowed: true, .*; or auto"):
+        config_from({"resume": "maybe"})
+
+
+@pytest.mark.parametrize("resume", [False, True, "auto"])
+def test_resume_is_recorded(tmp_path, resume):
+    (tmp_path / "config.yaml").write_text(config_text(config_from({"resume": resume})))
+    assert load_config(tmp_path / "config.yaml").run.resume == resume
 
 
 @pytest.mark.parametrize(
@@ -134,9 +153,9 @@ def test_missing_file_is_refused(tmp_path):
 
 def test_resolved_configuration_reads_back(tmp_path):
     config = config_from({"network": "iresnet18", "steps": 7, "val_targets": "", "output": "ordner/übung", "lr": 1e-05})
-    save_config(config, tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(config_text(config))
     assert load_config(tmp_path / "config.yaml") == config
-    save_config(TrainConfig(), tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(config_text(TrainConfig()))
     assert load_config(tmp_path / "config.yaml") == TrainConfig()
 
 

@@ -17,6 +17,7 @@ from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.training import run
 from arcface_paddle.training.config import TrainConfig, config_from, load_config
+from arcface_paddle.training.network import choose_network
 from arcface_paddle.training.run_log import read_metrics
 from arcface_paddle.training.step import train_step
 from arcface_paddle.training.trainer import DivergedError, train
@@ -154,7 +155,7 @@ def test_learns_validates_keeps_the_best_and_ends_at_the_target(data, tmp_path):
     assert (tmp_path / "best" / "MobileFaceNet_128.pdparams").is_file()
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "log").glob("vdlrecords.*"))
-    assert load_config(tmp_path / "config.yaml") == config
+    assert load_config(tmp_path / "config.yaml") == choose_network(config.network).written_into(config)
 
     log = (tmp_path / "training.log").read_text().splitlines()
     assert log == listener.lines
@@ -228,22 +229,50 @@ def test_unreadable_samples_are_named_and_counted(data, tmp_path):
     assert "00000007.bin" in listener
 
 
-def test_a_new_run_in_a_used_folder_sets_the_old_one_aside(data, tmp_path):
-    train(settings(data, tmp_path, steps=3), say=Listener())
-    listener = Listener()
-    train(settings(data, tmp_path, steps=2), say=listener)
-    assert "holds an earlier run and --resume is 0" in listener
-    assert (tmp_path / "checkpoints_before_1" / "step_00000003").is_dir()
-    assert sorted(losses(tmp_path)) == [1, 2]
-    listener = Listener()
-    train(settings(data, tmp_path, steps=4, resume=True), say=listener)
-    assert "step_00000002 at step 2" in listener
-
-
 def test_resume_in_an_empty_folder_begins(data, tmp_path):
     listener = Listener()
     assert train(settings(data, tmp_path, steps=1, resume=True), say=listener).state.step == 1
     assert "nothing to resume from" in listener
+
+
+def published_line(step: int, epoch: int) -> re.Pattern[str]:
+    """The line that the published trainer prints, as users parse it."""
+    return re.compile(
+        rf"Speed \d+\.\d\d samples/sec   Loss \d+\.\d{{4}}   Epoch: {epoch}   Global Step: {step}   "
+        rf"Required: \d+ hours, lr_backbone_value: \d\.\d{{6}}, lr_pfc_value: \d\.\d{{6}}"
+    )
+
+
+def test_the_log_line_names_the_epoch_of_the_step_that_was_done(data, tmp_path):
+    """With five steps an epoch, step 5 is the last of epoch 0."""
+    listener = Listener()
+    train(settings(data, tmp_path, steps=7, batch_size=6), say=listener)
+    lines = [line for line in listener.lines if line.startswith("Speed ")]
+    assert len(lines) == 7
+    for step, epoch in zip(range(1, 8), (0, 0, 0, 0, 0, 1, 1)):
+        assert published_line(step, epoch).fullmatch(lines[step - 1]), lines[step - 1]
+
+
+def test_empty_classes_are_said_before_the_first_step(data, tmp_path):
+    gaps = write_dataset(tmp_path / "data", identities=10, pictures=3)
+    lines = (gaps / "label.txt").read_text().splitlines()
+    (gaps / "label.txt").write_text("".join(f"{line}\n" for line in lines if line.split("\t")[1] not in ("4", "7")))
+    listener = Listener()
+    train(settings(gaps, tmp_path / "out", steps=1, num_classes=13), say=listener)
+    (place,) = [number for number, line in enumerate(listener.lines) if "have no sample" in line]
+    assert "5 of 13 classes have no sample (labels 4, 7, 10, 11, 12): " in listener.lines[place]
+    assert not any("Global Step" in line for line in listener.lines[:place])
+    assert listener.lines[place] in (tmp_path / "out" / "training.log").read_text()
+
+
+def test_one_class_is_refused(data, tmp_path):
+    alone = write_dataset(tmp_path / "data", identities=10, pictures=3)
+    names = [line.split("\t")[0] for line in (alone / "label.txt").read_text().splitlines()]
+    (alone / "label.txt").write_text("".join(f"{name}\t0\n" for name in names))
+    for num_classes in (None, 4):
+        with pytest.raises(DataError, match="all 30 samples have label 0; training tells people apart"):
+            train(settings(alone, tmp_path / "out", num_classes=num_classes), say=Listener())
+    assert not (tmp_path / "out").exists()
 
 
 def test_resume_from_published_files_says_what_is_missing(data, tmp_path):
@@ -291,7 +320,8 @@ def test_bad_settings_are_refused(data, tmp_path, changes, error, message):
             choose_device("gpu")
         return
     with pytest.raises(error, match=message):
-        train(settings(data, tmp_path, **changes), say=Listener())
+        train(settings(data, tmp_path / "out", logdir=str(tmp_path / "log"), **changes), say=Listener())
+    assert list(tmp_path.iterdir()) == [], "a run that is refused leaves nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -307,8 +337,11 @@ def test_bad_settings_are_refused(data, tmp_path, changes, error, message):
 )
 def test_a_checkpoint_of_another_run_is_refused(data, tmp_path, changes, message):
     train(settings(data, tmp_path, steps=1), say=Listener())
-    with pytest.raises(CheckpointError, match=message):
-        train(settings(data, tmp_path, resume=True, **changes), say=Listener())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for resume in (True, "auto"):
+        with pytest.raises(CheckpointError, match=message):
+            train(settings(data, tmp_path, resume=resume, **changes), say=Listener())
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_an_output_that_cannot_be_written_is_refused(data, tmp_path):

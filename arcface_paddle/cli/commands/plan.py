@@ -13,6 +13,7 @@ import json
 
 from prettytable import PrettyTable
 
+from arcface_paddle.backbones import canonical_name, find_backbone
 from arcface_paddle.heads.memory import BYTES_OF
 from arcface_paddle.training.planner import Plan, PlanSettings, advice, make_plan, measure_backbone
 
@@ -22,24 +23,28 @@ _MB = 1 << 20
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     dtypes = tuple(BYTES_OF)
-    parser.add_argument("--num_classes", type=int, required=True, help="identities")
-    parser.add_argument("--network", default="MobileFaceNet_128", help="name of the backbone (MobileFaceNet_128)")
-    parser.add_argument("--embedding_size", type=int, default=128, help="length of the embedding (128)")
+    parser.add_argument("--num_classes", type=int, required=True, help="number of identities")
+    parser.add_argument(
+        "--network", default="MobileFaceNet_128", help="name of the backbone, in any case (%(default)s)"
+    )
+    parser.add_argument("--embedding_size", type=int, help="length of the embedding (default: the network's own)")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the network's channel counts (1)")
-    parser.add_argument("--ranks", type=int, default=1, help="processes (1)")
+    parser.add_argument("--ranks", type=int, default=1, help="number of processes (1)")
     parser.add_argument("--batch_size", type=int, default=128, help="images per process and forward pass (128)")
     parser.add_argument("--sample_rate", type=float, default=1.0, help="share of the class centres in a step (1)")
-    parser.add_argument("--precision", choices=dtypes, default="float32", help="of activations (float32)")
-    parser.add_argument("--weight_dtype", choices=dtypes, default="float32", help="of class centres (float32)")
-    parser.add_argument("--momentum_dtype", choices=dtypes, default="float32", help="of their momentum (float32)")
+    parser.add_argument("--precision", choices=dtypes, default="float32", help="dtype of the activations (float32)")
+    parser.add_argument("--weight_dtype", choices=dtypes, default="float32", help="dtype of class centres (float32)")
+    parser.add_argument("--momentum_dtype", choices=dtypes, default="float32", help="dtype of their momentum (float32)")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print (table)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print."""
+    network = canonical_name(args.network)
+    size = find_backbone(network).embedding_size if args.embedding_size is None else args.embedding_size
     settings = PlanSettings(
         num_classes=args.num_classes,
-        embedding_size=args.embedding_size,
+        embedding_size=size,
         ranks=args.ranks,
         batch_size=args.batch_size,
         sample_rate=args.sample_rate,
@@ -47,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
         weight_dtype=args.weight_dtype,
         momentum_dtype=args.momentum_dtype,
     )
-    backbone = measure_backbone(args.network, embedding_size=args.embedding_size, width=args.width)
+    backbone = measure_backbone(network, embedding_size=size, width=args.width)
     plan = make_plan(settings, backbone)
     sentences = advice(plan, backbone)
     if args.format == "json":
-        print(json.dumps({**plan.as_dict(), "network": args.network, "advice": sentences}, indent=2))
+        print(json.dumps({**plan.as_dict(), "network": network, "advice": sentences}, indent=2))
         return 0
     print(_table(plan))
     for sentence in sentences:

@@ -15,7 +15,6 @@ import errno
 import os
 import sys
 import warnings
-from pathlib import Path
 
 from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
@@ -41,7 +40,7 @@ def config_of(args: argparse.Namespace) -> TrainConfig:
 
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit code."""
-    config = _with_model_found(config_of(args))
+    config = config_of(args)
     _hide_notes_of_paddle()
     _share_cores()
     import paddle
@@ -66,16 +65,6 @@ def run(args: argparse.Namespace) -> int:
     if outcome.reason == "stopped":
         return EXIT_INTERRUPTED
     return EXIT_PARTIAL if outcome.bad_samples else EXIT_OK
-
-
-def _with_model_found(config: TrainConfig) -> TrainConfig:
-    """Replace the name of a shipped or published model in ``--pretrained`` by its folder."""
-    source = config.network.pretrained
-    if source is None or Path(source).suffix == ".pdparams" or Path(source).is_dir():
-        return config
-    from arcface_paddle.pipeline.model_files import find_folder
-
-    return config_from({"pretrained": str(find_folder(source))}, base=config)
 
 
 def _share_cores() -> None:

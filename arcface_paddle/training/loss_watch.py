@@ -1,0 +1,78 @@
+"""Noticing that the loss grows, which a learning rate that is much too large shows by.
+
+Normalised features and centres keep the loss bounded and clipping keeps the gradient so, so that a diverged run seldom
+ends in NaN: it settles at a loss above that of the untrained network. The rule compares the first intervals of a run
+with the latest ones and asks for four things at once, so that it stays silent on runs that are only slow or noisy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+import numpy as np
+import paddle
+
+from arcface_paddle.heads.margins import Margin
+
+_WINDOW = 10  # intervals compared: with fewer, the noise of small batches looks like growth
+_LEAST_GROWTH = 1.15  # of diverged runs on small data: 1.2 to 1.9; slow runs stay within noise of 1
+_LEAST_DEVIATIONS = 5.0  # by which the two means differ, in standard errors
+_TYPICAL_NORM = 20.0  # of a feature, for margins that depend on it
+
+
+def chance_loss(margin: Margin, num_classes: int) -> float:
+    """Return the loss of features that are at right angles to all class centres, their own included.
+
+    It is ln(classes) for the plain softmax; ArcFace adds s sin(m), CosFace s m.
+    """
+    value, _ = margin.target(paddle.zeros([1]), paddle.full([1], _TYPICAL_NORM))
+    return math.log(num_classes) - margin.scale * value.item()
+
+
+class LossWatch:
+    """Follows the loss of the log intervals and tells once that it has grown."""
+
+    def __init__(self, *, chance: float, warmup_steps: int, switch_step: int) -> None:
+        """Begin.
+
+        Args:
+            chance: loss that a trained network must be below; growth below it is no divergence.
+            warmup_steps: steps of small learning rate; only what comes behind them is judged.
+            switch_step: step at which the loss changes its kind (softmax to margin): what came before is forgotten.
+        """
+        self._chance = chance
+        self._warmup_steps = warmup_steps
+        self._switch_step = switch_step
+        self._losses: list[float] = []
+        self._is_behind_switch = False
+        self._behind_warmup = 0
+        self._told = False
+
+    def growth(self, first_step: int, last_step: int, loss: float) -> Optional[tuple[float, float]]:
+        """Note an interval, and return the mean loss of the first and the latest intervals if it has grown.
+
+        Args:
+            first_step: number of finished steps before the interval.
+            last_step: number of finished steps behind it.
+            loss: its mean loss; one that is not finite is left out.
+        """
+        if not math.isfinite(loss) or self._told:
+            return None
+        if first_step < self._switch_step < last_step:  # a mixture of both kinds
+            return None
+        if first_step >= self._switch_step and not self._is_behind_switch:
+            self._is_behind_switch = True
+            self._losses.clear()
+            self._behind_warmup = 0
+        self._losses.append(loss)
+        self._behind_warmup += first_step >= self._warmup_steps
+        if len(self._losses) < 2 * _WINDOW or self._behind_warmup < _WINDOW:
+            return None
+        start, latest = np.array(self._losses[:_WINDOW]), np.array(self._losses[-_WINDOW:])
+        # The larger of the two spreads: ten values that happen to lie close together must not look certain.
+        error = math.sqrt(2.0 * max(start.var(ddof=1), latest.var(ddof=1)) / _WINDOW)
+        before, now = float(start.mean()), float(latest.mean())
+        grown = now > max(_LEAST_GROWTH * before, self._chance) and now - before > _LEAST_DEVIATIONS * error
+        self._told = grown
+        return (before, now) if grown else None

@@ -1,0 +1,106 @@
+"""Which network a run trains, and building it: the settings, the network's own values, or those of ``--pretrained``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import paddle
+from paddle import nn
+
+from arcface_paddle import distributed
+from arcface_paddle.backbones import build_backbone, canonical_name, find_backbone
+from arcface_paddle.backbones.cpu_speed import use_cpu_layers
+from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
+from arcface_paddle.backbones.weights import load_arrays
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.training.config import DEFAULT_NETWORK, NetworkConfig, TrainConfig, config_from
+from arcface_paddle.training.pretrained import PretrainedWeights, open_pretrained
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkChoice:
+    """The network of a run, with nothing left open.
+
+    Attributes:
+        name: a key of ``BACKBONES``.
+        embedding_size: length of the feature.
+        width: factor on the channel counts.
+        pretrained: weights to start from; None = random ones.
+    """
+
+    name: str
+    embedding_size: int
+    width: float
+    pretrained: Optional[PretrainedWeights]
+
+    def written_into(self, config: TrainConfig) -> TrainConfig:
+        """Return ``config`` with the choice in place of what it left open."""
+        return config_from(
+            {"network": self.name, "embedding_size": self.embedding_size, "width": self.width}, base=config
+        )
+
+
+def choose_network(settings: NetworkConfig) -> NetworkChoice:
+    """Fill in what the settings leave open: from ``--pretrained``, else the network's own values.
+
+    Raises:
+        ConfigError: an unknown network, or a setting that contradicts the card of ``--pretrained``.
+        CheckpointError, ModelFileError: ``--pretrained`` cannot be read.
+    """
+    pretrained = open_pretrained(settings.pretrained) if settings.pretrained else None
+    if pretrained is None:
+        name = canonical_name(settings.network or DEFAULT_NETWORK)
+        size = settings.embedding_size or find_backbone(name).embedding_size
+        return NetworkChoice(name, size, settings.width or 1.0, None)
+    if pretrained.has_card:
+        _refuse_contradictions(settings, pretrained)
+    name = canonical_name(settings.network or pretrained.network or DEFAULT_NETWORK)
+    size = settings.embedding_size or pretrained.embedding_size or find_backbone(name).embedding_size
+    return NetworkChoice(name, size, settings.width or pretrained.width, pretrained)
+
+
+def build_network(choice: NetworkChoice, *, batch_norm: str, say: Callable[[str], None]) -> nn.Layer:
+    """Build the network in training mode, with the same weights on all ranks.
+
+    Args:
+        choice: what to build.
+        batch_norm: ``local``, ``sync`` or ``frozen``, see ``NetworkConfig``.
+        say: gets what the user should know.
+
+    Raises:
+        ConfigError: values that the network refuses.
+        CheckpointError: the weights to start from do not fit the network.
+    """
+    network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width)
+    if choice.pretrained is not None:
+        load_arrays(network, choice.pretrained.arrays, name=str(choice.pretrained.path))
+        say(f"backbone starts from {choice.pretrained.path}; the class centres start at random")
+        if choice.pretrained.adapted:
+            say(f"{choice.pretrained.source}: {choice.pretrained.adapted}")
+    if batch_norm == "sync":
+        network = use_synchronised_batch_norm(network)
+    elif batch_norm == "frozen":
+        network = freeze_batch_norm(network)
+    if paddle.get_device() == "cpu":
+        use_cpu_layers(network)
+    distributed.broadcast_parameters(list(network.state_dict().values()))
+    network.train()
+    return network
+
+
+def _refuse_contradictions(settings: NetworkConfig, model: PretrainedWeights) -> None:
+    given = {
+        "network": None if settings.network is None else canonical_name(settings.network),
+        "embedding_size": settings.embedding_size,
+        "width": settings.width,
+    }
+    if model.network is None and settings.network is None:
+        raise ConfigError(f"--pretrained {model.source}: its network is not known; name it with --network")
+    for option, value in given.items():
+        own = getattr(model, option)
+        if value is not None and own is not None and value != own:
+            raise ConfigError(
+                f"--pretrained {model.source} has {option} {own}, which --{option} {value} contradicts: "
+                f"leave --{option} out"
+            )
