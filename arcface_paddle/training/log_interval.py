@@ -52,7 +52,7 @@ class IntervalSummary:
     wait_share: float
 
 
-class Interval:
+class LogInterval:
     """Collects steps; ``verdicts`` and ``close`` fetch their figures, the only waits for the device."""
 
     def __init__(self) -> None:

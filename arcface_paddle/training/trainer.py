@@ -14,10 +14,11 @@ from arcface_paddle import distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.errors import ArcfaceError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
+from arcface_paddle.progress import progress
 from arcface_paddle.training.beginning import begin
 from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
-from arcface_paddle.training.log_interval import Interval
+from arcface_paddle.training.log_interval import LogInterval
 from arcface_paddle.training.loss_watch import LossWatch, chance_loss
 from arcface_paddle.training.run import Run, Say, build_run
 from arcface_paddle.training.run_log import (
@@ -27,7 +28,7 @@ from arcface_paddle.training.run_log import (
     progress_lines,
     progress_scalars,
 )
-from arcface_paddle.training.saving import RunSaver
+from arcface_paddle.training.run_saver import RunSaver
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.training.step import train_step
@@ -83,7 +84,7 @@ class _Loop:
 
     def __init__(self, run: Run, log: RunLog, stop: StopRequest) -> None:
         self.run, self.log, self.stop = run, log, stop
-        self.interval = Interval()
+        self.interval = LogInterval()
         self.first_step = run.state.step
         self.saver = RunSaver(run, self.interval)
         self.watch = LossWatch(
@@ -112,17 +113,16 @@ class _Loop:
     def _train(self) -> str:
         state, total = self.run.state, self.run.schedule.total_steps
         reason: Optional[str] = None
-        progress = tqdm(total=total, initial=state.step, unit="step", disable=None if distributed.is_main() else True)
-        with progress:
+        with progress(total=total, initial=state.step, unit="step", shown=distributed.is_main()) as bar:
             while reason is None and state.step < total:
-                reason = self._train_epoch(progress)
+                reason = self._train_epoch(bar)
         return reason or "finished"
 
-    def _train_epoch(self, progress: tqdm) -> Optional[str]:
+    def _train_epoch(self, bar: tqdm) -> Optional[str]:
         """Train to the end of the epoch or of the run; return why training is to end before, if it is."""
         for batches in self._batches_of_epoch():
             self._step(batches)
-            progress.update()
+            bar.update()
             if self._after_step():
                 return "target"
             if self._asked_to_stop():
@@ -170,10 +170,10 @@ class _Loop:
         summary = self.interval.close()
         if summary is None:
             return
-        progress = self._progress()
-        for line in progress_lines(summary, progress):
+        place = self._progress()
+        for line in progress_lines(summary, place):
             self.log.line(line)
-        self.log.scalars(progress.step, progress_scalars(summary, progress))
+        self.log.scalars(place.step, progress_scalars(summary, place))
         self._warn_of_growth(summary.loss)
 
     def _warn_of_growth(self, loss: float) -> None:

@@ -209,6 +209,7 @@ def test_help_is_fast_and_complete():
     for flag in ("--network", "--sample_rate", "--resume", "--val_targets", "--config"):
         assert flag in process.stdout
     assert "130 stopped by Ctrl-C" in process.stdout
+    assert "With --resume auto the same command, given again, goes on" in process.stdout
     assert time.monotonic() - begin < 20
     code = "import arcface_paddle.cli.commands.train, sys; print('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

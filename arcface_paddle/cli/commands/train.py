@@ -3,6 +3,10 @@
 Settings come from the defaults, then --config FILE (YAML, the same names), then the flags. The resolved settings are
 written to OUTPUT/config.yaml.
 
+With --resume auto the same command, given again, goes on where the run was stopped or killed; with --resume 0 it begins
+anew, and all that the earlier run has written is set aside into OUTPUT/earlier_DATE_TIME. For fine-tuning,
+--pretrained MobileFace --data_dir FOLDER is enough: network, embedding size and input are those of the model.
+
 Exit codes: 0 finished; 1 finished, but unreadable samples were replaced (each is named in OUTPUT/training.log);
 2 wrong use or an error, checkpoints already written are intact; 130 stopped by Ctrl-C, SIGTERM or SIGHUP after saving,
 go on with --resume 1.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Optional
 
 from arcface_paddle.training.checkpoint import list_checkpoints, mark_best, save_checkpoint
-from arcface_paddle.training.log_interval import Interval
+from arcface_paddle.training.log_interval import LogInterval
 from arcface_paddle.training.run import Run, take_snapshot
 
 
@@ -17,7 +17,7 @@ class RunSaver:
     A run that goes on from a checkpoint has that one already, so that it is not written again.
     """
 
-    def __init__(self, run: Run, interval: Interval) -> None:
+    def __init__(self, run: Run, interval: LogInterval) -> None:
         """Begin to count the time of training; the time of saving is left out of ``interval``."""
         self._run = run
         self._interval = interval
