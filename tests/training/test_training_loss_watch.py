@@ -47,7 +47,7 @@ def test_chance_loss_by_formula(loss, expected):
 
 def test_growth_is_told_once():
     first, count = feed(noisy([44.0] * 20 + [55.0] * 200, share=0.05))
-    assert 20 < first < 32
+    assert 29 <= first < 45
     assert count == 1
 
 
@@ -86,14 +86,14 @@ def test_growth_behind_the_switch_is_told():
 
 
 def test_warm_up_is_not_judged():
-    curve = [40.0] * 10 + [50.0] * 30 + [20.0] * 30
-    assert feed(curve, warmup=350)[1] == 0
+    curve = [40.0] * 10 + [50.0] * 40 + [20.0] * 30
+    assert feed(curve, warmup=450)[1] == 0
     assert feed(curve, warmup=100)[1] == 1
 
 
 def test_a_run_with_a_huge_rate_is_warned_of_and_a_sound_one_is_not(tmp_path):
     data = write_dataset(tmp_path / "data", identities=20, pictures=6)
-    own = {"embedding_size": 128, "batch_size": 20, "steps": 45, "warmup_steps": 20, "decay": "constant"}
+    own = {"embedding_size": 128, "batch_size": 20, "steps": 60, "warmup_steps": 20, "decay": "constant"}
     warnings = {}
     for lr in (2.0, 20_000.0):
         listener = Listener()
