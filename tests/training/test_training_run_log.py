@@ -1,0 +1,86 @@
+"""The log of a run: what it writes, and that it writes nothing before it is opened."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from arcface_paddle.errors import ConfigError, MissingDependencyError
+from arcface_paddle.training.log_interval import IntervalSummary
+from arcface_paddle.training.run_log import Progress, RunLog, progress_lines, progress_scalars
+
+SUMMARY = IntervalSummary(
+    loss=55.56921, gradient_norm=1.25, target_cosine=0.125, feature_norm=9.876, speed=500.888, wait_share=0.031
+)
+PROGRESS = Progress(epoch=1.0, epoch_of_step=0, step=200, learning_rate=0.0, hours=104.4, memory_mb=812.7)
+
+
+def test_nothing_is_created_before_the_log_is_opened(tmp_path):
+    said: list[str] = []
+    log = RunLog(tmp_path / "out", str(tmp_path / "log"), say=said.append, active=True)
+    log.line("one")
+    log.line("zwei – 二")
+    assert said == ["one", "zwei – 二"]
+    assert list(tmp_path.iterdir()) == []
+    log.open()
+    log.line("three")
+    log.close()
+    assert (tmp_path / "out" / "training.log").read_text(encoding="utf-8") == "one\nzwei – 二\nthree\n"
+    assert list((tmp_path / "log").glob("vdlrecords.*"))
+
+
+def test_a_log_that_goes_on_is_appended_to(tmp_path):
+    for text in ("first run", "second run"):
+        log = RunLog(tmp_path, "", say=lambda _text: None, active=True)
+        log.line(text)
+        log.open()
+        log.close()
+    assert (tmp_path / "training.log").read_text() == "first run\nsecond run\n"
+
+
+def test_other_ranks_are_silent_and_write_nothing(tmp_path):
+    said: list[str] = []
+    log = RunLog(tmp_path / "out", str(tmp_path / "log"), say=said.append, active=False)
+    log.line("one")
+    log.open()
+    log.line("two")
+    log.scalars(1, {"loss": 1.0})
+    log.rewind(0)
+    log.close()
+    assert said == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_visualdl_is_named_before_anything_is_created(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "visualdl", None)
+    log = RunLog(tmp_path / "out", str(tmp_path / "log"), say=print, active=True)
+    with pytest.raises(MissingDependencyError, match=r"visualdl.*--logdir '' does without"):
+        log.open()
+    assert list(tmp_path.iterdir()) == []
+    RunLog(tmp_path / "out", "", say=print, active=True).open()
+    assert (tmp_path / "out" / "training.log").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"cannot write to the output folder .*file"):
+        RunLog(tmp_path / "file" / "out", "", say=print, active=True).open()
+
+
+def test_the_published_line_to_the_letter():
+    """As FORMATS shows it; the epoch is that of the step that was done."""
+    line, further = progress_lines(SUMMARY, PROGRESS)
+    assert line == (
+        "Speed 500.89 samples/sec   Loss 55.5692   Epoch: 0   Global Step: 200   Required: 104 hours, "
+        "lr_backbone_value: 0.000000, lr_pfc_value: 0.000000"
+    )
+    assert further == (
+        "[train][200]Data wait: 3.1 %   Gradient norm: 1.2500   Target cosine: 0.1250   Feature norm: 9.88   "
+        "Memory: 813 MB"
+    )
+
+
+def test_scalars_hold_the_fraction_of_the_epoch_and_the_loss_scale_where_there_is_one():
+    scalars = progress_scalars(SUMMARY, PROGRESS)
+    assert (scalars["epoch"], scalars["loss"], scalars["time_for_end"]) == (1.0, 55.56921, 104.4)
+    assert "loss_scale" not in scalars
