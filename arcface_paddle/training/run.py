@@ -88,17 +88,13 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     dataset = dataset or _open_data(config)
     check_classes(dataset.labels, dataset.num_classes, name=dataset.name, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
+    _refuse_large_batch(config, global_batch, images=len(dataset))
     loader = BatchLoader(
         dataset,
         _loader_options(config, batch_size),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-    if global_batch > len(dataset):
-        raise ConfigError(
-            f"a step takes {global_batch} images (batch_size {batch_size} x {distributed.world_size()} processes x "
-            f"accumulation {config.optimizer.accumulation}), the data has {len(dataset)}: make batch_size smaller"
-        )
     return Run(
         config=config,
         identity=_identity(choice, dataset, global_batch),
@@ -141,6 +137,15 @@ def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:
             f"{config.optimizer.accumulation}; it must be a multiple of {passes}"
         )
     return wanted, wanted // passes
+
+
+def _refuse_large_batch(config: TrainConfig, global_batch: int, *, images: int) -> None:
+    if global_batch > images:
+        ranks, accumulation = distributed.world_size(), config.optimizer.accumulation
+        raise ConfigError(
+            f"a step takes {global_batch} images (batch_size {global_batch // (ranks * accumulation)} x {ranks} "
+            f"processes x accumulation {accumulation}), the data has {images}: make batch_size smaller"
+        )
 
 
 def find_restored(run: Run, *, say: Say) -> Optional[Restored]:
