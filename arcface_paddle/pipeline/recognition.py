@@ -98,15 +98,30 @@ class Recognizer:
             ImageError: crops of another shape or type.
             ModelFileError: the network gives something that is not finite or of another size than the card says.
         """
-        self._check(crops)
-        if len(crops) == 0:
-            return Embeddings(np.zeros((0, self.embedding_size), np.float32), np.zeros(0, np.float32))
-        batches = range(0, len(crops), self._max_batch_size)
-        features = np.concatenate([self._features(crops[start : start + self._max_batch_size]) for start in batches])
+        features = self.features(crops)
         norms = np.linalg.norm(features, axis=1)
         if not np.isfinite(norms).all():
             raise ModelFileError(f"{self._model.path}: the network gave values that are not finite")
         return Embeddings(features / np.maximum(norms, 1e-12)[:, None], norms)
+
+    def features(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> np.ndarray:
+        """Return what the network gives for aligned crops, before normalisation and whether finite or not.
+
+        Args:
+            crops: (N, 112, 112, 3) uint8 RGB, N may be 0; the size is the card's.
+
+        Returns:
+            (N, D) float32; with mirroring, the mean over each crop and its mirror image.
+
+        Raises:
+            ImageError: crops of another shape or type.
+            ModelFileError: the network gives another size than the card says.
+        """
+        self._check(crops)
+        if len(crops) == 0:
+            return np.zeros((0, self.embedding_size), np.float32)
+        batches = range(0, len(crops), self._max_batch_size)
+        return np.concatenate([self._features(crops[start : start + self._max_batch_size]) for start in batches])
 
     def _features(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> np.ndarray:
         """Run one batch; with mirroring, the mean of both features."""

@@ -75,6 +75,15 @@ def test_nothing_in_gives_nothing_out() -> None:
     assert found.vectors.shape == (0, 4) and found.norms.shape == (0,) and len(found) == 0
 
 
+def test_features_are_what_the_network_gave_even_if_not_finite() -> None:
+    runtime = FakeRuntime(lambda blob: np.where(columns(blob) > 0, np.nan, columns(blob)).astype(np.float32))
+    recognizer = Recognizer(model_of_size(4), runtime, max_batch_size=2, mirrored=False)
+    plain = columns(((CROPS.astype(np.float32) - 127.5) / 128).transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(recognizer.features(CROPS), np.where(plain > 0, np.nan, plain), atol=1e-5)
+    assert runtime.batches == [2, 2, 1]
+    assert recognizer.features(CROPS[:0]).shape == (0, 4)
+
+
 def test_the_network_is_asked_for_its_size_when_the_card_does_not_say() -> None:
     assert Recognizer(model_of_size(0), FakeRuntime(columns)).embedding_size == 4
 
