@@ -8,26 +8,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Callable, Optional
+from typing import BinaryIO, Optional
 
 import numpy as np
 from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.doctor.scan import decode_checked
 from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.errors import DataError
+from arcface_paddle.evaluation.embedder import Embed
 
 _BYTES_PER_VALUE = np.dtype(np.float16).itemsize
 _SAME_EMBEDDING = 0.02  # engines differ by less, other models by far more
-
-CROP = 112
-"""Width and height in pixels of the crops that an embedder takes."""
-
-Embedder = Callable[[np.ndarray], np.ndarray]
-"""(N, 112, 112, 3) uint8 RGB to (N, D) float32, L2-normalised."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         return count if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
 
 
-def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embedder, settings: DoctorSettings) -> None:
+def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embed, settings: DoctorSettings) -> None:
     """Decode (in threads) and embed (in this thread) every image of the store that an earlier run has not embedded.
 
     Raises:
@@ -149,8 +144,8 @@ def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embedde
         ) from None
 
 
-def embed_checked(embedder: Embedder, crops: np.ndarray) -> np.ndarray:
-    """Embed (N, 112, 112, 3) uint8 crops and check shape and values. Raises ``DataError`` as ``fill_store``."""
+def embed_checked(embedder: Embed, crops: np.ndarray) -> np.ndarray:
+    """Embed (N, 112, 112, 3) uint8 crops: (N, D) float32, L2-normalised. Raises ``DataError`` as ``fill_store``."""
     embeddings = np.asarray(embedder(crops), dtype=np.float32)
     if embeddings.ndim != 2 or len(embeddings) != len(crops) or not np.isfinite(embeddings).all():
         raise DataError(
@@ -167,7 +162,8 @@ def read_crop(dataset: FaceDataset, index: int) -> np.ndarray:
 
 def to_crop(image: np.ndarray) -> np.ndarray:
     """Resize an (H, W, 3) picture to (112, 112, 3) unless it has that size."""
-    return image if image.shape[:2] == (CROP, CROP) else images.resize(image, (CROP, CROP))
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return image if image.shape[:2] == size else images.resize(image, size)
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -11,11 +11,12 @@ import numpy as np
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.doctor import duplicates, identities, overlap
-from arcface_paddle.doctor.crop_embeddings import Embedder, EmbeddingCache, EmbeddingStore, fill_store
+from arcface_paddle.doctor.crop_embeddings import EmbeddingCache, EmbeddingStore, fill_store
 from arcface_paddle.doctor.findings import Finding, Ledger
 from arcface_paddle.doctor.labels import LabelFacts, examine_labels
 from arcface_paddle.doctor.scan import ColorFacts, ScanFacts, Status, scan
 from arcface_paddle.doctor.settings import DoctorSettings
+from arcface_paddle.evaluation.embedder import Embed
 
 _COLORED_NEEDED = 20  # coloured pictures, below which the share says nothing
 _RED_SHARE_NEEDED = 0.25  # skin is redder than blue, so in RGB nearly all are and in BGR hardly any; odd light is rare
@@ -65,7 +66,7 @@ def examine(
     settings: Optional[DoctorSettings] = None,
     *,
     verification_sets: Sequence[VerificationSet] = (),
-    embedder: Optional[Embedder] = None,
+    embedder: Optional[Embed] = None,
     cache: Optional[EmbeddingCache] = None,
 ) -> Report:
     """Examine a dataset.
@@ -76,8 +77,7 @@ def examine(
         dataset: any reader.
         settings: what counts as a finding; the defaults when None.
         verification_sets: sets that the dataset must not share images or people with.
-        embedder: a recogniser, (N, 112, 112, 3) uint8 RGB crops to (N, D) L2-normalised embeddings; without it the
-            labels are not doubted.
+        embedder: a recogniser, see ``evaluation.embedder.Embed``; without it the labels are not doubted.
         cache: keeps the embeddings, so that an examination that was interrupted or is repeated goes on with them.
 
     Raises:

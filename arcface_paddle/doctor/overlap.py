@@ -12,7 +12,7 @@ from tqdm import tqdm
 from arcface_paddle import images
 from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
-from arcface_paddle.doctor.crop_embeddings import Embedder, embed_checked, to_crop
+from arcface_paddle.doctor.crop_embeddings import embed_checked, to_crop
 from arcface_paddle.doctor.duplicates import copy_picture_reader
 from arcface_paddle.doctor.findings import Finding, Ledger, VerificationRef
 from arcface_paddle.doctor.hashing import (
@@ -27,6 +27,7 @@ from arcface_paddle.doctor.identities import IdentityFacts
 from arcface_paddle.doctor.neighbors import hamming_join
 from arcface_paddle.doctor.scan import ScanFacts
 from arcface_paddle.doctor.settings import DoctorSettings
+from arcface_paddle.evaluation.embedder import Embed
 
 _REFS_SHOWN = 8
 
@@ -150,7 +151,7 @@ def find_identity_overlap(
     pictures: VerificationPictures,
     facts: IdentityFacts,
     *,
-    embedder: Embedder,
+    embedder: Embed,
     settings: DoctorSettings,
     ledger: Ledger,
 ) -> None:

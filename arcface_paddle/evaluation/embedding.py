@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Sequence
+from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 import numpy as np
 from tqdm import tqdm
 
-from arcface_paddle.data.base import IMAGE_SIZE, normalize_into
 from arcface_paddle.errors import ArcfaceError, DataError
+from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.evaluation.ranks import Ranks
 from arcface_paddle.evaluation.similarity import MEASURES, Measure
 from arcface_paddle.evaluation.verification import VerificationResult, verify
 
 if TYPE_CHECKING:
     from arcface_paddle.data.verification_set import VerificationSet
 
-Embed = Callable[[np.ndarray], np.ndarray]
-"""A network in evaluation mode: (B, 3, 112, 112) float32 RGB, (x/255 - 0.5)/0.5 → (B, D) un-normalised features."""
-
 Decode = Callable[[int], np.ndarray]
 """Gives crop number i as (112, 112, 3) uint8 RGB; raises ``ImageError`` or ``DataError``."""
-
-
-class Ranks(Protocol):
-    """What is needed of a process group: the module ``arcface_paddle.distributed``. One process needs none."""
-
-    def rank(self) -> int:
-        """Return the number of this process."""
-
-    def world_size(self) -> int:
-        """Return the number of processes."""
-
-    def gather_arrays(self, array: np.ndarray) -> list[np.ndarray]:
-        """Return the arrays of all ranks in rank order; their shapes may differ."""
-
-    def gather_json(self, value: Any) -> list[Any]:
-        """Return the values of all ranks in rank order."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +50,6 @@ class Features:
         return plain if self.mirrored is None else plain + self.mirrored
 
 
-def network_input(crops: Sequence[np.ndarray]) -> np.ndarray:
-    """Turn (112, 112, 3) uint8 RGB crops into the (B, 3, 112, 112) float32 input of training: (x/255 - 0.5)/0.5."""
-    batch = np.empty((len(crops), 3, IMAGE_SIZE, IMAGE_SIZE), dtype=np.float32)
-    for row, crop in zip(batch, crops):
-        normalize_into(row, crop)
-    return batch
-
-
 def embed_crops(
     embed: Embed,
     decode: Decode,
@@ -90,9 +64,9 @@ def embed_crops(
     All ranks must call this with the same arguments. An error of one rank is raised on all of them.
 
     Args:
-        embed: the network.
-        decode: the crops.
-        count: how many there are; may be smaller than the number of ranks.
+        embed: gives the features of a batch.
+        decode: gives a crop by its number.
+        count: number of crops; may be smaller than the number of ranks.
         name: what the crops are called in errors, such as ``lfw``.
         settings: batch size and mirror pass.
         ranks: the process group; None for one process.
@@ -158,33 +132,16 @@ def evaluate_sets(
     return results
 
 
-class HighestAccuracies:
-    """The best accuracy of each set so far, for the published log line; goes into the checkpoint as a dict."""
-
-    def __init__(self, by_set: Optional[Mapping[str, float]] = None) -> None:
-        self._by_set = dict(by_set or {})
-
-    def update(self, result: VerificationResult) -> float:
-        """Take in a result and return the highest accuracy of its set, this one included."""
-        highest = max(self._by_set.get(result.name, 0.0), result.accuracy.mean)
-        self._by_set[result.name] = highest
-        return highest
-
-    def as_dict(self) -> dict[str, float]:
-        """Return a copy: set name → highest accuracy."""
-        return dict(self._by_set)
-
-
 def _embed_share(embed: Embed, decode: Decode, share: range, *, name: str, settings: EmbeddingSettings) -> np.ndarray:
     """Return (n, D) float32, or (n, 2D) with the mirrored features on the right."""
     parts = []
     starts = range(share.start, share.stop, settings.batch_size)
     for start in tqdm(starts, desc=name, unit="batch", leave=False, disable=None if settings.progress else True):
         indices = range(start, min(start + settings.batch_size, share.stop))
-        batch = network_input([decode(index) for index in indices])
-        passes = [_checked_features(embed(batch), len(batch), name)]
+        crops = np.stack([decode(index) for index in indices])
+        passes = [_checked_features(embed(crops), len(crops), name)]
         if settings.mirror:
-            passes.append(_checked_features(embed(np.ascontiguousarray(batch[:, :, :, ::-1])), len(batch), name))
+            passes.append(_checked_features(embed(np.ascontiguousarray(crops[:, :, ::-1])), len(crops), name))
         parts.append(np.concatenate(passes, axis=1))
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 

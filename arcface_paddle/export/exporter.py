@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-import paddle
-from paddle import nn
 
 from arcface_paddle import images
 from arcface_paddle.errors import ModelFileError
+from arcface_paddle.evaluation.embedder import Embed, model_embedder, network_embedder
 from arcface_paddle.export.graph import INPUT_SHAPE, GraphSettings, build_graph
 from arcface_paddle.export.network_source import NetworkSource
-from arcface_paddle.export.parity import Embed, ParityReport, check_parity
+from arcface_paddle.export.parity import ParityReport, check_parity
 from arcface_paddle.export.saving import ONNX_FILE, save_model
 from arcface_paddle.files import PathLike, sha256_of_file
 from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.model_files import open_model, preset_card
-from arcface_paddle.pipeline.runtime import open_runtime
 
 _REAL_FACES = Path(__file__).parent / "assets" / "parity_faces.png"
 _RANDOM_IMAGES = 7
@@ -69,43 +67,27 @@ def export_model(
     with staging_beside(target) as staging:
         graph = build_graph(network, settings)
         save_model(graph, staging, model_format=model_format)
-        unfolded = build_graph(network, GraphSettings(settings.mirror, settings.normalize, fold=False))
-        inputs = parity_inputs()
-        embedding_size = int(embed_with_network(unfolded)(inputs[:1]).shape[1])
+        # The gate compares with the network as it was trained, so that it also answers for the folding.
+        trained = network_embedder(build_graph(network, GraphSettings(settings.mirror, settings.normalize, fold=False)))
+        crops = parity_crops()
+        embedding_size = int(trained.embed(crops[:1]).shape[1])
         cards.write_card(staging, _card(source, settings, embedding_size=embedding_size))
-        report = check_parity(embed_with_network(unfolded), embed_with_folder(staging), inputs=inputs)
+        report = check_parity(trained.embed, embed_with_folder(staging), crops=crops)
         names = install(staging, target)
     return ExportResult(folder=target, files=names, parity=report)
 
 
-def parity_inputs() -> np.ndarray:
-    """Return the pictures of the gate, (14, 3, 112, 112) float32: seven real faces, seven of seeded noise."""
+def parity_crops() -> np.ndarray:
+    """Return the pictures of the gate, (14, 112, 112, 3) uint8 RGB: seven real faces, seven of seeded noise."""
     strip = images.read_image(_REAL_FACES)
     faces = np.stack(np.split(strip, strip.shape[1] // INPUT_SHAPE[2], axis=1))
     noise = np.random.default_rng(0).integers(0, 256, (_RANDOM_IMAGES, *faces.shape[1:]), dtype=np.uint8)
-    return to_network_input(np.concatenate([faces, noise]))
-
-
-def to_network_input(crops: np.ndarray) -> np.ndarray:
-    """Turn (N, 112, 112, 3) uint8 RGB into (N, 3, 112, 112) float32, (x/255 - 0.5)/0.5."""
-    return np.ascontiguousarray(((crops.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2))
-
-
-def embed_with_network(network: nn.Layer) -> Embed:
-    """Return a function that runs a network in evaluation mode on numpy batches."""
-
-    def embed(batch: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            return network(paddle.to_tensor(batch)).numpy()
-
-    return embed
+    return np.concatenate([faces, noise])
 
 
 def embed_with_folder(folder: PathLike) -> Embed:
-    """Return a function that runs a model folder in its own runtime on numpy batches."""
-    model = open_model(folder, task=cards.RECOGNITION)
-    runtime = open_runtime(model.graph_file, model.weights_file)
-    return lambda batch: runtime.run([batch])[0]
+    """Load a model folder in its own runtime and return what embeds with it."""
+    return model_embedder(open_model(folder, task=cards.RECOGNITION), name="exported").embed
 
 
 def _card(source: NetworkSource, settings: GraphSettings, *, embedding_size: int) -> cards.ModelCard:

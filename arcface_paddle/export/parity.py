@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 
 from arcface_paddle.errors import ModelFileError
+from arcface_paddle.evaluation.embedder import Embed
 
 MIN_COSINE = 0.99999
 BATCH_SIZES = (1, 7)
-
-Embed = Callable[[np.ndarray], np.ndarray]
-"""(B, 3, 112, 112) float32 to (B, D) float32."""
+"""One face is what a camera gives; seven, which no kernel is tiled by, finds a batch dimension that was frozen."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +29,22 @@ class ParityReport:
     max_relative_norm_error: float
 
 
-def check_parity(
-    network: Embed, exported: Embed, *, inputs: np.ndarray, min_cosine: float = MIN_COSINE
-) -> ParityReport:
-    """Compare two embedders on ``inputs`` (N, 3, 112, 112) float32, N >= 7, one by one and in batches of seven.
+def check_parity(network: Embed, exported: Embed, *, crops: np.ndarray, min_cosine: float = MIN_COSINE) -> ParityReport:
+    """Compare two embedders on the same crops, one by one and in batches of seven.
+
+    Args:
+        network: what was exported.
+        exported: what came of it, with the preprocessing of its card.
+        crops: (N, 112, 112, 3) uint8 RGB, N >= 7.
+        min_cosine: smallest cosine that passes.
 
     Raises:
         ModelFileError: a value that is not finite, another shape, or a cosine below ``min_cosine``.
     """
     cosines, norm_errors = [], []
     for batch_size in BATCH_SIZES:
-        for start in range(0, len(inputs) - batch_size + 1, batch_size):
-            batch = np.ascontiguousarray(inputs[start : start + batch_size])
+        for start in range(0, len(crops) - batch_size + 1, batch_size):
+            batch = np.ascontiguousarray(crops[start : start + batch_size])
             expected, found = network(batch), exported(batch)
             _refuse_unusable(expected, found, batch_size=batch_size)
             expected, found = expected.astype(np.float64), found.astype(np.float64)
@@ -50,7 +52,7 @@ def check_parity(
             cosines.append((expected * found).sum(axis=1) / np.maximum(lengths[0] * lengths[1], 1e-30))
             norm_errors.append(np.abs(lengths[1] / np.maximum(lengths[0], 1e-30) - 1))
     report = ParityReport(
-        images=len(inputs),
+        images=len(crops),
         min_cosine=float(np.concatenate(cosines).min()),
         max_relative_norm_error=float(np.concatenate(norm_errors).max()),
     )

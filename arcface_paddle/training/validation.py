@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
-import paddle
 from paddle import nn
 
 from arcface_paddle import distributed
 from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
+from arcface_paddle.evaluation.embedder import network_embedder
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.evaluation.verification import VerificationResult
 from arcface_paddle.files import PathLike
@@ -46,7 +46,7 @@ def validate(network: nn.Layer, sets: Sequence[VerificationSet]) -> list[Verific
     network.eval()
     try:
         return evaluate_sets(
-            lambda images: _features(network, images),
+            network_embedder(network).embed,
             sets,
             settings=EmbeddingSettings(batch_size=_BATCH_SIZE, progress=distributed.is_main()),
             ranks=distributed,
@@ -59,8 +59,3 @@ def validate(network: nn.Layer, sets: Sequence[VerificationSet]) -> list[Verific
 def mean_accuracy(results: Sequence[VerificationResult]) -> float:
     """Return the mean accuracy over the sets."""
     return float(np.mean([result.accuracy.mean for result in results]))
-
-
-@paddle.no_grad()
-def _features(network: nn.Layer, images: np.ndarray) -> np.ndarray:
-    return np.asarray(network(paddle.to_tensor(images)).astype("float32").numpy())

@@ -15,6 +15,9 @@ from arcface_paddle.cli.main import run_module
 from arcface_paddle.data.verification_set import write_verification_set
 from arcface_paddle.weight_files import write_state_dict
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "evaluation"))
+from linear_model import write_onnx
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -238,26 +241,3 @@ def test_help_is_quick_and_does_not_import_paddle():
     code = "import sys; from arcface_paddle.cli.commands import valid; print('paddle' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
-
-
-def write_onnx(path, *, weight=None):
-    """A linear recogniser as an ONNX file with a dynamic batch."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
-
-    size = 3 * 112 * 112
-    matrix = np.random.default_rng(0).normal(size=(size, 8)).astype(np.float32) / 200
-    if weight is not None:
-        matrix[:] = weight
-    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["feature"])]
-    graph = helper.make_graph(
-        nodes,
-        "linear",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 112, 112])],
-        [helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["n", 8])],
-        [numpy_helper.from_array(matrix, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, str(path))
-    return path

@@ -11,7 +11,7 @@ import pytest
 from arcface_paddle.backbones import BACKBONES, build_backbone
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.export import exporter
-from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_inputs
+from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_crops
 from arcface_paddle.export.graph import GraphSettings
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.export.parity import check_parity
@@ -48,7 +48,7 @@ def source(tmp_path_factory) -> NetworkSource:
 def test_every_backbone_in_every_format(tmp_path, name, monkeypatch):
     weights = save_weights(tmp_path / "w.pdparams", name)
     settings = GraphSettings(mirror=name == "MobileFaceNet_128", normalize=name != "iresnet34")
-    monkeypatch.setattr(exporter, "parity_inputs", lambda: parity_inputs()[3:10])  # faces and noise; deep ones are slow
+    monkeypatch.setattr(exporter, "parity_crops", lambda: parity_crops()[3:10])  # faces and noise; deep ones are slow
     for model_format in FORMATS:
         result = export_model(weights, tmp_path / model_format, model_format=model_format, settings=settings)
         assert result.parity.min_cosine > 0.99999
@@ -63,16 +63,16 @@ def test_folder_drops_into_the_pipeline(tmp_path, source):
     assert card.recognizer.embedding_size == 128
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     vectors = build_recognizer(str(folder)).embed(crops).vectors
-    expected = embed_with_folder(folder)(exporter.to_network_input(crops))
+    expected = embed_with_folder(folder)(crops)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
 
 
 def test_mirror_inside_the_graph_does_not_see_left_from_right(tmp_path, source):
     export_model(source, tmp_path / "m", model_format="json", settings=GraphSettings(mirror=True))
-    embed, inputs = embed_with_folder(tmp_path / "m"), parity_inputs()
-    flipped = np.ascontiguousarray(inputs[:, :, :, ::-1])
-    np.testing.assert_allclose(embed(inputs), embed(flipped), rtol=1e-3, atol=1e-4)
+    embed, crops = embed_with_folder(tmp_path / "m"), parity_crops()
+    flipped = np.ascontiguousarray(crops[:, :, ::-1])
+    np.testing.assert_allclose(embed(crops), embed(flipped), rtol=1e-3, atol=1e-4)
 
 
 def test_export_replaces_an_older_one_and_keeps_other_files(tmp_path, source):
@@ -113,7 +113,7 @@ def test_gate_failure_leaves_the_old_model(tmp_path, source, monkeypatch):
 )
 def test_gate_refuses(output, message):
     with pytest.raises(ModelFileError, match=message):
-        check_parity(lambda batch: np.ones((len(batch), 4), np.float32), output, inputs=np.zeros((7, 1), np.float32))
+        check_parity(lambda batch: np.ones((len(batch), 4), np.float32), output, crops=np.zeros((7, 1), np.uint8))
 
 
 def test_wrong_network_and_damaged_weights(tmp_path, source):

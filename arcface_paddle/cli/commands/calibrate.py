@@ -38,9 +38,10 @@ from arcface_paddle.evaluation.calibration import (
     gallery_threshold,
 )
 from arcface_paddle.evaluation.documents import point_document
-from arcface_paddle.evaluation.embedders import EmbedderSettings, open_embedder
-from arcface_paddle.evaluation.embedding import Embed, EmbeddingSettings, embed_crops
+from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
 from arcface_paddle.evaluation.metrics import OperatingPoint
+from arcface_paddle.evaluation.model_opening import EmbedderSettings, open_embedder
 from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
 from arcface_paddle.pipeline.cards import CARD_NAME, RECOGNITION, Calibration, ModelCard, write_card
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model

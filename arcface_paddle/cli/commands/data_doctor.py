@@ -15,6 +15,7 @@ from arcface_paddle import files
 from arcface_paddle.cli.flags import add_bool
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
+from arcface_paddle.data.base import IMAGE_SIZE
 from arcface_paddle.data.opening import KINDS as DATASET_KINDS
 from arcface_paddle.data.opening import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
@@ -29,7 +30,7 @@ from arcface_paddle.doctor import (
     write_cleaned,
     write_report_page,
 )
-from arcface_paddle.doctor.crop_embeddings import CROP, Embedder, EmbeddingCache
+from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
 from arcface_paddle.doctor.fix import check_target
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         dataset,
         _settings(args, recognizer),
         verification_sets=verification_sets,
-        embedder=None if recognizer is None else _embedder_of(recognizer),
+        embedder=None if recognizer is None else recognizer.features,
         cache=None if recognizer is None else _cache_for(recognizer, args.cache),
     )
     print(report_text(report, rows_per_kind=args.rows))
@@ -218,13 +219,9 @@ def _open_recognizer(args: argparse.Namespace) -> Recognizer:
         args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=options
     )
     width, height = recognizer.card.input.size_wh
-    if (width, height) != (CROP, CROP):
-        raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with {CROP}x{CROP}")
+    if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with 112x112")
     return recognizer
-
-
-def _embedder_of(recognizer: Recognizer) -> Embedder:
-    return lambda crops: recognizer.embed(crops).vectors
 
 
 def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:

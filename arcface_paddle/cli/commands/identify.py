@@ -27,8 +27,8 @@ from arcface_paddle.cli.commands.valid import add_engine_flags, joined_ranks, pu
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data import open_dataset
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.evaluation.embedders import Embedder, EmbedderSettings, open_embedders
-from arcface_paddle.evaluation.embedding import EmbeddingSettings, Features, Ranks, embed_crops
+from arcface_paddle.evaluation.embedder import Embedder
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, Features, embed_crops
 from arcface_paddle.evaluation.identification import (
     POOLINGS,
     SplitSettings,
@@ -56,6 +56,8 @@ from arcface_paddle.evaluation.ijb import (
     verify_templates,
 )
 from arcface_paddle.evaluation.ijb_files import read_ijb
+from arcface_paddle.evaluation.model_opening import EmbedderSettings, open_embedders
+from arcface_paddle.evaluation.ranks import Ranks
 from arcface_paddle.evaluation.verification import l2_normalized
 from arcface_paddle.pipeline.alignment import estimate_similarity
 from arcface_paddle.pipeline.model_files import preset_card

@@ -22,8 +22,9 @@ from arcface_paddle import files
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.evaluation.embedders import DEFAULT_NETWORK, EmbedderSettings, open_embedders
-from arcface_paddle.evaluation.embedding import EmbeddingSettings, Ranks, evaluate_sets
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
+from arcface_paddle.evaluation.model_opening import DEFAULT_NETWORK, EmbedderSettings, open_embedders
+from arcface_paddle.evaluation.ranks import Ranks
 from arcface_paddle.evaluation.report import (
     ModelResults,
     far_text,
