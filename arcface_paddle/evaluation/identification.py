@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.evaluation.metrics import Interval, OperatingPoint, operating_points, wilson_interval
+from arcface_paddle.evaluation.metrics import ConfidenceInterval, OperatingPoint, operating_points, wilson_interval
 
 FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
 POOLINGS = ("mean", "best")
@@ -80,7 +80,7 @@ class IdentificationResult:
     mated: int
     unmated: int
     cmc: np.ndarray
-    rank_1_interval: Interval
+    rank_1_interval: ConfidenceInterval
     open_set: tuple[OperatingPoint, ...]
 
     def rank(self, k: int) -> float:

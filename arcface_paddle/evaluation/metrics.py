@@ -19,7 +19,7 @@ _Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """A 95 % confidence interval of a share, 0 to 1."""
 
     low: float
@@ -46,9 +46,9 @@ class OperatingPoint:
     genuine: int
     threshold: Optional[float] = None
     tar: Optional[float] = None
-    tar_interval: Optional[Interval] = None
+    tar_interval: Optional[ConfidenceInterval] = None
     false_accepts: Optional[int] = None
-    far_interval: Optional[Interval] = None
+    far_interval: Optional[ConfidenceInterval] = None
 
     @property
     def remark(self) -> str:
@@ -78,7 +78,7 @@ class Curve:
     tar: np.ndarray
 
 
-def wilson_interval(successes: int, trials: int, *, z: float = _Z_95) -> Interval:
+def wilson_interval(successes: int, trials: int, *, z: float = _Z_95) -> ConfidenceInterval:
     """Return the Wilson score interval of ``successes / trials`` (Wilson 1927, eq. with centre p + z²/2n).
 
     Pairs count as independent draws; pairs that share pictures or people are less informative than that.
@@ -95,7 +95,7 @@ def wilson_interval(successes: int, trials: int, *, z: float = _Z_95) -> Interva
     half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
-    return Interval(low, high)
+    return ConfidenceInterval(low, high)
 
 
 def operating_point(genuine: np.ndarray, impostor: np.ndarray, *, far_target: float) -> OperatingPoint:
