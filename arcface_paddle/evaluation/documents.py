@@ -8,7 +8,7 @@ from typing import Any
 from arcface_paddle.evaluation.identification import IdentificationResult
 from arcface_paddle.evaluation.ijb import TemplateSearch, TemplateVerification
 from arcface_paddle.evaluation.metrics import OperatingPoint
-from arcface_paddle.evaluation.verification import VerificationResult
+from arcface_paddle.evaluation.verification import ValidationRate, VerificationResult
 
 CMC_RANKS = (1, 5, 10, 20, 50)
 
@@ -27,7 +27,7 @@ def verification_document(result: VerificationResult) -> dict[str, Any]:
             "folds": result.accuracy.folds.tolist(),
             "distance_thresholds": result.accuracy.thresholds.tolist(),
         },
-        "val_at_far": dataclasses.asdict(result.validation_rate),
+        "val_at_far": validation_rate_document(result.validation_rate),
         "tar_at_far": [point_document(point) for point in result.operating_points],
         "equal_error_rate": result.equal_error_rate,
         "auc": result.auc,
@@ -38,6 +38,14 @@ def verification_document(result: VerificationResult) -> dict[str, Any]:
             "impostor": result.histogram.impostor.tolist(),
         },
     }
+
+
+def validation_rate_document(rate: ValidationRate) -> dict[str, Any]:
+    """Return VAL and the FAR that was realised; without figures, and with the reason, where pairs are too few."""
+    document = {**dataclasses.asdict(rate), "remark": rate.remark}
+    if rate.remark:
+        document.update(val=None, val_std=None, far=None)
+    return document
 
 
 def identification_document(result: IdentificationResult) -> dict[str, Any]:

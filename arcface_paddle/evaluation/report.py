@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
@@ -13,7 +14,7 @@ from arcface_paddle.evaluation.documents import verification_document
 from arcface_paddle.evaluation.metrics import OperatingPoint
 from arcface_paddle.evaluation.plots import Scores, png_bytes, score_figure
 from arcface_paddle.evaluation.similarity import MEASURES
-from arcface_paddle.evaluation.verification import VerificationResult
+from arcface_paddle.evaluation.verification import ValidationRate, VerificationResult
 from arcface_paddle.reports import html
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def write_report(
     picture = png_bytes(score_figure(by_set))
     measure = MEASURES[models[0].results[0].measure]
     parts = [
-        html.section("Summary", _summary_table(models), f"Compared by {measure.name}: {measure.meaning}."),
+        html.section(
+            "Summary", _summary_table(models), f"Compared by {measure.name}: {measure.meaning}.", _VAL_EXPLANATION
+        ),
         html.section("TAR at FAR", _tar_table(models), _TAR_EXPLANATION),
         *(_set_section(name, by_set[name], models, sets[name]) for name in sets),
         html.section("Models", html.table(["model", "loaded from"], [[m.model, m.description] for m in models])),
@@ -108,6 +111,20 @@ def point_text(point: OperatingPoint) -> str:
     return f"{percent(point.tar)} [{100 * point.tar_interval.low:.1f}, {100 * point.tar_interval.high:.1f}]"
 
 
+def val_text(rate: ValidationRate) -> str:
+    """Return VAL with the FAR that was realised in units of the target, or in short why there is none.
+
+    >>> val_text(ValidationRate(val=0.9743, val_std=0.01, far=9e-4, far_target=1e-3, impostors=2700))
+    '97.43 % (FAR 0.9e-3)'
+    """
+    if rate.remark or rate.val is None or rate.far is None:
+        return rate.remark.split(":")[0]
+    power = math.floor(math.log10(rate.far_target) + 1e-9)
+    in_units = rate.far / 10**power
+    realised = f"{in_units:.1f}e{power}" if in_units < 100 else f"{rate.far:.2f}"
+    return f"{percent(rate.val)} (FAR {realised})"
+
+
 def far_text(far_target: float, *, rate: str = "FAR") -> str:
     """Return the head of a column.
 
@@ -117,6 +134,9 @@ def far_text(far_target: float, *, rate: str = "FAR") -> str:
     return f"{rate} {far_target:.0e}".replace("e-0", "e-")
 
 
+_VAL_EXPLANATION = (
+    "VAL: genuine pairs accepted in folds that the threshold was not chosen on; in parentheses the FAR in those folds."
+)
 _TAR_EXPLANATION = (
     "In brackets: 95 % Wilson interval of TAR at the threshold found, pairs counted as independent. A FAR of 1/n needs "
     "at least n impostor pairs, so that one of them may be accepted; with fewer the threshold would be a guess."
@@ -128,7 +148,7 @@ def _summary_table(models: Sequence[ModelResults]) -> html.Html:
     rows: list[list[html.Part]] = []
     for entry in models:
         for result in entry.results:
-            val, eer = result.validation_rate.val, result.equal_error_rate
+            eer = result.equal_error_rate
             rows.append(
                 [
                     entry.model,
@@ -136,7 +156,7 @@ def _summary_table(models: Sequence[ModelResults]) -> html.Html:
                     result.genuine + result.impostors,
                     f"{percent(result.accuracy.mean)} ± {100 * result.accuracy.std:.2f}",
                     f"{result.xnorm:.4f}",
-                    None if val is None else percent(val),
+                    val_text(result.validation_rate),
                     None if result.auc is None else f"{result.auc:.5f}",
                     None if eer is None else percent(eer),
                     None if result.best_threshold is None else f"{result.best_threshold:.3f}",

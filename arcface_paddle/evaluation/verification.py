@@ -10,6 +10,7 @@ Here every distance is sorted into its threshold bin once, and cumulated counts 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional
 
@@ -57,17 +58,32 @@ class FoldAccuracy:
 class ValidationRate:
     """VAL@FAR averaged over folds; None where no fold has pairs of the kind that is needed.
 
+    These are the figures of the published protocol, which gives some for any set. Where ``remark`` is not empty they
+    say nothing about ``far_target`` and are not to be shown as if they did.
+
     Attributes:
         val: mean share of genuine pairs accepted in the held-out folds.
         val_std: its population standard deviation over the folds.
-        far: mean share of impostor pairs accepted in the held-out folds.
+        far: mean share of impostor pairs accepted in the held-out folds: the FAR that was realised.
         far_target: the FAR for which the thresholds were chosen.
+        impostors: impostor pairs that the threshold of a fold was chosen on, the fewest of all folds.
     """
 
     val: Optional[float]
     val_std: Optional[float]
     far: Optional[float]
-    far_target: float = VAL_FAR_TARGET
+    far_target: float
+    impostors: int
+
+    @property
+    def remark(self) -> str:
+        """Why VAL at ``far_target`` is not known; empty when it is."""
+        if self.val is None:
+            return "no genuine pairs"
+        if self.impostors * self.far_target < 1 - 1e-9:  # not even one false accept is allowed
+            needed = math.ceil(1 / self.far_target)
+            return f"too few pairs: {self.impostors:,} of strangers for a threshold, at least {needed:,} needed"
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,6 +248,7 @@ def validation_rate(
         val_std=float(np.std(vals)) if vals else None,
         far=float(np.mean(fars)) if fars else None,
         far_target=far_target,
+        impostors=int(elsewhere.min()),
     )
 
 

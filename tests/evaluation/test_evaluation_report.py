@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import json
 import sys
 from pathlib import Path
@@ -9,9 +10,17 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.data.verification_set import VerificationSet
+from arcface_paddle.evaluation import report
 from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
-from arcface_paddle.evaluation.report import ModelResults, far_text, percent, report_document, write_report
-from arcface_paddle.evaluation.verification import verify
+from arcface_paddle.evaluation.report import (
+    ModelResults,
+    far_text,
+    percent,
+    report_document,
+    val_text,
+    write_report,
+)
+from arcface_paddle.evaluation.verification import ValidationRate, verify
 
 sys.path.insert(0, str(Path(__file__).parent))
 import published_protocol as twin
@@ -75,6 +84,44 @@ def test_cmc_figure_without_open_set_points():
     ranking = rank_probes(embeddings, np.arange(6), embeddings, np.arange(6))
     result = identification_result(ranking, name="s", people=6)
     assert png_bytes(cmc_figure({"m": result})).startswith(b"\x89PNG")
+
+
+def test_examples_in_docstrings():
+    assert doctest.testmod(report).failed == 0
+
+
+def val_of(**changes):
+    return ValidationRate(
+        **{"val": 0.8312, "val_std": 0.0, "far": 9e-4, "far_target": 1e-3, "impostors": 2700, **changes}
+    )
+
+
+def test_val_is_shown_with_the_far_that_was_realised():
+    assert val_text(val_of()) == "83.12 % (FAR 0.9e-3)"
+    assert val_text(val_of(far=0.0243)) == "83.12 % (FAR 24.3e-3)"
+    assert val_text(val_of(far=0.79)) == "83.12 % (FAR 0.79)"
+    assert val_text(val_of(far=0.79, impostors=90)) == "too few pairs"
+    assert val_text(val_of(val=None)) == "no genuine pairs"
+
+
+def test_val_that_means_nothing_is_in_no_document_and_on_no_page(tmp_path):
+    pictures, result = set_of("lfw", 60, noise=1.5)
+    assert result.validation_rate.val is not None
+    models = [ModelResults("m", "", [result])]
+    figures = report_document(models)["models"][0]["sets"][0]["val_at_far"]
+    assert (figures["val"], figures["val_std"], figures["far"]) == (None, None, None)
+    assert figures["remark"].startswith("too few pairs: ")
+    page = write_report(tmp_path, models, {"lfw": pictures}, title="t").read_text()
+    assert f"<td>{percent(result.validation_rate.val)}" not in page
+    assert "<td>too few pairs</td>" in page
+
+
+def test_val_of_enough_pairs_is_in_the_document():
+    _, result = set_of("lfw", 2500)
+    figures = report_document([ModelResults("m", "", [result])])["models"][0]["sets"][0]["val_at_far"]
+    assert figures["val"] == result.validation_rate.val
+    assert 0 <= figures["far"] < 5e-3
+    assert figures["remark"] == ""
 
 
 def test_texts():

@@ -115,6 +115,27 @@ def test_val_is_exact_on_target_with_repeated_far():
     assert rate.far == pytest.approx(np.mean(fars), abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("impostors", "remark"),
+    [
+        (40, "too few pairs: 36 of strangers for a threshold, at least 1,000 needed"),
+        (1100, "too few pairs: 990 of strangers for a threshold, at least 1,000 needed"),
+        (1120, ""),
+    ],
+)
+def test_val_of_too_few_strangers_is_remarked(impostors, remark):
+    issame = np.tile([True, False], impostors)
+    distances = np.random.default_rng(0).normal(np.where(issame, 0.8, 1.6), 0.2)
+    rate = validation_rate(distances, issame)
+    assert rate.remark == remark
+    assert rate.val == pytest.approx(np.mean(twin.val_over_folds(distances, issame)[0]))  # as published, all the same
+
+
+def test_val_without_genuine_pairs_is_remarked():
+    rate = validation_rate(np.linspace(1, 2, 20), np.zeros(20, dtype=bool))
+    assert (rate.val, rate.remark) == (None, "no genuine pairs")
+
+
 def test_without_mirror_pass():
     features, _, issame = twin.random_set(50, 8)
     result = verify(features, None, issame, name="set")
