@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from arcface_paddle import __version__, files
 from arcface_paddle.evaluation.documents import identification_document, search_document, template_document
 from arcface_paddle.evaluation.identification import IdentificationResult
-from arcface_paddle.evaluation.ijb import TemplateSearch, TemplateVerification
+from arcface_paddle.evaluation.identification_run import ModelIdentification
+from arcface_paddle.evaluation.ijb_run import ModelTemplates
 from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
 from arcface_paddle.evaluation.report import far_text, percent, point_text, write_files
 from arcface_paddle.reports import html
@@ -19,25 +19,6 @@ _EXPLANATION = (
     "TPIR: probes of people of the gallery who were named rightly; FPIR: probes of strangers who were given a name at "
     "the same threshold. In brackets 95 % Wilson intervals, probes counted as independent."
 )
-
-
-@dataclass(frozen=True)
-class ModelIdentification:
-    """What one model reached on a gallery and its probes."""
-
-    model: str
-    description: str
-    result: IdentificationResult
-
-
-@dataclass(frozen=True)
-class ModelTemplates:
-    """What one model reached on IJB-B or IJB-C, per setting; ``searches`` is empty when there is no 1:N list."""
-
-    model: str
-    description: str
-    verifications: Sequence[TemplateVerification]
-    searches: Sequence[TemplateSearch]
 
 
 def identification_rows(entries: Sequence[tuple[str, IdentificationResult]]) -> tuple[list[str], list[list[str]]]:

@@ -18,12 +18,14 @@ compared by the cosine. Sources: insightface ``recognition/_evaluation_/ijb`` (i
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.errors import DataError
+from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.embedding import Features
 from arcface_paddle.evaluation.identification import IdentificationResult, identification_result, rank_probes
 from arcface_paddle.evaluation.metrics import (
@@ -34,6 +36,10 @@ from arcface_paddle.evaluation.metrics import (
 from arcface_paddle.evaluation.verification import l2_normalized
 
 FAR_TARGETS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+SETTING_NAMES = tuple(f"N{n}D{d}F{f}" for n, d, f in itertools.product((1, 0), repeat=3))
+"""The eight settings, the published one first."""
+
+_SETTING = re.compile(r"N([01])D([01])F([01])")
 _BLOCK_PAIRS = 1 << 15
 
 
@@ -55,6 +61,22 @@ class TemplateSettings:
     def name(self) -> str:
         """The setting as the published tables spell it, such as ``N1D1F1``."""
         return f"N{self.norm_weight:d}D{self.detector_weight:d}F{self.flip:d}"
+
+
+def settings_by_name(names: Sequence[str]) -> list[TemplateSettings]:
+    """Return the settings that the published tables spell like ``N1D1F1``; ``all`` among the names means every one.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    settings = []
+    for name in SETTING_NAMES if "all" in names else names:
+        match = _SETTING.fullmatch(name)
+        if match is None:
+            raise ConfigError(f"--setting {name!r}; allowed: all, {', '.join(SETTING_NAMES)}")
+        norm, detector, flip = (digit == "1" for digit in match.groups())
+        settings.append(TemplateSettings(norm_weight=norm, detector_weight=detector, flip=flip))
+    return settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,11 @@ from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 
+from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
-from arcface_paddle.errors import DataError, MissingDependencyError, ModelFileError
-from arcface_paddle.evaluation.verification import verify
+from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError, ModelFileError
+from arcface_paddle.evaluation.embedder import Embedder, model_embedder
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.export.exporter import install, staging_beside
 from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx
 from arcface_paddle.files import PathLike
@@ -36,12 +38,12 @@ from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
-from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 
 ENGINE = "openvino"
 MAX_AUC_LOSS = 0.002
 _TIMED_RUNS = 50
+_GATE_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,19 @@ def quantize_model(
     return report
 
 
+def sample_crops(dataset: FaceDataset, *, count: int, seed: int = 0) -> np.ndarray:
+    """Return at most ``count`` crops of a dataset, chosen at random: (N, 112, 112, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: ``count`` is below 1.
+        DataError, ImageError: a picture that was chosen cannot be read; the message names it.
+    """
+    if count < 1:
+        raise ConfigError(f"count is {count}; allowed: 1 or more, 100 to 500 are usual")
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    return np.stack([dataset.read_image(int(index)) for index in chosen])
+
+
 def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray, scratch: Path) -> None:
     quantization, preprocess = _import_quantizer()
     source, prepared = scratch / "float32.onnx", scratch / "prepared.onnx"
@@ -187,13 +202,10 @@ def _reader(quantization: Any, crops: np.ndarray, card: cards.ModelCard, input_n
 def _compare(models: Sequence[ModelFolder], pairs: VerificationSet) -> list[GateSide]:
     """Evaluate models on the pairs, without mirroring, and time them on single faces in OpenVINO on one thread."""
     options = RuntimeOptions(engine=ENGINE, threads=1)
-    recognizers = [
-        Recognizer(model, open_runtime(model.graph_file, model.weights_file, options=options), mirrored=False)
-        for model in models
-    ]
-    crops = [pairs.decode(index) for index in range(2 * len(pairs))]
-    results = [verify(one.embed(crops).vectors, None, pairs.issame, name=pairs.name) for one in recognizers]
-    times = _milliseconds_a_face(recognizers, crops)
+    embedders = [model_embedder(model, name=model.card.name, options=options) for model in models]
+    settings = EmbeddingSettings(_GATE_BATCH, mirror=False)
+    results = [result for one in embedders for result in evaluate_sets(one.embed, [pairs], settings=settings)]
+    times = _milliseconds_a_face(embedders, pairs)
     sides = []
     for result, time_ms in zip(results, times):
         assert result.auc is not None, "pairs of both kinds were asked for"
@@ -201,13 +213,14 @@ def _compare(models: Sequence[ModelFolder], pairs: VerificationSet) -> list[Gate
     return sides
 
 
-def _milliseconds_a_face(recognizers: Sequence[Recognizer], crops: list[np.ndarray]) -> list[float]:
+def _milliseconds_a_face(embedders: Sequence[Embedder], pairs: VerificationSet) -> list[float]:
     """Return the median time of each; they take turns, so that a busy machine slows all of them alike."""
-    seconds = np.empty((len(recognizers), _TIMED_RUNS))
+    seconds = np.empty((len(embedders), _TIMED_RUNS))
     for run in range(_TIMED_RUNS):
-        for row, recognizer in enumerate(recognizers):
+        crop = pairs.decode(run % len(pairs.images))[None]
+        for row, embedder in enumerate(embedders):
             start = time.perf_counter()
-            recognizer.embed([crops[run % len(crops)]])
+            embedder.embed(crop)
             seconds[row, run] = time.perf_counter() - start
     return [float(value) for value in np.median(seconds, axis=1) * 1000]
 

@@ -77,6 +77,51 @@ def test_published_command_prints_the_published_lines(sets, run_folder, tmp_path
     assert "agedb_30.bin is missing and left out" in err
 
 
+def test_val_at_a_far_that_the_pairs_cannot_show_is_not_printed(sets, run_folder, tmp_path, capsys):
+    code, out, _ = valid(
+        capsys,
+        *("--checkpoint", run_folder, "--data_dir", sets, "--val_targets", "lfw", "--json", tmp_path / "figures.json"),
+    )
+    assert code == 0
+    lines = [line for line in out.splitlines() if "| set |" in line or "| lfw | 20 " in line]
+    head, row = ([cell.strip() for cell in line.split("|")] for line in lines[:2])
+    assert row[head.index("VAL@FAR 1e-3")] == "too few pairs"
+    result = json.loads((tmp_path / "figures.json").read_text())["models"][0]["sets"][0]
+    assert result["val_at_far"]["val"] is None
+    assert result["val_at_far"]["remark"] == "too few pairs: 18 of strangers for a threshold, at least 1,000 needed"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_tables_fit_the_terminal(sets, run_folder, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = valid(capsys, "--checkpoint", run_folder, "--data_dir", sets, "--val_targets", "lfw,own")
+    assert code == 0
+    tables = [line for line in out.splitlines() if line[:1] in ("|", "+")]
+    assert max(map(len, tables)) <= columns
+    words = " ".join(tables)
+    for title in ("same", "accuracy %", "VAL@FAR 1e-3", "EER", "FAR 1e-2", "FAR 1e-6"):
+        assert title in words
+    assert "[lfw][0]Accuracy-Flip: " in out
+
+
+@pytest.mark.parametrize("none", ["none", "None"])
+def test_no_sets_are_nothing_to_evaluate(run_folder, sets, capsys, none):
+    code, out, err = valid(capsys, "--checkpoint", run_folder, "--data_dir", sets, "--val_targets", none)
+    assert (code, out) == (2, "")
+    assert f"--val_targets {none}: nothing to evaluate" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_network_is_found_whatever_its_case(sets, run_folder, tmp_path, capsys):
+    (tmp_path / "mobilefacenet_128.pdparams").write_bytes((run_folder / "MobileFaceNet_128.pdparams").read_bytes())
+    for network in ("MobileFaceNet_128", "MOBILEFACENET_128"):
+        code, out, _ = valid(
+            capsys, "--network", network, "--checkpoint", tmp_path, "--data_dir", sets, "--val_targets", "lfw"
+        )
+        assert code == 0
+        assert out.startswith("[lfw][0]XNorm: ")
+
+
 def test_every_kind_of_model_in_one_report(sets, run_folder, tmp_path, capsys):
     onnx_file = write_onnx(tmp_path / "tiny.onnx")
     code, out, _ = valid(

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
 from arcface_paddle.cli.main import EXIT_OK
 
 
@@ -29,32 +27,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from prettytable import PrettyTable
-
-    from arcface_paddle.data.verification_set import read_verification_set
-    from arcface_paddle.export.quantization import quantize_model
+    from arcface_paddle.cli.tables import text_table
+    from arcface_paddle.data import open_dataset, read_verification_set
+    from arcface_paddle.export.quantization import quantize_model, sample_crops
 
     report = quantize_model(
         args.model,
         args.output,
-        calibration=sample_crops(args.images, count=args.count, seed=args.seed),
+        calibration=sample_crops(open_dataset(args.images), count=args.count, seed=args.seed),
         pairs=read_verification_set(args.pairs),
         max_auc_loss=args.max_auc_loss,
     )
-    table = PrettyTable(["", "accuracy", "AUC", "ms a face (OpenVINO, 1 thread)"])
-    for name, side in (("float32", report.float32), ("INT8", report.int8)):
-        table.add_row([name, f"{side.accuracy:.4f}", f"{side.auc:.5f}", f"{side.milliseconds:.2f}"])
-    print(table)
+    rows = [
+        [name, f"{side.accuracy:.4f}", f"{side.auc:.5f}", f"{side.milliseconds:.2f}"]
+        for name, side in (("float32", report.float32), ("INT8", report.int8))
+    ]
+    print(text_table(["", "accuracy", "AUC", "ms a face (OpenVINO, 1 thread)"], rows))
     print(f"{args.output}: {report.speedup:.2f} times as fast; gate: {report.pairs}")
     return EXIT_OK
-
-
-def sample_crops(path: str, *, count: int, seed: int) -> np.ndarray:
-    """Return at most ``count`` crops (N, 112, 112, 3) uint8 RGB of a dataset, chosen by the seed."""
-    from arcface_paddle import images
-    from arcface_paddle.data.opening import open_dataset
-
-    dataset = open_dataset(path)
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[: max(1, count)]
-    crops = [images.decode_crop(dataset.read_encoded(int(i)), name=dataset.path_of(int(i))) for i in chosen]
-    return np.stack([crop if crop.shape[:2] == (112, 112) else images.resize(crop, (112, 112)) for crop in crops])

@@ -1,0 +1,247 @@
+"""Calibrating a recogniser: measure it on labelled faces, choose its thresholds, write them into its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.verification_set import read_verification_set
+from arcface_paddle.errors import ConfigError, DataError, ModelFileError
+from arcface_paddle.evaluation.calibration import (
+    FPIR_TARGET,
+    CalibrationResult,
+    PairScores,
+    all_pairs,
+    calibrate,
+    describe_points,
+    gallery_threshold,
+)
+from arcface_paddle.evaluation.documents import point_document
+from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
+from arcface_paddle.evaluation.metrics import OperatingPoint
+from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
+from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, write_card
+from arcface_paddle.pipeline.model_files import ModelFolder
+
+THRESHOLDS = ("far_1e2", "far_1e3", "far_1e4", "identification")
+"""The thresholds of a card: between two pictures at FAR 1e-2, 1e-3 and 1e-4, and of a search."""
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """What a calibration is told.
+
+    Attributes:
+        label_file: of labelled sets; None for ``label.txt`` in them.
+        mirror: embed as the pipeline does by default, averaged with the mirrored picture.
+        batch_size: crops per run of the network.
+        gallery_people: size of the gallery that is assumed when only pairs are known.
+        given: thresholds known from other data, by the names of ``THRESHOLDS``; they replace what was measured.
+        describe: what the data are, in words, for the card.
+        note: added to the card's statement; needed with ``given``, to say where those come from.
+        progress: show progress bars when stderr is a terminal.
+    """
+
+    label_file: Optional[str] = None
+    mirror: bool = True
+    batch_size: int = 64
+    gallery_people: int = 200
+    given: Mapping[str, float] = field(default_factory=dict)
+    describe: str = ""
+    note: str = ""
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.given) - set(THRESHOLDS))
+        if unknown:
+            raise ConfigError(f"there is no threshold {unknown[0]!r} to set; allowed: {', '.join(THRESHOLDS)}")
+        for name, value in self.given.items():
+            if not -1 <= value <= 1:
+                raise ConfigError(f"--set {name}={value}: a threshold is a cosine, between -1 and 1")
+        if self.given and not self.note:
+            raise ConfigError("--set needs --note, which says on what data the threshold was found")
+
+
+@dataclass(frozen=True)
+class CardCalibration:
+    """What was measured and what of it goes into the card.
+
+    Attributes:
+        measured: thresholds between two pictures and the probability.
+        search: the threshold of a search, measured or estimated; without a figure where pairs are too few.
+        before: what the card says now; None when it says nothing.
+        chosen: what it is to say.
+    """
+
+    measured: CalibrationResult
+    search: OperatingPoint
+    before: Optional[Calibration]
+    chosen: Calibration
+
+    def document(self) -> dict[str, Any]:
+        """Return everything that was measured, for JSON."""
+        return {
+            "genuine_pairs": self.measured.genuine,
+            "impostor_pairs": self.measured.impostor,
+            "pictures": self.measured.pictures,
+            "people": self.measured.people,
+            "thresholds": [point_document(point) for point in self.measured.points],
+            "search": {**point_document(self.search), "fpir_target": FPIR_TARGET},
+            "logistic": dataclasses.asdict(self.measured.logistic),
+            "card": dataclasses.asdict(self.chosen),
+        }
+
+
+def calibrate_card(
+    card: ModelCard, embed: Embed, *, data: Sequence[str], settings: CalibrationSettings
+) -> CardCalibration:
+    """Measure a recogniser on labelled faces and choose the thresholds of its card; nothing is written.
+
+    Args:
+        card: of the recogniser.
+        embed: the recogniser, see ``evaluation.embedder``.
+        data: labelled sets of aligned crops, and ``.bin`` verification sets.
+        settings: what else is known.
+
+    Raises:
+        DataError: data that cannot be read, are not aligned, or are too few for any threshold.
+    """
+    scores, described = _measure(embed, data, settings)
+    measured = calibrate(scores)
+    search = measured.identification or gallery_threshold(scores.impostor, people=settings.gallery_people)
+    chosen = _choose(measured, search, settings.given)
+    chosen = dataclasses.replace(chosen, statement=_statement(measured, search, described, settings))
+    return CardCalibration(measured, search, card.recognizer.calibration if card.recognizer else None, chosen)
+
+
+def write_calibration(folder: ModelFolder, chosen: Calibration) -> Path:
+    """Write thresholds into the card of a model's folder, which may have had none, and return the card's path.
+
+    Raises:
+        ModelFileError: it cannot be written.
+    """
+    card = folder.card
+    path = folder.path / CARD_NAME
+    assert card.recognizer is not None
+    if not path.exists():
+        card = dataclasses.replace(card, name=folder.path.resolve().name)  # the preset's own name says nothing
+    if card.notice.startswith("Not calibrated"):
+        card = dataclasses.replace(card, notice="")
+    assert card.recognizer is not None
+    card = dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=chosen))
+    try:
+        write_card(folder.path, card)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def _measure(embed: Embed, data: Sequence[str], settings: CalibrationSettings) -> tuple[PairScores, str]:
+    """Compare the pairs of every set, and say in words what was compared; pairs across sets are not formed."""
+    parts, texts = [], []
+    for path in data:
+        if Path(path).suffix == ".bin":
+            parts.append(_pairs_of_set(embed, path, settings))
+            texts.append(f"the pairs of {Path(path).name}")
+        else:
+            parts.append(_pairs_of_people(embed, path, settings))
+            texts.append(f"{parts[-1].pictures} pictures of {parts[-1].people} people in {Path(path).resolve().name}")
+    labelled = [part for part in parts if part.top_stranger is not None]
+    tops = [part.top_stranger for part in labelled if part.top_stranger is not None]
+    pooled = PairScores(
+        genuine=np.concatenate([part.genuine for part in parts]),
+        impostor=np.concatenate([part.impostor for part in parts]),
+        top_stranger=np.concatenate(tops) if tops else None,
+        pictures=sum(part.pictures for part in labelled),
+        people=sum(part.people for part in labelled),
+    )
+    return pooled, " and ".join(texts)
+
+
+def _embedding(settings: CalibrationSettings) -> EmbeddingSettings:
+    return EmbeddingSettings(settings.batch_size, mirror=settings.mirror, progress=settings.progress)
+
+
+def _pairs_of_set(embed: Embed, path: str, settings: CalibrationSettings) -> PairScores:
+    found = read_verification_set(path)
+    features = embed_crops(embed, found.decode, len(found.images), name=found.name, settings=_embedding(settings))
+    similarities, _, _ = compare_pairs(features.plain, features.mirrored)
+    return PairScores(similarities[found.issame], similarities[~found.issame])
+
+
+def _pairs_of_people(embed: Embed, path: str, settings: CalibrationSettings) -> PairScores:
+    dataset = open_dataset(path, label_file=settings.label_file)
+    features = embed_crops(embed, dataset.read_image, len(dataset), name=dataset.name, settings=_embedding(settings))
+    if dataset.resized_count:
+        raise DataError(
+            f"{path}: {dataset.resized_count} pictures are not 112x112; thresholds from faces that were not aligned "
+            "would be wrong: run 'arcface-paddle data align' first"
+        )
+    return all_pairs(l2_normalized(features.summed), dataset.labels)
+
+
+def _choose(measured: CalibrationResult, search: OperatingPoint, given: Mapping[str, float]) -> Calibration:
+    """Return what the card is to say, still without its statement."""
+    found = dict(zip(THRESHOLDS, (*(point.threshold for point in measured.points), search.threshold)))
+    # Rounded up: rounded down, a threshold might let in the very pair that it was found to refuse.
+    values = {name: None if value is None else math.ceil(value * 1e4) / 1e4 for name, value in found.items()}
+    values.update(given)
+    known = [value for value in values.values() if value is not None]
+    if not known:
+        raise DataError(
+            f"{measured.impostor} pairs of two persons are too few for any threshold; at least 100 are needed for FAR "
+            "1e-2 (a labelled set of n pictures has about n²/2)"
+        )
+    # A search meets many strangers, so the strictest threshold known is the least that it needs.
+    identification = values["identification"] if values["identification"] is not None else max(known)
+    return Calibration(
+        far_1e2=values["far_1e2"],
+        far_1e3=values["far_1e3"],
+        far_1e4=values["far_1e4"],
+        identification=identification,
+        statement="",
+        logistic=(round(measured.logistic.slope, 4), round(measured.logistic.intercept, 4)),
+    )
+
+
+def _statement(
+    measured: CalibrationResult, search: OperatingPoint, described: str, settings: CalibrationSettings
+) -> str:
+    """Say on what the thresholds rest, for whoever reads the card."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    what = f"{described} ({settings.describe})" if settings.describe else described
+    mirrored = "with" if settings.mirror else "without"
+    sentences = [
+        f"Measured {today} on {what}, {mirrored} mirrored pictures: {measured.genuine:,} pairs of one person, "
+        f"{measured.impostor:,} of two",
+        describe_points(measured.points),
+        f"search: {_search_text(measured, search, settings.gallery_people)}",
+        "intervals take pairs as independent, which pairs that share a picture are not",
+        "probability: logistic fit to the same pairs for equal prior odds of one and two persons",
+    ]
+    if settings.given:
+        sentences.append(f"not from these data but set: {', '.join(settings.given)}")
+    if settings.note:
+        sentences.append(settings.note.rstrip("."))
+    return ". ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) + "."
+
+
+def _search_text(measured: CalibrationResult, search: OperatingPoint, people: int) -> str:
+    if search.threshold is None:
+        return f"no threshold of its own ({search.remark})"
+    if measured.identification is None:
+        return (
+            f"{search.threshold:.3f} for FPIR 1e-2 in a gallery of {people} people, taking comparisons as independent"
+        )
+    return (
+        f"{search.threshold:.3f} ({search.false_accepts} of {search.impostors:,} pictures were most similar to a "
+        f"stranger at or above it when searched among all others)"
+    )
