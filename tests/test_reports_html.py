@@ -20,7 +20,7 @@ HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png>'
 class Collector(HTMLParser):
     """Gathers tags, attributes and text, and checks that tags are balanced."""
 
-    VOID = frozenset({"meta", "img", "br", "rect", "line", "polyline"})
+    VOID = frozenset({"meta", "img", "br", "rect", "line"})
 
     def __init__(self, document: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def everything(text: str) -> str:
             html.cards([(text, html.grid([]))]),
             html.details(text, text),
             charts.bar_chart([text], [3.0], axes=axes),
-            charts.line_chart([charts.Line(text, np.array([1.0, 2.0]), np.array([0.0, 1.0]))], axes=axes),
+            charts.histogram(np.array([1.0, 2.0]), axes=axes),
         ),
         text,
     ]
@@ -125,17 +125,32 @@ def test_bad_bars_are_refused(values):
         charts.bar_chart(["a", "b"], values, axes=charts.Axes("t"))
 
 
-def test_log_axis_spaces_decades_evenly_and_drops_zero():
-    line = charts.Line("roc", np.array([0.0, 1e-3, 1e-2, 1e-1]), np.array([0.0, 0.1, 0.2, 0.3]))
-    chart = charts.line_chart([line], axes=charts.Axes("t", x_log=True))
-    points = re.search(r'points="([^"]+)"', chart).group(1).split()
-    xs = [float(point.split(",")[0]) for point in points]
-    assert len(xs) == 3 and xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.15)
+def bars_of(chart):
+    """Return (left, width, height, title) of each bar."""
+    pattern = r'<rect class="bar" x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"><title>([^<]*)</title>'
+    return [(float(x), float(width), float(height), title) for x, width, height, title in re.findall(pattern, chart)]
 
 
-def test_chart_without_a_point_is_refused():
-    with pytest.raises(ValueError, match="no point"):
-        charts.line_chart([charts.Line("x", np.array([0.0]), np.array([1.0]))], axes=charts.Axes("t", x_log=True))
+def test_histogram_counts_every_value_in_bars_that_begin_at_round_numbers():
+    values = np.random.default_rng(0).normal(0.613, 0.1, 1000)
+    chart = charts.histogram(values, axes=charts.Axes("t"))
+    bars = bars_of(chart)
+    assert 12 <= len(bars) <= 32
+    assert sum(int(title.split(": ")[1].replace(",", "")) for *_, title in bars) == 1000
+    for (left, width, _, title), following in zip(bars, bars[1:]):
+        assert left + width == pytest.approx(following[0], abs=0.11)  # they touch
+        low, high = map(float, title.split(": ")[0].split(" to "))
+        assert high > low and round(low, 2) == low
+    ticks = re.findall(r'text-anchor="middle">(-?[\d.]+)<', chart)
+    assert set(ticks) >= {"0.4", "0.6", "0.8"}
+
+
+def test_histogram_of_equal_values_and_of_none():
+    bars = bars_of(charts.histogram(np.full(7, 3.0), axes=charts.Axes("t")))
+    assert sorted(title.split(": ")[1] for *_, title in bars)[-1] == "7"
+    for values in ([], [1.0, np.nan]):
+        with pytest.raises(ValueError, match="at least one value, all of them finite"):
+            charts.histogram(np.array(values), axes=charts.Axes("t"))
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (0.2, 0.2), (-3, 17), (0, 123456), (1e-7, 3e-7)])
@@ -145,13 +160,23 @@ def test_ticks_span_the_range_with_even_steps(low, high):
     assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
-def test_matplotlib_figure_becomes_a_png():
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    figure, axes = pyplot.subplots()
-    axes.plot([0, 1])
-    fragment = html.matplotlib_image(figure, alt="line")
-    pyplot.close(figure)
-    assert "data:image/png;base64," in fragment
+def test_figures_are_never_broken_and_paths_are():
+    long_path = "/a/very/long/path/to/some/weights.pdparams"
+    table = html.table(["a", "b", "c"], [["100.00 % [99.7, 100.0]", long_path, html.code(long_path)]])
+    assert "<td>100.00 % [99.7, 100.0]</td>" in table
+    assert f"<td class=long>{long_path}</td><td class=long><code>" in table
+    assert "<td><code>" in html.table(["a"], [[html.code("short")]])  # markup does not count
+    page = html.page("t", [])
+    assert "td{text-align:left" in page and "white-space:nowrap}" in page and "td.long{white-space:normal" in page
+
+
+def test_wide_pictures_keep_a_width_on_a_phone_and_others_shrink():
+    assert "<figure><img " in html.image(picture(), alt="x", width_px=480)
+    assert '<figure class="wide"><img ' in html.image(picture(), alt="x", width_px=1400)
+    page = html.page("t", [])
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    phone = page.split("@media (max-width:720px)")[1]
+    assert "figure.wide{overflow-x:auto}" in phone and ".scroll table{width:max-content}" in phone
 
 
 def test_examples_in_docstrings():

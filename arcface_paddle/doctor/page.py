@@ -112,11 +112,7 @@ def _charts(report: Report, facts: dict[str, Any]) -> html.Html:
 
 
 def _histogram(values: np.ndarray, axes: charts.Axes) -> html.Html:
-    if not len(values):
-        return html.Html()
-    counts, edges = np.histogram(values, bins=_HISTOGRAM_BINS)
-    labels = [f"{edge:.3g}" for edge in edges[:-1]]
-    return charts.bar_chart(labels, counts.tolist(), axes=axes)
+    return charts.histogram(values, axes=axes, bins=_HISTOGRAM_BINS) if len(values) else html.Html()
 
 
 def _examples(report: Report) -> html.Html:

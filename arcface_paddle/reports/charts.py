@@ -1,18 +1,17 @@
-"""Inline SVG charts for report pages: bars and lines, coloured by the page, so they follow light and dark."""
+"""Inline SVG charts for report pages: bars, coloured by the page, so that they follow light and dark."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Sequence
 
 import numpy as np
 
 from arcface_paddle.reports.html import Html, escape
 
 _MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 64, 18, 30, 46
-_SERIES_COLORS = 4
-_LABEL_CHARACTER_PX, _LABEL_GAP_PX = 7, 8
+_LABEL_CHARACTER_PX, _LABEL_GAP_PX = 7, 8  # of the page's 12 px sans-serif, generously
 
 
 @dataclass(frozen=True)
@@ -23,24 +22,13 @@ class Axes:
         title: line above the plot.
         x_title: name of the horizontal axis with its unit.
         y_title: name of the vertical axis with its unit.
-        x_log: draw the horizontal axis by decades; all x must be positive.
         size_wh: width and height in CSS pixels.
     """
 
     title: str
     x_title: str = ""
     y_title: str = ""
-    x_log: bool = False
     size_wh: tuple[int, int] = (480, 290)
-
-
-@dataclass(frozen=True, eq=False)
-class Line:
-    """One curve: ``x`` and ``y`` of shape (N,), and its name for the legend."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], *, axes: Axes) -> Html:
@@ -59,39 +47,36 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], *, axes: Axes) -> 
     parts = [_y_axis(frame, ticks)]
     step = _label_step(labels, frame.right - frame.left)
     for index, (label, height) in enumerate(zip(labels, heights)):
-        left, right, top = frame.x(index + 0.1), frame.x(index + 0.9), frame.y(height)
-        parts.append(
-            f'<rect class="bar s0" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
-            f'height="{frame.y(0) - top:.1f}"><title>{escape(label)}: {escape(_plain(height))}</title></rect>'
-        )
+        parts.append(_bar(frame, (index + 0.1, index + 0.9), height, title=f"{label}: {_plain(height)}"))
         if index % step == 0:
             parts.append(_text(frame.x(index + 0.5), frame.y(0) + 16, label, anchor="middle"))
     return _figure(axes, parts)
 
 
-def line_chart(lines: Sequence[Line], *, axes: Axes) -> Html:
-    """Draw curves with a legend. Points that are not finite (or not positive on a log axis) are left out.
+def histogram(values: np.ndarray, *, axes: Axes, bins: int = 20) -> Html:
+    """Draw how often values occur; bars and ticks begin at round numbers, each bar tells its range when pointed at.
+
+    Args:
+        values: (N,), at least one.
+        axes: titles and size.
+        bins: about how many bars.
 
     Raises:
-        ValueError: no curve has a point that can be drawn.
+        ValueError: no value, or one that is not finite.
     """
-    kept = [_drawable(line, axes.x_log) for line in lines]
-    if not any(len(line.x) for line in kept):
-        raise ValueError("no point to draw")
-    to_axis: Callable[[float], float] = math.log10 if axes.x_log else float
-    xs, ys = (np.concatenate([getattr(line, name) for line in kept]) for name in "xy")
-    y_ticks = nice_ticks(float(ys.min()), float(ys.max()))
-    x_ticks = _decades(xs) if axes.x_log else nice_ticks(float(xs.min()), float(xs.max()))
-    frame = _Frame(axes, (to_axis(x_ticks[0]), to_axis(x_ticks[-1])), (y_ticks[0], y_ticks[-1]))
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError("a histogram needs at least one value, all of them finite")
+    x_ticks = nice_ticks(float(values.min()), float(values.max()))
+    bars_a_tick = max(1, round(bins / (len(x_ticks) - 1)))
+    edges = np.linspace(x_ticks[0], x_ticks[-1], bars_a_tick * (len(x_ticks) - 1) + 1)
+    counts = np.histogram(values, edges)[0]
+    y_ticks = nice_ticks(0.0, float(counts.max()))
+    frame = _Frame(axes, (x_ticks[0], x_ticks[-1]), (0.0, y_ticks[-1]))
     parts = [_y_axis(frame, y_ticks)]
-    parts += [_text(frame.x(to_axis(t)), frame.bottom + 16, _plain(t), anchor="middle") for t in x_ticks]
-    for index, line in enumerate(kept):
-        color = f"s{index % _SERIES_COLORS}"
-        points = " ".join(f"{frame.x(to_axis(x)):.1f},{frame.y(y):.1f}" for x, y in zip(line.x, line.y))
-        parts.append(f'<polyline class="line {color}" points="{points}"><title>{escape(line.name)}</title></polyline>')
-        legend_y = frame.bottom - 12 - 18 * (len(kept) - 1 - index)
-        parts.append(f'<rect class="bar {color}" x="{frame.right - 150}" y="{legend_y - 8}" width="14" height="4"/>')
-        parts.append(_text(frame.right - 130, legend_y, line.name, anchor="start"))
+    for low, high, count in zip(edges, edges[1:], counts):
+        parts.append(_bar(frame, (low, high), count, title=f"{_plain(low)} to {_plain(high)}: {count:,}"))
+    parts += [_text(frame.x(tick), frame.bottom + 16, _plain(tick), anchor="middle") for tick in x_ticks]
     return _figure(axes, parts)
 
 
@@ -134,6 +119,14 @@ def _label_step(labels: Sequence[str], width_px: float) -> int:
     return max(1, math.ceil(len(labels) * widest / width_px))
 
 
+def _bar(frame: _Frame, x_range: tuple[float, float], height: float, *, title: str) -> str:
+    left, right, top = frame.x(x_range[0]), frame.x(x_range[1]), frame.y(height)
+    return (
+        f'<rect class="bar" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+        f'height="{frame.y(0) - top:.1f}"><title>{escape(title)}</title></rect>'
+    )
+
+
 def _y_axis(frame: _Frame, ticks: Sequence[float]) -> str:
     parts = []
     for tick in ticks:
@@ -163,16 +156,3 @@ def _text(x: float, y: float, text: str, *, anchor: str) -> str:
 
 def _plain(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
-
-
-def _drawable(line: Line, x_log: bool) -> Line:
-    x, y = np.asarray(line.x, dtype=np.float64), np.asarray(line.y, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"{line.name}: x has shape {x.shape}, y has {y.shape}; both must be (N,)")
-    good = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not x_log))
-    return Line(line.name, x[good], y[good])
-
-
-def _decades(xs: np.ndarray) -> list[float]:
-    first, last = math.floor(math.log10(xs.min())), math.ceil(math.log10(xs.max()))
-    return [10.0**power for power in range(first, max(last, first + 1) + 1)]

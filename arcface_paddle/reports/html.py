@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import base64
 import html as _html
-import io
 import numbers
-from typing import TYPE_CHECKING, Iterable, Optional, Sequence, Union
+import re
+from typing import Iterable, Optional, Sequence, Union
 
 import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.errors import ImageError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 class Html(str):
@@ -33,6 +30,11 @@ Part = Union[str, Html, int, float, None]
 
 _MIME_OF_SUFFIX = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif"}
 _TONES = ("plain", "good", "warn", "bad")
+_TAG = re.compile(r"<[^>]*>")
+_SHORT_CELL = 24
+"""Characters of a cell that is never broken over two lines: a figure with its interval has 22."""
+_WIDE_PX = 1000
+"""From this width on a picture would be illegible if it were squeezed into a phone's 390 px."""
 
 
 def escape(part: Part) -> Html:
@@ -125,7 +127,8 @@ def image(content: Union[bytes, np.ndarray], *, alt: str, caption: Part = None, 
         content: an encoded JPEG, PNG, WebP or GIF, stored as it is; or (H, W, 3) uint8 RGB, stored as JPEG.
         alt: what a reader without pictures is told.
         caption: text under the picture.
-        width_px: width on the page; the picture's own width when None.
+        width_px: width on the page, at most that of the page; the picture's own width when None. Wide pictures, those
+            of several charts, stay legible on a phone: they keep a width and scroll.
 
     Raises:
         ImageError: bytes of another format (decode them and pass the array).
@@ -138,15 +141,9 @@ def image(content: Union[bytes, np.ndarray], *, alt: str, caption: Part = None, 
         raise ImageError(f"a page cannot show {suffix or 'unknown'} bytes; allowed: {', '.join(_MIME_OF_SUFFIX)}")
     uri = f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
     size = f' width="{width_px:d}"' if width_px is not None else ""
+    wide = ' class="wide"' if width_px is not None and width_px >= _WIDE_PX else ""
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption is not None else ""
-    return Html(f'<figure><img src="{uri}" alt="{escape(alt)}"{size}>{text}</figure>')
-
-
-def matplotlib_image(figure: Figure, *, alt: str, caption: Part = None, dpi: int = 110) -> Html:
-    """Return a matplotlib figure as an inline PNG. The caller closes the figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
-    return image(buffer.getvalue(), alt=alt, caption=caption)
+    return Html(f'<figure{wide}><img src="{uri}" alt="{escape(alt)}"{size}>{text}</figure>')
 
 
 def grid(figures: Iterable[Html]) -> Html:
@@ -200,8 +197,11 @@ def write_page(path: files.PathLike, title: str, parts: Iterable[Part], *, subti
 
 
 def _cell(part: Part) -> str:
-    is_number = isinstance(part, numbers.Real) and not isinstance(part, bool)
-    return f"<td{' class=number' if is_number else ''}>{escape(part)}</td>"
+    if isinstance(part, numbers.Real) and not isinstance(part, bool):
+        return f"<td class=number>{escape(part)}</td>"
+    content = escape(part)
+    is_long = len(_TAG.sub("", content)) > _SHORT_CELL
+    return f"<td{' class=long' if is_long else ''}>{content}</td>"
 
 
 def _checked_tone(tone: str) -> str:
@@ -212,13 +212,13 @@ def _checked_tone(tone: str) -> str:
 
 _STYLE = """
 :root{color-scheme:light dark;--page:#fbfbfa;--card:#fff;--text:#1f2328;--dim:#656d76;--line:#dcdfe3;--accent:#2f6f9f;
---accent2:#b5562b;--accent3:#4b8b4f;--accent4:#7d5ba6;--good:#2c7a3f;--warn:#96690b;--bad:#b3342d}
+--good:#2c7a3f;--warn:#96690b;--bad:#b3342d}
 @media (prefers-color-scheme:dark){:root{--page:#16181b;--card:#1e2125;--text:#e3e6ea;--dim:#99a1ab;--line:#363b42;
---accent:#6aa9d8;--accent2:#e08a5d;--accent3:#7fc184;--accent4:#b397d6;--good:#6cc481;--warn:#dcb04f;--bad:#ee7d75}}
+--accent:#6aa9d8;--good:#6cc481;--warn:#dcb04f;--bad:#ee7d75}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--text);
 font:15px/1.5 system-ui,"Noto Sans","Noto Sans CJK SC",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:24px 20px 64px}
+main{max-width:1200px;margin:0 auto;padding:24px 20px 64px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:0 0 10px}h3{font-size:16px;margin:16px 0 6px}
 p{margin:6px 0}.subtitle{color:var(--dim);margin-bottom:18px}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:16px 18px;margin:16px 0}
@@ -226,9 +226,9 @@ code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.92em;overf
 code.flag{white-space:nowrap}a{color:var(--accent);overflow-wrap:break-word}
 .scroll{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--dim);padding-bottom:4px}
-th,td{text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--line);max-width:640px;
-overflow-wrap:anywhere}
-th{color:var(--dim);font-weight:600;white-space:nowrap}td.number{text-align:right}
+th,td{text-align:left;vertical-align:top;padding:4px 14px 4px 0;border-bottom:1px solid var(--line);white-space:nowrap}
+th{color:var(--dim);font-weight:600}td.number{text-align:right}
+td.long{white-space:normal;overflow-wrap:anywhere;min-width:150px;max-width:640px}
 .tiles{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:10px 16px;min-width:116px}
 .tile .value{display:block;font-size:22px;font-weight:600;font-variant-numeric:tabular-nums}
@@ -246,8 +246,10 @@ figure{margin:0;max-width:100%}figure img,figure svg{display:block;max-width:100
 figcaption{color:var(--dim);font-size:12px;line-height:1.35;margin-top:4px;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--accent)}
 svg text{fill:var(--dim);font:12px system-ui,"Noto Sans",sans-serif}svg .title{fill:var(--text);font-weight:600}
-svg .axis{stroke:var(--line);stroke-width:1}svg .s0{--c:var(--accent)}svg .s1{--c:var(--accent2)}
-svg .s2{--c:var(--accent3)}svg .s3{--c:var(--accent4)}
-svg .bar{fill:var(--c,var(--accent))}svg .line{fill:none;stroke:var(--c,var(--accent));stroke-width:2}
+svg .axis{stroke:var(--line);stroke-width:1}svg .bar{fill:var(--accent)}
+@media (max-width:720px){main{padding:14px 10px 40px}section{padding:12px}h1{font-size:22px;overflow-wrap:anywhere}
+.scroll table{width:max-content}td.long{max-width:70vw}
+th:first-child,td:first-child{position:sticky;left:0;max-width:40vw;background:var(--card)}
+figure.wide{overflow-x:auto}figure.wide img{width:1000px;max-width:none}}
 @media print{section{break-inside:avoid}}
 """
