@@ -10,9 +10,10 @@ from arcface_paddle.evaluation.documents import identification_document, search_
 from arcface_paddle.evaluation.identification import IdentificationResult
 from arcface_paddle.evaluation.identification_run import ModelIdentification
 from arcface_paddle.evaluation.ijb_run import ModelTemplates
-from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
+from arcface_paddle.evaluation.plots import Scores, cmc_figure, score_figure
 from arcface_paddle.evaluation.report import far_text, percent, point_text, write_files
 from arcface_paddle.reports import html
+from arcface_paddle.reports.figures import png_bytes
 
 RANKS_SHOWN = (1, 5, 10)
 _EXPLANATION = (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from arcface_paddle.errors import MissingDependencyError
 from arcface_paddle.evaluation.identification import IdentificationResult
 from arcface_paddle.evaluation.metrics import Curve, roc_curve
+from arcface_paddle.reports.figures import new_figure, round_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _ROW_HEIGHT_IN = 3.9
 _WIDTH_IN = 14.0
-_CURVE_POINTS = 2000
+_CURVE_POINTS = 2000  # more than the pixels of any axis here
 
 
 class Scores:
@@ -45,12 +44,13 @@ def score_figure(by_set: Mapping[str, Mapping[str, Scores]]) -> Figure:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    figure = _new_figure(len(by_set))
+    figure = new_figure(_WIDTH_IN, _ROW_HEIGHT_IN * len(by_set), purpose="the report")
     axes = figure.subplots(len(by_set), 3, squeeze=False)
     for row, (set_name, by_model) in zip(axes, by_set.items()):
         _draw_roc(row[0], set_name, by_model)
         _draw_det(row[1], set_name, by_model)
         _draw_histograms(row[2], set_name, by_model)
+    _name_models(figure, dict.fromkeys(name for by_model in by_set.values() for name in by_model))
     return figure
 
 
@@ -60,11 +60,11 @@ def cmc_figure(by_model: Mapping[str, IdentificationResult]) -> Figure:
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    figure = _new_figure(1)
+    figure = new_figure(_WIDTH_IN, _ROW_HEIGHT_IN, purpose="the report")
     ranks, open_set = figure.subplots(1, 2)
-    for color, (name, result) in zip(_colors(len(by_model)), by_model.items()):
+    for color, result in zip(_colors(len(by_model)), by_model.values()):
         shown = result.cmc[:50]
-        ranks.plot(np.arange(1, len(shown) + 1), shown, color=color, marker=".", label=_plain(name))
+        ranks.plot(np.arange(1, len(shown) + 1), shown, color=color, marker=".")
         points = np.array(
             [
                 (point.far_target, point.tar, point.tar_interval.low, point.tar_interval.high)
@@ -74,35 +74,21 @@ def cmc_figure(by_model: Mapping[str, IdentificationResult]) -> Figure:
         ).reshape(-1, 4)
         fpir, tpir, low, high = points.T
         reach = np.maximum([tpir - low, high - tpir], 0)
-        open_set.errorbar(fpir, tpir, yerr=reach, color=color, marker="o", capsize=3, label=_plain(name))
+        open_set.errorbar(fpir, tpir, yerr=reach, color=color, marker="o", capsize=3)
     _label(ranks, "closed set: CMC", "rank k", "right person among the first k")
-    _label(open_set, "open set: TPIR with 95 % interval", "FPIR (strangers given a name)", "TPIR")
+    round_ticks(ranks.xaxis, whole=True)
     open_set.set(xscale="log", xlim=(5e-4, 0.5), ylim=(0, 1.03))
+    _label(open_set, "open set: TPIR with 95 % interval", "FPIR (strangers given a name)", "TPIR")
+    _name_models(figure, by_model)
     return figure
-
-
-def png_bytes(figure: Figure, *, dpi: int = 110) -> bytes:
-    """Return a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def _new_figure(rows: int) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("matplotlib", extra="report", purpose="the report") from None
-    # A Figure of its own, not pyplot: no window, no global state, nothing to close.
-    return Figure(figsize=(_WIDTH_IN, _ROW_HEIGHT_IN * rows), layout="constrained", facecolor="white")
 
 
 def _draw_roc(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None:
     lowest = _lowest_far(by_model.values())
-    for color, (name, scores) in zip(_colors(len(by_model)), by_model.items()):
+    for color, scores in zip(_colors(len(by_model)), by_model.values()):
         if scores.complete:
             far = np.maximum(scores.curve.far, lowest / 2)
-            axes.plot(far, scores.curve.tar, drawstyle="steps-post", color=color, label=_plain(name))
+            axes.plot(far, scores.curve.tar, drawstyle="steps-post", color=color)
     axes.set_xscale("log")
     axes.set_xlim(lowest / 2, 1)
     axes.axvline(lowest, color="#888888", linestyle=":", linewidth=1)
@@ -113,11 +99,11 @@ def _draw_roc(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None
 def _draw_det(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None:
     lowest_far = _lowest_far(by_model.values())
     lowest_frr = 1.0 / max([1, *(len(scores.genuine) for scores in by_model.values())])
-    for color, (name, scores) in zip(_colors(len(by_model)), by_model.items()):
+    for color, scores in zip(_colors(len(by_model)), by_model.values()):
         if scores.complete:
             far = np.maximum(scores.curve.far, lowest_far / 2)
             frr = np.maximum(1 - scores.curve.tar, lowest_frr / 2)
-            axes.plot(far, frr, color=color, label=_plain(name))
+            axes.plot(far, frr, color=color)
     low = min(lowest_far, lowest_frr) / 2
     axes.plot([low, 1], [low, 1], color="#888888", linestyle=":", linewidth=1)
     axes.annotate("FAR = FRR", (0.5, 0.42), fontsize=8, color="#666666", ha="right")
@@ -126,21 +112,24 @@ def _draw_det(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None
 
 
 def _draw_histograms(axes: Axes, set_name: str, by_model: Mapping[str, Scores]) -> None:
+    from matplotlib.lines import Line2D
+
     values = [part for scores in by_model.values() for part in (scores.genuine, scores.impostor) if len(part)]
     low, high = min(part.min() for part in values), max(part.max() for part in values)
-    for color, (name, scores) in zip(_colors(len(by_model)), by_model.items()):
+    for color, scores in zip(_colors(len(by_model)), by_model.values()):
         edges = np.linspace(low, max(high, low + 1e-3), _histogram_bins(scores) + 1)
-        for what, part, style, fill in (
-            ("same person", scores.genuine, "-", 0.25),
-            ("strangers", scores.impostor, "--", 0),
-        ):
+        for part, style, fill in ((scores.genuine, "-", 0.25), (scores.impostor, "--", 0.0)):
             density = np.histogram(part, edges)[0] / max(1, len(part)) / (edges[1] - edges[0])
-            label = what if len(by_model) == 1 else f"{_plain(name)}, {what}"
-            axes.stairs(density, edges, color=color, linestyle=style, label=label)
+            axes.stairs(density, edges, color=color, linestyle=style)
             if fill:
                 axes.stairs(density, edges, color=color, alpha=fill, fill=True)
-    axes.locator_params(axis="x", nbins=6)
     _label(axes, f"{set_name}: similarities", "similarity", "density")
+    # Beside the axes: the genuine pairs of a good model peak in one upper corner, the strangers in the other.
+    kinds = [
+        Line2D([], [], color="#444444", linestyle="-", label="same person"),
+        Line2D([], [], color="#444444", linestyle="--", label="strangers"),
+    ]
+    axes.legend(handles=kinds, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
 def _histogram_bins(scores: Scores) -> int:
@@ -155,9 +144,18 @@ def _label(axes: Axes, title: str, x_title: str, y_title: str) -> None:
     axes.set_ylabel(y_title)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    handles, _ = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(fontsize=8, framealpha=0.85)
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "linear":
+            round_ticks(axis)
+
+
+def _name_models(figure: Figure, names: Iterable[str]) -> None:
+    """Put one legend of all models above the charts, where it covers no curve."""
+    from matplotlib.lines import Line2D
+
+    shown = list(names)
+    handles = [Line2D([], [], color=color, label=_plain(name)) for color, name in zip(_colors(len(shown)), shown)]
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=9, frameon=False)
 
 
 def _lowest_far(scores: Iterable[Scores]) -> float:

@@ -12,10 +12,11 @@ import numpy as np
 from arcface_paddle import __version__, files
 from arcface_paddle.evaluation.documents import verification_document
 from arcface_paddle.evaluation.metrics import OperatingPoint
-from arcface_paddle.evaluation.plots import Scores, png_bytes, score_figure
+from arcface_paddle.evaluation.plots import Scores, score_figure
 from arcface_paddle.evaluation.similarity import MEASURES
 from arcface_paddle.evaluation.verification import ValidationRate, VerificationResult
 from arcface_paddle.reports import html
+from arcface_paddle.reports.figures import png_bytes
 
 if TYPE_CHECKING:
     from arcface_paddle.data.verification_set import VerificationSet

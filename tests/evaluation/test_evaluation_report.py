@@ -11,7 +11,7 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.evaluation import report
-from arcface_paddle.evaluation.plots import Scores, cmc_figure, png_bytes, score_figure
+from arcface_paddle.evaluation.plots import Scores, cmc_figure, score_figure
 from arcface_paddle.evaluation.report import (
     ModelResults,
     far_text,
@@ -21,6 +21,7 @@ from arcface_paddle.evaluation.report import (
     write_report,
 )
 from arcface_paddle.evaluation.verification import ValidationRate, verify
+from arcface_paddle.reports.figures import png_bytes
 
 sys.path.insert(0, str(Path(__file__).parent))
 import published_protocol as twin
@@ -77,13 +78,50 @@ def test_long_curves_are_thinned_without_losing_their_ends():
     assert png_bytes(score_figure({"s": {"m": scores}})).startswith(b"\x89PNG")
 
 
+def drawn(figure):
+    """Lay a figure out, so that its parts know where they are."""
+    figure.draw_without_rendering()
+    return figure
+
+
+@pytest.mark.parametrize("models", [1, 9])
+def test_legends_cover_no_curve(models):
+    _, result = set_of("lfw", 60)
+    scores = {f"model_{number}": Scores(result.similarities, result.issame) for number in range(models)}
+    figure = drawn(score_figure({"lfw": scores, "again": scores}))
+    charts = [axes.get_window_extent() for axes in figure.axes]
+    beside = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    (above,) = figure.legends
+    assert [text.get_text() for text in above.get_texts()] == list(scores)
+    assert [text.get_text() for one in beside for text in one.get_texts()] == ["same person", "strangers"] * 2
+    for legend in (*beside, above):
+        place = legend.get_window_extent()
+        assert not any(place.overlaps(chart) for chart in charts)
+        assert place.x1 <= figure.bbox.x1 and place.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ticks_are_at_round_numbers(seed):
+    generator = np.random.default_rng(seed)
+    issame = np.arange(200) % 2 == 0
+    scores = Scores(generator.normal(0.4 * issame, generator.uniform(0.01, 0.3)), issame)
+    for axes in drawn(score_figure({"s": {"m": scores}})).axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "linear":
+                step = np.diff(axis.get_ticklocs())[0]
+                assert round(step / 10 ** np.floor(np.log10(step) + 1e-9), 6) in (1, 2, 5)
+
+
 def test_cmc_figure_without_open_set_points():
     from arcface_paddle.evaluation.identification import identification_result, rank_probes
 
     embeddings = np.eye(6)
     ranking = rank_probes(embeddings, np.arange(6), embeddings, np.arange(6))
     result = identification_result(ranking, name="s", people=6)
-    assert png_bytes(cmc_figure({"m": result})).startswith(b"\x89PNG")
+    figure = cmc_figure({"m": result})
+    assert png_bytes(figure).startswith(b"\x89PNG")
+    ticks = figure.axes[0].xaxis.get_ticklocs()
+    assert np.array_equal(ticks, ticks.round())  # there is no rank 2.5
 
 
 def test_examples_in_docstrings():
