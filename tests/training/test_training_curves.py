@@ -7,9 +7,11 @@ import math
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 
 from arcface_paddle.errors import DataError
-from arcface_paddle.training.curves import draw_curves
+from arcface_paddle.training.config import TrainConfig, config_from, config_text
+from arcface_paddle.training.curves import _draw_margin_start, draw_curves
 from arcface_paddle.training.run_log import RunLog, read_metrics
 
 
@@ -59,3 +61,42 @@ def test_curves_are_a_picture(tmp_path):
 def test_nothing_to_draw(tmp_path):
     with pytest.raises(DataError, match="no loss yet"):
         draw_curves(tmp_path)
+
+
+def margin_marks(output, last_step=20, **options):
+    """Draw the mark of a run with these options: its steps and its words."""
+    if options:
+        (output / "config.yaml").write_text(config_text(config_from(options, base=TrainConfig())))
+    axes = Figure().subplots()
+    _draw_margin_start(axes, output, last_step=last_step)
+    return [list(line.get_xdata()) for line in axes.lines], [text.get_text().strip() for text in axes.texts]
+
+
+def test_the_switch_from_softmax_to_the_margin_is_marked(tmp_path):
+    assert margin_marks(tmp_path, softmax_steps=8) == ([[8, 8]], ["softmax \N{RIGHTWARDS ARROW} ArcFace"])
+    assert margin_marks(tmp_path, softmax_steps=8, loss="CosFace")[1] == ["softmax \N{RIGHTWARDS ARROW} CosFace"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"softmax_steps": 0}, {"softmax_steps": 30}, {"softmax_steps": 8, "loss": "Softmax"}]
+)
+def test_no_mark_where_nothing_switched(tmp_path, options):
+    assert margin_marks(tmp_path, **options) == ([], [])
+
+
+def test_a_run_without_a_readable_configuration_is_drawn_without_the_mark(tmp_path):
+    assert margin_marks(tmp_path) == ([], [])
+    (tmp_path / "config.yaml").write_text("no_such_option: 1\n")
+    assert margin_marks(tmp_path) == ([], [])
+
+
+def test_the_mark_is_in_the_picture(tmp_path):
+    log = run_log(tmp_path)
+    for step in range(1, 20):
+        log.scalars(step, {"loss": 50 / step, "learning_rate": 0.1})
+    plain = cv2.imread(str(draw_curves(tmp_path)))
+    (tmp_path / "config.yaml").write_text(config_text(config_from({"softmax_steps": 8}, base=TrainConfig())))
+    marked = cv2.imread(str(draw_curves(tmp_path)))
+    changed = (plain != marked).any(axis=2)
+    assert 100 < changed.sum() < 20_000
+    assert not changed[:, changed.shape[1] // 2 :].any()  # beside the loss, not beside the accuracy
