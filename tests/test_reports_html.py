@@ -176,7 +176,7 @@ def test_wide_pictures_keep_a_width_on_a_phone_and_others_shrink():
     page = html.page("t", [])
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     phone = page.split("@media (max-width:720px)")[1]
-    assert "figure.wide{overflow-x:auto}" in phone and ".scroll table{width:max-content}" in phone
+    assert "figure.wide{overflow-x:auto}" in phone and "td:first-child{position:sticky" in phone
 
 
 def test_examples_in_docstrings():

@@ -248,8 +248,8 @@ summary{cursor:pointer;color:var(--accent)}
 svg text{fill:var(--dim);font:12px system-ui,"Noto Sans",sans-serif}svg .title{fill:var(--text);font-weight:600}
 svg .axis{stroke:var(--line);stroke-width:1}svg .bar{fill:var(--accent)}
 @media (max-width:720px){main{padding:14px 10px 40px}section{padding:12px}h1{font-size:22px;overflow-wrap:anywhere}
-.scroll table{width:max-content}td.long{max-width:70vw}
-th:first-child,td:first-child{position:sticky;left:0;max-width:40vw;background:var(--card)}
+td.long{min-width:200px;max-width:70vw}th:first-child,td:first-child{position:sticky;left:0;
+min-width:0;max-width:40vw;white-space:normal;background:var(--card)}
 figure.wide{overflow-x:auto}figure.wide img{width:1000px;max-width:none}}
 @media print{section{break-inside:avoid}}
 """
