@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import doctest
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.errors import ImageError
-from arcface_paddle.reports import charts, html
+from arcface_paddle.errors import ImageError, MissingDependencyError
+from arcface_paddle.reports import charts, figures, html
 
 HOSTILE = '"><script>alert(1)</script><img src=http://evil.example/x.png>'
 
@@ -195,3 +196,73 @@ def test_a_link_leads_to_its_section_and_a_flag_is_not_broken():
     page = html.page("t", [html.link("to <it>", anchor="here"), html.section("it", html.flag("--fix"), anchor="here")])
     assert '<a href="#here">to &lt;it&gt;</a>' in page and '<section id="here">' in page
     assert '<code class="flag">--fix</code>' in page and "code.flag{white-space:nowrap}" in page
+
+
+def drawn_figure(values):
+    pytest.importorskip("matplotlib")
+    figure = figures.new_figure(4, 3, purpose="this test")
+    axes = figure.subplots()
+    axes.plot(values, values)
+    return figure, axes
+
+
+@pytest.mark.parametrize("values", [[0.21, 0.33], [-3, 17], [0, 1], [1e-7, 9e-7], [12, 12.4]])
+def test_ticks_of_figures_are_round(values):
+    figure, axes = drawn_figure(values)
+    figures.round_ticks(axes.xaxis)
+    figure.draw_without_rendering()
+    ticks = axes.xaxis.get_ticklocs()
+    step = ticks[1] - ticks[0]
+    assert np.allclose(np.diff(ticks), step)
+    assert round(step / 10.0 ** np.floor(np.log10(step) + 1e-9), 6) in (1, 2, 5)
+    assert np.allclose(ticks / step, np.round(ticks / step))  # multiples of the step, not shifted ones
+    assert 3 <= len(ticks) <= 9
+
+
+def test_counts_have_no_half_ticks():
+    figure, axes = drawn_figure([1, 3])
+    figures.round_ticks(axes.xaxis, whole=True)
+    figure.draw_without_rendering()
+    ticks = axes.xaxis.get_ticklocs()
+    assert np.array_equal(ticks, np.round(ticks))
+
+
+def test_a_figure_becomes_a_png_of_its_size_and_leaves_no_global_state():
+    import matplotlib.pyplot as pyplot
+
+    figure, _ = drawn_figure([0, 1])
+    content = figures.png_bytes(figure, dpi=50)
+    assert images.decode_image(content).shape == (150, 200, 3)
+    assert pyplot.get_fignums() == []
+
+
+def test_a_missing_matplotlib_is_named_with_its_purpose(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match="this test needs the package 'matplotlib'"):
+        figures.new_figure(4, 3, purpose="this test")
+
+
+def test_labels_of_bars_are_thinned_until_they_fit():
+    few = charts.bar_chart(["1", "2", "3"], [1, 2, 3], axes=charts.Axes("t"))
+    many = charts.bar_chart([f"bar number {k}" for k in range(40)], range(40), axes=charts.Axes("t"))
+    assert all(f'text-anchor="middle">{label}<' in few for label in ("1", "2", "3"))
+    shown = re.findall(r'x="([\d.]+)" y="[\d.]+" text-anchor="middle">bar number', many)
+    assert 2 <= len(shown) <= 6
+    assert many.count("<title>bar number") == 40  # all of them when pointed at
+    assert min(np.diff([float(x) for x in shown])) >= 7 * len("bar number 0")
+
+
+def test_axes_carry_their_titles_and_the_chart_its_size():
+    axes = charts.Axes("Sizes", x_title="KiB", y_title="images", size_wh=(300, 200))
+    seen = Collector(charts.histogram(np.arange(10.0), axes=axes))
+    (svg,) = [attrs for tag, attrs in seen.tags if tag == "svg"]
+    assert (svg["width"], svg["height"], svg["viewbox"]) == ("300", "200", "0 0 300 200")
+    assert svg["aria-label"] == "Sizes"
+    for word in ("Sizes", "KiB", "images"):
+        assert word in seen.text
+
+
+def test_an_empty_grid_is_nothing_and_a_dash_is_no_number():
+    assert html.grid([]) == ""
+    assert "<td>&ndash;</td>" in html.table(["a"], [[None]])
+    assert html.join(["a<", html.code("b"), 3]) == "a&lt;<code>b</code>3"
