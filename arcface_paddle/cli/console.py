@@ -1,11 +1,10 @@
-"""What every command says and writes in the same way: complaints, tables, progress, result files."""
+"""What every command says and writes in the same way: complaints, progress, result files."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Sequence
+from typing import Any
 
-from prettytable import PrettyTable
 from tqdm import tqdm
 
 from arcface_paddle import files
@@ -15,14 +14,6 @@ from arcface_paddle.errors import ConfigError
 def complain(message: str) -> None:
     """Say on stderr what is wrong with one input, without breaking a progress bar."""
     tqdm.write(" ".join(message.splitlines()), file=sys.stderr)
-
-
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return rows under their columns, left-aligned, for the terminal."""
-    table = PrettyTable(list(columns))
-    table.align = "l"
-    table.add_rows([list(row) for row in rows])
-    return str(table.get_string())
 
 
 def write_json_result(path: str, content: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ class CalibrationSettings:
         given: thresholds known from other data, by the names of ``THRESHOLDS``; they replace what was measured.
         describe: what the data are, in words, for the card.
         note: added to the card's statement; needed with ``given``, to say where those come from.
-        progress: show progress bars when stderr is a terminal.
+        progress: show the progress, see ``arcface_paddle.progress``.
     """
 
     label_file: Optional[str] = None

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle.errors import ArcfaceError, DataError
 from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.evaluation.ranks import Ranks
 from arcface_paddle.evaluation.similarity import MEASURES, Measure
 from arcface_paddle.evaluation.verification import VerificationResult, verify
+from arcface_paddle.progress import progress
 
 if TYPE_CHECKING:
     from arcface_paddle.data.verification_set import VerificationSet
@@ -28,7 +28,7 @@ class EmbeddingSettings:
     Attributes:
         batch_size: crops per call of the network.
         mirror: also compute the features of the mirrored crops, as the published protocol does.
-        progress: show a progress bar when stderr is a terminal.
+        progress: show the progress, see ``arcface_paddle.progress``.
     """
 
     batch_size: int = 64
@@ -136,7 +136,7 @@ def _embed_share(embed: Embed, decode: Decode, share: range, *, name: str, setti
     """Return (n, D) float32, or (n, 2D) with the mirrored features on the right."""
     parts = []
     starts = range(share.start, share.stop, settings.batch_size)
-    for start in tqdm(starts, desc=name, unit="batch", leave=False, disable=None if settings.progress else True):
+    for start in progress(starts, desc=name, unit="batches", leave=False, shown=settings.progress):
         indices = range(start, min(start + settings.batch_size, share.stop))
         crops = np.stack([decode(index) for index in indices])
         passes = [_checked_features(embed(crops), len(crops), name)]

@@ -55,7 +55,7 @@ def evaluate_ijb(
         ijb: the metadata, as ``ijb_files.read_ijb`` gives them.
         protocols: the settings of the template protocol.
         batch_size: crops per run of the network.
-        progress: show a progress bar when stderr is a terminal.
+        progress: show the progress, see ``arcface_paddle.progress``.
         ranks: the process group; None for one process.
 
     Raises:

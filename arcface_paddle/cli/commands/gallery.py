@@ -21,8 +21,9 @@ from functools import reduce
 from typing import Any
 
 from arcface_paddle.cli import flags, gallery_flags, writable
-from arcface_paddle.cli.console import text_table, write_json_result
+from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.tables import text_table
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.cards import RECOGNITION
 from arcface_paddle.pipeline.gallery import (

@@ -17,8 +17,9 @@ import textwrap
 from pathlib import Path
 from typing import Optional
 
-from arcface_paddle.cli.console import complain, text_table
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.tables import text_table
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.runtime import open_runtime

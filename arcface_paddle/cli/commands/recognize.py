@@ -178,7 +178,8 @@ def _is_video(args: argparse.Namespace) -> bool:
 
 def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, Any], *, listing: Listing) -> int:
     """Recognise pictures, write the results, and return the exit code."""
-    from arcface_paddle.cli.console import complain, text_table
+    from arcface_paddle.cli.console import complain
+    from arcface_paddle.cli.tables import text_table
     from arcface_paddle.pipeline.results import PICTURE_COLUMNS, RunRecord, picture_rows
     from arcface_paddle.progress import progress
 
@@ -200,7 +201,7 @@ def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, A
 
 def _run_video(args: argparse.Namespace, session: Session, facts: dict[str, Any]) -> int:
     """Recognise frame after frame, write the results, and return the exit code."""
-    from arcface_paddle.cli.console import text_table
+    from arcface_paddle.cli.tables import text_table
     from arcface_paddle.pipeline.results import VIDEO_COLUMNS, RunRecord
     from arcface_paddle.progress import progress
 
