@@ -18,8 +18,8 @@ from arcface_paddle.evaluation.metrics import OperatingPoint, operating_point, o
 
 FAR_TARGETS = (1e-2, 1e-3, 1e-4)
 FPIR_TARGET = 1e-2
-_NEWTON_STEPS = 100
-_BLOCK_ROWS = 2048
+_NEWTON_STEPS = 100  # the convex problem needs about ten
+_BLOCK_ROWS = 2048  # rows of the matrix of all pairs held at a time
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PairScores:
         top_stranger: (N,) per picture the highest similarity to any picture of other people: what a search sees when
             the person is not in a gallery of all the others. None when only pairs are known.
         pictures: N; 0 when only pairs are known.
-        people: of the set; 0 when only pairs are known.
+        people: number of people in the set; 0 when only pairs are known.
     """
 
     genuine: np.ndarray
@@ -57,10 +57,10 @@ class CalibrationResult:
     Attributes:
         points: thresholds between two pictures at the FAR targets; without figures where pairs are too few.
         identification: threshold of a search at FPIR 1e-2 in a gallery of the whole set; None for pairs only.
-        logistic: probability of one person.
+        logistic: the probability that two pictures show one person, as a function of their similarity.
         genuine: number of pairs of one person.
         impostor: number of pairs of two persons.
-        pictures, people: of the set; 0 when only pairs are known.
+        pictures, people: how many the set has; 0 when only pairs are known.
     """
 
     points: tuple[OperatingPoint, ...]
@@ -200,7 +200,8 @@ def _newton(x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> Logistic:
         gradient = np.array([np.dot(residual, z), residual.sum()])
         curvature = weight * share * (1.0 - share)
         cross = np.dot(curvature, z)
-        hessian = np.array([[np.dot(curvature, z * z), cross], [cross, curvature.sum()]]) + 1e-12 * np.eye(2)
+        hessian = np.array([[np.dot(curvature, z * z), cross], [cross, curvature.sum()]])
+        hessian += 1e-12 * np.eye(2)  # invertible even where pairs separate so well that all curvature vanishes
         step = np.linalg.solve(hessian, gradient)
         length = 1.0
         while loss(theta - length * step) > current and length > 1e-10:

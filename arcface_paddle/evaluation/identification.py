@@ -16,7 +16,7 @@ from arcface_paddle.evaluation.metrics import ConfidenceInterval, OperatingPoint
 
 FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
 POOLINGS = ("mean", "best")
-_BLOCK_VALUES = 1 << 24
+_BLOCK_VALUES = 1 << 24  # similarities held at a time: 128 MiB in float64
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SplitSettings:
     Attributes:
         gallery_images: pictures per person in the gallery; the others of that person are probes.
         stranger_share: share of the people, 0 to below 1, who are left out of the gallery.
-        seed: of the random choice; the same seed gives the same split.
+        seed: seed of the random choice; the same seed gives the same split.
     """
 
     gallery_images: int = 1
@@ -66,10 +66,10 @@ class IdentificationResult:
     """What a gallery and its probes say about a model.
 
     Attributes:
-        name: of the set.
-        people: in the gallery.
-        mated: probes of people of the gallery.
-        unmated: probes of strangers.
+        name: name of the set.
+        people: number of people in the gallery.
+        mated: number of probes whose person is in the gallery.
+        unmated: number of probes of strangers.
         cmc: (people,) share of mated probes whose rank is at most k, for k = 1, 2, ...
         rank_1_interval: Wilson 95 % interval of ``cmc[0]``.
         open_set: TPIR (as ``tar``) at FPIR targets (as ``far_target``).

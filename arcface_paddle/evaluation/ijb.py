@@ -40,7 +40,7 @@ SETTING_NAMES = tuple(f"N{n}D{d}F{f}" for n, d, f in itertools.product((1, 0), r
 """The eight settings, the published one first."""
 
 _SETTING = re.compile(r"N([01])D([01])F([01])")
-_BLOCK_PAIRS = 1 << 15
+_BLOCK_PAIRS = 1 << 15  # of the 15.7 million pairs of IJB-C: two blocks of 512 floats each stay near 256 MiB
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class IjbSet:
 
     Attributes:
         name: ``IJBB`` or ``IJBC``.
-        folder: of the pictures.
+        folder: where the pictures lie.
         pictures: (N,) file names.
         landmarks: (N, 5, 2) float32 pixels in the loose crop.
         detector_scores: (N,) float32.
@@ -102,7 +102,7 @@ class IjbSet:
         pairs: (P, 2) int64 templates to compare.
         issame: (P,) bool.
         galleries: by name, such as ``G1``; empty when the 1:N lists are not there.
-        probes: of the mixed 1:N search, or None.
+        probes: the templates searched in the mixed 1:N protocol; None when its list is not there.
     """
 
     name: str
@@ -126,7 +126,7 @@ class TemplateVerification:
         name: set and setting.
         genuine: pairs of one person.
         impostors: pairs of two persons.
-        auc: area under the ROC curve.
+        auc: area under the ROC curve; None when one kind of pair is missing.
         operating_points: TAR at the highest FAR that does not exceed the target.
         published_tar: TAR as the published script reads it off: at the point of the ROC curve whose FAR is nearest
             to the target, above or below.

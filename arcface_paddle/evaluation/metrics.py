@@ -32,8 +32,8 @@ class OperatingPoint:
 
     Attributes:
         far_target: the share of impostor pairs that may be accepted.
-        impostors: impostor pairs that there are.
-        genuine: genuine pairs that there are.
+        impostors: number of impostor pairs that were compared.
+        genuine: number of genuine pairs that were compared.
         threshold: accept at or above it; None when there are too few pairs.
         tar: share of genuine pairs accepted; None when there are too few pairs.
         tar_interval: Wilson interval of ``tar`` for this threshold.
@@ -112,6 +112,7 @@ def operating_point(genuine: np.ndarray, impostor: np.ndarray, *, far_target: fl
     """
     if not 0 < far_target <= 1:
         raise ValueError(f"far_target is {far_target}; allowed: above 0, up to 1")
+    # 1e-3 x 1000 may be a hair below 1 in floating point; that pair is allowed all the same.
     allowed = math.floor(far_target * len(impostor) + 1e-9)
     if allowed < 1 or len(genuine) == 0:
         return OperatingPoint(far_target, len(impostor), len(genuine))
@@ -178,6 +179,7 @@ def best_threshold(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, fl
     accepted_impostor = _count_at_or_above(impostor, scores)
     right = np.concatenate([[0], accepted_genuine - accepted_impostor]) + len(impostor)
     index = int(np.argmax(right))  # accept the `index` highest scores
+    # Beyond the ends there is no neighbour: a millionth is far below what a similarity in float32 resolves.
     upper = scores[index - 1] if index > 0 else scores[0] + 2e-6
     lower = scores[index] if index < len(scores) else scores[-1] - 2e-6
     return float((upper + lower) / 2), float(right[index] / (len(genuine) + len(impostor)))

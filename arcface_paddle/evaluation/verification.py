@@ -262,7 +262,7 @@ def log_lines(result: VerificationResult, *, step: int, highest: float) -> tuple
     """Return the three published log lines of a set.
 
     Args:
-        result: of the set.
+        result: what the set gave.
         step: global training step.
         highest: best accuracy of the set so far, this one included.
 

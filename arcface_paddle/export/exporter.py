@@ -25,7 +25,7 @@ from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.model_files import open_model, preset_card
 
 _REAL_FACES = Path(__file__).parent / "assets" / "parity_faces.png"
-_RANDOM_IMAGES = 7
+_RANDOM_IMAGES = 7  # noise drives every channel, faces drive the ones that matter
 _MODEL_FILES = (cards.CARD_NAME, "inference.pdmodel", "inference.json", ONNX_FILE, "inference.pdiparams")
 
 

@@ -11,7 +11,7 @@ from arcface_paddle.export.folding import fold_batch_norm
 
 INPUT_NAME = "x"
 INPUT_SHAPE = (3, 112, 112)
-_SMALLEST_NORM = 1e-12
+_SMALLEST_NORM = 1e-12  # added, so that a feature of zeros does not become NaN
 
 
 @dataclass(frozen=True)
