@@ -136,6 +136,12 @@ def test_pairs_of_a_verification_set_and_given_thresholds(model, capsys, tmp_pat
     assert "0.5200" in out  # what the card had before
 
 
+@pytest.mark.parametrize("flag", ["--mirrored", "--flip"])
+def test_mirroring_has_one_spelling_and_its_earlier_one(model, people, capsys, flag):
+    assert run_calibrate(capsys, model, "--data", people, flag, "false")[0] == 0
+    assert ", without mirrored pictures: " in read_card(model / "model.json").recognizer.calibration.statement
+
+
 def test_search_threshold_falls_back_to_the_strictest_known(model, capsys, tmp_path):
     pairs = write_pairs(tmp_path / "own.bin")
     assert run_calibrate(capsys, model, "--data", pairs)[0] == 0

@@ -18,7 +18,7 @@ from typing import Optional
 
 from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.evaluation_flags import add_engine_flags, embedder_settings
-from arcface_paddle.cli.flags import add_bool
+from arcface_paddle.cli.flags import add_bool, published_group
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.errors import ConfigError
@@ -43,7 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--label_file", help="of a labelled set (default: label.txt in it)")
     data.add_argument("--describe", default="", metavar="TEXT", help="what the data are, for the card")
-    add_bool(data, "--flip", default=True, help="embed as the pipeline does, averaged with the mirrored picture (true)")
+    add_bool(
+        data, "--mirrored", default=True, help="embed as the pipeline does, averaged with the mirrored picture (true)"
+    )
+    add_bool(published_group(parser), "--flip", dest="mirrored", default=argparse.SUPPRESS, help="= --mirrored")
     data.add_argument("--gallery_people", type=int, default=200, help="gallery assumed when only .bin are given (200)")
     data.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
     add_engine_flags(data)
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     require_writable_file(args.json, option="--json")
     settings = CalibrationSettings(
         label_file=args.label_file,
-        mirror=args.flip,
+        mirror=args.mirrored,
         batch_size=args.batch_size,
         gallery_people=args.gallery_people,
         given=_given_thresholds(args.set),

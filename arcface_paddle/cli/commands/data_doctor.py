@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from arcface_paddle import files
-from arcface_paddle.cli.flags import add_bool
+from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.base import IMAGE_SIZE
@@ -36,16 +36,19 @@ from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.runtime import AUTO, ENGINES, RuntimeOptions
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
     "cache",
     "rec_model",
     "rec_preset",
+    "engine",
+    "device",
+    "threads",
+    "precision",
     "use_gpu",
+    "enable_mkldnn",
     "cpu_threads",
-    "backend",
     "batch_size",
     "cluster_distance",
     "match_similarity",
@@ -95,6 +98,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=defaults.workers, help="decoding threads (%(default)s)")
     _add_output_options(parser.add_argument_group("results"))
     _add_recogniser_options(parser.add_argument_group("labels by embedding"), defaults)
+    add_engine_options(parser)
     _add_limit_options(parser.add_argument_group("what counts"), defaults)
     parser.set_defaults(default_of=parser.get_default)
 
@@ -133,9 +137,6 @@ def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSett
     group.add_argument("--cache", metavar="DIR", help="keep the embeddings there, to go on with them the next time")
     group.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
-    add_bool(group, "--use_gpu", default=False, help="run the recogniser on the GPU (false)")
-    group.add_argument("--cpu_threads", type=int, metavar="N", help="threads of the recogniser (default: all cores)")
-    group.add_argument("--backend", choices=[AUTO, *ENGINES], default=AUTO, help="engine (%(default)s)")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(
         "--cluster_distance",
@@ -214,9 +215,8 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
 
 
 def _open_recognizer(args: argparse.Namespace) -> Recognizer:
-    options = RuntimeOptions(engine=args.backend, device="gpu" if args.use_gpu else "cpu", threads=args.cpu_threads)
     recognizer = build_recognizer(
-        args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=options
+        args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=runtime_options(args)
     )
     width, height = recognizer.card.input.size_wh
     if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
