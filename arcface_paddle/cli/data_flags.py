@@ -12,11 +12,11 @@ from tqdm import tqdm
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
+from arcface_paddle.data.kinds import KINDS, open_dataset
 from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.loader import default_workers
-from arcface_paddle.data.opening import KINDS, open_dataset
 from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.writing import disk_errors_as_data_errors, refuse_target_in_source
 from arcface_paddle.errors import ConfigError

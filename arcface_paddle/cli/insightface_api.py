@@ -32,8 +32,8 @@ from arcface_paddle.cli.commands import recognize
 from arcface_paddle.cli.notebook_parser import NotebookParser
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import inputs
-from arcface_paddle.pipeline.results import Finding
-from arcface_paddle.pipeline.session import Session
+from arcface_paddle.pipeline.recognition_session import RecognitionSession
+from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
 
 ARRAY_NAME = "tmp.png"
@@ -68,7 +68,7 @@ class InsightFace:
 
     def __init__(self, args: argparse.Namespace, print_info: bool = True) -> None:
         self.args = args
-        self._session: Optional[Session] = None
+        self._session: Optional[RecognitionSession] = None
         if print_info:
             _logger.info("settings: %s", vars(args))
 
@@ -118,7 +118,7 @@ class InsightFace:
                 _logger.info("File: %s, predict label(s): %s", name, _labels(finding.result))
             yield self._as_published(finding.result)
 
-    def _findings(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, Finding]]:
+    def _findings(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, SourceRecord]]:
         """Give the name of every picture or frame as it is logged, and what was found in it."""
         session = self._open().with_outputs(recognize.output_settings(self.args))
         if isinstance(input_data, np.ndarray):
@@ -150,11 +150,11 @@ class InsightFace:
             "similarities": similarities,
         }
 
-    def _open(self) -> Session:
+    def _open(self) -> RecognitionSession:
         if self._session is None:
             if self.args.rec and not self.args.index:
                 raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
-            self._session = Session.open(recognize.session_settings(self.args, index=self.args.index))
+            self._session = RecognitionSession.open(recognize.session_settings(self.args, index=self.args.index))
             if self._session.caution:
                 _logger.warning("%s: %s", self.args.index, self._session.caution)
         return self._session

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
+from arcface_paddle.data.kinds import DatasetSpec, open_dataset
 from arcface_paddle.data.loader import BadSample, Batch, BatchLoader, LoaderOptions
-from arcface_paddle.data.opening import DatasetSpec, open_dataset
 from arcface_paddle.data.verification_set import VerificationSet, read_verification_set, write_verification_set
 
 __all__ = [

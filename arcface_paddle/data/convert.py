@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Generator, Sequence
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.bin_record import decode_record, encode_record
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.random_access import read_small_file

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
 
 

@@ -9,8 +9,8 @@ from typing import Iterator, Optional, Sequence
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.bin_record import decode_record
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.label_file import PathTable, read_label_file
 from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.data.tree import files_below, subfolders, system_folders

@@ -17,7 +17,7 @@ from typing import Iterable, Optional
 import numpy as np
 
 from arcface_paddle import files
-from arcface_paddle.data.base import MAX_LABEL
+from arcface_paddle.data.dataset import MAX_LABEL
 from arcface_paddle.errors import DataError
 
 _BLOCK_BYTES = 8 << 20

@@ -23,8 +23,8 @@ from typing import Iterator, Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import BatchJob, EpochPlan, RowError
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.epoch_order import BatchOrder
 from arcface_paddle.data.workers import WORKER_KINDS, Inline, Workers
 from arcface_paddle.errors import ConfigError

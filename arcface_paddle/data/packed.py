@@ -29,8 +29,8 @@ from typing import Any, BinaryIO, Callable, Iterator, Optional
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.convert import no_readable_sample, readable_samples
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError

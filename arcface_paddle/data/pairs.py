@@ -20,8 +20,8 @@ from typing import Iterable, Iterator, Optional
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.bin_record import read_bin
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.picture_finder import PictureFinder
 from arcface_paddle.errors import ConfigError, DataError, ImageError

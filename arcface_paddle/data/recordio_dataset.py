@@ -14,7 +14,7 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle import files
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.recordio import ImageRecord, decode_image_record, read_record, scan_offsets
 from arcface_paddle.errors import DataError

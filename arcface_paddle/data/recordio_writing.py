@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, Callable, Union
 import numpy as np
 
 from arcface_paddle import files
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.convert import ConvertReport, no_readable_sample, readable_samples
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.recordio import ImageRecord, encode_image_record, write_record
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError

@@ -10,7 +10,7 @@ from typing import Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.label_file import LabelFile
 from arcface_paddle.errors import DataError
 

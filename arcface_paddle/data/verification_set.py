@@ -18,7 +18,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.data.base import IMAGE_SIZE
+from arcface_paddle.data.dataset import IMAGE_SIZE
 from arcface_paddle.errors import DataError
 from arcface_paddle.safe_pickle import load_arrays
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Iterator
 
 from arcface_paddle import files
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.errors import ConfigError, DataError
 

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.document import report_document
 from arcface_paddle.doctor.examine import Report, examine
 from arcface_paddle.doctor.findings import KINDS, Finding, Kind
 from arcface_paddle.doctor.fix import CleanResult, copy_rejected, write_cleaned
 from arcface_paddle.doctor.page import write_report_page
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.doctor.text import report_text
 
 __all__ = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcface_paddle.doctor.settings import DoctorSettings
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,15 +11,15 @@ from types import TracebackType
 from typing import BinaryIO, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.scan import decode_checked
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.errors import DataError
 from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.progress import progress
 
 _BYTES_PER_VALUE = np.dtype(np.float16).itemsize
 _SAME_EMBEDDING = 0.02  # engines differ by less, other models by far more
@@ -131,10 +131,10 @@ def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embed, 
     try:
         done = store.begin(first)
         starts = range(done, count, size)
-        with tqdm(total=count, initial=done, desc="embedding", unit="img", disable=None) as progress:
+        with progress(total=count, initial=done, desc="embedding", unit="img") as bar:
             for crops in ordered_map(crops_from, starts, workers=settings.workers):
                 store.append(embed_checked(embedder, crops))
-                progress.update(len(crops))
+                bar.update(len(crops))
         store.finish(first.shape[1])
     except OSError as error:
         needed = count * first.shape[1] * _BYTES_PER_VALUE / 1e6

@@ -8,15 +8,15 @@ from functools import lru_cache
 from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Finding, Ledger
 from arcface_paddle.doctor.hashing import compared_picture, copy_similarity, mirrored_hash
 from arcface_paddle.doctor.neighbors import hamming_join, near_pairs
 from arcface_paddle.doctor.scan import ScanFacts, decode_checked
-from arcface_paddle.doctor.settings import DoctorSettings
+from arcface_paddle.progress import progress
 
 _LEADERS_PER_CODE = 8  # different pictures of one hash (flat ones) with which all others of it are compared
 _PICTURES_HELD = 10_000  # grey pictures of 48 x 48 float32, 92 MB
@@ -66,7 +66,7 @@ def find_near(dataset: FaceDataset, facts: ScanFacts, *, settings: DoctorSetting
     distinct = good[np.sort(first)]
     links = Links(copy_picture_reader(dataset), settings.near_correlation)
     everyone = _Candidates(facts.perceptual, distinct, radius=settings.near_radius, links=links)
-    for one, other, is_mirrored in tqdm(sorted(everyone), desc="comparing", unit="pair", disable=None):
+    for one, other, is_mirrored in progress(sorted(everyone), desc="comparing", unit="pair"):
         links.compare(one, other, mirrored=is_mirrored)
     families = list(equal_groups(dataset.labels, distinct))
 
@@ -78,10 +78,10 @@ def find_near(dataset: FaceDataset, facts: ScanFacts, *, settings: DoctorSetting
                 found.compare(one, other, mirrored=is_mirrored)
         return found
 
-    with tqdm(total=len(families), desc="comparing", unit="id", disable=None) as progress:
+    with progress(total=len(families), desc="comparing", unit="id") as bar:
         for found in ordered_map(copies_within, families, workers=settings.workers):
             links.take(found)
-            progress.update(1)
+            bar.update(1)
     for group, lowest, has_mirrored in links.groups():
         tail = ", mirrored" if has_mirrored else ""
         detail = f"{len(group)} images, correlation from {lowest:.3f}{tail}"

@@ -8,14 +8,14 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.doctor import duplicates, identities, overlap
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache, EmbeddingStore, fill_store
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Finding, Ledger
 from arcface_paddle.doctor.labels import LabelFacts, examine_labels
 from arcface_paddle.doctor.scan import ColorFacts, ScanFacts, Status, scan
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.evaluation.embedder import Embed
 
 _COLORED_NEEDED = 20  # coloured pictures, below which the share says nothing

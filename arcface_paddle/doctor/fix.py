@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle import files, images
 from arcface_paddle.data.label_file import write_label_file
@@ -17,6 +16,7 @@ from arcface_paddle.doctor.examine import Report
 from arcface_paddle.doctor.location import listed_name, locate, short_path
 from arcface_paddle.doctor.scan import Status
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.progress import progress
 
 
 class Reason(IntEnum):
@@ -156,7 +156,7 @@ def copy_rejected(report: Report, folder: files.PathLike) -> int:
     if report.identities is None:
         raise ConfigError("copying rejected images needs a recogniser; without embeddings no image is rejected")
     rejected = np.flatnonzero(report.identities.rejected | report.identities.split).tolist()
-    for index in tqdm(rejected, desc="copying", unit="img", disable=None):
+    for index in progress(rejected, desc="copying", unit="img"):
         content = report.dataset.read_encoded(index)
         suffix = images.suffix_by_content(content) or ".img"
         cluster = int(report.identities.cluster[index])

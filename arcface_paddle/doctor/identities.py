@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle.doctor.clustering import Division, divide
 from arcface_paddle.doctor.crop_embeddings import EmbeddingStore, unit_rows
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Finding, Ledger
-from arcface_paddle.doctor.settings import DoctorSettings
+from arcface_paddle.progress import progress
 
 _BLOCK_VALUES = 1 << 24  # similarities held at a time, 64 MB
 
@@ -57,7 +57,7 @@ def examine_identities(
     rejected, split = np.zeros((2, len(labels)), dtype=bool)
     cluster = np.full(len(labels), -1, dtype=np.int32)
     centroids, medoids = [], []
-    for members in tqdm(groups, desc="clustering", unit="id", disable=None):
+    for members in progress(groups, desc="clustering", unit="id"):
         label = int(labels[members[0]])
         embeddings = store.take(members)
         division = divide(embeddings, settings, rng=np.random.default_rng((settings.seed, label)))

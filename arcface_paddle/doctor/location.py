@@ -7,7 +7,7 @@ from typing import Iterable, Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
 from arcface_paddle.data.selection import SelectedDataset
 

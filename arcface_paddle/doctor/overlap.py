@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Iterable, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.doctor.crop_embeddings import embed_checked, to_crop
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.duplicates import copy_picture_reader
 from arcface_paddle.doctor.findings import Finding, Ledger, VerificationRef
 from arcface_paddle.doctor.hashing import (
@@ -26,8 +26,8 @@ from arcface_paddle.doctor.hashing import (
 from arcface_paddle.doctor.identities import IdentityFacts
 from arcface_paddle.doctor.neighbors import hamming_join
 from arcface_paddle.doctor.scan import ScanFacts
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.progress import progress
 
 _REFS_SHOWN = 8
 
@@ -137,7 +137,7 @@ def _match_near(
     radius = max(settings.near_radius, settings.verification_radius)
     for codes, tail in ((pictures.perceptual, ""), (mirrored_hash(pictures.perceptual), ", mirrored")):
         pairs = hamming_join(codes, facts.perceptual[candidates], radius=radius).tolist()
-        for picture, row in tqdm(pairs, desc="comparing with verification sets", unit="pair", disable=None):
+        for picture, row in progress(pairs, desc="comparing with verification sets", unit="pair"):
             index = int(candidates[row])
             known = compared_picture(pictures.decode(picture))
             known = np.ascontiguousarray(known[:, ::-1]) if tail else known

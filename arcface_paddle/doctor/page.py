@@ -9,7 +9,7 @@ from typing import Any, Iterable, Optional
 import numpy as np
 
 from arcface_paddle import __version__, files, images
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.doctor.document import locate_findings, statistics_document
 from arcface_paddle.doctor.examine import Report
 from arcface_paddle.doctor.findings import PROBLEM, Finding, Kind

@@ -9,15 +9,15 @@ from typing import Optional
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from arcface_paddle import images
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Finding, Ledger
 from arcface_paddle.doctor.hashing import content_digest, gray_thumbnail, perceptual_hash, pixel_digest
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.errors import DataError, ImageError
+from arcface_paddle.progress import progress
 
 _CHUNK = 128  # images per task of a thread: few enough for an even end, many enough that handing over costs nothing
 _GREY_TAIL_ROWS = 8  # one row of JPEG blocks
@@ -130,13 +130,13 @@ def scan(dataset: FaceDataset, chosen: np.ndarray, *, settings: DoctorSettings, 
     facts = ScanFacts.empty(len(dataset))
     chunks = [chosen[at : at + _CHUNK] for at in range(0, len(chosen), _CHUNK)]
     scanner = _ChunkScanner(dataset, settings, facts)
-    with tqdm(total=len(chosen), desc="reading", unit="img", disable=None) as progress:
+    with progress(total=len(chosen), desc="reading", unit="img") as bar:
         for chunk, part in zip(chunks, ordered_map(scanner.scan, chunks, workers=settings.workers)):
             facts.colors.merge(part.colors)
             facts.sizes.update(part.sizes)
             for finding in part.findings:
                 ledger.add(finding)
-            progress.update(len(chunk))
+            bar.update(len(chunk))
     return facts
 
 

@@ -11,9 +11,9 @@ from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
-from arcface_paddle.errors import ConfigError, DataError, ModelFileError
+from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.calibration import (
     FPIR_TARGET,
     CalibrationResult,
@@ -28,7 +28,7 @@ from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
 from arcface_paddle.evaluation.metrics import OperatingPoint
 from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
-from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, write_card
+from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, edit_card
 from arcface_paddle.pipeline.model_files import ModelFolder
 
 THRESHOLDS = ("far_1e2", "far_1e3", "far_1e4", "identification")
@@ -128,20 +128,17 @@ def write_calibration(folder: ModelFolder, chosen: Calibration) -> Path:
     Raises:
         ModelFileError: it cannot be written.
     """
-    card = folder.card
-    path = folder.path / CARD_NAME
-    assert card.recognizer is not None
-    if not path.exists():
-        card = dataclasses.replace(card, name=folder.path.resolve().name)  # the preset's own name says nothing
-    if card.notice.startswith("Not calibrated"):
-        card = dataclasses.replace(card, notice="")
-    assert card.recognizer is not None
-    card = dataclasses.replace(card, recognizer=dataclasses.replace(card.recognizer, calibration=chosen))
-    try:
-        write_card(folder.path, card)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
-    return path
+
+    def calibrated(card: ModelCard) -> ModelCard:
+        assert card.recognizer is not None, "only recognisers are calibrated"
+        notice = "" if card.notice.startswith("Not calibrated") else card.notice
+        recognizer = dataclasses.replace(card.recognizer, calibration=chosen)
+        return dataclasses.replace(card, notice=notice, recognizer=recognizer)
+
+    # The name of the preset that stands in for a missing card says nothing about this model.
+    stand_in = dataclasses.replace(folder.card, name=folder.path.resolve().name)
+    edit_card(folder.path, calibrated, when_missing=stand_in)
+    return folder.path / CARD_NAME
 
 
 def _measure(embed: Embed, data: Sequence[str], settings: CalibrationSettings) -> tuple[PairScores, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Sequence, Union
 
 import numpy as np
 
-from arcface_paddle.data.base import IMAGE_SIZE, normalize_into
+from arcface_paddle.data.dataset import IMAGE_SIZE, normalize_into
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.recognition import Recognizer

@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.evaluation.embedder import Embedder
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
 from arcface_paddle.evaluation.identification import (

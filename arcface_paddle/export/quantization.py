@@ -26,7 +26,7 @@ from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError, ModelFileError
 from arcface_paddle.evaluation.embedder import Embedder, model_embedder

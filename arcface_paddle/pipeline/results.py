@@ -23,7 +23,7 @@ Source: https://owasp.org/www-community/attacks/CSV_Injection"""
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class SourceRecord:
     """What became of one picture or frame.
 
     Attributes:
@@ -60,7 +60,7 @@ class RunRecord:
         self.summary = VideoSummary()
         self._keep_frames = keep_frames
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: SourceRecord) -> None:
         """Take down a finding."""
         for problem in finding.problems:
             self.add_failure(finding.source, problem)

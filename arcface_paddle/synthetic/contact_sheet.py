@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from arcface_paddle import files, images
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.synthetic.layout import DatasetSettings
 
 MAX_ROWS, MAX_COLUMNS = 20, 16

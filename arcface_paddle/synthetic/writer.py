@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Sequence
 
 from arcface_paddle import files
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic import jobs

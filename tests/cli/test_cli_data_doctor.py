@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "doctor"))
 from doctor_faults import Planted, jpeg, picture, write_clean, write_planted
 
 from arcface_paddle.cli import main
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.doctor.findings import KINDS
 

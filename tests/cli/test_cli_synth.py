@@ -11,7 +11,7 @@ import time
 import pytest
 
 from arcface_paddle.cli.main import main
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 
 SMALL = ["--identities", "2", "--images_per_identity", "2", "--size", "40", "--sessions", "1"]

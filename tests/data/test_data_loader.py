@@ -8,7 +8,7 @@ import pytest
 from published_layouts import face_jpeg, write_image_set
 
 from arcface_paddle.data import BatchLoader, LoaderOptions, open_dataset
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.epoch_order import epoch_order, mirrored
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 

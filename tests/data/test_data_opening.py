@@ -5,8 +5,8 @@ import pytest
 from published_layouts import face_jpeg, write_bin_set, write_image_set, write_rec_set
 
 from arcface_paddle.data import DatasetSpec, open_dataset
+from arcface_paddle.data.kinds import KINDS, detect_kind
 from arcface_paddle.data.label_file import complaint_about_path, read_label_file
-from arcface_paddle.data.opening import KINDS, detect_kind
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.data.selection import SelectedDataset, lists_numbers
 from arcface_paddle.errors import ConfigError, DataError

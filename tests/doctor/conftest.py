@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from doctor_faults import Planted, embedder, write_planted
 
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.doctor.examine import Report, examine
 

@@ -7,13 +7,13 @@ import pytest
 from doctor_faults import GAP_LABEL, Planted, embedder, jpeg, picture, write_clean, write_planted
 
 from arcface_paddle import images
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set, write_verification_set
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache, EmbeddingStore
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.document import report_document
 from arcface_paddle.doctor.examine import Report, examine
 from arcface_paddle.doctor.findings import KINDS
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.errors import DataError, ImageError
 
 BY_LABEL = ("same_person", "verification_identity")

@@ -9,15 +9,15 @@ import pytest
 from doctor_faults import jpeg, picture
 
 from arcface_paddle import images
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.doctor import identities, scan
 from arcface_paddle.doctor.clustering import average_linkage, divide
 from arcface_paddle.doctor.crop_embeddings import EmbeddingStore
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Ledger
 from arcface_paddle.doctor.identities import IdentityFacts, examine_identities, find_mislabelled, find_same_person
 from arcface_paddle.doctor.labels import examine_labels
 from arcface_paddle.doctor.scan import ColorFacts, ScanFacts, Status, mean_chroma, read_checked
-from arcface_paddle.doctor.settings import DoctorSettings
 
 
 def directions(*angles_deg: float) -> np.ndarray:

@@ -13,16 +13,16 @@ import pytest
 from doctor_faults import jpeg, picture, write_clean
 
 from arcface_paddle import __version__, images
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.doctor import document, findings, page, text
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.document import report_document
 from arcface_paddle.doctor.examine import examine
 from arcface_paddle.doctor.findings import KINDS, NOTE, PROBLEM, Finding, Ledger, VerificationRef
 from arcface_paddle.doctor.location import Location, listed_name, locate, short_path
 from arcface_paddle.doctor.page import write_report_page
-from arcface_paddle.doctor.settings import DoctorSettings
 from arcface_paddle.doctor.text import report_text
 from arcface_paddle.errors import ConfigError
 

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from arcface_paddle.pipeline.results import CSV_COLUMNS, Finding, RunRecord, result_to_json, to_csv
+from arcface_paddle.pipeline.results import CSV_COLUMNS, RunRecord, SourceRecord, result_to_json, to_csv
 from arcface_paddle.types import Detection, Face, ImageResult
 
 
@@ -35,9 +35,9 @@ def test_numbers_stay_numbers_and_other_text_as_it_is():
 
 def test_a_record_is_complete_at_any_moment():
     record = RunRecord()
-    record.add(Finding("a.gif", result("a.gif"), note="first of 12 frames"))
-    record.add(Finding("b.jpg", result("b.jpg"), ("out/b.jpg: cannot be written: No space left on device",)))
-    record.add(Finding("c.jpg", None, ("c.jpg: not a picture",)))
+    record.add(SourceRecord("a.gif", result("a.gif"), note="first of 12 frames"))
+    record.add(SourceRecord("b.jpg", result("b.jpg"), ("out/b.jpg: cannot be written: No space left on device",)))
+    record.add(SourceRecord("c.jpg", None, ("c.jpg: not a picture",)))
     assert [(image["source"], image.get("note")) for image in record.found] == [
         ("a.gif", "first of 12 frames"), ("b.jpg", None)]  # fmt: skip
     assert [failure["source"] for failure in record.failed] == ["b.jpg", "c.jpg"] and record.unreadable == 1
@@ -48,6 +48,6 @@ def test_a_record_is_complete_at_any_moment():
 def test_frames_are_kept_if_wanted_and_always_summed_up(keep):
     record = RunRecord(keep_frames=keep)
     for number in range(3):
-        record.add(Finding(f"v.mp4#{number}", result(similarity=0.1 * number), time_s=0.5 * number))
+        record.add(SourceRecord(f"v.mp4#{number}", result(similarity=0.1 * number), time_s=0.5 * number))
     assert len(record.found) == (3 if keep else 0)
     assert record.summary.rows() == [["Ada", 3, "0.00", "1.00", "0.2000"]]

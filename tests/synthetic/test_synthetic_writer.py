@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.images import decode_crop, load_image

@@ -11,7 +11,7 @@ import paddle
 import pytest
 
 from arcface_paddle.backbones import BACKBONES, build_backbone
-from arcface_paddle.data.base import normalize
+from arcface_paddle.data.dataset import normalize
 from arcface_paddle.errors import ArcfaceError, CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.pipeline.cards import InputSpec, read_card, write_card
 from arcface_paddle.pipeline.model_files import open_model, shipped_folder

@@ -31,7 +31,7 @@ import numpy as np
 
 from arcface_paddle import images
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, open_dataset
-from arcface_paddle.data.base import normalize_into
+from arcface_paddle.data.dataset import normalize_into
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.packed import pack_dataset
 

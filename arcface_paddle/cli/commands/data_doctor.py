@@ -15,9 +15,9 @@ from arcface_paddle import files
 from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
-from arcface_paddle.data.base import IMAGE_SIZE
-from arcface_paddle.data.opening import KINDS as DATASET_KINDS
-from arcface_paddle.data.opening import open_dataset
+from arcface_paddle.data.dataset import IMAGE_SIZE
+from arcface_paddle.data.kinds import KINDS as DATASET_KINDS
+from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.doctor import (
     KINDS,

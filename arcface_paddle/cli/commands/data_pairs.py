@@ -26,7 +26,7 @@ from arcface_paddle.cli.align_flags import FACES_IN_WORDS, add_face_cutting, fac
 from arcface_paddle.cli.data_flags import add_source_flags, add_workers, open_source, progress_bar, report_bad
 from arcface_paddle.cli.main import EXIT_OK
 from arcface_paddle.cli.writable import require_writable_file
-from arcface_paddle.data.base import IMAGE_SIZE
+from arcface_paddle.data.dataset import IMAGE_SIZE
 from arcface_paddle.data.pair_alignment import align_pairs, fold_balance, photographs_of
 from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
 from arcface_paddle.data.verification_set import write_verification_set

@@ -21,8 +21,8 @@ from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
     from arcface_paddle.pipeline.inputs import Listing
+    from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
-    from arcface_paddle.pipeline.session import Session
 
 EPILOG = """exit codes:
   0    everything was read and processed (a picture without a face is no error)
@@ -76,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build a gallery, recognise the input, or both."""
     from arcface_paddle.cli.console import complain, write_json_result
-    from arcface_paddle.pipeline.session import Session
+    from arcface_paddle.pipeline.recognition_session import RecognitionSession
 
     listing = check_arguments(args)
     status, built = EXIT_OK, {}
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             write_json_result(args.json, built)
         return status
     index = args.index or args.build_index
-    session = Session.open(session_settings(args, index=index))
+    session = RecognitionSession.open(session_settings(args, index=index))
     if session.caution:
         complain(f"{index}: {session.caution}")
     facts = {**built, **session.facts}
@@ -176,7 +176,9 @@ def _is_video(args: argparse.Namespace) -> bool:
     return bool(videos)
 
 
-def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, Any], *, listing: Listing) -> int:
+def _run_pictures(
+    args: argparse.Namespace, session: RecognitionSession, facts: dict[str, Any], *, listing: Listing
+) -> int:
     """Recognise pictures, write the results, and return the exit code."""
     from arcface_paddle.cli.console import complain
     from arcface_paddle.cli.tables import text_table
@@ -199,7 +201,7 @@ def _run_pictures(args: argparse.Namespace, session: Session, facts: dict[str, A
     return stopped.exit_code(record)
 
 
-def _run_video(args: argparse.Namespace, session: Session, facts: dict[str, Any]) -> int:
+def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dict[str, Any]) -> int:
     """Recognise frame after frame, write the results, and return the exit code."""
     from arcface_paddle.cli.tables import text_table
     from arcface_paddle.pipeline.results import VIDEO_COLUMNS, RunRecord

@@ -16,9 +16,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.progress import progress
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     total = (settings.identities + settings.val_identities) * settings.images_per_identity
     existing = "resume" if args.resume else "overwrite" if args.overwrite else "refuse"
     try:
-        with tqdm(total=total, unit="picture", disable=None) as bar:
+        with progress(total=total, unit="picture") as bar:
             report = write_dataset(args.output, settings, workers=args.workers, existing=existing, progress=bar.update)
     except OSError as error:
         reason = error.strerror or str(error)

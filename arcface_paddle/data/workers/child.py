@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import cv2
 
 from arcface_paddle import errors
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import RowError
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.workers.contract import BAD_SAMPLE_ERRORS, fill_rows
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
 

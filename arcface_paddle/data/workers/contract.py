@@ -7,8 +7,8 @@ from typing import Iterable
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset, normalize_into
 from arcface_paddle.data.batches import BatchJob, RowError
+from arcface_paddle.data.dataset import FaceDataset, normalize_into
 from arcface_paddle.data.workers.buffers import BufferPool
 from arcface_paddle.errors import DataError, ImageError
 

@@ -7,8 +7,8 @@ from typing import Iterable, Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import BatchJob, RowError
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.workers.buffers import FixedPool
 from arcface_paddle.data.workers.child import Reply, Request, SharedState
 from arcface_paddle.data.workers.contract import Workers

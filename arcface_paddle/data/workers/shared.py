@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.errors import ConfigError
 
 _ALIGNMENT = 64

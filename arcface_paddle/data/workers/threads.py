@@ -11,8 +11,8 @@ from typing import Iterable, Optional
 
 import numpy as np
 
-from arcface_paddle.data.base import FaceDataset
 from arcface_paddle.data.batches import BatchJob, RowError
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.workers.buffers import BufferPool
 from arcface_paddle.data.workers.contract import Workers, fill_rows
 

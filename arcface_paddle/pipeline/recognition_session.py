@@ -2,7 +2,7 @@
 
 From the root of the repository, after ``arcface-paddle gallery build people.index --img_dir demo/gallery``:
 
-    session = Session.open(SessionSettings(index="people.index"))
+    session = RecognitionSession.open(SessionSettings(index="people.index"))
     for finding in session.pictures(find_pictures(["holiday"]).pictures):
         print(finding.source, finding.problems or [face.name for face in finding.result.faces])
 
@@ -25,13 +25,13 @@ from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
 from arcface_paddle.pipeline.outputs import CropFolder, OutputNames
-from arcface_paddle.pipeline.results import Finding
+from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
 
 
-class Session:
+class RecognitionSession:
     """Loaded models, the colours of the gallery's people, and where annotated copies go.
 
     Attributes:
@@ -66,7 +66,7 @@ class Session:
         self._crops = None if self._outputs.crops is None else CropFolder(self._outputs.crops)
 
     @classmethod
-    def open(cls, settings: SessionSettings) -> Session:
+    def open(cls, settings: SessionSettings) -> RecognitionSession:
         """Load the gallery and the models.
 
         Raises:
@@ -91,9 +91,9 @@ class Session:
             max_pixels=settings.max_pixels,
         )
 
-    def with_outputs(self, outputs: OutputSettings) -> Session:
+    def with_outputs(self, outputs: OutputSettings) -> RecognitionSession:
         """Return a session with the same models whose outputs go elsewhere, under names given out anew."""
-        return Session(
+        return RecognitionSession(
             self.pipeline, outputs=outputs, facts=self.facts, colors=self._colors, max_pixels=self._max_pixels
         )
 
@@ -107,12 +107,12 @@ class Session:
         """What is to be said about the gallery or its threshold; may be empty."""
         return self.pipeline.caution
 
-    def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[Finding]:
+    def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[SourceRecord]:
         """Give a finding for every picture, whatever happens to it; wrap ``pictures`` for a progress bar."""
         for found in pictures:
             yield self._look_at(found)
 
-    def array(self, image: np.ndarray, *, source: str) -> Finding:
+    def array(self, image: np.ndarray, *, source: str) -> SourceRecord:
         """Look at (H, W, 3) uint8 RGB; its annotated copy replaces the file ``source`` of the output folder.
 
         Raises:
@@ -120,7 +120,7 @@ class Session:
         """
         result = self.pipeline.analyzer.analyze(image, source=source)
         target = None if self._outputs.drawn is None else Path(self._outputs.drawn) / source
-        return Finding(source, result, self._keep(image, result, target=target, relative=Path(source)))
+        return SourceRecord(source, result, self._keep(image, result, target=target, relative=Path(source)))
 
     def video(self, source: str) -> VideoRun:
         """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
@@ -134,17 +134,17 @@ class Session:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
         return drawing.draw_faces(image, result.faces, font_path=self._outputs.font, colors=self._colors)
 
-    def _look_at(self, found: FoundPicture) -> Finding:
+    def _look_at(self, found: FoundPicture) -> SourceRecord:
         source = files.printable(found.path)
         try:
             content = images.read_file(found.path)
             image = images.decode_image(content, name=source, max_pixels=self._max_pixels)
             result = self.pipeline.analyzer.analyze(image, source=source)
         except ImageError as error:
-            return Finding(source, None, (str(error),))
+            return SourceRecord(source, None, (str(error),))
         frames = images.count_frames(content)
         target = None if self._names is None else self._names.for_picture(found.path, relative=found.relative)
-        return Finding(
+        return SourceRecord(
             source,
             result,
             self._keep(image, result, target=target, relative=found.relative),
@@ -183,7 +183,7 @@ class VideoRun:
         undrawn: whether the annotated copy was wanted and could not be written; likewise.
     """
 
-    def __init__(self, session: Session, source: str, *, target: Optional[Path]) -> None:
+    def __init__(self, session: RecognitionSession, source: str, *, target: Optional[Path]) -> None:
         """Open ``source``; the annotated copy goes to ``target``, or nowhere. Raises ``ImageError``."""
         self.source = source
         self.problems: list[str] = []
@@ -213,7 +213,7 @@ class VideoRun:
             read, promised = self._reader.frames_read, self._reader.frame_count
             self.problems.append(f"the video ended after {read} of {promised} frames; the file is damaged")
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[SourceRecord]:
         """Give the finding of one frame after the other.
 
         Raises:
@@ -222,7 +222,7 @@ class VideoRun:
         for frame in self._reader:
             source = f"{files.printable(self.source)}#{frame.index}"
             result = self._session.pipeline.analyzer.analyze(frame.image, source=source)
-            yield Finding(source, result, self._draw(frame.image, result), time_s=frame.time_s)
+            yield SourceRecord(source, result, self._draw(frame.image, result), time_s=frame.time_s)
         self._came_to_end = True
         if self._reader.frames_read == 0:
             raise ImageError(f"{files.printable(self.source)}: no frame could be read")

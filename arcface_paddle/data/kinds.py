@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from arcface_paddle import files
-from arcface_paddle.data.base import IMAGE_SIZE, FaceDataset
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
 from arcface_paddle.data.label_file import read_label_file
 from arcface_paddle.data.packed import MANIFEST, PackedDataset, whole_shards

@@ -13,7 +13,7 @@ from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery, collect_faces, list_from_tree
 from arcface_paddle.pipeline.inputs import find_pictures
 from arcface_paddle.pipeline.opening import open_pipeline
-from arcface_paddle.pipeline.session import Session
+from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
@@ -32,8 +32,8 @@ def index(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(index) -> Session:
-    return Session.open(SessionSettings(index=index))
+def loaded(index) -> RecognitionSession:
+    return RecognitionSession.open(SessionSettings(index=index))
 
 
 def picture_of(name: str, size_wh=(240, 300)) -> np.ndarray:
@@ -125,15 +125,15 @@ def test_nothing_is_written_without_outputs(loaded, tmp_path, monkeypatch):
 
 
 def test_limit_of_pixels(index):
-    session = Session.open(SessionSettings(max_pixels=1000))
+    session = RecognitionSession.open(SessionSettings(max_pixels=1000))
     [finding] = session.pictures(find_pictures([QUERIES / "biden_relit.jpg"]).pictures)
     assert finding.result is None and "more than 1,000 pixels" in finding.problems[0]
 
 
 def test_settings_that_cannot_work(index, tmp_path):
     with pytest.raises(ConfigError, match="index"):
-        Session.open(SessionSettings(detect=False))
+        RecognitionSession.open(SessionSettings(detect=False))
     with pytest.raises(GalleryError, match="none"):
-        Session.open(SessionSettings(index=tmp_path / "none.index"))
-    assert Session.open(SessionSettings(index=index, decision="mean")).facts["decision"] == "mean"
-    assert Session.open(SessionSettings(detect=True)).model is None
+        RecognitionSession.open(SessionSettings(index=tmp_path / "none.index"))
+    assert RecognitionSession.open(SessionSettings(index=index, decision="mean")).facts["decision"] == "mean"
+    assert RecognitionSession.open(SessionSettings(detect=True)).model is None
