@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from arcface_paddle import files
+from arcface_paddle.cli.flags import add_bool, published_group
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.model_opening import EmbedderSettings
 from arcface_paddle.pipeline.runtime import AUTO, ENGINES
 
 MODEL_KINDS = "a run's folder, a .pdparams or .onnx file, an exported folder, or a known model such as MobileFace"
+
+
+def add_mirrored_flag(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> None:
+    """Declare whether the mirrored pictures count too."""
+    add_bool(group, "--mirrored", default=True, help="add the features of the mirrored pictures (true, as published)")
+    published_group(parser).add_argument(
+        "--no_flip", dest="mirrored", action="store_false", default=argparse.SUPPRESS, help="= --mirrored false"
+    )
 
 
 def add_engine_flags(group: argparse._ArgumentGroup) -> None:

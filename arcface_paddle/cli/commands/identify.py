@@ -20,6 +20,7 @@ from typing import Optional
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
     add_engine_flags,
+    add_mirrored_flag,
     add_output_flags,
     check_before_work,
     embedder_settings,
@@ -68,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--stranger_share", type=float, default=0.3, help="share of people outside of the gallery (0.3)")
     split.add_argument("--pooling", choices=POOLINGS, default="mean", help="person = mean of or best picture (mean)")
     split.add_argument("--seed", type=int, default=0, help="of the split (0)")
-    split.add_argument("--no_flip", action="store_true", help="leave the mirrored pictures out")
+    add_mirrored_flag(parser, split)
     ijb = parser.add_argument_group("protocol of --ijb")
     ijb.add_argument(
         "--setting", action="append", default=[], metavar="N1D1F1", help="repeatable; 'all' for the eight (N1D1F1)"
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_dataset(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
     dataset = open_dataset(args.data_dir, label_file=args.label_file)
     split = SplitSettings(args.gallery_images, args.stranger_share, args.seed)
-    settings = EmbeddingSettings(args.batch_size, mirror=not args.no_flip, progress=is_main(ranks))
+    settings = EmbeddingSettings(args.batch_size, mirror=args.mirrored, progress=is_main(ranks))
     entries, resized = [], 0
     for embedder in _embedders(args):
         entries.append(

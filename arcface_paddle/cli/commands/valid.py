@@ -15,6 +15,7 @@ import sys
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
     add_engine_flags,
+    add_mirrored_flag,
     add_output_flags,
     check_before_work,
     embedder_settings,
@@ -62,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
     protocol.add_argument("--sim", default="diff", choices=list(MEASURES), help=_measures_help())
-    protocol.add_argument("--no_flip", action="store_true", help="leave the mirrored pictures out")
+    add_mirrored_flag(parser, protocol)
     add_output_flags(parser)
 
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         found = find_sets(args.data_dir, args.val_targets)
         for path in found.missing if main else ():
             print(f"verification set {path} is missing and left out", file=sys.stderr)
-        settings = EmbeddingSettings(args.batch_size, mirror=not args.no_flip, progress=main)
+        settings = EmbeddingSettings(args.batch_size, mirror=args.mirrored, progress=main)
         models = []
         for embedder in _embedders(args):
             results = evaluate_sets(
