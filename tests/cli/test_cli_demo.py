@@ -55,7 +55,7 @@ def test_every_command_that_it_prints_is_understood(shown):
     built, recognised, build, recognise = (parser.parse_args(shlex.split(line)[1:]) for line in commands)
     assert built.build_index == recognised.index == "arcface_demo/gallery.index"
     assert build.build_index == recognise.index == "people.index"
-    assert (build.img_dir, recognise.input) == ("PEOPLE", "PICTURES")
+    assert (build.img_dir, recognise.input) == ("PEOPLE", ["PICTURES"])
 
 
 def test_what_is_there_already_is_left_alone(tmp_path, capsys):
