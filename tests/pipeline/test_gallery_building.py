@@ -9,7 +9,6 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, GalleryError
-from arcface_paddle.pipeline import inputs
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, collect_faces, list_from_label_file, list_from_tree
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
 from arcface_paddle.types import Detection, Face, ImageResult
@@ -108,8 +107,14 @@ def test_system_folders_never_become_people(people, name):
     assert listed.listing.folders == {name: 2}
 
 
+def without_heif(monkeypatch) -> None:
+    """Let the decoder of HEIC count as not installed, whatever this environment has."""
+    missing = {".heic": "install arcface-paddle[heif]"}
+    monkeypatch.setattr(images, "missing_decoder", lambda suffix: missing.get(suffix, ""))
+
+
 def test_content_decides_what_a_picture_is_and_the_rest_is_counted(people, monkeypatch):
-    monkeypatch.setattr(inputs, "can_decode", lambda suffix: suffix != ".heic")
+    without_heif(monkeypatch)
     put_picture(people / "Ada" / "2.jpg").rename(people / "Ada" / "from a browser.jfif")
     put_picture(people / "Ada" / "3.png").rename(people / "Ada" / "without suffix")
     (people / "Ada" / "IMG_1.HEIC").write_bytes((24).to_bytes(4, "big") + b"ftypheic\0\0\0\0mif1heic" + bytes(40))
@@ -122,7 +127,7 @@ def test_content_decides_what_a_picture_is_and_the_rest_is_counted(people, monke
 
 
 def test_a_tree_of_nothing_but_what_cannot_be_read_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "can_decode", lambda suffix: False)
+    without_heif(monkeypatch)
     (tmp_path / "Ada").mkdir()
     (tmp_path / "Ada" / "1.heic").write_bytes((24).to_bytes(4, "big") + b"ftypheic\0\0\0\0mif1heic" + bytes(40))
     with pytest.raises(GalleryError, match=r"holds no picture.*1 \.heic \(install"):
