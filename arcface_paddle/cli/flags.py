@@ -72,10 +72,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Declare where and how networks run; ``runtime_options`` reads them."""
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="what runs the model (%(default)s)")
+    engine.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO,
+                        help="what runs the models; auto: the fastest that is installed (%(default)s)")  # fmt: skip
     engine.add_argument("--device", help="cpu, gpu or gpu:1 (cpu)")
-    engine.add_argument("--threads", type=int, help="CPU threads (default: all that the process may use)")
-    engine.add_argument("--precision", choices=PRECISIONS, default="fp32", help="arithmetic (%(default)s)")
+    engine.add_argument("--threads", type=int,
+                        help="CPU threads of a network (default: as many as the process may use)")  # fmt: skip
+    engine.add_argument("--precision", choices=PRECISIONS, default=AUTO,
+                        help="auto: bf16 where openvino and the processor have it (%(default)s)")  # fmt: skip
     aliases = published_group(parser)
     aliases.add_argument("--backend", dest="engine", choices=[AUTO, *ENGINES], default=argparse.SUPPRESS,
                          help="= --engine")  # fmt: skip

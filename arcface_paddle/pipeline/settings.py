@@ -41,7 +41,7 @@ ENGINES = {
 """Engines by name: module and class; the module is imported when the engine is first used."""
 
 AUTO = "auto"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = (AUTO, "fp32", "bf16")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
@@ -50,12 +50,13 @@ class RuntimeOptions:
     """Where and how networks run.
 
     Attributes:
-        engine: one of ``ENGINES``, or ``"auto"``.
+        engine: one of ``ENGINES``, or ``"auto"``, see ``candidates``.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (paddle only).
         threads: CPU threads of one network; None for as many as this process may use.
         onednn: use oneDNN on CPU (paddle only); without it, networks take three to four times as long.
-        precision: ``"fp32"``, or ``"bf16"`` on CPUs with AVX512-BF16 or AMX. Similarities change in the third
-            decimal; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
+        precision: ``"fp32"``; ``"bf16"`` on CPUs with AVX512-BF16 or AMX; ``"auto"`` for bf16 where the engine is
+            openvino and the processor has it, else fp32. In bf16 embeddings keep a cosine of .999 or more to those in
+            fp32; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
             bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for it; that is reported, not
             passed on.
     """
@@ -64,7 +65,7 @@ class RuntimeOptions:
     device: str = "cpu"
     threads: Optional[int] = None
     onednn: bool = True
-    precision: str = "fp32"
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):
@@ -77,24 +78,43 @@ class RuntimeOptions:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.engine not in (AUTO, "paddle") and self.device != "cpu":
             raise ConfigError(f"the engine {self.engine} runs on cpu only here; device is {self.device!r}")
-        if self.engine == "onnxruntime" and self.precision != "fp32":
+        if self.engine == "onnxruntime" and self.precision == "bf16":
             raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
 
-    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
-        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file.
+    def candidates(self, graph_file: Path, *, preferred: str = "") -> tuple[str, ...]:
+        """Return the engines to try, the fastest first: what ``auto`` stands for on this machine.
 
-        For bfloat16 that is OpenVINO where it is installed, because Paddle cannot run every network in it.
+        The order is known and not measured: OpenVINO was faster than the others with every shipped network on every
+        processor tried (1.4 to 2 times in float32), a measurement would cost the first picture more than a second, and
+        two machines of one kind could disagree. OpenVINO goes first for the files that it reads itself; what follows it
+        serves networks that it does not know.
+
+        Args:
+            graph_file: ``.pdmodel``, ``.json`` or ``.onnx``.
+            preferred: the engine that the model's card names; it stands alone.
         """
         if self.engine != AUTO:
-            return self
+            return (self.engine,)
+        if preferred:
+            return (preferred,)
         by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
-        if self.precision == "bf16" and self.device == "cpu" and importlib.util.find_spec("openvino"):
-            by_file = "openvino"
-        return dataclasses.replace(self, engine=preferred or by_file)
+        if self.device != "cpu" or not self.onednn:  # both are words about Paddle
+            return (by_file,)
+        if graph_file.suffix == ".json" or not _installed("openvino"):
+            return (by_file,)
+        return ("openvino", by_file) if _installed(by_file) else ("openvino",)
+
+    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
+        """Return the options with the first of the ``candidates`` in place of ``auto``."""
+        return dataclasses.replace(self, engine=self.candidates(graph_file, preferred=preferred)[0])
 
     @property
     def thread_count(self) -> int:
         return self.threads or available_cores()
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def available_cores() -> int:

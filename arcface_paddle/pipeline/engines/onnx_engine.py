@@ -9,7 +9,7 @@ import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
-from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
+from arcface_paddle.pipeline.runtime import Execution, RuntimeOptions, check_inputs, first_line
 
 
 class OnnxRuntime:
@@ -23,13 +23,19 @@ class OnnxRuntime:
         settings.intra_op_num_threads = options.thread_count
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
+        # A pool that waits by spinning takes the cores from the network that runs next, and from other processes.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = self._ort.InferenceSession(str(graph_file), settings, providers=["CPUExecutionProvider"])
         except self._errors() as error:
             raise ModelFileError(f"{graph_file}: ONNX Runtime cannot load it: {first_line(error)}") from None
         self.input_names = tuple(item.name for item in self._session.get_inputs())
         self.output_names = tuple(item.name for item in self._session.get_outputs())
+        self.execution = Execution("onnxruntime", "fp32", options.thread_count)
         self._graph_file = graph_file
+
+    def __repr__(self) -> str:
+        return f"OnnxRuntime({self._graph_file}, {self.execution})"
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         check_inputs(inputs, self.input_names, self._graph_file)
