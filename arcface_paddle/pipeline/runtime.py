@@ -123,5 +123,7 @@ def check_inputs(inputs: Sequence[np.ndarray], names: Sequence[str], graph_file:
 def first_line(error: BaseException) -> str:
     """Return the line of an engine's error that says what happened, without its stack trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO names its own source files first.
+    lines = [line for line in lines if not re.match(r"Exception from |Check '.*' failed at ", line)] or lines
     telling = [line for line in lines if re.match(r"\(?(Error|Invalid|Unavailable|NotFound|Fatal|Unimpl|Out)", line)]
     return (telling or lines or [type(error).__name__])[0][:300]

@@ -95,7 +95,7 @@ class RuntimeOptions:
         """
         if self.engine != AUTO:
             return (self.engine,)
-        if preferred:
+        if preferred and (preferred, graph_file.suffix) != ("paddle", ".onnx"):  # a preset may serve both formats
             return (preferred,)
         by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
         if self.device != "cpu" or not self.onednn:  # both are words about Paddle

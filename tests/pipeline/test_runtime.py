@@ -163,6 +163,8 @@ def test_first_line_finds_the_reason_in_a_stack_trace() -> None:
     trace = "\n\n---\nC++ Traceback (most recent call last):\n0 paddle::Run()\n\n(InvalidArgument) Bad shape.\n  [Hint]"
     assert first_line(RuntimeError(trace)) == "(InvalidArgument) Bad shape."
     assert first_line(RuntimeError("")) == "RuntimeError"
+    trace = "Exception from src/core.cpp:84:\nCheck 'a == b' failed at src/x.cpp:9:\nCannot clone with {8, 8}.\n\n"
+    assert first_line(RuntimeError(trace)) == "Cannot clone with {8, 8}."
 
 
 def installed_only(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
@@ -193,6 +195,7 @@ def test_what_is_said_goes_before_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = Path("inference.pdmodel")
     assert RuntimeOptions().candidates(graph, preferred="onnxruntime") == ("onnxruntime",)
     assert RuntimeOptions(engine="paddle").candidates(graph, preferred="openvino") == ("paddle",)
+    assert RuntimeOptions().candidates(Path("inference.onnx"), preferred="paddle") == ("openvino",)
     assert RuntimeOptions(onednn=False).candidates(graph) == ("paddle",)
     assert RuntimeOptions(device="gpu").candidates(graph) == ("paddle",)
     assert RuntimeOptions().resolved(graph).engine == "openvino"

@@ -60,13 +60,15 @@ def run_check(args: argparse.Namespace) -> int:
     for name in names:
         try:
             model = model_files.open_model(name)
-            runtime = open_runtime(model.graph_file, model.weights_file)
+            runtime = open_runtime(model.graph_file, model.weights_file, preferred_engine=model.card.engine)
         except ModelFileError as error:
             complain(f"{name}: {error}")
             code = EXIT_PARTIAL
             continue
         proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
-        print(f"{name}: {model.card.task}, {proof}, loads with {len(runtime.input_names)} input(s)")
+        print(
+            f"{name}: {model.card.task}, {proof}, loads with {len(runtime.input_names)} input(s) ({runtime.execution})"
+        )
     return code
 
 

@@ -28,6 +28,7 @@ from arcface_paddle.pipeline.settings import AUTO
 
 _OPSET = 13
 _DEVICE = "CPU"
+_NO_BOUND = 1e30  # no network of ours gives such values; infinity would let OpenVINO see that nothing is done
 
 
 class OpenVinoRuntime:
@@ -120,12 +121,28 @@ def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]
         except RuntimeError:  # written by a build of OpenVINO that calls itself the same
             cache.discard()
     network = _read(core, source)
+    _keep_results_in_float32(network)
     try:
         compiled = core.compile_model(network, _DEVICE, settings)
         cache.store(_bytes_of(compiled.export_model()))
     except RuntimeError as error:
         raise ModelFileError(f"{source.graph_file}: OpenVINO cannot compile it: {first_line(error)}") from None
     return compiled
+
+
+def _keep_results_in_float32(network: Any) -> None:
+    """Let the last layers write float32, also where they compute in bfloat16.
+
+    OpenVINO would round their results to bfloat16, which moves a box of 200 pixels by 2. An operation that changes
+    nothing stands behind them: OpenVINO leaves what follows the last convolution in float32, and joins it with that.
+    """
+    from openvino import opset8
+
+    for result in network.get_results():
+        clamped = opset8.clamp(result.input_value(0), -_NO_BOUND, _NO_BOUND)
+        names = result.input_value(0).get_names()
+        result.input(0).replace_source_output(clamped.output(0))
+        clamped.output(0).set_names(names)
 
 
 def _bytes_of(exported: Any) -> bytes:
