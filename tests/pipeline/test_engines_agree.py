@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from arcface_paddle import load_image
+from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer
 from arcface_paddle.pipeline.gallery.matching import build_index, identify
+from arcface_paddle.pipeline.model_files import open_model
 
 pytest.importorskip("openvino")
 
@@ -34,6 +37,18 @@ def test_embeddings_of_the_same_crops(name: str, way: RuntimeOptions) -> None:
     cosines = np.sum(exact.astype(np.float64) * other, axis=1)
     assert len(crops) >= 12
     assert cosines.min() > (1 - 1e-6 if way.precision == "fp32" else 0.999)
+
+
+@by_way
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, way: RuntimeOptions) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(open_model("MobileFace").path, folder)
+    weights = (folder / "inference.pdiparams").read_bytes()
+    (folder / "inference.pdiparams").write_bytes(weights[:-40] + np.full(10, np.nan, np.float32).tobytes())
+    (folder / "model.json").unlink()
+    recognizer = build_recognizer(folder, options=way)
+    with pytest.raises(ModelFileError, match="not finite"):
+        recognizer.embed([np.zeros((112, 112, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("detector", ["BlazeFace", "CenterFace"])

@@ -121,7 +121,8 @@ def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]
         except RuntimeError:  # written by a build of OpenVINO that calls itself the same
             cache.discard()
     network = _read(core, source)
-    _keep_results_in_float32(network)
+    if settings["INFERENCE_PRECISION_HINT"] == "bf16":
+        _keep_results_in_float32(network)
     try:
         compiled = core.compile_model(network, _DEVICE, settings)
         cache.store(_bytes_of(compiled.export_model()))
@@ -131,10 +132,11 @@ def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]
 
 
 def _keep_results_in_float32(network: Any) -> None:
-    """Let the last layers write float32, also where they compute in bfloat16.
+    """Let the last layers write float32 though they compute in bfloat16.
 
     OpenVINO would round their results to bfloat16, which moves a box of 200 pixels by 2. An operation that changes
     nothing stands behind them: OpenVINO leaves what follows the last convolution in float32, and joins it with that.
+    A NaN becomes a bound, whose square is infinite in float32: the check of the features' norms finds it.
     """
     from openvino import opset8
 
