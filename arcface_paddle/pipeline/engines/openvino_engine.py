@@ -28,6 +28,7 @@ from arcface_paddle.pipeline.settings import AUTO
 
 _OPSET = 13
 _DEVICE = "CPU"
+_BUILD = "1"  # to be counted up when this module changes what it compiles: kept networks of old become strangers
 _NO_BOUND = 1e30  # no network of ours gives such values; infinity would let OpenVINO see that nothing is done
 
 
@@ -108,6 +109,7 @@ def _has_bfloat16_instructions() -> bool:
 def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]) -> Any:
     """Compile a network for this processor, or take what an earlier process compiled."""
     facts = (
+        _BUILD,
         openvino.__version__,
         core.get_property(_DEVICE, "FULL_DEVICE_NAME"),
         *core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"),
