@@ -12,7 +12,7 @@ from arcface_paddle.pipeline.alignment import align_face, recognizer_spec
 from arcface_paddle.pipeline.cards import RECOGNITION, ModelCard
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
-from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
 from arcface_paddle.types import Detection, Face
 
 
@@ -71,6 +71,11 @@ class Recognizer:
     def __repr__(self) -> str:
         size = "" if self._embedding_size is None else f", {self._embedding_size}-D"
         return f"Recognizer({self.card.name!r}{size}{', mirrored' if self.mirrored else ''})"
+
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the network."""
+        return self._runtime.execution
 
     @property
     def embedding_size(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,14 @@ import pytest
 
 from arcface_paddle import load_image
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer
+from arcface_paddle.pipeline import (
+    Analyzer,
+    PipelineSettings,
+    RuntimeOptions,
+    build_detector,
+    build_recognizer,
+    open_pipeline,
+)
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.types import UNKNOWN
 
@@ -84,3 +92,11 @@ def in_order(analyzer: Analyzer, picture: Path) -> list:
 
 
 _FOUND: dict = {}
+
+
+def test_the_facts_say_what_ran() -> None:
+    for way in (EXACT, *WAYS.values()):
+        pipeline = open_pipeline(PipelineSettings(runtime=way))
+        execution = build_recognizer(options=way).execution
+        assert {name: pipeline.facts[name] for name in ("engine", "precision", "threads")} == asdict(execution)
+        assert execution.engine in ("paddle", "openvino") and execution.threads == 1
