@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle.cli import flags, writable
 from arcface_paddle.cli.console import complain
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.gallery import LabelledPicture, Rejection
-from arcface_paddle.pipeline.gallery.enrolment import (
-    EnrolmentReport,
-    EnrolmentSettings,
-    ListedPeople,
-    build_gallery,
-    list_people,
-)
-from arcface_paddle.pipeline.opening import OpenPipeline, open_pipeline
 from arcface_paddle.pipeline.settings import (
     DECISIONS,
     DEFAULT_DECISION,
@@ -27,6 +18,11 @@ from arcface_paddle.pipeline.settings import (
     PORTRAIT,
 )
 from arcface_paddle.progress import progress
+
+if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.gallery import LabelledPicture, Rejection
+    from arcface_paddle.pipeline.gallery.enrolment import EnrolmentReport, ListedPeople
+    from arcface_paddle.pipeline.opening import OpenPipeline
 
 
 def add_picture_options(parser: argparse.ArgumentParser, *, group: Optional[argparse._ActionsContainer] = None) -> None:
@@ -74,6 +70,8 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     Raises:
         GalleryError: no picture gave a face, or the file cannot be written.
     """
+    from arcface_paddle.pipeline.gallery.enrolment import build_gallery
+
     people = listed_people(args)
     report = build_gallery(
         target,
@@ -90,6 +88,8 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
 
 def listed_people(args: argparse.Namespace) -> ListedPeople:
     """List the pictures that ``--img_dir`` and ``--label`` name, and say which lines were not understood."""
+    from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
+
     exclude = tuple(getattr(args, "exclude", None) or ())
     people = list_people(EnrolmentSettings(args.img_dir, args.label, exclude))
     for rejection in people.rejections:
@@ -102,6 +102,8 @@ def open_building_pipeline(args: argparse.Namespace, *, mirrored: Optional[bool]
 
     ``mirrored`` holds when ``--mirrored`` was not given.
     """
+    from arcface_paddle.pipeline.opening import open_pipeline
+
     contents = DETECT if args.det or not args.rec else PORTRAIT
     return open_pipeline(flags.pipeline_settings(args, mirrored=mirrored), contents=contents)
 

@@ -23,6 +23,9 @@ PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
 """Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
 trained with the constants of the other."""
 
+PUBLISHED_MODELS = ("BlazeFace-FPN-SSH", "MobileFace-128", "ArcFace")
+"""Names of ``model_files.REGISTRY`` that are archives to be fetched."""
+
 ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
 FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
 """Which of the faces in a picture is meant; the values of the flag ``--faces``."""

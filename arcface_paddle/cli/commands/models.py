@@ -15,14 +15,16 @@ import dataclasses
 import json
 import textwrap
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline import cards, model_files
-from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.pipeline.settings import PRESETS, PUBLISHED_MODELS
+
+if TYPE_CHECKING:  # what opens models is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.model_files import RegisteredModel
 
 _LICENCE_WIDTH = 50  # licences are sentences: folded, so that a model stays one row
 
@@ -36,10 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(action=run_check)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("model", metavar="MODEL")
-    show.add_argument("--preset", choices=model_files.PRESETS, help="for a folder without a card")
+    show.add_argument("--preset", choices=PRESETS, help="for a folder without a card")
     show.set_defaults(action=run_show)
     fetch = actions.add_parser("fetch", help="fetch published archives")
-    fetch.add_argument("models", nargs="+", metavar="MODEL", choices=_published_names(), help="%(choices)s")
+    fetch.add_argument("models", nargs="+", metavar="MODEL", choices=PUBLISHED_MODELS, help="%(choices)s")
     fetch.set_defaults(action=run_fetch)
 
 
@@ -49,12 +51,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     rows = [_row(registered) for registered in model_files.REGISTRY.values()]
     print(text_table(["name", "task", "MB", "where", "licence"], rows))
     return EXIT_OK
 
 
 def run_check(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+    from arcface_paddle.pipeline.runtime import open_runtime
+
     names = args.models or [name for name, model in model_files.REGISTRY.items() if model_files.local_folder(model)]
     code = EXIT_OK
     for name in names:
@@ -73,6 +80,8 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     model = model_files.open_model(args.model, preset=args.preset)
     document = {"folder": str(model.path), **dataclasses.asdict(model.card)}
     print(
@@ -82,12 +91,16 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     for name in args.models:
         print(f"{name}: {model_files.find_folder(name)}")
     return EXIT_OK
 
 
-def _row(registered: model_files.RegisteredModel) -> list[str]:
+def _row(registered: RegisteredModel) -> list[str]:
+    from arcface_paddle.pipeline import model_files
+
     folder = model_files.local_folder(registered)
     size = "" if folder is None else f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:5.1f}"
     place = f"not here: {registered.url}" if folder is None else str(folder)
@@ -95,11 +108,9 @@ def _row(registered: model_files.RegisteredModel) -> list[str]:
     return [registered.name, registered.task, size, place, licence]
 
 
-def _licence(registered: model_files.RegisteredModel, folder: Optional[Path]) -> str:
+def _licence(registered: RegisteredModel, folder: Optional[Path]) -> str:
+    from arcface_paddle.pipeline import cards, model_files
+
     if folder is not None and (folder / cards.CARD_NAME).exists():
         return cards.read_card(folder / cards.CARD_NAME).licence
     return model_files.preset_card(registered.preset).licence
-
-
-def _published_names() -> list[str]:
-    return [name for name, model in model_files.REGISTRY.items() if model.archive]
