@@ -25,12 +25,16 @@ class Detection:
             mouth corner; None when the detector gives boxes only.
         is_crop: the picture itself is the face crop, aligned or taken for it: it is scaled to the recogniser's input
             and not warped.
+        landmark_doubt: how far two independent looks disagree about the landmarks: mean distance over the distance
+            of the eyes. Below .1 they agree; from .3 on the points may have slipped. None when only one look was
+            taken.
     """
 
     box_xyxy: np.ndarray
     score: float
     landmarks: Optional[np.ndarray] = None
     is_crop: bool = False
+    landmark_doubt: Optional[float] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; pixels and score are rounded to what they are worth."""
@@ -39,6 +43,7 @@ class Detection:
             "box": [round(float(value), 2) for value in self.box_xyxy],
             "detection_score": _rounded(self.score),
             "landmarks": None if landmarks is None else [[round(float(v), 2) for v in point] for point in landmarks],
+            "landmark_doubt": _rounded(self.landmark_doubt),
         }
 
     def __repr__(self) -> str:
