@@ -18,6 +18,7 @@ from arcface_paddle.pipeline.settings import (
     FALSE_ACCEPTANCE_RATES,
     PRECISIONS,
     PRESETS,
+    ROTATIONS,
     PipelineSettings,
     RuntimeOptions,
     ThresholdSettings,
@@ -58,7 +59,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
     for flag in ("--det_preset", "--rec_preset"):
         models.add_argument(flag, choices=PRESETS, help="preprocessing of a model folder without a card")
-    models.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
+    add_detection_options(models)
     add_bool(
         models, "--mirrored", default=None,
         help="average the embedding with that of the mirrored face (default: as the gallery was made, else yes)",
@@ -67,6 +68,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     aliases = published_group(parser)
     add_bool(aliases, "--flip", "--mirror", dest="mirrored", default=argparse.SUPPRESS, help="= --mirrored")
     add_engine_options(parser)
+
+
+def add_detection_options(parser: argparse._ActionsContainer) -> None:
+    """Declare which faces are looked for."""
+    parser.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
+    parser.add_argument("--min_face", type=int, metavar="PX",
+                        help="smallest face, its longer side in pixels of the picture; large values save time on large "
+                        "pictures (default: all that the detector can see)")  # fmt: skip
+    parser.add_argument("--rotate", choices=ROTATIONS, default=AUTO,
+                        help="degrees clockwise that make pictures stand upright; auto turns those in which nothing "
+                        "plausible does (%(default)s)")  # fmt: skip
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +152,8 @@ def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = No
         det_preset=args.det_preset,
         rec_preset=args.rec_preset,
         det_thresh=args.det_thresh,
+        min_face=args.min_face,
+        rotate=args.rotate,
         mirrored=mirrored if args.mirrored is None else args.mirrored,
         max_batch_size=args.max_batch_size,
         top_k=getattr(args, "cdd_num", PipelineSettings.top_k),

@@ -52,7 +52,12 @@ class OpenPipeline:
 def open_detector(settings: PipelineSettings) -> Detector:
     """Load the detector. Raises ``ModelFileError`` or ``ConfigError`` as ``builders.build_detector`` does."""
     return build_detector(
-        settings.det_model, threshold=settings.det_thresh, preset=settings.det_preset, options=settings.runtime
+        settings.det_model,
+        threshold=settings.det_thresh,
+        min_face=settings.min_face,
+        rotate=settings.rotate,
+        preset=settings.det_preset,
+        options=settings.runtime,
     )
 
 

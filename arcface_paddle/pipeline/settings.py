@@ -26,6 +26,9 @@ trained with the constants of the other."""
 PUBLISHED_MODELS = ("BlazeFace-FPN-SSH", "MobileFace-128", "ArcFace")
 """Names of ``model_files.REGISTRY`` that are archives to be fetched."""
 
+ROTATIONS = ("auto", "0", "90", "180", "270")
+"""By how many degrees clockwise a picture must be turned to stand upright; the values of the flag ``--rotate``."""
+
 ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
 FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
 """Which of the faces in a picture is meant; the values of the flag ``--faces``."""
@@ -149,6 +152,39 @@ class ThresholdSettings:
     far: Optional[str] = None
 
 
+MAX_MIN_FACE = 100_000
+"""Pixels; no picture that is read here has a longer side."""
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """Which faces are looked for.
+
+    Attributes:
+        threshold: least detection score, above 0 and at most 1; None for the card's.
+        min_face: pixels of the picture that a face's longer side has at least: the smaller, the finer and the longer
+            the search; None for all that the detector can see.
+        rotate: one of ``ROTATIONS``; with ``"auto"`` a picture in which nothing plausible stands upright is tried on
+            its sides and upside down.
+    """
+
+    threshold: Optional[float] = None
+    min_face: Optional[int] = None
+    rotate: str = AUTO
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ConfigError(f"the threshold of the detector is {self.threshold}; allowed: above 0, at most 1")
+        if self.min_face is not None and not 1 <= self.min_face <= MAX_MIN_FACE:
+            raise ConfigError(f"min_face is {self.min_face}; allowed: 1 to {MAX_MIN_FACE} pixels")
+        if self.rotate not in ROTATIONS:
+            raise ConfigError(f"rotate is {self.rotate!r}; allowed: {', '.join(ROTATIONS)}")
+
+
+USUAL_DETECTION = DetectionSettings()
+"""What holds when the user says nothing."""
+
+
 @dataclass(frozen=True)
 class PipelineSettings:
     """Which models run, and how.
@@ -159,6 +195,8 @@ class PipelineSettings:
         det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
         rec_preset: likewise for the recogniser.
         det_thresh: least detection score, 0 to 1; None for the card's.
+        min_face: pixels of the smallest face, see ``DetectionSettings``.
+        rotate: whether pictures lie on their side, likewise.
         mirrored: average the embeddings of the face and its mirror image; None as the gallery was made, else yes.
         max_batch_size: most faces per run of the recogniser.
         top_k: candidates reported per face.
@@ -171,6 +209,8 @@ class PipelineSettings:
     det_preset: Optional[str] = None
     rec_preset: Optional[str] = None
     det_thresh: Optional[float] = None
+    min_face: Optional[int] = None
+    rotate: str = AUTO
     mirrored: Optional[bool] = None
     max_batch_size: int = 16
     top_k: int = 5

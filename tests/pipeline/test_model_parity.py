@@ -10,7 +10,7 @@ import pytest
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.blazeface import decode_heads
-from arcface_paddle.pipeline.detection.centerface import decode_maps
+from arcface_paddle.pipeline.detection.centerface_maps import decode_maps
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
