@@ -103,13 +103,13 @@ class ScanSpec:
     """
 
     min_face: int = 16
-    face_in_input: int = 11
+    face_in_input: int = 10
     shrink_from: int = 160
     single_pass: int = 640
-    tile: int = 960
+    tile: int = 1216
     overlap: int = 96
     border: float = 0.12
-    noticed: float = 0.07
+    noticed: float = 0.08
     window: int = 96
     face_in_window: int = 44
 

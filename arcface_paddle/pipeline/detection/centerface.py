@@ -30,7 +30,7 @@ from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
 _MOST_LOOKS = 4000  # places of a picture that get a second look, the best first; a bound, no goal
-_WELL_SEEN = (11, 32, 250)  # widths in the input: judged badly up to the first, well from the second to the third
+_WELL_SEEN = (10, 32, 250)  # widths in the input: judged badly up to the first, well from the second to the third
 _ASKEW_RAD = np.deg2rad(30)
 _THIRD_LOOK = 0.15  # disagreement of two looks, in eye distances, from which on a third one decides
 _THIRD_LOOK_WIDTH = 24  # pixels of the picture; smaller faces are not recognised whatever their landmarks are
