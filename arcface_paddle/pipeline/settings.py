@@ -16,7 +16,7 @@ from typing import Optional
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import PathLike
 
-DEFAULT_DETECTOR = "BlazeFace"
+DEFAULT_DETECTOR = "CenterFace"
 DEFAULT_RECOGNIZER = "MobileFace"
 
 PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")

@@ -169,7 +169,8 @@ def test_faces_of_all_sizes_in_one_large_picture(detector: CenterFaceDetector) -
         paste(picture, portrait(width), place)
         for width, place in ((700, (3500, 1300)), (200, (700, 600)), (60, (300, 2500)), (18, (1500, 2700)))
     ]
-    faces = detector.detect(picture)
+    # Among the decorations on the uniform, 80 pixels wide here, something weak looks like a face.
+    faces = [face for face in detector.detect(picture) if face.score > 0.7]
     assert len(faces) == len(boxes)
     for face, box in zip(faces, boxes):
         assert_found_once([face], box)

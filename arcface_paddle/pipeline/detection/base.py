@@ -60,9 +60,9 @@ def described(detector: CardedDetector) -> str:
     Example:
         >>> from arcface_paddle.pipeline import build_detector
         >>> build_detector(threshold=0.6)
-        BlazeFaceDetector('BlazeFace', threshold=0.600)
+        CenterFaceDetector('CenterFace', threshold=0.6)
     """
-    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3f})"
+    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3g})"
 
 
 def check_image(image: np.ndarray) -> None:
