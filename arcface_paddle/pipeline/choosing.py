@@ -88,6 +88,13 @@ def without_minor(faces: Sequence[Detection]) -> list[Detection]:
 
 
 def choose_faces(result: ImageResult, how: str) -> list[Face]:
-    """Return the faces of a result that are meant; see ``pick``. Nothing for ``one`` where there are several."""
-    boxes = np.array([face.detection.box_xyxy for face in result.faces]).reshape(-1, 4)
-    return [result.faces[position] for position in pick(boxes, result.size_wh, how)]
+    """Return the faces of a result that are meant; see ``pick``.
+
+    Nothing for ``one`` where there are several; those that are minor beside the largest (``is_minor``) do not count.
+    """
+    faces = list(result.faces)
+    if how == ONE:
+        counting = without_minor([face.detection for face in faces])
+        faces = [face for face in faces if any(face.detection is one for one in counting)]
+    boxes = np.array([face.detection.box_xyxy for face in faces]).reshape(-1, 4)
+    return [faces[position] for position in pick(boxes, result.size_wh, how)]
