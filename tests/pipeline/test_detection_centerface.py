@@ -103,6 +103,21 @@ def test_a_large_smallest_face_costs_less_and_leaves_smaller_ones_out(runtime: C
     assert_found_once(coarse.detect(picture), large)
 
 
+@pytest.mark.parametrize("beside", [(), (40,), (18, 40)])
+def test_the_finest_level_is_for_pictures_that_show_small_faces(
+    detector: CenterFaceDetector, runtime: CountingRuntime, beside: tuple[int, ...]
+) -> None:
+    picture = np.full((1080, 1920, 3), 120, np.uint8)
+    picture[::7] = 100  # no wall
+    paste(picture, portrait(200), (1000, 500))
+    for index, width in enumerate(beside):
+        paste(picture, portrait(width), (200, 200 + 300 * index))
+    runtime.shapes.clear()
+    assert len(detector.detect(picture)) == 1 + len(beside)
+    pixels = sum(shape[0] * shape[2] * shape[3] for shape in runtime.shapes)
+    assert pixels > 900_000 if beside else pixels < 450_000
+
+
 def test_a_wall_is_not_looked_at(detector: CenterFaceDetector, runtime: CountingRuntime) -> None:
     runtime.shapes.clear()
     picture = np.full((2000, 9000, 3), 150, np.uint8)

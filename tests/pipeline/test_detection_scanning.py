@@ -10,14 +10,15 @@ import pytest
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.card_parsing import parse_dataclass
 from arcface_paddle.pipeline.cards import ScanSpec
-from arcface_paddle.pipeline.detection.scanning import Piece, is_calm, levels, pieces, plan, shrink
+from arcface_paddle.pipeline.detection.scanning import Piece, is_calm, levels, pieces, shrink
 
 SPEC = ScanSpec()
 SIZES = [(1, 1), (96, 81), (640, 480), (1280, 720), (1920, 1080), (5000, 1), (1, 5000), (16000, 4000), (300, 40000)]
 
 
 def passes(size_wh: tuple[int, int], *, min_face: int = 16) -> list[Piece]:
-    return list(plan(size_wh, min_face=min_face, spec=SPEC))
+    factors = levels(max(size_wh), min_face=min_face, spec=SPEC)
+    return [piece for factor in factors for piece in pieces(size_wh, factor=factor, spec=SPEC)]
 
 
 def pixels(found: list[Piece]) -> int:

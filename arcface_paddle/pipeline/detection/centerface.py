@@ -35,6 +35,8 @@ _ASKEW_RAD = np.deg2rad(30)
 _THIRD_LOOK = 0.15  # disagreement of two looks, in eye distances, from which on a third one decides
 _THIRD_LOOK_WIDTH = 24  # pixels of the picture; smaller faces are not recognised whatever their landmarks are
 _CONTAINED = 0.7  # share of a box inside of a better one from which on both are one face
+_DOUBTFUL = 0.25  # score of what may be a face
+_FAR_LARGER = 8  # times the smallest face: half the resolution sees well what is twice as large as that
 _RETRY_SIDE = 320  # longer side of the input
 _RETRY_BORDER = 0.25
 _RETRY_NOTICED = 0.03
@@ -103,14 +105,35 @@ class CenterFaceDetector:
         return faces
 
     def _find_once(self, image: np.ndarray) -> list[Detection]:
-        return self._looked_at(image, self._noticed(image))
+        """Go over the picture once: at the finest level only if the coarser ones leave doubt that it shows more."""
+        finest, *coarser = scanning.levels(max(image.shape[:2]), min_face=self._min_face, spec=self._scan)
+        faces = self._looked_at(image, self._noticed(image, coarser)) if coarser else []
+        if self._shows_large_faces_only(faces):
+            return faces
+        noticed = self._noticed(image, [finest])
+        confirmed = np.array([face.box_xyxy for face in faces if face.score >= self._spec.score_threshold], np.float64)
+        fresh = [
+            not (overlaps(row[:4], confirmed.reshape(-1, 4))[0] > self._spec.nms_iou).any() for row in noticed.rows
+        ]
+        found = self._looked_at(image, noticed.take(np.flatnonzero(fresh)))
+        return _merged([*faces, *found], iou=self._spec.nms_iou)
 
-    def _noticed(self, image: np.ndarray) -> _Noticed:
-        """Go over the picture once, in as many passes as it needs."""
+    def _shows_large_faces_only(self, faces: list[Detection]) -> bool:
+        """Say whether a picture shows faces, and none, not even a doubtful one, of a size near the smallest.
+
+        Where people stand at all distances, some of the faces that half the resolution shows are small.
+        """
+        possible = [face.box_xyxy[2] - face.box_xyxy[0] for face in faces if face.score >= _DOUBTFUL]
+        confirmed = any(face.score >= self._spec.score_threshold for face in faces)
+        return confirmed and float(min(possible)) >= _FAR_LARGER * self._min_face
+
+    def _noticed(self, image: np.ndarray, factors: list[float]) -> _Noticed:
+        """Find the places of a picture, at some levels, that deserve a second look."""
         size_wh = (image.shape[1], image.shape[0])
         passes = [
             self._notice(image, piece, self._scan.noticed)
-            for piece in scanning.plan(size_wh, min_face=self._min_face, spec=self._scan)
+            for factor in factors
+            for piece in scanning.pieces(size_wh, factor=factor, spec=self._scan)
             if piece.is_whole or not scanning.is_calm(image, piece)
         ]
         return self._distinct(passes)

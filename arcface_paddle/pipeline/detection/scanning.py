@@ -75,22 +75,21 @@ class Piece:
         return (beyond & np.array(self.seams)).any(axis=1)
 
 
-def plan(size_wh: tuple[int, int], *, min_face: int, spec: ScanSpec) -> Iterator[Piece]:
-    """Give the passes for a picture, whole picture first, then finer and finer.
+def levels(longer_side: int, *, min_face: int, spec: ScanSpec) -> list[float]:
+    """Return the factors by which a picture is shrunk, finest first; the last makes it fit into one pass.
+
+    Below the finest comes one of half its resolution, a quarter of its cost: it often shows that the finest is not
+    needed.
 
     Args:
-        size_wh: of the picture.
+        longer_side: of the picture.
         min_face: width in pixels of the smallest face that matters.
         spec: of the detector.
     """
-    for factor in reversed(levels(max(size_wh), min_face=min_face, spec=spec)):
-        yield from pieces(size_wh, factor=factor, spec=spec)
-
-
-def levels(longer_side: int, *, min_face: int, spec: ScanSpec) -> list[float]:
-    """Return the factors by which a picture is shrunk, finest first; the last makes it fit into one pass."""
-    factor = min(1.0, max(spec.face_in_input / min_face, spec.shrink_from / longer_side))
-    found = [factor]
+    finest = min(1.0, max(spec.face_in_input / min_face, spec.shrink_from / longer_side))
+    if longer_side * finest <= spec.single_pass:
+        return [finest]
+    found = [finest, finest / 2]
     while longer_side * found[-1] > spec.single_pass:
         # What fills the overlap of a level is as large on the next as the smallest face on this, and safely noticed.
         coarser = found[-1] * 1.5 * spec.face_in_input / spec.overlap
