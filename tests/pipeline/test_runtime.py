@@ -271,6 +271,28 @@ def test_openvino_serves_everything_without_paddle() -> None:
     assert run_python('import sys; sys.modules["paddle"] = sys.modules["paddle2onnx"] = None' + ANALYZE) == "4 False"
 
 
+def test_ctrl_c_after_a_network_was_closed_by_another_thread() -> None:
+    pytest.importorskip("openvino")
+    code = """
+import gc, signal, threading
+import numpy as np
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+model = open_model("FaceRefiner")
+opened = [open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="openvino", threads=1))]
+opened[0].run([np.zeros((1, 3, 48, 48), np.float32)])
+closing = threading.Thread(target=opened.clear)
+closing.start()
+closing.join()
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert run_python(code) == "interrupted"
+
+
 def test_runtimes_of_one_thread_stay_on_one_thread() -> None:
     pytest.importorskip("openvino")
     code = """

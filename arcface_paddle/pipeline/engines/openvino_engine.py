@@ -14,6 +14,8 @@ not: paddle2onnx imports Paddle, and ends the whole process at an operator that 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import platform
 import threading
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ class OpenVinoRuntime:
 
     def __init__(self, graph_file: Path, weights_file: Optional[Path], options: RuntimeOptions) -> None:
         openvino = _import_openvino()
-        core = openvino.Core()
+        core = _core()
         precision = _precision(core, options.precision)
         settings = {
             "INFERENCE_NUM_THREADS": options.thread_count,
@@ -173,6 +175,27 @@ def _read(core: Any, source: _Source) -> Any:
 
 def _read_pdmodel(core: Any, source: _Source) -> Any:
     """Read a .pdmodel by OpenVINO's own reader; None when it cannot read this one."""
+    try:
+        return core.read_model(str(source.graph_file), str(source.weights_file))
+    except RuntimeError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _core() -> Any:
+    """Return the one ``Core`` of this process, which lives as long as the process.
+
+    OpenVINO gives the thread that loads it a stack for signal handlers, and takes the memory back when the last network
+    is gone. If that happens in another thread, the first one's next Ctrl-C finds no stack and the process crashes.
+    """
+    openvino = _import_openvino()
+    core = openvino.Core()
+    with contextlib.suppress(ImportError):  # a build of OpenVINO without the reader of Paddle's files
+        _teach_prelu(core)
+    return core
+
+
+def _teach_prelu(core: Any) -> None:
     from openvino import opset8
     from openvino.frontend.paddle import ConversionExtension
 
@@ -180,10 +203,6 @@ def _read_pdmodel(core: Any, source: _Source) -> Any:
         return {"Out": [opset8.prelu(node.get_input("X"), node.get_input("Alpha")).output(0)]}
 
     core.add_extension(ConversionExtension("prelu", prelu))
-    try:
-        return core.read_model(str(source.graph_file), str(source.weights_file))
-    except RuntimeError:
-        return None
 
 
 def _import_openvino() -> Any:
