@@ -293,6 +293,28 @@ except KeyboardInterrupt:
     assert run_python(code) == "interrupted"
 
 
+def test_memory_stays_flat_over_pictures_of_many_sizes() -> None:
+    pytest.importorskip("openvino")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    code = """
+import numpy as np
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+model = open_model("CenterFace")
+options = RuntimeOptions(engine="openvino", threads=1)
+runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+taken = []
+for heights in (range(64, 320, 32), range(320, 576, 32)):
+    for height in heights:
+        for width in range(64, 352, 32):
+            runtime.run([np.zeros((1, 3, height, width), np.float32)])
+    taken.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6)
+print(taken[1] - taken[0] < 120, taken)
+"""
+    assert run_python(code).startswith("True")
+
+
 def test_runtimes_of_one_thread_stay_on_one_thread() -> None:
     pytest.importorskip("openvino")
     code = """
