@@ -51,10 +51,10 @@ class CompiledCache:
         if self.path is None:
             return None
         try:
-            stored = self.path.read_bytes()
+            with self.path.open("rb") as stream:  # in two reads: a slice would copy megabytes
+                digest, content = stream.read(_HASH_BYTES), stream.read()
         except OSError:
             return None
-        digest, content = stored[:_HASH_BYTES], stored[_HASH_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             return None
         with contextlib.suppress(OSError):
@@ -66,7 +66,9 @@ class CompiledCache:
         if self.path is None:
             return
         with contextlib.suppress(OSError):
-            files.write_bytes(self.path, hashlib.sha256(content).digest() + content)
+            with files.atomic_writer(self.path) as stream:
+                stream.write(hashlib.sha256(content).digest())
+                stream.write(content)
             _drop_oldest(self.path.parent)
 
     def discard(self) -> None:
