@@ -91,7 +91,7 @@ def test_a_small_portrait_takes_one_small_pass_and_one_window(
 
 def test_a_large_smallest_face_costs_less_and_leaves_smaller_ones_out(runtime: CountingRuntime) -> None:
     picture = np.full((1000, 1600, 3), 120, np.uint8)
-    paste(picture, portrait(24), (300, 300))
+    paste(picture, portrait(30), (300, 300))
     large = paste(picture, portrait(110), (1000, 500))
     fine, coarse = (with_settings(runtime, DetectionSettings(min_face=side)) for side in (16, 80))
     costs = []

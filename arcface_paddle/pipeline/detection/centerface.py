@@ -36,6 +36,7 @@ _THIRD_LOOK = 0.15  # disagreement of two looks, in eye distances, from which on
 _THIRD_LOOK_WIDTH = 24  # pixels of the picture; smaller faces are not recognised whatever their landmarks are
 _CONTAINED = 0.7  # share of a box inside of a better one from which on both are one face
 _DOUBTFUL = 0.25  # score of what may be a face
+_HINT, _MOST_HINTS = 0.03, 8  # least score, and number, of places at coarser levels that may be a small face
 _FAR_LARGER = 4  # times the smallest face: half the resolution sees well what is twice as large as that
 _RETRY_SIDE = 320  # longer side of the input
 _RETRY_BORDER = 0.25
@@ -107,10 +108,10 @@ class CenterFaceDetector:
     def _find_once(self, image: np.ndarray) -> list[Detection]:
         """Go over the picture once: at the finest level only if the coarser ones leave doubt that it shows more."""
         finest, *coarser = scanning.levels(max(image.shape[:2]), min_face=self._min_face, spec=self._scan)
-        faces = self._looked_at(image, self._noticed(image, coarser)) if coarser else []
+        faces = self._looked_at(image, _with_few_weak(self._noticed(image, coarser, _HINT), self._scan.noticed))
         if self._shows_large_faces_only(faces):
             return faces
-        noticed = self._noticed(image, [finest])
+        noticed = self._noticed(image, [finest], self._scan.noticed)
         confirmed = np.array([face.box_xyxy for face in faces if face.score >= self._spec.score_threshold], np.float64)
         fresh = [
             not (overlaps(row[:4], confirmed.reshape(-1, 4))[0] > self._spec.nms_iou).any() for row in noticed.rows
@@ -119,19 +120,21 @@ class CenterFaceDetector:
         return _merged([*faces, *found], iou=self._spec.nms_iou)
 
     def _shows_large_faces_only(self, faces: list[Detection]) -> bool:
-        """Say whether a picture shows faces, and none, not even a doubtful one, of a size near the smallest.
+        """Say whether a picture shows upright faces, and none, not even a doubtful one, of a size near the smallest.
 
         Where people stand at all distances, some of the faces that half the resolution shows are small.
         """
-        possible = [face.box_xyxy[2] - face.box_xyxy[0] for face in faces if face.score >= _DOUBTFUL]
-        confirmed = any(face.score >= self._spec.score_threshold for face in faces)
-        return confirmed and float(min(possible)) >= _FAR_LARGER * self._min_face
+        possible = [face for face in faces if face.score >= _DOUBTFUL]
+        if not any(face.score >= self._spec.score_threshold for face in possible):
+            return False
+        smallest = min(float(face.box_xyxy[2] - face.box_xyxy[0]) for face in possible)
+        return smallest >= _FAR_LARGER * self._min_face and not any(_is_askew(face) for face in possible)
 
-    def _noticed(self, image: np.ndarray, factors: list[float]) -> _Noticed:
+    def _noticed(self, image: np.ndarray, factors: list[float], noticed: float) -> _Noticed:
         """Find the places of a picture, at some levels, that deserve a second look."""
         size_wh = (image.shape[1], image.shape[0])
         passes = [
-            self._notice(image, piece, self._scan.noticed)
+            self._notice(image, piece, noticed)
             for factor in factors
             for piece in scanning.pieces(size_wh, factor=factor, spec=self._scan)
             if piece.is_whole or not scanning.is_calm(image, piece)
@@ -220,6 +223,18 @@ class CenterFaceDetector:
         middle = np.where(seen_badly[:, None], voices[1:].mean(axis=0), np.median(voices, axis=0))
         united[disputed, 5:] = middle
         return doubts
+
+
+def _with_few_weak(noticed: _Noticed, usual: float) -> _Noticed:
+    """Keep the places of at least the usual score, and the best few of the others."""
+    weak = noticed.rows[:, 4] < usual
+    return noticed.take(np.flatnonzero(~weak | (np.cumsum(weak) <= _MOST_HINTS)))
+
+
+def _is_askew(face: Detection) -> bool:
+    assert face.landmarks is not None
+    across = face.landmarks[1] - face.landmarks[0]
+    return bool(abs(np.arctan2(across[1], across[0])) > _ASKEW_RAD)
 
 
 def _parts(noticed: _Noticed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
