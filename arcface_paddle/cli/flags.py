@@ -75,7 +75,8 @@ def add_detection_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
     parser.add_argument("--min_face", type=int, metavar="PX",
                         help="smallest face, its longer side in pixels of the picture; large values save time on large "
-                        "pictures (default: all that the detector can see)")  # fmt: skip
+                        "pictures, small ones are looked for everywhere (default: 16, and in large pictures only where "
+                        "they show small faces at all)")  # fmt: skip
     parser.add_argument("--rotate", choices=ROTATIONS, default=AUTO,
                         help="degrees clockwise that make pictures stand upright; auto turns those in which nothing "
                         "plausible does (%(default)s)")  # fmt: skip

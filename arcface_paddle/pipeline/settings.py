@@ -163,7 +163,8 @@ class DetectionSettings:
     Attributes:
         threshold: least detection score, above 0 and at most 1; None for the card's.
         min_face: pixels of the picture that a face's longer side has at least: the smaller, the finer and the longer
-            the search; None for all that the detector can see.
+            the search; None for all that the detector can see, looking for the smallest in large pictures only where
+            there are small ones.
         rotate: one of ``ROTATIONS``; with ``"auto"`` a picture in which nothing plausible stands upright is tried on
             its sides and upside down.
     """

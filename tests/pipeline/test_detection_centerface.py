@@ -91,7 +91,7 @@ def test_a_small_portrait_takes_one_small_pass_and_one_window(
 
 def test_a_large_smallest_face_costs_less_and_leaves_smaller_ones_out(runtime: CountingRuntime) -> None:
     picture = np.full((1000, 1600, 3), 120, np.uint8)
-    paste(picture, portrait(30), (300, 300))
+    paste(picture, portrait(24), (300, 300))
     large = paste(picture, portrait(110), (1000, 500))
     fine, coarse = (with_settings(runtime, DetectionSettings(min_face=side)) for side in (16, 80))
     costs = []
@@ -116,6 +116,9 @@ def test_the_finest_level_is_for_pictures_that_show_small_faces(
     assert len(detector.detect(picture)) == 1 + len(beside)
     pixels = sum(shape[0] * shape[2] * shape[3] for shape in runtime.shapes)
     assert pixels > 900_000 if beside else pixels < 450_000
+    runtime.shapes.clear()
+    assert len(with_settings(runtime, DetectionSettings(min_face=16)).detect(picture)) == 1 + len(beside)
+    assert sum(shape[0] * shape[2] * shape[3] for shape in runtime.shapes) > 900_000
 
 
 def test_a_wall_is_not_looked_at(detector: CenterFaceDetector, runtime: CountingRuntime) -> None:

@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per_band", nargs="+", type=int, default=[2, 8, 20, 40], help="faces per size and picture")
     parser.add_argument("--people", type=int, default=60, help="rendered people")
     parser.add_argument("--frames", type=int, default=60, help="rendered pictures for the landmarks; 0 for none")
+    parser.add_argument("--min_face", type=int, help="smallest face that the detectors are told to find")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", default="auto", help="what runs the models")
     parser.add_argument("--threads", type=int, default=1)
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
     """Return one row per detector and width, one per detector for the demo photographs and one for landmarks."""
     cv2.setNumThreads(args.threads)
     options = RuntimeOptions(engine=args.engine, threads=args.threads)
-    detectors = {model: build_detector(model, options=options) for model in args.models}
+    detectors = {model: build_detector(model, min_face=args.min_face, options=options) for model in args.models}
     folder = demo_photographs.photographs_folder()
     photographed = scenes.photographed_people(folder)
     people = _mixed(photographed, scenes.kept_rendered_people(args.people, seed=args.seed, folder=args.cache))

@@ -106,10 +106,14 @@ class CenterFaceDetector:
         return faces
 
     def _find_once(self, image: np.ndarray) -> list[Detection]:
-        """Go over the picture once: at the finest level only if the coarser ones leave doubt that it shows more."""
+        """Go over the picture once: at the finest level only if the user asks for it, or the coarser leave doubt.
+
+        What is lost without being asked for are faces of less than twice the smallest size that stand alone among faces
+        of more than four times that size: too small to be recognised.
+        """
         finest, *coarser = scanning.levels(max(image.shape[:2]), min_face=self._min_face, spec=self._scan)
         faces = self._looked_at(image, _with_few_weak(self._noticed(image, coarser, _HINT), self._scan.noticed))
-        if self._shows_large_faces_only(faces):
+        if self._settings.min_face is None and self._shows_large_faces_only(faces):
             return faces
         noticed = self._noticed(image, [finest], self._scan.noticed)
         confirmed = np.array([face.box_xyxy for face in faces if face.score >= self._spec.score_threshold], np.float64)
