@@ -141,7 +141,7 @@ class CenterFaceDetector:
             self._notice(image, piece, noticed)
             for factor in factors
             for piece in scanning.pieces(size_wh, factor=factor, spec=self._scan)
-            if piece.is_whole or not scanning.is_calm(image, piece)
+            if not scanning.is_calm(image, piece)
         ]
         return self._distinct(passes)
 

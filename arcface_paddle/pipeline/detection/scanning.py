@@ -40,10 +40,6 @@ class Piece:
     border: int
     seams: tuple[bool, bool, bool, bool]
 
-    @property
-    def is_whole(self) -> bool:
-        return not any(self.seams)
-
     def canvas(self, image: np.ndarray) -> np.ndarray:
         """Cut the piece out of a picture (H, W, 3) and lay it on black, sides multiples of 32."""
         left, top, right, bottom = self.part_xyxy
