@@ -49,13 +49,13 @@ class Detection:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person of the gallery and the signed cosine similarity (-1 to 1) to the probe."""
+    """A person of the gallery and the similarity (-1 to 1) to the probe: what the card makes of the cosine."""
 
     name: str
     similarity: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; the cosine is rounded to what it is worth."""
+        """Return JSON values; the similarity is rounded to what it is worth."""
         return {"name": self.name, "similarity": _rounded(self.similarity)}
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class Face:
         embedding: (D,) float32, L2-normalised; None when no recogniser ran.
         feature_norm: L2 norm of the feature before normalisation (a rough measure of quality), or None.
         name: the person decided on, ``UNKNOWN`` below the threshold; None when no gallery was asked.
-        similarity: signed cosine to the best person of the gallery, also when the name is unknown; None without
+        similarity: that to the best person of the gallery, also when the name is unknown; None without
             a gallery.
         candidates: the best persons of the gallery, most similar first.
     """

@@ -87,9 +87,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     """Declare from which similarity on a face gets a name; ``threshold_settings`` reads it."""
-    parser.add_argument(
-        "--rec_thresh", type=float, help="least similarity (signed cosine) for a name (default: the model's card)"
-    )
+    parser.add_argument("--rec_thresh", type=float, help="least similarity for a name (default: the model's card)")
     parser.add_argument(
         "--far",
         choices=sorted(FALSE_ACCEPTANCE_RATES),

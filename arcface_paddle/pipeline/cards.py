@@ -155,7 +155,7 @@ class RefinerSpec:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Similarity thresholds of a recogniser (signed cosine) and where they come from.
+    """Similarity thresholds of a recogniser (see ``SimilaritySpec``) and where they come from.
 
     Attributes:
         far_1e2, far_1e3, far_1e4: two pictures count as one person from this similarity on, at a false acceptance
@@ -176,7 +176,7 @@ class Calibration:
     def problem(self) -> str:
         values = [self.far_1e2, self.far_1e3, self.far_1e4, self.identification]
         if any(value is not None and not -1 <= value <= 1 for value in values):
-            return "thresholds are cosines, between -1 and 1"
+            return "thresholds are similarities, between -1 and 1"
         return "" if self.logistic is None or len(self.logistic) == 2 else "logistic must be slope and intercept"
 
 
@@ -204,6 +204,18 @@ class SimilaritySpec:
         """Return similarities, -1 to 1, of cosines of any shape."""
         return np.clip((cosine - np.float32(self.offset)) / np.float32(self.scale), -1, 1)
 
+    def similarity_of(self, cosine: float) -> float:
+        """Return the similarity, -1 to 1, of one cosine."""
+        return max(-1.0, min(1.0, (cosine - self.offset) / self.scale))
+
+    def cosine_of(self, similarity: float) -> float:
+        """Return the cosine that has this similarity, for code that compares cosines."""
+        return self.offset + self.scale * similarity
+
+
+PLAIN_COSINE = SimilaritySpec()
+"""The similarity of recognisers whose cosine needs no change."""
+
 
 @dataclass(frozen=True)
 class RecognizerSpec:
@@ -221,7 +233,7 @@ class RecognizerSpec:
     embedding_size: int
     template: tuple[tuple[float, float], ...]
     calibration: Optional[Calibration] = None
-    similarity: SimilaritySpec = SimilaritySpec()
+    similarity: SimilaritySpec = PLAIN_COSINE
     box_crop_factor: float = 1.0
 
     def problem(self) -> str:

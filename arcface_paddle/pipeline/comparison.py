@@ -9,6 +9,7 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.images import ImageSource
+from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
@@ -27,7 +28,7 @@ class Comparison:
     """What comparing two pictures found.
 
     Attributes:
-        similarity: signed cosine of the two embeddings, -1 to 1.
+        similarity: of the two embeddings, -1 to 1: what the card makes of their cosine.
         probability: estimated probability (0 to 1) that both show one person, when both answers were equally likely
             before; None for a model that was never calibrated.
         threshold: least similarity at which the verdict is "the same person".
@@ -78,7 +79,7 @@ def compare_faces(
     threshold = choose_threshold(card, settings)
     results = [analyzer.analyze(image, source=source) for image, source in zip((first, second), sources)]
     one, other = (_embedding_of_chosen(result, faces) for result in results)
-    similarity = float(np.clip(np.dot(one, other), -1.0, 1.0))
+    similarity = recognizer_spec(card).similarity.similarity_of(float(np.dot(one, other)))
     return Comparison(
         similarity=similarity,
         probability=same_person_probability(card, similarity),

@@ -100,7 +100,8 @@ def open_pipeline(
     caution = gallery.require_model(model) or _threshold_caution(recognizer.card, settings.threshold)
     threshold = choose_threshold(recognizer.card, settings.threshold)
     facts.update(rec_thresh=threshold, decision=gallery.decision)
-    analyzer = Analyzer(detector, recognizer, gallery=gallery, top_k=settings.top_k, threshold=threshold)
+    judged = gallery.judged_by(model)
+    analyzer = Analyzer(detector, recognizer, gallery=judged, top_k=settings.top_k, threshold=threshold)
     return OpenPipeline(analyzer, model, caution, facts)
 
 
@@ -108,13 +109,13 @@ def choose_threshold(card: ModelCard, settings: ThresholdSettings) -> float:
     """Return the least similarity for a name: the user's, the card's at a FAR, or the card's for searching.
 
     Raises:
-        ConfigError: both were given, the value is no cosine, or the card does not have it.
+        ConfigError: both were given, the value is no similarity, or the card does not have it.
     """
     if settings.similarity is not None and settings.far is not None:
         raise ConfigError("--rec_thresh and --far both set the threshold; give one")
     if settings.similarity is not None:
         if not -1 <= settings.similarity <= 1:
-            raise ConfigError(f"--rec_thresh is {settings.similarity}; allowed: a cosine, -1 to 1")
+            raise ConfigError(f"--rec_thresh is {settings.similarity}; allowed: a similarity, -1 to 1")
         return settings.similarity
     calibration = _calibration_of(card)
     if calibration is None:

@@ -117,7 +117,7 @@ class ThresholdSettings:
     """From which similarity on a face gets a name.
 
     Attributes:
-        similarity: signed cosine, -1 to 1; None for the card's.
+        similarity: -1 to 1; None for the card's.
         far: take the card's threshold for this rate of false acceptances between two pictures, one of
             ``FALSE_ACCEPTANCE_RATES``; None for the card's threshold of a search in a gallery.
     """

@@ -198,7 +198,9 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
     if match_similarity is None:
         spec = recognizer.card.recognizer if recognizer is not None else None
         calibration = spec.calibration if spec is not None else None
-        match_similarity = calibration.identification if calibration else DoctorSettings.match_similarity
+        match_similarity = DoctorSettings.match_similarity
+        if spec is not None and calibration is not None:  # the doctor compares cosines
+            match_similarity = spec.similarity.cosine_of(calibration.identification)
     return DoctorSettings(
         image_size=args.image_size,
         near_radius=args.near_radius,

@@ -24,8 +24,8 @@ class Suspicion:
         entry: the face in question.
         other: the most similar face of the person that it resembles; for ``outlier`` the most similar one of its own
             person.
-        own_similarity: best signed cosine to another picture of the same person; None when there is none.
-        other_similarity: signed cosine to ``other``.
+        own_similarity: best similarity to another picture of the same person; None when there is none.
+        other_similarity: similarity to ``other``.
     """
 
     kind: str
@@ -40,7 +40,7 @@ def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
 
     Args:
         gallery: what to look through.
-        threshold: least signed cosine at which two faces count as one person; the recogniser's card has it.
+        threshold: least similarity at which two faces count as one person; the recogniser's card has it.
 
     Returns:
         Suspicions in the order of the gallery's entries.
@@ -66,7 +66,7 @@ def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, l
     """Say what is doubtful about one face, given its cosines to its own person and to others (-inf elsewhere)."""
     entry = gallery.entries[row]
     best_own, best_other = int(own.argmax()), int(others.argmax())
-    own_score, other_score = float(own[best_own]), float(others[best_other])
+    own_score, other_score = (_similarity(gallery, scores.max()) for scores in (own, others))
     own_similarity = own_score if np.isfinite(own_score) else None
     neighbour = gallery.entries[best_other]
     same_file = entry.is_from_file and (neighbour.sha256, neighbour.box_xyxy) == (entry.sha256, entry.box_xyxy)
@@ -76,8 +76,13 @@ def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, l
         if other_score >= least:
             return Suspicion("same_person", entry, neighbour, None, other_score)
         return None
-    if other_score > own_score:
+    if others[best_other] > own[best_own]:
         return Suspicion("mislabelled", entry, neighbour, own_similarity, other_score)
     if own_score < least:
         return Suspicion("outlier", entry, gallery.entries[best_own], own_similarity, own_score)
     return None
+
+
+def _similarity(gallery: Gallery, cosine: float) -> float:
+    """Return the similarity of a cosine; -inf, which stands for no face, stays."""
+    return gallery.similarity.similarity_of(float(cosine)) if np.isfinite(cosine) else float(cosine)
