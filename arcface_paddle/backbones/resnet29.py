@@ -40,7 +40,9 @@ class ResidualBlock(nn.Layer):
             shortcut = paddle.concat([shortcut, paddle.zeros_like(shortcut)], axis=1)
         missing = shortcut.shape[2] - y.shape[2]
         if missing:
-            y = functional.pad(y, [0, missing, 0, missing])  # left, right, top, bottom
+            # Nor here: paddle2onnx writes an accidental number as the value to pad with, and OpenVINO runs its result.
+            y = paddle.concat([y, paddle.zeros_like(shortcut[:, :, :missing, missing:])], axis=2)
+            y = paddle.concat([y, paddle.zeros_like(shortcut[:, :, :, :missing])], axis=3)
         return functional.relu(shortcut + y)
 
 
