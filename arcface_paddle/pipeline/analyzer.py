@@ -14,7 +14,7 @@ from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
 from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
-from arcface_paddle.pipeline.recognition import Embeddings, Recognizer
+from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer
 from arcface_paddle.types import Candidate, Detection, Face
 
 
@@ -42,7 +42,7 @@ class _Found:
     Attributes:
         size_wh: width and height of the picture in pixels.
         detections: where they are.
-        crops: (N, 112, 112, 3) uint8 RGB, aligned; None without faces or without a recogniser.
+        crops: N aligned faces as the recogniser cuts them; None without faces or without a recogniser.
     """
 
     size_wh: tuple[int, int]
@@ -69,7 +69,7 @@ class Analyzer:
     def __init__(
         self,
         detector: Optional[Detector] = None,
-        recognizer: Optional[Recognizer] = None,
+        recognizer: Optional[FaceRecognizer] = None,
         gallery: Optional[FaceGallery] = None,
         *,
         top_k: int = 5,
@@ -173,7 +173,7 @@ class Analyzer:
         ]
 
 
-def _threshold(threshold: Optional[float], recognizer: Optional[Recognizer]) -> float:
+def _threshold(threshold: Optional[float], recognizer: Optional[FaceRecognizer]) -> float:
     if threshold is not None:
         if not -1 <= threshold <= 1:
             raise ConfigError(f"the similarity threshold is {threshold}; allowed: -1 to 1")

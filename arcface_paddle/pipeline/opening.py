@@ -16,7 +16,7 @@ from arcface_paddle.pipeline.cards import Calibration, ModelCard
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
-from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.recognition import FaceRecognizer
 from arcface_paddle.pipeline.settings import (
     ALIGNED,
     CONTENTS,
@@ -135,7 +135,7 @@ def choose_threshold(card: ModelCard, settings: ThresholdSettings) -> float:
     return threshold
 
 
-def _for_contents(detector: Optional[Detector], contents: str, recognizer: Recognizer) -> Detector:
+def _for_contents(detector: Optional[Detector], contents: str, recognizer: FaceRecognizer) -> Detector:
     if detector is None:
         return WholePicture()
     if contents == PORTRAIT:

@@ -35,7 +35,7 @@ from arcface_paddle.doctor.fix import check_target
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
-from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.recognition import FaceRecognizer
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
@@ -193,7 +193,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     require_writable_folder(args.cache, option="--cache")
 
 
-def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
+def _settings(args: argparse.Namespace, recognizer: Optional[FaceRecognizer]) -> DoctorSettings:
     match_similarity = args.match_similarity
     if match_similarity is None:
         spec = recognizer.card.recognizer if recognizer is not None else None
@@ -216,20 +216,25 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
     )
 
 
-def _open_recognizer(args: argparse.Namespace) -> Recognizer:
+def _open_recognizer(args: argparse.Namespace) -> FaceRecognizer:
     recognizer = build_recognizer(
         args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=runtime_options(args)
     )
     width, height = recognizer.card.input.size_wh
+    if recognizer.card.fusion is not None:
+        raise ConfigError(
+            f"{args.rec_model}: needs photographs, of which it cuts several crops a face; the doctor looks at crops of "
+            f"112x112: name one of its members ({', '.join(recognizer.card.fusion.members)}) that takes these"
+        )
     if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
         raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with 112x112")
     return recognizer
 
 
-def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
+def _cache_for(recognizer: FaceRecognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
     if folder is None:
         return None
-    model = (recognizer.weights_sha256, recognizer.card.preprocessing_sha256(), str(recognizer.mirrored))
+    model = (recognizer.weights_sha256, recognizer.preprocessing_sha256, str(recognizer.mirrored))
     return EmbeddingCache(Path(folder), " ".join(model))
 
 

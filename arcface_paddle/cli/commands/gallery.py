@@ -36,7 +36,7 @@ from arcface_paddle.pipeline.gallery import (
     load_own,
 )
 from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
-from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.model_files import find_card
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 
 EPILOG = """exit codes:
@@ -223,7 +223,7 @@ def _check_threshold(args: argparse.Namespace) -> float:
     """Return from which similarity on two pictures count as one person; far more lenient than a search."""
     if args.threshold is not None:
         return float(args.threshold)
-    card = open_model(args.rec_model, task=RECOGNITION).card
+    card = find_card(args.rec_model, task=RECOGNITION)
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
 
 

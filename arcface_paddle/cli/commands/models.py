@@ -59,20 +59,18 @@ def run_check(args: argparse.Namespace) -> int:
     code = EXIT_OK
     for name in names:
         try:
-            model = model_files.open_model(name)
-            runtime = open_runtime(model.graph_file, model.weights_file)
+            proofs = [_proof(model) for model in model_files.open_networks(name)]
         except ModelFileError as error:
             complain(f"{name}: {error}")
             code = EXIT_PARTIAL
             continue
-        proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
-        print(f"{name}: {model.card.task}, {proof}, loads with {len(runtime.input_names)} input(s)")
+        print(f"{name}: {model_files.find_card(name).task}, {'; '.join(proofs)}")
     return code
 
 
 def run_show(args: argparse.Namespace) -> int:
-    model = model_files.open_model(args.model, preset=args.preset)
-    document = {"folder": str(model.path), **dataclasses.asdict(model.card)}
+    folder, card = _checked(args.model, preset=args.preset)
+    document = {"folder": str(folder), **dataclasses.asdict(card)}
     print(
         json.dumps({key: value for key, value in document.items() if value is not None}, ensure_ascii=False, indent=2)
     )
@@ -83,6 +81,21 @@ def run_fetch(args: argparse.Namespace) -> int:
     for name in args.models:
         print(f"{name}: {model_files.find_folder(name)}")
     return EXIT_OK
+
+
+def _proof(model: model_files.ModelFolder) -> str:
+    runtime = open_runtime(model.graph_file, model.weights_file)
+    proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
+    return f"{proof}, loads with {len(runtime.input_names)} input(s)"
+
+
+def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, cards.ModelCard]:
+    """Return folder and card of a model whose files, or whose members' files, were checked."""
+    if model_files.find_card(name, preset=preset).fusion is not None:
+        united = model_files.open_fusion(name)
+        return united.path, united.card
+    model = model_files.open_model(name, preset=preset)
+    return model.path, model.card
 
 
 def _row(registered: model_files.RegisteredModel) -> list[str]:

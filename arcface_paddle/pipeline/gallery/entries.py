@@ -12,7 +12,7 @@ from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.types import UNKNOWN
 
 if TYPE_CHECKING:
-    from arcface_paddle.pipeline.recognition import Recognizer
+    from arcface_paddle.pipeline.recognition import FaceRecognizer
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class GalleryEntry:
         return bool(self.sha256)
 
 
-def identity_of(recognizer: Recognizer) -> ModelIdentity:
+def identity_of(recognizer: FaceRecognizer) -> ModelIdentity:
     """Return what a gallery records of the recogniser that makes its embeddings."""
     return ModelIdentity(
         name=recognizer.card.name,
         embedding_size=recognizer.embedding_size,
         weights_sha256=recognizer.weights_sha256,
-        preprocessing_sha256=recognizer.card.preprocessing_sha256(),
+        preprocessing_sha256=recognizer.preprocessing_sha256,
         mirrored=recognizer.mirrored,
         similarity=recognizer_spec(recognizer.card).similarity,
     )
