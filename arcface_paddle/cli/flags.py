@@ -13,6 +13,7 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import (
     AUTO,
     DEFAULT_DETECTOR,
+    DEFAULT_FPIR,
     DEFAULT_RECOGNIZER,
     ENGINES,
     FALSE_ACCEPTANCE_RATES,
@@ -87,7 +88,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     """Declare from which similarity on a face gets a name; ``threshold_settings`` reads it."""
-    parser.add_argument("--rec_thresh", type=float, help="least similarity for a name (default: the model's card)")
+    parser.add_argument(
+        "--rec_thresh", type=float, help="least similarity of one person (default: by the model's card)"
+    )
     parser.add_argument(
         "--far",
         choices=sorted(FALSE_ACCEPTANCE_RATES),
@@ -95,9 +98,20 @@ def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_search_option(parser: argparse._ActionsContainer) -> None:
+    """Declare how often a stranger may get a name; only for commands that search a gallery."""
+    parser.add_argument(
+        "--fpir",
+        type=float,
+        metavar="RATE",
+        help="how often a search for a stranger may end with a name; the threshold follows from it, the gallery's size "
+        f"and the model's card ({DEFAULT_FPIR})",
+    )
+
+
 def threshold_settings(args: argparse.Namespace) -> ThresholdSettings:
     """Return what the flags say of the threshold; commands without them leave it to the card."""
-    return ThresholdSettings(getattr(args, "rec_thresh", None), getattr(args, "far", None))
+    return ThresholdSettings(*(getattr(args, name, None) for name in ("rec_thresh", "far", "fpir")))
 
 
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:

@@ -10,11 +10,12 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.images import ImageSource, load_image
-from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
 from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
 from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer
+from arcface_paddle.pipeline.settings import ThresholdSettings
+from arcface_paddle.pipeline.thresholds import search_threshold
 from arcface_paddle.types import Candidate, Detection, Face
 
 
@@ -31,6 +32,10 @@ class GalleryAnswer(Protocol):
 
 class FaceGallery(Protocol):
     """Whoever can say whose an embedding is, such as ``gallery.Gallery``."""
+
+    @property
+    def comparisons(self) -> int:
+        """With how many pictures or persons each face is compared."""
 
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> Sequence[GalleryAnswer]: ...
 
@@ -60,7 +65,8 @@ class Analyzer:
         recognizer: embeds faces; None for detection only.
         gallery: names faces; needs a recogniser.
         top_k: candidates reported per face.
-        threshold: least similarity for a name; None for the card's threshold of a search in a gallery.
+        threshold: least similarity for a name; None for the one at which one search for a stranger in a hundred ends
+            with a name, by the recogniser's card and the size of the gallery.
 
     Raises:
         ConfigError: neither detector nor recogniser, a gallery without a recogniser, or no threshold anywhere.
@@ -85,7 +91,7 @@ class Analyzer:
         self.recognizer = recognizer
         self.gallery = gallery
         self.top_k = top_k
-        self.threshold = _threshold(threshold, recognizer) if gallery is not None else None
+        self.threshold = None if gallery is None else _threshold(threshold, recognizer, gallery)
 
     def __repr__(self) -> str:
         parts = [repr(self.detector)]
@@ -173,16 +179,10 @@ class Analyzer:
         ]
 
 
-def _threshold(threshold: Optional[float], recognizer: Optional[FaceRecognizer]) -> float:
+def _threshold(threshold: Optional[float], recognizer: Optional[FaceRecognizer], gallery: FaceGallery) -> float:
     if threshold is not None:
         if not -1 <= threshold <= 1:
             raise ConfigError(f"the similarity threshold is {threshold}; allowed: -1 to 1")
         return float(threshold)
     assert recognizer is not None
-    calibration = recognizer_spec(recognizer.card).calibration
-    if calibration is None:
-        raise ConfigError(
-            f"the card of {recognizer.card.name} has no similarity threshold; give one, or run "
-            "'arcface-paddle calibrate'"
-        )
-    return calibration.identification
+    return search_threshold(recognizer.card, ThresholdSettings(), comparisons=gallery.comparisons).similarity

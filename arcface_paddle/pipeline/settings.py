@@ -108,6 +108,9 @@ DETECT, PORTRAIT, ALIGNED = "detect", "portrait", "aligned"
 CONTENTS = (DETECT, PORTRAIT, ALIGNED)
 """What pictures are: photographs whose faces are all found, portraits of one face each, or aligned crops."""
 
+DEFAULT_FPIR = 0.01
+"""At which rate a search for a stranger may end with a name, when nobody says otherwise."""
+
 FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
 """Rates between two pictures for which a card may have a threshold, and the field of ``Calibration`` that holds it."""
 
@@ -119,11 +122,14 @@ class ThresholdSettings:
     Attributes:
         similarity: -1 to 1; None for the card's.
         far: take the card's threshold for this rate of false acceptances between two pictures, one of
-            ``FALSE_ACCEPTANCE_RATES``; None for the card's threshold of a search in a gallery.
+            ``FALSE_ACCEPTANCE_RATES``.
+        fpir: at which rate a search for a stranger may end with a name, 0 to 1; None for ``DEFAULT_FPIR``. The
+            threshold follows from it, the size of the gallery, and the card; at most one of the three is given.
     """
 
     similarity: Optional[float] = None
     far: Optional[str] = None
+    fpir: Optional[float] = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,19 @@ def test_compare_says_similarity_probability_and_verdict(capsys):
     assert "two persons" in capsys.readouterr().out
 
 
+def test_compare_says_on_what_the_threshold_rests(capsys):
+    command("compare", OBAMA, SPEECH, "--json", "--rec_model", "ResNet29")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["threshold"], found["far"]) == (0.598, "1e-3")
+    assert "29.6 million pairs" in found["evidence"] and "look alike" in found["note"]
+    command("compare", OBAMA, SPEECH, "--rec_model", "ResNet29")
+    verdict, basis = capsys.readouterr().out.splitlines()
+    assert "threshold 0.598 at FAR 1e-3" in verdict
+    assert basis.startswith("threshold: ") and "29.6 million pairs" in basis and "look alike" in basis
+    command("compare", OBAMA, SPEECH, "--rec_thresh", "0.4")
+    assert capsys.readouterr().out.splitlines()[1] == "threshold: given by the user"
+
+
 def test_compare_says_how_many_faces_there_were_and_which_counts(capsys):
     group = DEMO / "queries" / "group.jpg"
     command("compare", OBAMA, group, "--json")

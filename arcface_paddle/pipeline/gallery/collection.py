@@ -153,6 +153,11 @@ class Gallery:
     def embedding_size(self) -> int:
         return int(self.embeddings.shape[1])
 
+    @property
+    def comparisons(self) -> int:
+        """With how many rows each face is compared: every picture, or the mean of every person."""
+        return len(self) if self.decision == "best" else len(self.names)
+
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[matching.Identification]:
         """Decide who the faces with ``embeddings`` (N, D) float32, L2-normalised, are.
 
