@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional, Sequence, Union
 
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
@@ -112,7 +112,7 @@ class FusionFolder:
 
     def weights_sha256(self) -> str:
         """Return a hash of the members' weights and of their shares: another of either is another model."""
-        return _sha256_of([[member.weights_sha256() for member in self.members], list(self.fusion.weights)])
+        return _fusion_sha256([member.weights_sha256() for member in self.members], self.fusion)
 
     def preprocessing_sha256(self) -> str:
         """Return a hash of all that turns a photograph into the members' crops."""
@@ -179,6 +179,27 @@ def open_networks(name_or_folder: Union[str, files.PathLike]) -> tuple[ModelFold
     if find_card(name_or_folder).fusion is None:
         return (open_model(name_or_folder),)
     return open_fusion(name_or_folder).members
+
+
+def local_recognizers() -> list[str]:
+    """Return the names of the known recognisers that are on this machine."""
+    return [
+        name for name, known in REGISTRY.items() if known.task == cards.RECOGNITION and local_folder(known) is not None
+    ]
+
+
+def weights_sha256_of(name: str) -> str:
+    """Return what tells a known model's weights from others; cards are believed, files are not hashed again."""
+    path = find_folder(name)
+    card = find_card(name, preset=_preset_of(name))
+    if card.fusion is None:
+        weights = _graph_file(path) if _graph_file(path).suffix == ".onnx" else path / WEIGHTS_FILE
+        return card.files.get(weights.name) or files.sha256_of_file(weights)
+    return _fusion_sha256([weights_sha256_of(member) for member in card.fusion.members], card.fusion)
+
+
+def _fusion_sha256(members: Sequence[str], fusion: cards.FusionSpec) -> str:
+    return _sha256_of([list(members), list(fusion.weights)])
 
 
 def _open_member(fusion: Path, member: str) -> ModelFolder:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline import model_files
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.detection.base import Detector
@@ -19,6 +20,7 @@ from arcface_paddle.pipeline.recognition import FaceRecognizer
 from arcface_paddle.pipeline.settings import (
     ALIGNED,
     CONTENTS,
+    DEFAULT_RECOGNIZER,
     DETECT,
     PORTRAIT,
     PipelineSettings,
@@ -38,6 +40,7 @@ __all__ = [
     "open_detection",
     "open_detector",
     "open_pipeline",
+    "recognizer_of",
 ]
 
 
@@ -98,8 +101,9 @@ def open_pipeline(
         raise ConfigError(f"contents is {contents!r}; allowed: {', '.join(CONTENTS)}")
     found = None if contents == ALIGNED else open_detector(settings)
     facts = {} if found is None else _detector_facts(settings, found)
+    rec_model = settings.rec_model or recognizer_of(gallery)
     recognizer = build_recognizer(
-        settings.rec_model,
+        rec_model,
         max_batch_size=settings.max_batch_size,
         mirrored=_mirrored(settings.mirrored, gallery),
         preset=settings.rec_preset,
@@ -107,7 +111,7 @@ def open_pipeline(
     )
     detector = _for_contents(found, contents, recognizer)
     model = identity_of(recognizer)
-    facts.update(rec_model=settings.rec_model, flip=model.mirrored)
+    facts.update(rec_model=rec_model, flip=model.mirrored)
     if gallery is None:
         return OpenPipeline(Analyzer(detector, recognizer), model, "", facts)
     caution = gallery.require_model(model)
@@ -122,6 +126,20 @@ def open_pipeline(
         threshold=threshold.similarity,
     )
     return OpenPipeline(analyzer, model, caution, facts)
+
+
+def recognizer_of(gallery: Optional[Gallery]) -> str:
+    """Return the known recogniser that made a gallery, by its weights; the default where that cannot be told.
+
+    Raises:
+        ModelFileError: a shipped model is missing or damaged.
+    """
+    if gallery is None or gallery.model is None:
+        return DEFAULT_RECOGNIZER
+    for name in model_files.local_recognizers():
+        if model_files.weights_sha256_of(name) == gallery.model.weights_sha256:
+            return name
+    return DEFAULT_RECOGNIZER
 
 
 def _for_contents(detector: Optional[Detector], contents: str, recognizer: FaceRecognizer) -> Detector:

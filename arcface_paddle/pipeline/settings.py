@@ -18,6 +18,8 @@ from arcface_paddle.files import PathLike
 
 DEFAULT_DETECTOR = "BlazeFace"
 DEFAULT_RECOGNIZER = "MobileFace"
+CROP_RECOGNIZER = "MobileFace"
+"""The recogniser of aligned crops of 112x112, for what works with crops and not with photographs."""
 
 PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
 """Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
@@ -138,7 +140,7 @@ class PipelineSettings:
 
     Attributes:
         det_model: detector: a name of ``model_files.REGISTRY`` or a folder.
-        rec_model: recogniser, likewise.
+        rec_model: recogniser, likewise; None for the one that made the gallery, without one ``DEFAULT_RECOGNIZER``.
         det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
         rec_preset: likewise for the recogniser.
         det_thresh: least detection score, 0 to 1; None for the card's.
@@ -150,7 +152,7 @@ class PipelineSettings:
     """
 
     det_model: str = DEFAULT_DETECTOR
-    rec_model: str = DEFAULT_RECOGNIZER
+    rec_model: Optional[str] = None
     det_preset: Optional[str] = None
     rec_preset: Optional[str] = None
     det_thresh: Optional[float] = None

@@ -33,9 +33,10 @@ from arcface_paddle.doctor import (
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
 from arcface_paddle.doctor.fix import check_target
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
+from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import FaceRecognizer
+from arcface_paddle.pipeline.settings import CROP_RECOGNIZER
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
@@ -135,7 +136,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
     group.add_argument("--no_embedding", action="store_true", help="do not doubt labels; many times faster")
     group.add_argument("--cache", metavar="DIR", help="keep the embeddings there, to go on with them the next time")
-    group.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
+    group.add_argument("--rec_model", default=CROP_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(

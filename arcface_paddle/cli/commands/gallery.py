@@ -37,7 +37,7 @@ from arcface_paddle.pipeline.gallery import (
 )
 from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
 from arcface_paddle.pipeline.model_files import find_card
-from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
+from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold, recognizer_of
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -59,7 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     checking.add_argument(
         "--threshold", type=float, help="least similarity of one person (default: the model's card, FAR 1e-2)"
     )
-    checking.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="whose card to ask (%(default)s)")
+    checking.add_argument(
+        "--rec_model", help=f"whose card to ask (default: the one that made the gallery, else {DEFAULT_RECOGNIZER})"
+    )
     checking.add_argument("--json", metavar="FILE", help="write the suspicions as JSON")
 
 
@@ -80,11 +82,10 @@ def add(args: argparse.Namespace) -> int:
     """Add pictures to a gallery."""
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
     gallery = load_own(args.gallery)
-    mirrored = gallery.model.mirrored if gallery.model else None
     report = extend_gallery(
         args.gallery,
         gallery_flags.listed_people(args),
-        pipeline=gallery_flags.open_building_pipeline(args, mirrored=mirrored),
+        pipeline=gallery_flags.open_building_pipeline(args, extended=gallery),
         faces=gallery_flags.faces_wanted(args),
         progress=gallery_flags.shown_progress,
         on_rejection=gallery_flags.say_rejected,
@@ -151,7 +152,7 @@ def list_people(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """Report what looks wrong in a gallery."""
     gallery = Gallery.load(args.gallery)
-    suspicions = find_suspicions(gallery, threshold=_check_threshold(args))
+    suspicions = find_suspicions(gallery, threshold=_check_threshold(args, gallery))
     if args.json:
         write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
     if not suspicions:
@@ -219,11 +220,11 @@ def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
     return EXIT_PARTIAL if report["rejected"] else EXIT_OK
 
 
-def _check_threshold(args: argparse.Namespace) -> float:
+def _check_threshold(args: argparse.Namespace, gallery: Gallery) -> float:
     """Return from which similarity on two pictures count as one person; far more lenient than a search."""
     if args.threshold is not None:
         return float(args.threshold)
-    card = find_card(args.rec_model, task=RECOGNITION)
+    card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
 
 

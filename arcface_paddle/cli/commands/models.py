@@ -24,6 +24,10 @@ from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.runtime import open_runtime
 
+_WHICH_RECOGNIZER = (
+    "recognisers: FaceFusion errs least, MobileFace is the smallest, both for research only; for commercial use: "
+    "ResNet29 (CC0)"
+)
 _LICENCE_WIDTH = 50  # licences are sentences: folded, so that a model stays one row
 
 
@@ -51,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def run_list(args: argparse.Namespace) -> int:
     rows = [_row(registered) for registered in model_files.REGISTRY.values()]
     print(text_table(["name", "task", "MB", "where", "licence"], rows))
+    print(_WHICH_RECOGNIZER)
     return EXIT_OK
 
 
