@@ -35,7 +35,7 @@ from arcface_paddle.doctor.fix import check_target
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
-from arcface_paddle.pipeline.recognition import FaceRecognizer
+from arcface_paddle.pipeline.recognition import Recognizer
 from arcface_paddle.pipeline.settings import CROP_RECOGNIZER
 
 _OPTIONS_OF_RECOGNISER = (
@@ -194,7 +194,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     require_writable_folder(args.cache, option="--cache")
 
 
-def _settings(args: argparse.Namespace, recognizer: Optional[FaceRecognizer]) -> DoctorSettings:
+def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
     match_similarity = args.match_similarity
     if match_similarity is None:
         spec = recognizer.card.recognizer if recognizer is not None else None
@@ -217,22 +217,22 @@ def _settings(args: argparse.Namespace, recognizer: Optional[FaceRecognizer]) ->
     )
 
 
-def _open_recognizer(args: argparse.Namespace) -> FaceRecognizer:
+def _open_recognizer(args: argparse.Namespace) -> Recognizer:
     recognizer = build_recognizer(
         args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=runtime_options(args)
     )
-    width, height = recognizer.card.input.size_wh
-    if recognizer.card.fusion is not None:
+    if not isinstance(recognizer, Recognizer):
         raise ConfigError(
-            f"{args.rec_model}: needs photographs, of which it cuts several crops a face; the doctor looks at crops of "
-            f"112x112: name one of its members ({', '.join(recognizer.card.fusion.members)}) that takes these"
+            f"{args.rec_model}: cuts several crops a face out of a photograph; the doctor looks at crops of 112x112 "
+            f"with one network: name the member that takes these ({CROP_RECOGNIZER})"
         )
+    width, height = recognizer.card.input.size_wh
     if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
         raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with 112x112")
     return recognizer
 
 
-def _cache_for(recognizer: FaceRecognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
+def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
     if folder is None:
         return None
     model = (recognizer.weights_sha256, recognizer.preprocessing_sha256, str(recognizer.mirrored))
