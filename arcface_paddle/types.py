@@ -25,12 +25,16 @@ class Detection:
             mouth corner; None when the detector gives boxes only.
         is_crop: the picture itself is the face crop, aligned or taken for it: it is scaled to the recogniser's input
             and not warped.
+        landmark_doubt: how far two independent looks disagree about the landmarks: mean distance over the distance
+            of the eyes. Below .1 they agree; from .3 on the points may have slipped. None when only one look was
+            taken.
     """
 
     box_xyxy: np.ndarray
     score: float
     landmarks: Optional[np.ndarray] = None
     is_crop: bool = False
+    landmark_doubt: Optional[float] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; pixels and score are rounded to what they are worth."""
@@ -39,6 +43,7 @@ class Detection:
             "box": [round(float(value), 2) for value in self.box_xyxy],
             "detection_score": _rounded(self.score),
             "landmarks": None if landmarks is None else [[round(float(v), 2) for v in point] for point in landmarks],
+            "landmark_doubt": _rounded(self.landmark_doubt),
         }
 
     def __repr__(self) -> str:
@@ -74,6 +79,11 @@ class Face:
         similarity: that to the best person of the gallery, also when the name is unknown; None without
             a gallery.
         candidates: the best persons of the gallery, most similar first.
+        quality: how good the picture is for recognition, 0 to 1, see ``pipeline.quality``; None when no recogniser
+            ran.
+        weakness: what lowers the quality most, such as ``small`` or ``blurred``; empty for a good picture.
+        reason: why a face that a gallery was asked about has no name although somebody is similar enough; empty
+            otherwise.
     """
 
     detection: Detection
@@ -82,6 +92,9 @@ class Face:
     name: Optional[str] = None
     similarity: Optional[float] = None
     candidates: tuple[Candidate, ...] = field(default=())
+    quality: Optional[float] = None
+    weakness: str = ""
+    reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; the embedding is left out (``face.embedding.tolist()`` gives it)."""
@@ -91,6 +104,9 @@ class Face:
             "similarity": _rounded(self.similarity),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "feature_norm": _rounded(self.feature_norm),
+            "quality": _rounded(self.quality),
+            "weakness": self.weakness,
+            "reason": self.reason,
         }
 
     def __repr__(self) -> str:

@@ -89,10 +89,14 @@ def test_to_dict_is_what_the_command_writes():
         "box": [10.12, 20.0, 110.0, 140.0],
         "detection_score": 0.9877,
         "landmarks": [[0.0, 0.0]] * 5,
+        "landmark_doubt": None,
         "name": "Ada",
         "similarity": 0.7124,
         "candidates": [{"name": "Ada", "similarity": 0.7124}, {"name": "Grace", "similarity": -0.1}],
         "feature_norm": 17.25,
+        "quality": None,
+        "weakness": "",
+        "reason": "",
     }
     assert content["faces"][1]["name"] is None and content["faces"][1]["candidates"] == []
     assert Candidate("Ada", 0.71239).to_dict() == {"name": "Ada", "similarity": 0.7124}

@@ -102,13 +102,20 @@ def add_threshold_options(parser: argparse._ActionsContainer) -> None:
 
 
 def add_search_option(parser: argparse._ActionsContainer) -> None:
-    """Declare how often a stranger may get a name; only for commands that search a gallery."""
+    """Declare how often a stranger may get a name, and how good a picture must be: where a gallery is searched."""
     parser.add_argument(
         "--fpir",
         type=float,
         metavar="RATE",
         help="how often a search for a stranger may end with a name; the threshold follows from it, the gallery's size "
         f"and the model's card ({DEFAULT_FPIR})",
+    )
+    parser.add_argument(
+        "--min_quality",
+        type=float,
+        default=PipelineSettings.min_quality,
+        metavar="SCORE",
+        help="faces whose picture is worse get no name; 0 to 1, the JSON says it for every face (%(default)s)",
     )
 
 
@@ -156,6 +163,7 @@ def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = No
         max_batch_size=args.max_batch_size,
         top_k=getattr(args, "cdd_num", PipelineSettings.top_k),
         threshold=threshold_settings(args),
+        min_quality=getattr(args, "min_quality", PipelineSettings.min_quality),
         runtime=runtime_options(args),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import Optional, Protocol, Sequence
@@ -10,13 +11,15 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.images import ImageSource, load_image
+from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
 from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
+from arcface_paddle.pipeline.quality import measure_quality
 from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.pipeline.thresholds import search_threshold
-from arcface_paddle.types import Candidate, Detection, Face
+from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face
 
 
 class GalleryAnswer(Protocol):
@@ -67,9 +70,11 @@ class Analyzer:
         top_k: candidates reported per face.
         threshold: least similarity for a name; None for the one at which one search for a stranger in a hundred ends
             with a name, by the recogniser's card and the size of the gallery.
+        min_quality: faces of a lower quality (0 to 1) get no name.
 
     Raises:
-        ConfigError: neither detector nor recogniser, a gallery without a recogniser, or no threshold anywhere.
+        ConfigError: a value out of range, neither detector nor recogniser, a gallery without a recogniser, or no
+            threshold anywhere.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Analyzer:
         *,
         top_k: int = 5,
         threshold: Optional[float] = None,
+        min_quality: float = 0.0,
     ) -> None:
         if detector is None and recognizer is None:
             raise ConfigError("an analyzer needs a detector, a recogniser, or both")
@@ -87,6 +93,9 @@ class Analyzer:
             raise ConfigError("a gallery needs a recogniser")
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; allowed: 1 or more")
+        if not 0 <= min_quality <= 1:
+            raise ConfigError(f"the least quality is {min_quality}; allowed: 0 to 1")
+        self.min_quality = min_quality
         self.detector: Detector = WholePicture() if detector is None else detector
         self.recognizer = recognizer
         self.gallery = gallery
@@ -165,18 +174,35 @@ class Analyzer:
             return [Face(detection) for detection in detections]
         crops = np.concatenate([of_image.crops for of_image in found if of_image.crops is not None])
         embeddings = self.recognizer.embed(crops)
-        return self._named(detections, embeddings)
+        faces = self._judged(detections, self.recognizer.pictures_of(crops), embeddings)
+        return self._named(faces, embeddings.vectors)
 
-    def _named(self, detections: Sequence[Detection], embeddings: Embeddings) -> list[Face]:
-        parts = list(zip(detections, embeddings.vectors, (float(norm) for norm in embeddings.norms)))
+    def _judged(self, detections: Sequence[Detection], crops: np.ndarray, embeddings: Embeddings) -> list[Face]:
+        """Return the faces with embedding and quality, still without names."""
+        assert self.recognizer is not None
+        norm_range = recognizer_spec(self.recognizer.card).feature_norms
+        faces = []
+        for detection, crop, vector, norm in zip(detections, crops, embeddings.vectors, embeddings.norms):
+            found = measure_quality(crop, detection, feature_norm=float(norm), norm_range=norm_range)
+            faces.append(Face(detection, vector, float(norm), quality=found.score, weakness=found.weakness))
+        return faces
+
+    def _named(self, faces: list[Face], vectors: np.ndarray) -> list[Face]:
         if self.gallery is None:
-            return [Face(detection, vector, norm) for detection, vector, norm in parts]
+            return faces
         assert self.threshold is not None
-        identities = self.gallery.identify(embeddings.vectors, top_k=self.top_k, threshold=self.threshold)
-        return [
-            Face(detection, vector, norm, identity.name, identity.similarity, tuple(identity.candidates))
-            for (detection, vector, norm), identity in zip(parts, identities)
-        ]
+        answers = self.gallery.identify(vectors, top_k=self.top_k, threshold=self.threshold)
+        return [self._with_answer(face, answer) for face, answer in zip(faces, answers)]
+
+    def _with_answer(self, face: Face, answer: GalleryAnswer) -> Face:
+        named = dataclasses.replace(
+            face, name=answer.name, similarity=answer.similarity, candidates=tuple(answer.candidates)
+        )
+        if answer.name == UNKNOWN or face.quality is None or face.quality >= self.min_quality:
+            return named
+        why = f": {face.weakness}" if face.weakness else ""
+        reason = f"quality {face.quality:.2f} is below {self.min_quality:.2f}{why}"
+        return dataclasses.replace(named, name=UNKNOWN, reason=reason)
 
 
 def _threshold(threshold: Optional[float], recognizer: Optional[FaceRecognizer], gallery: FaceGallery) -> float:

@@ -247,6 +247,8 @@ class RecognizerSpec:
         calibration: its similarity thresholds; None for a model that was never calibrated.
         similarity: what a cosine is worth.
         box_crop_factor: side of the square crop, in longer sides of the box, for faces without landmarks.
+        feature_norms: lengths that the features of useless and of good pictures have before normalisation, by which
+            ``quality`` judges; None when that is not known.
     """
 
     embedding_size: int
@@ -254,12 +256,15 @@ class RecognizerSpec:
     calibration: Optional[Calibration] = None
     similarity: SimilaritySpec = PLAIN_COSINE
     box_crop_factor: float = 1.0
+    feature_norms: Optional[tuple[float, float]] = None
 
     def problem(self) -> str:
         if self.embedding_size < 0:
             return f"embedding_size is {self.embedding_size}"
         if len(self.template) != 5 or any(len(point) != 2 for point in self.template):
             return "template must be five points x, y"
+        if self.feature_norms is not None and not 0 <= self.feature_norms[0] < self.feature_norms[1]:
+            return "feature_norms are two lengths, the second the larger"
         return ""
 
 

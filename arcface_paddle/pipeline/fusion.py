@@ -87,6 +87,11 @@ class FusedRecognizer:
                 crops[field][row] = align_face(image, detection, member.card)
         return crops
 
+    def pictures_of(self, crops: np.ndarray) -> np.ndarray:
+        """Return the first member's crops (N, height, width, 3) uint8 RGB."""
+        pictures: np.ndarray = crops[self._fields[0]]
+        return pictures
+
     def embed(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> Embeddings:
         """Embed crops as ``align`` gives them.
 

@@ -124,6 +124,7 @@ def open_pipeline(
         gallery=gallery.judged_by(model),
         top_k=settings.top_k,
         threshold=threshold.similarity,
+        min_quality=settings.min_quality,
     )
     return OpenPipeline(analyzer, model, caution, facts)
 

@@ -57,6 +57,9 @@ class FaceRecognizer(Protocol):
     def align(self, image: np.ndarray, detections: Sequence[Detection]) -> np.ndarray:
         """Cut the faces of one picture (H, W, 3) uint8 RGB out; the first axis of the result counts them."""
 
+    def pictures_of(self, crops: np.ndarray) -> np.ndarray:
+        """Return of what ``align`` gave a picture a face, (N, height, width, 3) uint8 RGB."""
+
     def embed(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> Embeddings:
         """Embed what ``align`` gave, for one picture or several joined along the first axis."""
 
@@ -113,6 +116,10 @@ class Recognizer:
         crops = np.empty((len(detections), height, width, 3), np.uint8)
         for crop, detection in zip(crops, detections):
             crop[:] = align_face(image, detection, self.card)
+        return crops
+
+    def pictures_of(self, crops: np.ndarray) -> np.ndarray:
+        """Return aligned crops (N, height, width, 3) uint8 RGB as they are."""
         return crops
 
     def embed(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> Embeddings:

@@ -148,6 +148,7 @@ class PipelineSettings:
         max_batch_size: most faces per run of the recogniser.
         top_k: candidates reported per face.
         threshold: from which similarity on a face gets a name.
+        min_quality: faces of a lower quality (0 to 1, see ``quality``) get no name.
         runtime: engine, device, threads, precision.
     """
 
@@ -160,6 +161,7 @@ class PipelineSettings:
     max_batch_size: int = 16
     top_k: int = 5
     threshold: ThresholdSettings = ThresholdSettings()
+    min_quality: float = 0.0
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 
 

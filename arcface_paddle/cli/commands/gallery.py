@@ -7,7 +7,8 @@
   arcface-paddle gallery rename people.index "J. Biden" "Joe Biden"
   arcface-paddle gallery merge all.index people.index others.index
   arcface-paddle gallery import people.index published_index.bin
-  arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names
+  arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names,
+                                                                     people who look alike
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
 at the same time wait for each other. A published index.bin is read but never changed: import it first.
@@ -18,14 +19,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from functools import reduce
-from typing import Any
+from typing import Any, Optional
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
-from arcface_paddle.pipeline.cards import RECOGNITION
+from arcface_paddle.pipeline.cards import RECOGNITION, ModelCard
 from arcface_paddle.pipeline.gallery import (
     Gallery,
     Suspicion,
@@ -38,6 +39,7 @@ from arcface_paddle.pipeline.gallery import (
 from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
 from arcface_paddle.pipeline.model_files import find_card
 from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold, recognizer_of
+from arcface_paddle.pipeline.thresholds import search_threshold
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -152,7 +154,12 @@ def list_people(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """Report what looks wrong in a gallery."""
     gallery = Gallery.load(args.gallery)
-    suspicions = find_suspicions(gallery, threshold=_check_threshold(args, gallery))
+    card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
+    suspicions = find_suspicions(
+        gallery,
+        threshold=_check_threshold(args, card),
+        naming_threshold=_naming_threshold(args, card, gallery),
+    )
     if args.json:
         write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
     if not suspicions:
@@ -220,12 +227,20 @@ def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
     return EXIT_PARTIAL if report["rejected"] else EXIT_OK
 
 
-def _check_threshold(args: argparse.Namespace, gallery: Gallery) -> float:
+def _check_threshold(args: argparse.Namespace, card: ModelCard) -> float:
     """Return from which similarity on two pictures count as one person; far more lenient than a search."""
     if args.threshold is not None:
         return float(args.threshold)
-    card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
+
+
+def _naming_threshold(args: argparse.Namespace, card: ModelCard, gallery: Gallery) -> Optional[float]:
+    """Return from which similarity on a search gives a name; None for a model that was never calibrated."""
+    if args.threshold is not None:
+        return float(args.threshold)
+    if card.recognizer is None or card.recognizer.calibration is None:
+        return None
+    return search_threshold(card, ThresholdSettings(), comparisons=gallery.comparisons).similarity
 
 
 def _row(item: Suspicion) -> list[Any]:

@@ -20,7 +20,8 @@ class Suspicion:
     Attributes:
         kind: ``mislabelled`` (the picture resembles another person more than the other pictures of its own),
             ``same_person`` (the only picture of a person matches another person), ``same_file`` (one file under two
-            names), ``outlier`` (the picture matches no other picture of its person).
+            names), ``outlier`` (the picture matches no other picture of its person), ``look_alike`` (two people
+            whose most similar pictures are as similar as it takes to get a name; reported once for each two).
         entry: the face in question.
         other: the most similar face of the person that it resembles; for ``outlier`` the most similar one of its own
             person.
@@ -35,18 +36,20 @@ class Suspicion:
     other_similarity: float
 
 
-def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
+def find_suspicions(gallery: Gallery, *, threshold: float, naming_threshold: Optional[float] = None) -> list[Suspicion]:
     """Compare every face of the gallery with every other, in blocks.
 
     Args:
         gallery: what to look through.
         threshold: least similarity at which two faces count as one person; the recogniser's card has it.
+        naming_threshold: least similarity at which a search gives a name; None to look for no look-alikes.
 
     Returns:
-        Suspicions in the order of the gallery's entries.
+        Suspicions in the order of the gallery's entries, look-alikes last, the most alike first.
     """
     person_of_row = np.unique(np.array([entry.name for entry in gallery.entries]), return_inverse=True)[1]
     found: list[Suspicion] = []
+    alike: dict[frozenset[str], Suspicion] = {}
     for first in range(0, len(gallery), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
         scores = gallery.embeddings[block] @ gallery.embeddings.T
@@ -59,7 +62,23 @@ def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
             suspicion = _judge(gallery, first + row, own=same_scores[row], others=other_scores[row], least=threshold)
             if suspicion is not None:
                 found.append(suspicion)
-    return found
+            elif naming_threshold is not None:
+                _note_alike(alike, gallery, first + row, others=other_scores[row], least=naming_threshold)
+    return found + sorted(alike.values(), key=lambda pair: -pair.other_similarity)
+
+
+def _note_alike(
+    alike: dict[frozenset[str], Suspicion], gallery: Gallery, row: int, *, others: np.ndarray, least: float
+) -> None:
+    """Keep the most similar pictures of two people; ``others``: a face's cosines to other people (-inf elsewhere)."""
+    best = int(others.argmax())
+    similarity = _similarity(gallery, others[best])
+    if similarity < least:
+        return
+    entry, other = gallery.entries[row], gallery.entries[best]
+    pair = frozenset((entry.name, other.name))
+    if pair not in alike or similarity > alike[pair].other_similarity:
+        alike[pair] = Suspicion("look_alike", entry, other, None, similarity)
 
 
 def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, least: float) -> Optional[Suspicion]:
