@@ -123,7 +123,7 @@ def test_results_stay_frozen_and_are_compared_as_objects():
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
     options = RuntimeOptions(threads=1)
-    return Analyzer(build_detector(options=options), build_recognizer(options=options))
+    return Analyzer(build_detector(options=options), build_recognizer("MobileFace", options=options))
 
 
 @pytest.fixture(scope="module")

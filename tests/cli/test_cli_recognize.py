@@ -119,7 +119,7 @@ def test_recognition_alone_takes_the_picture_for_one_face(index, tmp_path):
     """An aligned crop, a close portrait, and a picture in which no face can be found."""
     portrait = images.load_image(QUERIES / "obama_blue_room.jpg")
     [face] = build_detector().detect(portrait)
-    images.write_image(tmp_path / "in" / "aligned.png", build_recognizer().align(portrait, [face])[0])
+    images.write_image(tmp_path / "in" / "aligned.png", build_recognizer("MobileFace").align(portrait, [face])[0])
     images.write_image(tmp_path / "in" / "portrait.png", portrait)
     images.write_image(tmp_path / "in" / "wall.png", np.full((200, 150, 3), 128, np.uint8))
     found = tmp_path / "f.json"

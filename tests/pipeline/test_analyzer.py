@@ -49,7 +49,7 @@ def detector() -> Detector:
 
 @pytest.fixture(scope="module")
 def recognizer() -> Recognizer:
-    return build_recognizer(options=OPTIONS)
+    return build_recognizer("MobileFace", options=OPTIONS)
 
 
 def test_many_pictures_are_each_as_if_alone(detector: Detector, recognizer: Recognizer) -> None:
