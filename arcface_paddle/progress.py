@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Iterable, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Iterable, Optional, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:  # imported where it is used, so that --help is quick
+    from tqdm import tqdm
 
 LINE_INTERVAL_S = 30.0
 """Seconds between two lines; work that is done sooner shows none."""
@@ -35,6 +36,8 @@ def progress(
         leave: whether a finished bar stays on the terminal.
         shown: False for none, as on all ranks but one.
     """
+    from tqdm import tqdm
+
     common = {"total": total, "initial": initial, "unit": f" {unit}", "disable": not shown}
     if sys.stderr is None or sys.stderr.isatty():
         return tqdm(iterable, desc=desc or None, leave=leave, **common)

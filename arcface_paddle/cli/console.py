@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tqdm import tqdm
-
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError
 
 
 def complain(message: str) -> None:
     """Say on stderr what is wrong with one input, without breaking a progress bar."""
+    from tqdm import tqdm  # here, so that commands without complaints start sooner
+
     tqdm.write(" ".join(message.splitlines()), file=sys.stderr)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from arcface_paddle import files
 from arcface_paddle.cli.flags import add_bool, published_group
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.evaluation.model_opening import EmbedderSettings
-from arcface_paddle.pipeline.runtime import AUTO, ENGINES
+from arcface_paddle.pipeline.settings import AUTO, ENGINES
+
+if TYPE_CHECKING:  # what evaluates is imported where it is used, so that --help is quick
+    from arcface_paddle.evaluation.model_opening import EmbedderSettings
 
 MODEL_KINDS = "a run's folder, a .pdparams or .onnx file, an exported folder, or a known model such as MobileFace"
 
@@ -41,6 +43,8 @@ def add_output_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
 
 def embedder_settings(args: argparse.Namespace, *, network: Optional[str]) -> EmbedderSettings:
     """Return how models are opened, from the flags of ``add_engine_flags``."""
+    from arcface_paddle.evaluation.model_opening import EmbedderSettings
+
     return EmbedderSettings(network=network, engine=args.engine, device=args.device, threads=args.threads)
 
 

@@ -19,6 +19,7 @@ from arcface_paddle.pipeline.settings import (
     FALSE_ACCEPTANCE_RATES,
     PRECISIONS,
     PRESETS,
+    ROTATIONS,
     PipelineSettings,
     RuntimeOptions,
     ThresholdSettings,
@@ -62,7 +63,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     for flag in ("--det_preset", "--rec_preset"):
         models.add_argument(flag, choices=PRESETS, help="preprocessing of a model folder without a card")
-    models.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
+    add_detection_options(models)
     add_bool(
         models, "--mirrored", default=None,
         help="average the embedding with that of the mirrored face (default: as the gallery was made, else yes)",
@@ -73,13 +74,27 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_engine_options(parser)
 
 
+def add_detection_options(parser: argparse._ActionsContainer) -> None:
+    """Declare which faces are looked for."""
+    parser.add_argument("--det_thresh", type=float, help="least detection score, 0 to 1 (default: the model's card)")
+    parser.add_argument("--min_face", type=int, metavar="PX",
+                        help="smallest face, its longer side in pixels of the picture; large values save time on large "
+                        "pictures (default: all that the detector can see)")  # fmt: skip
+    parser.add_argument("--rotate", choices=ROTATIONS, default=AUTO,
+                        help="degrees clockwise that make pictures stand upright; auto turns those in which nothing "
+                        "plausible does (%(default)s)")  # fmt: skip
+
+
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Declare where and how networks run; ``runtime_options`` reads them."""
     engine = parser.add_argument_group("engine")
-    engine.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO, help="what runs the model (%(default)s)")
+    engine.add_argument("--engine", choices=[AUTO, *ENGINES], default=AUTO,
+                        help="what runs the models; auto: the fastest that is installed (%(default)s)")  # fmt: skip
     engine.add_argument("--device", help="cpu, gpu or gpu:1 (cpu)")
-    engine.add_argument("--threads", type=int, help="CPU threads (default: all that the process may use)")
-    engine.add_argument("--precision", choices=PRECISIONS, default="fp32", help="arithmetic (%(default)s)")
+    engine.add_argument("--threads", type=int,
+                        help="CPU threads of a network (default: as many as the process may use)")  # fmt: skip
+    engine.add_argument("--precision", choices=PRECISIONS, default=AUTO,
+                        help="auto: bf16 where openvino and the processor have it (%(default)s)")  # fmt: skip
     aliases = published_group(parser)
     aliases.add_argument("--backend", dest="engine", choices=[AUTO, *ENGINES], default=argparse.SUPPRESS,
                          help="= --engine")  # fmt: skip
@@ -159,6 +174,8 @@ def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = No
         det_preset=args.det_preset,
         rec_preset=args.rec_preset,
         det_thresh=args.det_thresh,
+        min_face=args.min_face,
+        rotate=args.rotate,
         mirrored=mirrored if args.mirrored is None else args.mirrored,
         max_batch_size=args.max_batch_size,
         top_k=getattr(args, "cdd_num", PipelineSettings.top_k),

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle.cli import flags, writable
 from arcface_paddle.cli.console import complain
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.gallery import Gallery, LabelledPicture, Rejection
-from arcface_paddle.pipeline.gallery.enrolment import (
-    EnrolmentReport,
-    EnrolmentSettings,
-    ListedPeople,
-    build_gallery,
-    list_people,
-)
-from arcface_paddle.pipeline.opening import OpenPipeline, open_pipeline, recognizer_of
 from arcface_paddle.pipeline.settings import (
     DECISIONS,
     DEFAULT_DECISION,
@@ -28,6 +19,11 @@ from arcface_paddle.pipeline.settings import (
     PORTRAIT,
 )
 from arcface_paddle.progress import progress
+
+if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.gallery import Gallery, LabelledPicture, Rejection
+    from arcface_paddle.pipeline.gallery.enrolment import EnrolmentReport, ListedPeople
+    from arcface_paddle.pipeline.opening import OpenPipeline
 
 
 def add_picture_options(parser: argparse.ArgumentParser, *, group: Optional[argparse._ActionsContainer] = None) -> None:
@@ -75,6 +71,8 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     Raises:
         GalleryError: no picture gave a face, or the file cannot be written.
     """
+    from arcface_paddle.pipeline.gallery.enrolment import build_gallery
+
     people = listed_people(args)
     report = build_gallery(
         target,
@@ -91,6 +89,8 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
 
 def listed_people(args: argparse.Namespace) -> ListedPeople:
     """List the pictures that ``--img_dir`` and ``--label`` name, and say which lines were not understood."""
+    from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
+
     exclude = tuple(getattr(args, "exclude", None) or ())
     people = list_people(EnrolmentSettings(args.img_dir, args.label, exclude))
     for rejection in people.rejections:
@@ -103,6 +103,8 @@ def open_building_pipeline(args: argparse.Namespace, *, extended: Optional[Galle
 
     The flags that were not given are those with which ``extended`` was made, the gallery that pictures are added to.
     """
+    from arcface_paddle.pipeline.opening import open_pipeline, recognizer_of
+
     model = None if extended is None else extended.model
     settings = flags.pipeline_settings(args, mirrored=None if model is None else model.mirrored)
     settings = dataclasses.replace(settings, rec_model=settings.rec_model or recognizer_of(extended))

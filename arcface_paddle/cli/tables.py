@@ -6,8 +6,6 @@ import shutil
 import textwrap
 from typing import Optional, Sequence
 
-from prettytable import PrettyTable
-
 _NARROWEST_TEXT = 20
 """A column of text is folded to no less than this: narrower, it reads like a list of words."""
 
@@ -71,6 +69,8 @@ def _groups(columns: list[list[str]], limit: int, *, keys: int) -> list[list[lis
 
 def _drawn(columns: Sequence[Sequence[str]]) -> str:
     titles, *rows = map(list, zip(*columns))
+    from prettytable import PrettyTable  # here, so that commands without tables start sooner
+
     table = PrettyTable()
     table.field_names = _distinct(titles)
     table.align = "l"

@@ -23,6 +23,7 @@ from arcface_paddle.evaluation.calibration import (
     describe_points,
     gallery_threshold,
 )
+from arcface_paddle.evaluation.choices import THRESHOLDS
 from arcface_paddle.evaluation.documents import point_document
 from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
@@ -30,9 +31,6 @@ from arcface_paddle.evaluation.metrics import OperatingPoint, operating_points
 from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
 from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, SimilaritySpec, edit_card
 from arcface_paddle.pipeline.model_files import ModelFolder
-
-THRESHOLDS = ("far_1e2", "far_1e3", "far_1e4", "identification")
-"""The thresholds of a card: between two pictures at FAR 1e-2, 1e-3 and 1e-4, and of a search."""
 
 _TAIL_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 

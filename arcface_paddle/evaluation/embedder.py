@@ -9,6 +9,7 @@ model what its card says. A mirrored picture is made from the pixels, before tha
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional, Sequence, Union
@@ -19,7 +20,7 @@ from arcface_paddle.data.dataset import IMAGE_SIZE, normalize_into
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+from arcface_paddle.pipeline.runtime import AUTO, RuntimeOptions, open_runtime
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -67,7 +68,8 @@ def model_embedder(model: ModelFolder, *, name: str, options: Optional[RuntimeOp
     Args:
         model: the folder, as ``pipeline.model_files.open_model`` gives it.
         name: for tables.
-        options: engine, device, threads; the card's engine and all cores when None.
+        options: engine, device, threads, precision; the card's engine and all cores when None. The precision ``auto``
+            stands for float32 here, so that figures do not depend on the processor.
 
     Raises:
         ModelFileError: it cannot be loaded, or is no recogniser of 112x112 crops.
@@ -76,11 +78,13 @@ def model_embedder(model: ModelFolder, *, name: str, options: Optional[RuntimeOp
     if model.card.input.size_wh != (IMAGE_SIZE, IMAGE_SIZE):
         width, height = model.card.input.size_wh
         raise ModelFileError(f"{model.path}: takes {width}x{height} crops; evaluation gives 112x112")
-    chosen = (options or RuntimeOptions()).resolved(model.graph_file, preferred=model.card.engine)
-    runtime = open_runtime(model.graph_file, model.weights_file, options=chosen)
+    chosen = options or RuntimeOptions()
+    if chosen.precision == AUTO:
+        chosen = dataclasses.replace(chosen, precision="fp32")
+    runtime = open_runtime(model.graph_file, model.weights_file, options=chosen, preferred_engine=model.card.engine)
     # Whoever embeds chooses the batch and adds the mirrored pictures; the recogniser must do neither again.
     recognizer = Recognizer(model, runtime, max_batch_size=sys.maxsize, mirrored=False)
-    return Embedder(name, f"{model.path} ({model.card.name}, {chosen.engine})", recognizer.features)
+    return Embedder(name, f"{model.path} ({model.card.name}, {runtime.execution.engine})", recognizer.features)
 
 
 def network_input(crops: Union[np.ndarray, Sequence[np.ndarray]]) -> np.ndarray:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.evaluation.choices import POOLINGS
 from arcface_paddle.evaluation.metrics import ConfidenceInterval, OperatingPoint, operating_points, wilson_interval
 
 FPIR_TARGETS = (1e-1, 1e-2, 1e-3)
-POOLINGS = ("mean", "best")
 _BLOCK_VALUES = 1 << 24  # similarities held at a time: 128 MiB in float64
 
 

@@ -18,8 +18,6 @@ from arcface_paddle.pipeline.cards import CARD_NAME, RECOGNITION
 from arcface_paddle.pipeline.model_files import GRAPH_FILES, REGISTRY, ModelFolder, open_model, preset_card
 from arcface_paddle.pipeline.runtime import AUTO, RuntimeOptions
 
-DEFAULT_NETWORK = "MobileFaceNet_128"
-
 
 @dataclass(frozen=True)
 class EmbedderSettings:

@@ -12,6 +12,7 @@ from typing import Callable
 import numpy as np
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.evaluation.choices import MEASURE_NOTES
 
 # Constants of FRAML's structural similarity on embedding vectors (its evaluations.py).
 _SSIM_MEAN_CONSTANT = 1e-4
@@ -27,7 +28,7 @@ class Measure:
         similarity: maps two (N, D) float64 arrays of embeddings to (N,) similarities.
         distance_scale: distance = ``distance_scale`` x (1 - similarity); 2 makes the cosine a squared L2 distance.
         meaning: what it measures, one line.
-        fared: how it did, see the comment on ``MEASURES``.
+        fared: how it did, see the comment on ``choices.MEASURE_NOTES``.
     """
 
     name: str
@@ -103,35 +104,14 @@ def structural_similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return means * spreads
 
 
-# How they fared: 3,000 pairs of synthetic people (half of one person), the shipped MobileFace, mirrored pictures added.
 MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure(
-            "diff", cosine, 2.0, "squared L2 distance of unit vectors = 2 - 2 cos, the published protocol", "AUC .9847"
-        ),
-        Measure(
-            "cos",
-            cosine,
-            1.0,
-            "1 - cosine, the order of diff on a threshold grid twice as coarse",
-            "AUC .9847, the same",
-        ),
-        Measure(
-            "corr",
-            correlation,
-            1.0,
-            "largest cross-correlation over all shifts, though shifting an embedding has no meaning",
-            "AUC .9846: alike pairs keep their cosine, strangers are raised; slower",
-        ),
-        Measure("fft_corr", fft_correlation, 1.0, "the same number as corr by the Fourier transform", "AUC .9846"),
-        Measure(
-            "ssim",
-            structural_similarity,
-            1.0,
-            "the formula of image SSIM on the vector as one window",
-            "AUC .9716, worse",
-        ),
+    name: Measure(name, similarity, distance_scale, *MEASURE_NOTES[name])
+    for name, similarity, distance_scale in (
+        ("diff", cosine, 2.0),
+        ("cos", cosine, 1.0),
+        ("corr", correlation, 1.0),
+        ("fft_corr", fft_correlation, 1.0),
+        ("ssim", structural_similarity, 1.0),
     )
 }
 """The measures by their ``--sim`` names; the first is the default."""

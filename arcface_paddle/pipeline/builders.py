@@ -15,18 +15,20 @@ from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.fusion import FusedRecognizer
 from arcface_paddle.pipeline.recognition import FaceRecognizer, Recognizer
 from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
-from arcface_paddle.pipeline.settings import DEFAULT_DETECTOR, DEFAULT_RECOGNIZER
+from arcface_paddle.pipeline.settings import AUTO, DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, DetectionSettings
 
 DetectorBuilder = Callable[
-    [model_files.ModelFolder, InferenceRuntime, Optional[float], Optional[RuntimeOptions]], Detector
+    [model_files.ModelFolder, InferenceRuntime, DetectionSettings, Optional[RuntimeOptions]], Detector
 ]
-"""Makes a detector of a model's folder, its loaded network, the user's threshold and the engine's options."""
+"""Makes a detector of a model's folder, its loaded network, what the user looks for, and the engine's options."""
 
 
 def build_detector(
     model: Union[str, PathLike] = DEFAULT_DETECTOR,
     *,
     threshold: Optional[float] = None,
+    min_face: Optional[int] = None,
+    rotate: str = AUTO,
     preset: Optional[str] = None,
     options: Optional[RuntimeOptions] = None,
 ) -> Detector:
@@ -35,20 +37,25 @@ def build_detector(
     Args:
         model: a name of ``model_files.REGISTRY`` or a folder.
         threshold: faces with a lower score are dropped; None for the threshold of the model's card.
+        min_face: pixels that a face's longer side has at least; a large value saves time on large pictures, a small
+            one finds more. None for all that the detector can see.
+        rotate: degrees clockwise by which pictures must be turned to stand upright, ``"0"`` to ``"270"``; ``"auto"``
+            turns those in which nothing plausible stands upright.
         preset: one of ``model_files.PRESETS``, for a folder without a card.
         options: engine, device, threads, precision.
 
     Raises:
         ModelFileError: no such model, or its files are damaged or unsuitable.
-        ConfigError: a threshold out of range, or options that this machine cannot meet.
+        ConfigError: a value out of range, or options that this machine cannot meet.
 
     Example:
         >>> from arcface_paddle import build_detector, load_image
         >>> faces = build_detector(threshold=0.6).detect(load_image("demo/queries/group.jpg"))  # doctest: +SKIP
     """
+    settings = DetectionSettings(threshold, min_face, rotate)
     folder = model_files.open_model(model, task=cards.DETECTION, preset=preset)
     runtime = _runtime_of(folder, options)
-    return DETECTORS[detector_spec(folder.card).decoder](folder, runtime, threshold, options)
+    return DETECTORS[detector_spec(folder.card).decoder](folder, runtime, settings, options)
 
 
 def build_recognizer(
@@ -86,7 +93,7 @@ def build_recognizer(
 def _build_blazeface(
     folder: model_files.ModelFolder,
     runtime: InferenceRuntime,
-    threshold: Optional[float],
+    settings: DetectionSettings,
     options: Optional[RuntimeOptions],
 ) -> Detector:
     spec = detector_spec(folder.card)
@@ -94,25 +101,25 @@ def _build_blazeface(
     if spec.refiner:
         refiner_folder = model_files.open_model(_refiner_of(folder, spec.refiner), task=cards.REFINEMENT)
         refiner = FaceRefiner(refiner_folder, _runtime_of(refiner_folder, options))
-    return BlazeFaceDetector(folder, runtime, refiner=refiner, threshold=threshold)
+    return BlazeFaceDetector(folder, runtime, refiner=refiner, settings=settings)
 
 
 def _build_rows(
     folder: model_files.ModelFolder,
     runtime: InferenceRuntime,
-    threshold: Optional[float],
+    settings: DetectionSettings,
     _options: Optional[RuntimeOptions],
 ) -> Detector:
-    return RowsDetector(folder, runtime, threshold=threshold)
+    return RowsDetector(folder, runtime, settings=settings)
 
 
 def _build_centerface(
     folder: model_files.ModelFolder,
     runtime: InferenceRuntime,
-    threshold: Optional[float],
+    settings: DetectionSettings,
     _options: Optional[RuntimeOptions],
 ) -> Detector:
-    return CenterFaceDetector(folder, runtime, threshold=threshold)
+    return CenterFaceDetector(folder, runtime, settings=settings)
 
 
 DETECTORS: dict[str, DetectorBuilder] = {

@@ -85,6 +85,48 @@ class ScaleSpec:
 
 
 @dataclass(frozen=True)
+class ScanSpec:
+    """How a detector that sees small and large faces alike goes over pictures of any size.
+
+    Attributes:
+        min_face: width in pixels of the picture of the smallest face that is looked for, unless the user says.
+        face_in_input: width in pixels of the network's input at which a face is still noticed; pictures are shrunk
+            until the smallest face has it.
+        shrink_from: a picture whose longer side is not longer is not shrunk for that.
+        single_pass: longer side of the input up to which one pass over the whole picture is all.
+        tile: longest side of a piece of a picture that is larger.
+        overlap: of neighbouring pieces; a face that is not larger lies whole in one of them.
+        border: black border around whole pictures, as a fraction of the longer side of the input.
+        noticed: score from which on a place gets a second look.
+        window: side of the square input of the second look, a multiple of 32.
+        face_in_window: width of the face in it.
+    """
+
+    min_face: int = 16
+    face_in_input: int = 10
+    shrink_from: int = 160
+    single_pass: int = 640
+    tile: int = 1216
+    overlap: int = 96
+    border: float = 0.12
+    noticed: float = 0.08
+    window: int = 96
+    face_in_window: int = 44
+
+    def problem(self) -> str:
+        lengths = (self.min_face, self.face_in_input, self.single_pass, self.window, self.face_in_window)
+        if min(lengths) < 1 or min(self.shrink_from, self.overlap) < 0:
+            return "lengths must be above 0"
+        if self.tile <= 2 * self.overlap or self.overlap < 2 * self.face_in_input:
+            return f"tile is {self.tile} and overlap {self.overlap}; allowed: tile > 2 overlap >= 4 face_in_input"
+        if self.window % 32 or self.face_in_window >= self.window:
+            return f"window is {self.window}; allowed: a multiple of 32 above face_in_window"
+        if not 0 <= self.border < 1 or not 0 < self.noticed < 1:
+            return "border must be from 0 to 1, noticed between 0 and 1"
+        return ""
+
+
+@dataclass(frozen=True)
 class DetectorSpec:
     """What a detector's output means.
 
@@ -100,6 +142,7 @@ class DetectorSpec:
         score_clip: logits are clipped at plus and minus this value.
         nms_iou: boxes that overlap more are merged into one, weighted by score.
         refiner: name of the model that refines and checks the candidates; empty for none.
+        scan: how pictures of any size are gone over, centerface only, in place of ``scales``.
     """
 
     decoder: str
@@ -111,6 +154,7 @@ class DetectorSpec:
     score_clip: float = 80.0
     nms_iou: float = 0.3
     refiner: str = ""
+    scan: Optional[ScanSpec] = None
 
     def problem(self) -> str:
         if self.decoder not in DECODERS:

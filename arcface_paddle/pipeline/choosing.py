@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import ALL, CENTRE, FACE_CHOICES, ONE
-from arcface_paddle.types import Face, ImageResult
+from arcface_paddle.types import Detection, Face, ImageResult
 
 CENTRE_WEIGHT = 2.0
 """Weight of the squared distance to the centre against the area of the box, both in pixels squared."""
+
+
+MINOR_SCORE, MINOR_SIZE = 0.77, 0.5
+"""A face beside a larger one does not count below this score if its side is less than this share of the other's."""
 
 
 def pick(boxes_xyxy: np.ndarray, size_wh: tuple[int, int], how: str) -> list[int]:
@@ -56,7 +62,39 @@ def pick(boxes_xyxy: np.ndarray, size_wh: tuple[int, int], how: str) -> list[int
     return [int(np.argmax(value))]
 
 
+def is_minor(face: Detection, main: Detection) -> bool:
+    """Say whether a face is only a weak, far smaller one beside the main face of a portrait.
+
+    Such a face (a pattern on a shirt, a picture on the wall, somebody far behind) is no reason to doubt whom it
+    shows: its score is below ``MINOR_SCORE`` and its longer side less than ``MINOR_SIZE`` of the main one's.
+    """
+    sides = [float((one.box_xyxy[2:] - one.box_xyxy[:2]).max()) for one in (face, main)]
+    return face.score < MINOR_SCORE and sides[0] < MINOR_SIZE * sides[1]
+
+
+def without_minor(faces: Sequence[Detection]) -> list[Detection]:
+    """Leave out the faces of a picture that are minor beside its largest; the order stays.
+
+    Example:
+        >>> sitter = Detection(np.array([10, 10, 110, 140], np.float32), 0.9)
+        >>> pattern = Detection(np.array([60, 180, 80, 205], np.float32), 0.55)
+        >>> without_minor([sitter, pattern]) == [sitter]
+        True
+    """
+    if not faces:
+        return []
+    main = max(faces, key=lambda face: float((face.box_xyxy[2:] - face.box_xyxy[:2]).max()))
+    return [face for face in faces if face is main or not is_minor(face, main)]
+
+
 def choose_faces(result: ImageResult, how: str) -> list[Face]:
-    """Return the faces of a result that are meant; see ``pick``. Nothing for ``one`` where there are several."""
-    boxes = np.array([face.detection.box_xyxy for face in result.faces]).reshape(-1, 4)
-    return [result.faces[position] for position in pick(boxes, result.size_wh, how)]
+    """Return the faces of a result that are meant; see ``pick``.
+
+    Nothing for ``one`` where there are several; those that are minor beside the largest (``is_minor``) do not count.
+    """
+    faces = list(result.faces)
+    if how == ONE:
+        counting = without_minor([face.detection for face in faces])
+        faces = [face for face in faces if any(face.detection is one for one in counting)]
+    boxes = np.array([face.detection.box_xyxy for face in faces]).reshape(-1, 4)
+    return [faces[position] for position in pick(boxes, result.size_wh, how)]

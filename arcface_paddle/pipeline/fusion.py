@@ -21,6 +21,7 @@ from arcface_paddle.pipeline.alignment import align_face, recognizer_spec
 from arcface_paddle.pipeline.cards import ModelCard, SimilaritySpec
 from arcface_paddle.pipeline.model_files import FusionFolder
 from arcface_paddle.pipeline.recognition import Embeddings, Recognizer
+from arcface_paddle.pipeline.runtime import Execution
 from arcface_paddle.types import Detection
 
 _LARGEST_DEVIATION = 1e-6  # of what a card says from what follows from its members: rounding in JSON
@@ -74,6 +75,11 @@ class FusedRecognizer:
 
     def __repr__(self) -> str:
         return f"FusedRecognizer({self.card.name!r}, {', '.join(repr(member) for member in self._members)})"
+
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the first member."""
+        return self._members[0].execution
 
     @property
     def embedding_size(self) -> int:

@@ -18,7 +18,6 @@ from typing import Any, Optional, Sequence, Union
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards
-from arcface_paddle.pipeline.fetching import fetch_archive
 from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
 from arcface_paddle.pipeline.settings import PRESETS
 
@@ -232,6 +231,8 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
         return shipped_folder(registered.name)
     folder = cache_folder() / registered.name
     if not folder.is_dir():
+        from arcface_paddle.pipeline.fetching import fetch_archive  # brings http and TLS, for nobody else
+
         fetch_archive(registered.url, folder, expected=("inference.pdmodel", WEIGHTS_FILE))
     return folder
 

@@ -26,7 +26,9 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
         raise MissingDependencyError("paddle2onnx", extra="onnx", purpose=purpose) from None
     # Its advice (".pdmodel is deprecated", "temporary files will be deleted") concerns nobody who exports a model.
     logging.getLogger("paddle2onnx").setLevel(logging.ERROR)
-    with _stdout_silenced():
+    content = None
+    # It ends the process by sys.exit when Paddle cannot load the files.
+    with _stdout_silenced(), contextlib.suppress(SystemExit):
         content = paddle2onnx.export(str(graph_file), str(weights_file), opset_version=opset, verbose=False)
     if content is None:
         raise ModelFileError(f"{graph_file}: paddle2onnx cannot convert it")

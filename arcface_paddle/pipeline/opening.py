@@ -6,6 +6,7 @@ faces = pipeline.analyzer.analyze("group.jpg").faces
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -52,7 +53,7 @@ class OpenPipeline:
         analyzer: finds, embeds and names faces, as far as was asked for.
         model: the recogniser's identity; None without one.
         caution: about the gallery or its threshold, for the user; may be empty.
-        facts: models and thresholds in use, as JSON values.
+        facts: models, thresholds, engine, precision and threads in use, as JSON values.
     """
 
     analyzer: Analyzer
@@ -67,7 +68,12 @@ class OpenPipeline:
 def open_detector(settings: PipelineSettings) -> Detector:
     """Load the detector. Raises ``ModelFileError`` or ``ConfigError`` as ``builders.build_detector`` does."""
     return build_detector(
-        settings.det_model, threshold=settings.det_thresh, preset=settings.det_preset, options=settings.runtime
+        settings.det_model,
+        threshold=settings.det_thresh,
+        min_face=settings.min_face,
+        rotate=settings.rotate,
+        preset=settings.det_preset,
+        options=settings.runtime,
     )
 
 
@@ -111,7 +117,7 @@ def open_pipeline(
     )
     detector = _for_contents(found, contents, recognizer)
     model = identity_of(recognizer)
-    facts.update(rec_model=rec_model, flip=model.mirrored)
+    facts.update(rec_model=rec_model, flip=model.mirrored, **dataclasses.asdict(recognizer.execution))
     if gallery is None:
         return OpenPipeline(Analyzer(detector, recognizer), model, "", facts)
     caution = gallery.require_model(model)

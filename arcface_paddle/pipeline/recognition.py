@@ -12,7 +12,7 @@ from arcface_paddle.pipeline.alignment import align_face, recognizer_spec
 from arcface_paddle.pipeline.cards import RECOGNITION, ModelCard
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
-from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
 from arcface_paddle.types import Detection, Face
 
 
@@ -44,6 +44,7 @@ class FaceRecognizer(Protocol):
         preprocessing_sha256: likewise all that turns a photograph into its input.
         mirrored: whether an embedding is the mean over the face and its mirror image.
         embedding_size: D.
+        execution: engine, precision and threads of the network, of the first if there are several.
     """
 
     card: ModelCard
@@ -53,6 +54,8 @@ class FaceRecognizer(Protocol):
 
     @property
     def embedding_size(self) -> int: ...
+    @property
+    def execution(self) -> Execution: ...
 
     def align(self, image: np.ndarray, detections: Sequence[Detection]) -> np.ndarray:
         """Cut the faces of one picture (H, W, 3) uint8 RGB out; the first axis of the result counts them."""
@@ -101,6 +104,11 @@ class Recognizer:
     def __repr__(self) -> str:
         size = "" if self._embedding_size is None else f", {self._embedding_size}-D"
         return f"Recognizer({self.card.name!r}{size}{', mirrored' if self.mirrored else ''})"
+
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the network."""
+        return self._runtime.execution
 
     @property
     def embedding_size(self) -> int:

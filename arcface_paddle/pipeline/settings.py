@@ -16,7 +16,7 @@ from typing import Optional
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import PathLike
 
-DEFAULT_DETECTOR = "BlazeFace"
+DEFAULT_DETECTOR = "CenterFace"
 DEFAULT_RECOGNIZER = "MobileFace"
 CROP_RECOGNIZER = "MobileFace"
 """The recogniser of aligned crops of 112x112, for what works with crops and not with photographs."""
@@ -24,6 +24,12 @@ CROP_RECOGNIZER = "MobileFace"
 PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
 """Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
 trained with the constants of the other."""
+
+PUBLISHED_MODELS = ("BlazeFace-FPN-SSH", "MobileFace-128", "ArcFace")
+"""Names of ``model_files.REGISTRY`` that are archives to be fetched."""
+
+ROTATIONS = ("auto", "0", "90", "180", "270")
+"""By how many degrees clockwise a picture must be turned to stand upright; the values of the flag ``--rotate``."""
 
 ONE, CENTRE, LARGEST, ALL = "one", "centre", "largest", "all"
 FACE_CHOICES = (ONE, CENTRE, LARGEST, ALL)
@@ -43,7 +49,7 @@ ENGINES = {
 """Engines by name: module and class; the module is imported when the engine is first used."""
 
 AUTO = "auto"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = (AUTO, "fp32", "bf16")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
@@ -52,12 +58,13 @@ class RuntimeOptions:
     """Where and how networks run.
 
     Attributes:
-        engine: one of ``ENGINES``, or ``"auto"``.
+        engine: one of ``ENGINES``, or ``"auto"``, see ``candidates``.
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (paddle only).
         threads: CPU threads of one network; None for as many as this process may use.
         onednn: use oneDNN on CPU (paddle only); without it, networks take three to four times as long.
-        precision: ``"fp32"``, or ``"bf16"`` on CPUs with AVX512-BF16 or AMX. Similarities change in the third
-            decimal; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
+        precision: ``"fp32"``; ``"bf16"`` on CPUs with AVX512-BF16 or AMX; ``"auto"`` for bf16 where the engine is
+            openvino and the processor has it, else fp32. In bf16 embeddings keep a cosine of .999 or more to those in
+            fp32; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
             bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for it; that is reported, not
             passed on.
     """
@@ -66,7 +73,7 @@ class RuntimeOptions:
     device: str = "cpu"
     threads: Optional[int] = None
     onednn: bool = True
-    precision: str = "fp32"
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):
@@ -79,24 +86,43 @@ class RuntimeOptions:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.engine not in (AUTO, "paddle") and self.device != "cpu":
             raise ConfigError(f"the engine {self.engine} runs on cpu only here; device is {self.device!r}")
-        if self.engine == "onnxruntime" and self.precision != "fp32":
+        if self.engine == "onnxruntime" and self.precision == "bf16":
             raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
 
-    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
-        """Return the options with an engine in place of ``auto``: the preferred one, else one that reads the file.
+    def candidates(self, graph_file: Path, *, preferred: str = "") -> tuple[str, ...]:
+        """Return the engines to try, the fastest first: what ``auto`` stands for on this machine.
 
-        For bfloat16 that is OpenVINO where it is installed, because Paddle cannot run every network in it.
+        The order is known and not measured: OpenVINO was faster than the others with every shipped network on every
+        processor tried (1.4 to 2 times in float32), a measurement would cost the first picture more than a second, and
+        two machines of one kind could disagree. OpenVINO goes first for the files that it reads itself; what follows it
+        serves networks that it does not know.
+
+        Args:
+            graph_file: ``.pdmodel``, ``.json`` or ``.onnx``.
+            preferred: the engine that the model's card names; it stands alone.
         """
         if self.engine != AUTO:
-            return self
+            return (self.engine,)
+        if preferred and (preferred, graph_file.suffix) != ("paddle", ".onnx"):  # a preset may serve both formats
+            return (preferred,)
         by_file = "onnxruntime" if graph_file.suffix == ".onnx" else "paddle"
-        if self.precision == "bf16" and self.device == "cpu" and importlib.util.find_spec("openvino"):
-            by_file = "openvino"
-        return dataclasses.replace(self, engine=preferred or by_file)
+        if self.device != "cpu" or not self.onednn:  # both are words about Paddle
+            return (by_file,)
+        if graph_file.suffix == ".json" or not _installed("openvino"):
+            return (by_file,)
+        return ("openvino", by_file) if _installed(by_file) else ("openvino",)
+
+    def resolved(self, graph_file: Path, *, preferred: str = "") -> RuntimeOptions:
+        """Return the options with the first of the ``candidates`` in place of ``auto``."""
+        return dataclasses.replace(self, engine=self.candidates(graph_file, preferred=preferred)[0])
 
     @property
     def thread_count(self) -> int:
         return self.threads or available_cores()
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def available_cores() -> int:
@@ -134,6 +160,39 @@ class ThresholdSettings:
     fpir: Optional[float] = None
 
 
+MAX_MIN_FACE = 100_000
+"""Pixels; no picture that is read here has a longer side."""
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """Which faces are looked for.
+
+    Attributes:
+        threshold: least detection score, above 0 and at most 1; None for the card's.
+        min_face: pixels of the picture that a face's longer side has at least: the smaller, the finer and the longer
+            the search; None for all that the detector can see.
+        rotate: one of ``ROTATIONS``; with ``"auto"`` a picture in which nothing plausible stands upright is tried on
+            its sides and upside down.
+    """
+
+    threshold: Optional[float] = None
+    min_face: Optional[int] = None
+    rotate: str = AUTO
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ConfigError(f"the threshold of the detector is {self.threshold}; allowed: above 0, at most 1")
+        if self.min_face is not None and not 1 <= self.min_face <= MAX_MIN_FACE:
+            raise ConfigError(f"min_face is {self.min_face}; allowed: 1 to {MAX_MIN_FACE} pixels")
+        if self.rotate not in ROTATIONS:
+            raise ConfigError(f"rotate is {self.rotate!r}; allowed: {', '.join(ROTATIONS)}")
+
+
+USUAL_DETECTION = DetectionSettings()
+"""What holds when the user says nothing."""
+
+
 @dataclass(frozen=True)
 class PipelineSettings:
     """Which models run, and how.
@@ -144,6 +203,8 @@ class PipelineSettings:
         det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
         rec_preset: likewise for the recogniser.
         det_thresh: least detection score, 0 to 1; None for the card's.
+        min_face: pixels of the smallest face, see ``DetectionSettings``.
+        rotate: whether pictures lie on their side, likewise.
         mirrored: average the embeddings of the face and its mirror image; None as the gallery was made, else yes.
         max_batch_size: most faces per run of the recogniser.
         top_k: candidates reported per face.
@@ -157,6 +218,8 @@ class PipelineSettings:
     det_preset: Optional[str] = None
     rec_preset: Optional[str] = None
     det_thresh: Optional[float] = None
+    min_face: Optional[int] = None
+    rotate: str = AUTO
     mirrored: Optional[bool] = None
     max_batch_size: int = 16
     top_k: int = 5

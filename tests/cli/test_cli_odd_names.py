@@ -100,7 +100,7 @@ def test_a_video_that_does_not_fit_costs_no_results(tmp_path: Path, capsys: pyte
     import resource
 
     clip, out, found = tmp_path / "clip.mp4", tmp_path / "out", tmp_path / "found.json"
-    portrait = images.resize(images.load_image(HOPPER), (320, 320))
+    portrait = images.resize(images.load_image(HOPPER), (448, 448))
     with VideoWriter(clip, fps=10) as writer:
         for _ in range(12):
             writer.write(portrait)

@@ -153,6 +153,25 @@ def test_thresholds(index, tmp_path):
     assert name_with("--rec_thresh=-1", "--cdd_num=500") == (-1.0, "Barack Obama")
 
 
+def test_the_smallest_face_and_the_side_on_which_pictures_lie(tmp_path):
+    upright = images.load_image(QUERIES / "group.jpg")
+    images.write_image(tmp_path / "lying.png", np.ascontiguousarray(np.rot90(upright)))
+    found = tmp_path / "found.json"
+
+    def widths(*flags):
+        command = ["--det", f"--input={tmp_path}/lying.png", "--no_draw", f"--json={found}", "--det_model=BlazeFace"]
+        assert recognize(*command, *flags) == 0
+        [content] = json.loads(found.read_text(encoding="utf-8"))["images"]
+        assert (content["width"], content["height"]) == upright.shape[:2]
+        assert all(face["landmark_doubt"] < 0.5 for face in content["faces"])
+        return sorted(face["box"][2] - face["box"][0] for face in content["faces"])
+
+    turned = widths()
+    assert len(turned) == 4 and widths("--rotate=90") == turned and widths("--rotate=0") == []
+    middle = (turned[1] + turned[2]) / 2  # the faces are turned, their longer side is across
+    assert len(widths(f"--min_face={middle:.0f}")) == 2
+
+
 def test_thresholds_that_a_card_does_not_have():
     card = read_card(ROOT / "inference_model" / "MobileFace" / "model.json")
     for calibration, message in (
@@ -324,6 +343,8 @@ BAD_INPUTS = {
     "missing font": (["--det", PICTURE, "--font=none.ttf"], "no such file"),
     "cdd_num": (["--det", PICTURE, "--cdd_num=0"], "1 or more"),
     "det_thresh": (["--det", PICTURE, "--det_thresh=7"], "7"),
+    "min_face": (["--det", PICTURE, "--min_face=0"], "min_face is 0"),
+    "rotate": (["--det", PICTURE, "--rotate=45"], "90"),
     "model": (["--det", PICTURE, "--det_model=Nothing"], "Nothing"),
     "model of another task": (["--det", PICTURE, "--det_model=MobileFace"], "recognition"),
     "threads": (["--det", PICTURE, "--cpu_threads=0"], "threads"),

@@ -148,7 +148,9 @@ def test_a_model_of_paddle_2_6_2_loads_and_matches():
     # Made by Paddle 2.6.2: a strided convolution, BatchNorm, PReLU, convolution, BatchNorm; expected.npy is what that
     # version computed for this input.
     folder = FIXTURES / "paddle_2_6_2"
-    runtime = open_runtime(folder / "inference.pdmodel", folder / "inference.pdiparams", options=RuntimeOptions())
+    runtime = open_runtime(
+        folder / "inference.pdmodel", folder / "inference.pdiparams", options=RuntimeOptions(precision="fp32")
+    )
     x = np.random.default_rng(0).standard_normal((3, 3, 112, 112)).astype(np.float32)
     np.testing.assert_allclose(runtime.run([x])[0], np.load(folder / "expected.npy"), rtol=1e-4, atol=1e-5)
 

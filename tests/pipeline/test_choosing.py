@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.choosing import FACE_CHOICES, pick
+from arcface_paddle.pipeline.choosing import FACE_CHOICES, choose_faces, is_minor, pick, without_minor
+from arcface_paddle.types import Detection, Face, ImageResult
 
 BYSTANDER = [0, 20, 90, 110]
 """Larger, at the edge."""
@@ -67,3 +68,26 @@ def test_a_box_turned_inside_out_has_no_area():
 def test_unknown_choice():
     with pytest.raises(ConfigError, match="faces 'center'; allowed: one, centre, largest, all"):
         pick(np.array([SITTER]), (200, 200), "center")
+
+
+def face(side, score):
+    return Detection(np.array([5, 5, 5 + side, 5 + 1.2 * side], np.float32), score)
+
+
+@pytest.mark.parametrize(("side", "score", "minor"), [(40, 0.6, True), (60, 0.6, False), (40, 0.8, False)])
+def test_a_minor_face_is_weak_and_far_smaller(side, score, minor):
+    assert is_minor(face(side, score), face(100, 0.9)) == minor
+
+
+def test_the_main_face_stays_whatever_its_score():
+    main, behind, pattern = face(100, 0.55), face(40, 0.9), face(30, 0.6)
+    assert without_minor([behind, main, pattern]) == [behind, main]
+    assert without_minor([]) == []
+
+
+@pytest.mark.parametrize(("score", "chosen"), [(0.6, 1), (0.8, 0)])
+def test_a_minor_face_is_no_second_one(score, chosen):
+    faces = (Face(face(100, 0.9)), Face(face(30, score)))
+    found = choose_faces(ImageResult("picture", (300, 200), faces), "one")
+    assert len(found) == chosen and all(one is faces[0] for one in found)
+    assert len(choose_faces(ImageResult("picture", (300, 200), faces), "all")) == 2

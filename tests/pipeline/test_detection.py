@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Union
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from arcface_paddle.pipeline import RuntimeOptions, build_detector, cards
 from arcface_paddle.pipeline.detection.base import largest_first
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.detection.boxes import overlaps, weighted_nms
+from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime
@@ -19,13 +21,14 @@ from arcface_paddle.types import Detection
 
 OPTIONS = RuntimeOptions(threads=1)
 SCENE = np.load(Path(__file__).parent.parent / "fixtures" / "model_references.npz")["scene"]
+ShippedDetector = Union[BlazeFaceDetector, CenterFaceDetector]
 FACE_BOX = np.array([91, 31, 133, 87])  # of SCENE, by eye
 
 
-@pytest.fixture(scope="module")
-def detector() -> BlazeFaceDetector:
-    found = build_detector(options=OPTIONS)
-    assert isinstance(found, BlazeFaceDetector)
+@pytest.fixture(scope="module", params=["BlazeFace", "CenterFace"])
+def detector(request: pytest.FixtureRequest) -> ShippedDetector:
+    found = build_detector(request.param, options=OPTIONS)
+    assert isinstance(found, (BlazeFaceDetector, CenterFaceDetector)) and found.card.name == request.param
     return found
 
 
@@ -64,11 +67,11 @@ def test_largest_first() -> None:
     assert order == [(5, 0, 9, 9), (0, 0, 2, 2), (1, 1, 3, 3)]
 
 
-# ---------------------------------------------------------------- the shipped detector
+# ---------------------------------------------------------------- the shipped detectors
 
 
 @pytest.mark.parametrize("size", [64, 150, 256, 700, 1500])
-def test_one_face_at_any_size(detector: BlazeFaceDetector, size: int) -> None:
+def test_one_face_at_any_size(detector: ShippedDetector, size: int) -> None:
     picture = cv2.resize(SCENE, (size, size), interpolation=cv2.INTER_AREA if size < 256 else cv2.INTER_CUBIC)
     [face] = detector.detect(picture)
     assert iou(face.box_xyxy / (size / 256), FACE_BOX) > 0.6
@@ -80,13 +83,13 @@ def test_one_face_at_any_size(detector: BlazeFaceDetector, size: int) -> None:
 
 @pytest.mark.parametrize("margin", [0, 4, 15])
 @pytest.mark.parametrize("size", [80, 400])
-def test_a_face_that_fills_the_frame(detector: BlazeFaceDetector, margin: int, size: int) -> None:
+def test_a_face_that_fills_the_frame(detector: ShippedDetector, margin: int, size: int) -> None:
     left, top, right, bottom = FACE_BOX + np.array([-margin, -margin, margin, margin])
     crop = SCENE[top:bottom, left:right]
     assert len(detector.detect(cv2.resize(crop, (size, round(size * len(crop) / crop.shape[1]))))) == 1
 
 
-def test_every_face_of_a_group_large_and_small(detector: BlazeFaceDetector) -> None:
+def test_every_face_of_a_group_large_and_small(detector: ShippedDetector) -> None:
     picture = np.full((900, 1200, 3), 90, np.uint8)
     truth = []
     for index, factor in enumerate((2.0, 1.2, 0.8, 0.6)):
@@ -102,7 +105,7 @@ def test_every_face_of_a_group_large_and_small(detector: BlazeFaceDetector) -> N
 
 @pytest.mark.parametrize(("width", "height", "zoom"), [(2000, 1500, 0.6), (3600, 2400, 0.45)])
 def test_small_faces_in_a_large_picture_need_the_fine_passes(
-    detector: BlazeFaceDetector, width: int, height: int, zoom: float
+    detector: ShippedDetector, width: int, height: int, zoom: float
 ) -> None:
     picture = np.full((height, width, 3), 90, np.uint8)
     person = cv2.resize(SCENE[:160, 40:200], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)  # faces of 25, 19 px
@@ -112,7 +115,7 @@ def test_small_faces_in_a_large_picture_need_the_fine_passes(
     assert len(detector.detect(picture)) == 4
 
 
-def test_no_face_gives_an_empty_list(detector: BlazeFaceDetector) -> None:
+def test_no_face_gives_an_empty_list(detector: ShippedDetector) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
     stripes = np.repeat(np.tile(np.arange(256, dtype=np.uint8), (200, 4))[:, :, None], 3, axis=2)
@@ -121,29 +124,29 @@ def test_no_face_gives_an_empty_list(detector: BlazeFaceDetector) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (20, 20000, 3), (20000, 20, 3), (3, 500, 3)])
-def test_odd_shapes_are_no_error(detector: BlazeFaceDetector, shape: tuple[int, int, int]) -> None:
+def test_odd_shapes_are_no_error(detector: ShippedDetector, shape: tuple[int, int, int]) -> None:
     assert detector.detect(np.full(shape, 128, np.uint8)) == []
 
 
 @pytest.mark.parametrize(
     "image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3), np.float32), np.zeros((0, 5, 3), np.uint8)]
 )
-def test_what_is_no_picture(detector: BlazeFaceDetector, image: np.ndarray) -> None:
+def test_what_is_no_picture(detector: ShippedDetector, image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="allowed: uint8 of"):
         detector.detect(image)
 
 
-def test_detection_leaves_the_picture_alone_and_repeats_itself(detector: BlazeFaceDetector) -> None:
+def test_detection_leaves_the_picture_alone_and_repeats_itself(detector: ShippedDetector) -> None:
     before = SCENE.copy()
     first, second = detector.detect(SCENE), detector.detect(SCENE)
     np.testing.assert_array_equal(SCENE, before)
     np.testing.assert_array_equal(first[0].box_xyxy, second[0].box_xyxy)
 
 
-def test_the_threshold_is_the_users_or_the_cards(detector: BlazeFaceDetector) -> None:
+def test_the_threshold_is_the_users_or_the_cards(detector: ShippedDetector) -> None:
     assert detector.threshold == 0.5
     score = detector.detect(SCENE)[0].score
-    assert build_detector(threshold=min(score + 0.01, 1.0), options=OPTIONS).detect(SCENE) == []
+    assert build_detector(detector.card.name, threshold=min(score + 0.01, 1.0), options=OPTIONS).detect(SCENE) == []
     with pytest.raises(ConfigError, match=r"is 1\.5"):
         build_detector(threshold=1.5)
 
@@ -152,7 +155,7 @@ def test_without_a_refiner_the_detectors_own_points_serve() -> None:
     model = open_model("BlazeFace")
     plain = BlazeFaceDetector(model, open_runtime(model.graph_file, model.weights_file, options=OPTIONS))
     face = max(plain.detect(SCENE), key=lambda one: iou(one.box_xyxy, FACE_BOX))
-    [refined] = build_detector(options=OPTIONS).detect(SCENE)
+    [refined] = build_detector("BlazeFace", options=OPTIONS).detect(SCENE)
     assert face.landmarks is not None and refined.landmarks is not None
     eyes = np.linalg.norm(refined.landmarks[0] - refined.landmarks[1])
     assert np.linalg.norm(face.landmarks - refined.landmarks, axis=1).mean() < 0.25 * eyes
@@ -228,7 +231,7 @@ def test_a_recognizer_is_no_rows_detector(tmp_path: Path) -> None:
     for name in ("inference.pdmodel", "inference.pdiparams"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
     with pytest.raises(ModelFileError, match="a detector gives rows"):
-        build_detector(tmp_path, options=OPTIONS).detect(SCENE)
+        build_detector(tmp_path, options=RuntimeOptions(engine="paddle", threads=1)).detect(SCENE)
 
 
 def test_a_card_that_names_a_missing_refiner(tmp_path: Path) -> None:

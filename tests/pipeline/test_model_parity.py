@@ -10,7 +10,7 @@ import pytest
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.blazeface import decode_heads
-from arcface_paddle.pipeline.detection.centerface import decode_maps
+from arcface_paddle.pipeline.detection.centerface_maps import decode_maps
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
@@ -29,7 +29,8 @@ def second_references() -> dict[str, np.ndarray]:
 
 
 def run(model: ModelFolder, pictures: np.ndarray, *, onednn: bool = True) -> list[np.ndarray]:
-    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(threads=1, onednn=onednn))
+    options = RuntimeOptions(engine="paddle", threads=1, onednn=onednn)
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
     return runtime.run([to_blob(list(pictures), model.card.input)])
 
 

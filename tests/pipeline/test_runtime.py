@@ -13,7 +13,9 @@ from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import RuntimeOptions, available_cores, first_line, open_runtime
 
-ONE_THREAD = RuntimeOptions(threads=1)
+PADDLE = RuntimeOptions(engine="paddle", threads=1)
+OPENVINO = RuntimeOptions(engine="openvino", threads=1, precision="fp32")
+both_engines = pytest.mark.parametrize("options", [PADDLE, OPENVINO], ids=["paddle", "openvino"])
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +51,13 @@ def test_threads_default_to_what_the_process_may_use() -> None:
 
 
 def test_with_and_without_onednn_agree(crops: np.ndarray) -> None:
-    plain = outputs_of(RuntimeOptions(threads=1, onednn=False), crops)
-    for fast, slow in zip(outputs_of(ONE_THREAD, crops), plain):
+    plain = outputs_of(RuntimeOptions(engine="paddle", threads=1, onednn=False), crops)
+    for fast, slow in zip(outputs_of(PADDLE, crops), plain):
         np.testing.assert_allclose(fast, slow, atol=1e-4)
 
 
 def test_openvino_agrees_with_paddle(crops: np.ndarray) -> None:
-    pytest.importorskip("openvino")
-    pytest.importorskip("paddle2onnx")
-    other = outputs_of(RuntimeOptions(engine="openvino", threads=1), crops)
-    for ours, theirs in zip(outputs_of(ONE_THREAD, crops), other):
+    for ours, theirs in zip(outputs_of(PADDLE, crops), outputs_of(OPENVINO, crops)):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -69,7 +68,7 @@ def test_onnx_runtime_agrees_with_paddle(crops: np.ndarray, tmp_path: Path) -> N
     target = tmp_path / "inference.onnx"
     target.write_bytes(paddle2onnx.export(str(model.graph_file), str(model.weights_file), opset_version=13))
     runtime = open_runtime(target, options=RuntimeOptions(engine="onnxruntime", threads=1))
-    for ours, theirs in zip(outputs_of(ONE_THREAD, crops), runtime.run([crops])):
+    for ours, theirs in zip(outputs_of(PADDLE, crops), runtime.run([crops])):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     target.write_bytes(b"rubbish")
     with pytest.raises(ModelFileError, match="ONNX Runtime cannot load it"):
@@ -85,9 +84,10 @@ def test_onnx_runtime_refuses_paddle_files() -> None:
         open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="onnxruntime"))
 
 
-def test_wrong_inputs_are_one_line(crops: np.ndarray) -> None:
+@both_engines
+def test_wrong_inputs_are_one_line(crops: np.ndarray, options: RuntimeOptions) -> None:
     model = open_model("FaceRefiner")
-    runtime = open_runtime(model.graph_file, model.weights_file, options=ONE_THREAD)
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
     with pytest.raises(ModelFileError, match="takes 1 inputs"):
         runtime.run([crops, crops])
     with pytest.raises(ModelFileError, match="cannot run on input") as caught:
@@ -96,18 +96,20 @@ def test_wrong_inputs_are_one_line(crops: np.ndarray) -> None:
     assert runtime.run([crops])[0].shape == (3, 4)  # still usable
 
 
-def test_weights_of_another_network_are_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [PADDLE, OPENVINO, RuntimeOptions()], ids=["paddle", "openvino", "auto"])
+def test_weights_of_another_network_are_one_line(tmp_path: Path, options: RuntimeOptions) -> None:
     shutil.copy(open_model("FaceRefiner").graph_file, tmp_path / "inference.pdmodel")
     shutil.copy(open_model("BlazeFace").weights_file or "", tmp_path / "inference.pdiparams")
     with pytest.raises(ModelFileError) as caught:
-        runtime = open_runtime(tmp_path / "inference.pdmodel", tmp_path / "inference.pdiparams", options=ONE_THREAD)
+        runtime = open_runtime(tmp_path / "inference.pdmodel", tmp_path / "inference.pdiparams", options=options)
         runtime.run([np.zeros((1, 3, 48, 48), np.float32)])
     assert "\n" not in str(caught.value)
 
 
-def test_threads_may_share_a_runtime(crops: np.ndarray) -> None:
+@both_engines
+def test_threads_may_share_a_runtime(crops: np.ndarray, options: RuntimeOptions) -> None:
     model = open_model("FaceRefiner")
-    runtime = open_runtime(model.graph_file, model.weights_file, options=ONE_THREAD)
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
     inputs = [crops * factor for factor in (0.5, 1.0, 1.5, 2.0)]
     expected = [runtime.run([one])[1] for one in inputs]
     wrong: list[int] = []
@@ -125,13 +127,14 @@ def test_threads_may_share_a_runtime(crops: np.ndarray) -> None:
     assert not wrong
 
 
-def test_bfloat16_is_close_or_refused_but_never_nan(crops: np.ndarray) -> None:
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_bfloat16_is_close_or_refused_but_never_nan(crops: np.ndarray, engine: str) -> None:
     try:
-        outputs = outputs_of(RuntimeOptions(threads=1, precision="bf16"), crops)
+        outputs = outputs_of(RuntimeOptions(engine=engine, threads=1, precision="bf16"), crops)
     except (ModelFileError, ConfigError) as error:
         assert "fp32" in str(error)
     else:
-        for rough, exact in zip(outputs, outputs_of(ONE_THREAD, crops)):
+        for rough, exact in zip(outputs, outputs_of(PADDLE, crops)):
             np.testing.assert_allclose(rough, exact, atol=0.05)
 
 
@@ -160,15 +163,134 @@ def test_first_line_finds_the_reason_in_a_stack_trace() -> None:
     trace = "\n\n---\nC++ Traceback (most recent call last):\n0 paddle::Run()\n\n(InvalidArgument) Bad shape.\n  [Hint]"
     assert first_line(RuntimeError(trace)) == "(InvalidArgument) Bad shape."
     assert first_line(RuntimeError("")) == "RuntimeError"
+    trace = "Exception from src/core.cpp:84:\nCheck 'a == b' failed at src/x.cpp:9:\nCannot clone with {8, 8}.\n\n"
+    assert first_line(RuntimeError(trace)) == "Cannot clone with {8, 8}."
 
 
-def test_auto_stands_for_the_card_then_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = RuntimeOptions()
-    assert options.resolved(Path("inference.pdmodel")).engine == "paddle"
-    assert options.resolved(Path("inference.onnx")).engine == "onnxruntime"
-    assert options.resolved(Path("inference.onnx"), preferred="openvino").engine == "openvino"
-    assert RuntimeOptions(engine="paddle").resolved(Path("x.json"), preferred="openvino").engine == "paddle"
-    half = RuntimeOptions(precision="bf16")
-    for installed, engine in ((object(), "openvino"), (None, "paddle")):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=installed: found)
-        assert half.resolved(Path("inference.pdmodel")).engine == engine
+def installed_only(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in packages else None)
+
+
+@pytest.mark.parametrize(
+    ("packages", "file", "expected"),
+    [
+        (("openvino", "paddle"), "inference.pdmodel", ("openvino", "paddle")),
+        (("openvino",), "inference.pdmodel", ("openvino",)),
+        (("paddle",), "inference.pdmodel", ("paddle",)),
+        ((), "inference.pdmodel", ("paddle",)),
+        (("openvino", "paddle", "paddle2onnx"), "inference.json", ("paddle",)),
+        (("openvino", "paddle", "onnxruntime"), "inference.onnx", ("openvino", "onnxruntime")),
+        (("paddle", "onnxruntime"), "inference.onnx", ("onnxruntime",)),
+    ],
+)
+def test_auto_takes_the_fastest_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch, packages: tuple, file: str, expected: tuple
+) -> None:
+    installed_only(monkeypatch, *packages)
+    assert RuntimeOptions().candidates(Path(file)) == expected
+
+
+def test_what_is_said_goes_before_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed_only(monkeypatch, "openvino", "paddle")
+    graph = Path("inference.pdmodel")
+    assert RuntimeOptions().candidates(graph, preferred="onnxruntime") == ("onnxruntime",)
+    assert RuntimeOptions(engine="paddle").candidates(graph, preferred="openvino") == ("paddle",)
+    assert RuntimeOptions().candidates(Path("inference.onnx"), preferred="paddle") == ("openvino",)
+    assert RuntimeOptions(onednn=False).candidates(graph) == ("paddle",)
+    assert RuntimeOptions(device="gpu").candidates(graph) == ("paddle",)
+    assert RuntimeOptions().resolved(graph).engine == "openvino"
+
+
+@pytest.mark.parametrize("model_format", ["pdmodel", "json"])
+def test_a_network_that_openvino_cannot_read_runs_in_paddle(tmp_path: Path, model_format: str) -> None:
+    paddle = pytest.importorskip("paddle")
+    pytest.importorskip("openvino")
+    from arcface_paddle.export.saving import save_model
+
+    class Digamma(paddle.nn.Layer):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = paddle.nn.Linear(112, 2)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return paddle.digamma(self.linear(x) + 3)
+
+    save_model(Digamma(), tmp_path, model_format=model_format)
+    files = tmp_path / f"inference.{model_format}", tmp_path / "inference.pdiparams"
+    runtime = open_runtime(*files)
+    assert runtime.execution.engine == "paddle"
+    assert runtime.run([np.zeros((1, 3, 112, 112), np.float32)])[0].shape == (1, 3, 112, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(PADDLE, "paddle, fp32, 1 thread"), (OPENVINO, "openvino, fp32, 1 thread")],
+    ids=["paddle", "openvino"],
+)
+def test_what_runs_is_said(options: RuntimeOptions, expected: str) -> None:
+    model = open_model("FaceRefiner")
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+    assert str(runtime.execution) == expected
+    assert expected in repr(runtime)
+
+
+def test_precision_auto_follows_the_processor() -> None:
+    openvino = pytest.importorskip("openvino")
+    from arcface_paddle.pipeline.engines import openvino_engine
+
+    model = open_model("FaceRefiner")
+    found = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="openvino")).execution
+    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert found.precision == ("bf16" if able and openvino_engine._has_bfloat16_instructions() else "fp32")
+    paddle = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="paddle"))
+    assert paddle.execution.precision == "fp32"
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+ANALYZE = """
+from arcface_paddle import load_image
+from arcface_paddle.pipeline import Analyzer, build_detector, build_recognizer
+detector, recognizer = build_detector(), build_recognizer()
+faces = Analyzer(detector, recognizer).analyze(load_image("demo/queries/group.jpg")).faces
+print(len(faces), sys.modules.get("paddle") is not None)
+"""
+
+
+def test_paddle_serves_everything_where_openvino_is_missing() -> None:
+    assert run_python('import sys; sys.modules["openvino"] = None' + ANALYZE) == "4 True"
+
+
+def test_openvino_serves_everything_without_paddle() -> None:
+    pytest.importorskip("openvino")
+    assert run_python("import sys" + ANALYZE) == "4 False"
+    assert run_python('import sys; sys.modules["paddle"] = sys.modules["paddle2onnx"] = None' + ANALYZE) == "4 False"
+
+
+def test_runtimes_of_one_thread_stay_on_one_thread() -> None:
+    pytest.importorskip("openvino")
+    code = """
+import os, sys, time
+import numpy as np
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+model = open_model("MobileFace")
+options = RuntimeOptions(engine="openvino", threads=1)
+runtimes = [open_runtime(model.graph_file, model.weights_file, options=options) for _ in range(6)]
+crops = np.zeros((4, 3, 112, 112), np.float32)
+for runtime in runtimes:
+    runtime.run([crops])
+processor, clock = time.process_time(), time.perf_counter()
+for _ in range(3):
+    for runtime in runtimes:
+        runtime.run([crops])
+print(time.process_time() - processor < 1.3 * (time.perf_counter() - clock))
+print(all(os.sched_getaffinity(int(task)) == os.sched_getaffinity(0) for task in os.listdir("/proc/self/task")))
+"""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    assert run_python(code).split() == ["True", "True"]

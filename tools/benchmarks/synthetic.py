@@ -22,6 +22,7 @@ from arcface_paddle.pipeline import builders, cards, model_files
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.pipeline.settings import DetectionSettings
 from arcface_paddle.synthetic.generator import SyntheticFaces, SyntheticImage
 from arcface_paddle.types import Detection
 from benchmarks.separation import genuine_and_impostor, rank1
@@ -147,12 +148,12 @@ def _detect_all(detector: Detector, shown: List[SyntheticImage]) -> Tuple[int, f
 
 
 def _native_blazeface() -> BlazeFaceDetector:
-    folder = model_files.open_model(builders.DEFAULT_DETECTOR, task=cards.DETECTION)
+    folder = model_files.open_model("BlazeFace", task=cards.DETECTION)
     assert folder.card.detector is not None, "a detector's card describes its decoder"
     native = dataclasses.replace(folder.card.detector, scales=folder.card.detector.scales[:1])
     folder = dataclasses.replace(folder, card=dataclasses.replace(folder.card, detector=native))
     runtime = open_runtime(folder.graph_file, folder.weights_file)
-    return BlazeFaceDetector(folder, runtime, threshold=_DETECTOR_THRESHOLD)
+    return BlazeFaceDetector(folder, runtime, settings=DetectionSettings(threshold=_DETECTOR_THRESHOLD))
 
 
 def _detection_of(shown: SyntheticImage, detections: List[Detection]) -> Optional[np.ndarray]:

@@ -72,10 +72,11 @@ CENTERFACE = cards.ModelCard(
     detector=cards.DetectorSpec(
         decoder="centerface",
         score_threshold=0.5,
-        scales=(cards.ScaleSpec(size=1280, border=0.12, square=False),),
+        scales=(cards.ScaleSpec(size=1216, border=0.12, square=False),),
         strides=(4,),
         keypoints=5,
         nms_iou=0.3,
+        scan=cards.ScanSpec(),
     ),
 )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.evaluation_flags import add_engine_flags, embedder_settings
@@ -22,16 +22,11 @@ from arcface_paddle.cli.flags import add_bool, published_group
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.cli.writable import require_writable_file
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.evaluation.card_calibration import (
-    THRESHOLDS,
-    CalibrationSettings,
-    CardCalibration,
-    calibrate_card,
-    write_calibration,
-)
-from arcface_paddle.evaluation.embedder import model_embedder
-from arcface_paddle.pipeline.cards import RECOGNITION, Calibration
-from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.evaluation.choices import THRESHOLDS
+
+if TYPE_CHECKING:  # what evaluates is imported where it is used, so that --help is quick
+    from arcface_paddle.evaluation.card_calibration import CardCalibration
+    from arcface_paddle.pipeline.cards import Calibration
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, show, write."""
+    from arcface_paddle.evaluation.card_calibration import CalibrationSettings, calibrate_card, write_calibration
+    from arcface_paddle.evaluation.embedder import model_embedder
+    from arcface_paddle.pipeline.cards import RECOGNITION
+    from arcface_paddle.pipeline.model_files import open_model
+
     if args.batch_size < 1 or args.gallery_people < 1:
         raise ConfigError(f"--batch_size {args.batch_size}, --gallery_people {args.gallery_people}; allowed: 1 or more")
     require_writable_file(args.json, option="--json")

@@ -16,12 +16,13 @@ import argparse
 import json
 import textwrap
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from arcface_paddle import images
 from arcface_paddle.cli import flags
-from arcface_paddle.pipeline.comparison import Comparison, compare_faces
-from arcface_paddle.pipeline.opening import ALIGNED, DETECT, open_pipeline
-from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE, ONE_FACE_CHOICES
+from arcface_paddle.pipeline.settings import ALIGNED, CENTRE, DETECT, LARGEST, ONE, ONE_FACE_CHOICES
+
+if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.comparison import Comparison
 
 EXIT_SAME = 0
 EXIT_DIFFERENT = 1
@@ -48,6 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from arcface_paddle import images
+    from arcface_paddle.pipeline.comparison import compare_faces
+    from arcface_paddle.pipeline.opening import open_pipeline
+
     pipeline = open_pipeline(flags.pipeline_settings(args), contents=ALIGNED if args.aligned else DETECT)
     result = compare_faces(
         pipeline.analyzer,

@@ -19,27 +19,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from functools import reduce
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
-from arcface_paddle.pipeline.cards import RECOGNITION, ModelCard
-from arcface_paddle.pipeline.gallery import (
-    Gallery,
-    Suspicion,
-    combine_galleries,
-    edit_gallery,
-    find_suspicions,
-    identity_of,
-    load_own,
-)
-from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
-from arcface_paddle.pipeline.model_files import find_card
-from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold, recognizer_of
-from arcface_paddle.pipeline.thresholds import search_threshold
+from arcface_paddle.pipeline.settings import DEFAULT_RECOGNIZER, ThresholdSettings
+
+if TYPE_CHECKING:  # what recognises is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.cards import ModelCard
+    from arcface_paddle.pipeline.gallery import Gallery, Suspicion
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -82,6 +72,9 @@ def build(args: argparse.Namespace) -> int:
 
 def add(args: argparse.Namespace) -> int:
     """Add pictures to a gallery."""
+    from arcface_paddle.pipeline.gallery import load_own
+    from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
+
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
     gallery = load_own(args.gallery)
     report = extend_gallery(
@@ -99,6 +92,8 @@ def add(args: argparse.Namespace) -> int:
 
 def remove(args: argparse.Namespace) -> int:
     """Remove a person, or the faces of one picture."""
+    from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+
     without = Gallery.without_picture if args.picture else Gallery.without_person
     edit = edit_gallery(args.gallery, lambda gallery: without(gallery, args.name))
     now, removed = edit.after, len(edit.before) - len(edit.after)
@@ -108,6 +103,8 @@ def remove(args: argparse.Namespace) -> int:
 
 def rename(args: argparse.Namespace) -> int:
     """Give a person another name."""
+    from arcface_paddle.pipeline.gallery import edit_gallery
+
     edited = edit_gallery(args.gallery, lambda gallery: gallery.renamed(args.name, args.new_name, join=args.join)).after
     print(f"{args.gallery}: {args.name} is now {args.new_name}; {len(edited)} faces of {len(edited.names)} people")
     return EXIT_OK
@@ -115,6 +112,8 @@ def rename(args: argparse.Namespace) -> int:
 
 def merge(args: argparse.Namespace) -> int:
     """Write the union of galleries."""
+    from arcface_paddle.pipeline.gallery import Gallery, combine_galleries
+
     writable.require_writable_file(args.gallery, option="gallery merge")
     merged = combine_galleries(args.gallery, args.sources, lambda galleries: reduce(Gallery.merged, galleries))
     print(f"{args.gallery}: {len(merged)} faces of {len(merged.names)} people")
@@ -123,6 +122,9 @@ def merge(args: argparse.Namespace) -> int:
 
 def import_published(args: argparse.Namespace) -> int:
     """Turn a published index.bin into a gallery file."""
+    from arcface_paddle.pipeline.builders import build_recognizer
+    from arcface_paddle.pipeline.gallery import combine_galleries, identity_of
+
     writable.require_writable_file(args.gallery, option="gallery import")
     model = None
     if args.rec_model is not None:
@@ -137,6 +139,8 @@ def import_published(args: argparse.Namespace) -> int:
 
 def list_people(args: argparse.Namespace) -> int:
     """Show who is in a gallery."""
+    from arcface_paddle.pipeline.gallery import Gallery
+
     gallery = Gallery.load(args.gallery)
     if args.json:
         write_json_result(args.json, gallery.to_dict())
@@ -153,6 +157,11 @@ def list_people(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Report what looks wrong in a gallery."""
+    from arcface_paddle.pipeline.cards import RECOGNITION
+    from arcface_paddle.pipeline.gallery import Gallery, find_suspicions
+    from arcface_paddle.pipeline.model_files import find_card
+    from arcface_paddle.pipeline.opening import recognizer_of
+
     gallery = Gallery.load(args.gallery)
     card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
     suspicions = find_suspicions(
@@ -229,6 +238,8 @@ def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
 
 def _check_threshold(args: argparse.Namespace, card: ModelCard) -> float:
     """Return from which similarity on two pictures count as one person; far more lenient than a search."""
+    from arcface_paddle.pipeline.thresholds import choose_threshold
+
     if args.threshold is not None:
         return float(args.threshold)
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
@@ -236,6 +247,8 @@ def _check_threshold(args: argparse.Namespace, card: ModelCard) -> float:
 
 def _naming_threshold(args: argparse.Namespace, card: ModelCard, gallery: Gallery) -> Optional[float]:
     """Return from which similarity on a search gives a name; None for a model that was never calibrated."""
+    from arcface_paddle.pipeline.thresholds import search_threshold
+
     if args.threshold is not None:
         return float(args.threshold)
     if card.recognizer is None or card.recognizer.calibration is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
@@ -27,25 +27,11 @@ from arcface_paddle.cli.evaluation_flags import (
     publish,
 )
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.data import open_dataset
-from arcface_paddle.evaluation.embedder import Embedder
-from arcface_paddle.evaluation.embedding import EmbeddingSettings
-from arcface_paddle.evaluation.identification import POOLINGS, SplitSettings
-from arcface_paddle.evaluation.identification_report import (
-    identification_report_document,
-    identification_rows,
-    search_entries,
-    template_report_document,
-    template_rows,
-    write_identification_report,
-    write_template_report,
-)
-from arcface_paddle.evaluation.identification_run import identify_people
-from arcface_paddle.evaluation.ijb import settings_by_name
-from arcface_paddle.evaluation.ijb_files import read_ijb
-from arcface_paddle.evaluation.ijb_run import evaluate_ijb
-from arcface_paddle.evaluation.model_opening import open_embedders
-from arcface_paddle.evaluation.ranks import Ranks, is_main, joined_ranks
+from arcface_paddle.evaluation.choices import POOLINGS
+
+if TYPE_CHECKING:  # what evaluates is imported where it is used, so that --help is quick
+    from arcface_paddle.evaluation.embedder import Embedder
+    from arcface_paddle.evaluation.ranks import Ranks
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model."""
+    from arcface_paddle.evaluation.ranks import joined_ranks
+
     check_before_work(args)
     with joined_ranks() as ranks:
         if args.ijb:
@@ -90,6 +78,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_dataset(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
+    from arcface_paddle.data import open_dataset
+    from arcface_paddle.evaluation.embedding import EmbeddingSettings
+    from arcface_paddle.evaluation.identification import SplitSettings
+    from arcface_paddle.evaluation.identification_report import (
+        identification_report_document,
+        identification_rows,
+        write_identification_report,
+    )
+    from arcface_paddle.evaluation.identification_run import identify_people
+    from arcface_paddle.evaluation.ranks import is_main
+
     dataset = open_dataset(args.data_dir, label_file=args.label_file)
     split = SplitSettings(args.gallery_images, args.stranger_share, args.seed)
     settings = EmbeddingSettings(args.batch_size, mirror=args.mirrored, progress=is_main(ranks))
@@ -115,6 +114,18 @@ def _run_dataset(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
 
 
 def _run_ijb(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
+    from arcface_paddle.evaluation.identification_report import (
+        identification_rows,
+        search_entries,
+        template_report_document,
+        template_rows,
+        write_template_report,
+    )
+    from arcface_paddle.evaluation.ijb import settings_by_name
+    from arcface_paddle.evaluation.ijb_files import read_ijb
+    from arcface_paddle.evaluation.ijb_run import evaluate_ijb
+    from arcface_paddle.evaluation.ranks import is_main
+
     protocols = settings_by_name(args.setting or ["N1D1F1"])
     ijb = read_ijb(args.ijb)
     entries = [
@@ -138,4 +149,6 @@ def _run_ijb(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
 
 
 def _embedders(args: argparse.Namespace) -> list[Embedder]:
+    from arcface_paddle.evaluation.model_opening import open_embedders
+
     return open_embedders(args.model or ["MobileFace"], settings=embedder_settings(args, network=args.network))

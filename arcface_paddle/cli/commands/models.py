@@ -15,14 +15,17 @@ import dataclasses
 import json
 import textwrap
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline import cards, model_files
-from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.pipeline.settings import PRESETS, PUBLISHED_MODELS
+
+if TYPE_CHECKING:  # what opens models is imported where it is used, so that --help is quick
+    from arcface_paddle.pipeline.cards import ModelCard
+    from arcface_paddle.pipeline.model_files import ModelFolder, RegisteredModel
 
 _WHICH_RECOGNIZER = (
     "recognisers: FaceFusion errs least, MobileFace is the smallest, both for research only; for commercial use: "
@@ -40,10 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(action=run_check)
     show = actions.add_parser("show", help="print a model's card")
     show.add_argument("model", metavar="MODEL")
-    show.add_argument("--preset", choices=model_files.PRESETS, help="for a folder without a card")
+    show.add_argument("--preset", choices=PRESETS, help="for a folder without a card")
     show.set_defaults(action=run_show)
     fetch = actions.add_parser("fetch", help="fetch published archives")
-    fetch.add_argument("models", nargs="+", metavar="MODEL", choices=_published_names(), help="%(choices)s")
+    fetch.add_argument("models", nargs="+", metavar="MODEL", choices=PUBLISHED_MODELS, help="%(choices)s")
     fetch.set_defaults(action=run_fetch)
 
 
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     rows = [_row(registered) for registered in model_files.REGISTRY.values()]
     print(text_table(["name", "task", "MB", "where", "licence"], rows))
     print(_WHICH_RECOGNIZER)
@@ -60,6 +65,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     names = args.models or [name for name, model in model_files.REGISTRY.items() if model_files.local_folder(model)]
     code = EXIT_OK
     for name in names:
@@ -83,19 +90,25 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    from arcface_paddle.pipeline import model_files
+
     for name in args.models:
         print(f"{name}: {model_files.find_folder(name)}")
     return EXIT_OK
 
 
-def _proof(model: model_files.ModelFolder) -> str:
-    runtime = open_runtime(model.graph_file, model.weights_file)
+def _proof(model: ModelFolder) -> str:
+    from arcface_paddle.pipeline.runtime import open_runtime
+
+    runtime = open_runtime(model.graph_file, model.weights_file, preferred_engine=model.card.engine)
     proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
-    return f"{proof}, loads with {len(runtime.input_names)} input(s)"
+    return f"{proof}, loads with {len(runtime.input_names)} input(s) ({runtime.execution})"
 
 
-def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, cards.ModelCard]:
+def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, ModelCard]:
     """Return folder and card of a model whose files, or whose members' files, were checked."""
+    from arcface_paddle.pipeline import model_files
+
     if model_files.find_card(name, preset=preset).fusion is not None:
         united = model_files.open_fusion(name)
         return united.path, united.card
@@ -103,7 +116,9 @@ def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, cards.ModelCard
     return model.path, model.card
 
 
-def _row(registered: model_files.RegisteredModel) -> list[str]:
+def _row(registered: RegisteredModel) -> list[str]:
+    from arcface_paddle.pipeline import model_files
+
     folder = model_files.local_folder(registered)
     size = "" if folder is None else f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:5.1f}"
     place = f"not here: {registered.url}" if folder is None else str(folder)
@@ -111,11 +126,9 @@ def _row(registered: model_files.RegisteredModel) -> list[str]:
     return [registered.name, registered.task, size, place, licence]
 
 
-def _licence(registered: model_files.RegisteredModel, folder: Optional[Path]) -> str:
+def _licence(registered: RegisteredModel, folder: Optional[Path]) -> str:
+    from arcface_paddle.pipeline import cards, model_files
+
     if folder is not None and (folder / cards.CARD_NAME).exists():
         return cards.read_card(folder / cards.CARD_NAME).licence
     return model_files.preset_card(registered.preset).licence
-
-
-def _published_names() -> list[str]:
-    return [name for name, model in model_files.REGISTRY.items() if model.archive]

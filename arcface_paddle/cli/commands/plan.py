@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-
-from prettytable import PrettyTable
+from typing import TYPE_CHECKING
 
 from arcface_paddle.backbones import canonical_name, find_backbone
 from arcface_paddle.heads.memory import BYTES_OF
 from arcface_paddle.training.planner import Plan, PlanSettings, advice, make_plan, measure_backbone
+
+if TYPE_CHECKING:  # imported where it is used, so that --help is quick
+    from prettytable import PrettyTable
 
 _MB = 1 << 20
 
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(plan: Plan) -> PrettyTable:
+    from prettytable import PrettyTable
+
     values = plan.as_dict()
     table = PrettyTable(["per process", "MB"])
     table.align["per process"], table.align["MB"] = "l", "r"

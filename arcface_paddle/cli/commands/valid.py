@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
@@ -22,22 +23,11 @@ from arcface_paddle.cli.evaluation_flags import (
     publish,
 )
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.evaluation.embedder import Embedder
-from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
-from arcface_paddle.evaluation.model_opening import DEFAULT_NETWORK, open_embedders
-from arcface_paddle.evaluation.ranks import is_main, joined_ranks
-from arcface_paddle.evaluation.report import (
-    ModelResults,
-    far_text,
-    percent,
-    point_text,
-    report_document,
-    val_text,
-    write_report,
-)
-from arcface_paddle.evaluation.sets import find_sets
-from arcface_paddle.evaluation.similarity import MEASURES, measure_by_name
-from arcface_paddle.evaluation.verification import log_lines
+from arcface_paddle.evaluation.choices import DEFAULT_NETWORK, MEASURE_NOTES
+
+if TYPE_CHECKING:  # what evaluates is imported where it is used, so that --help is quick
+    from arcface_paddle.evaluation.embedder import Embedder
+    from arcface_paddle.evaluation.report import ModelResults
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +52,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
-    protocol.add_argument("--sim", default="diff", choices=list(MEASURES), help=_measures_help())
+    protocol.add_argument("--sim", default="diff", choices=list(MEASURE_NOTES), help=_measures_help())
     add_mirrored_flag(parser, protocol)
     add_output_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate every model on every set."""
+    from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
+    from arcface_paddle.evaluation.ranks import is_main, joined_ranks
+    from arcface_paddle.evaluation.report import ModelResults, report_document, write_report
+    from arcface_paddle.evaluation.sets import find_sets
+    from arcface_paddle.evaluation.similarity import measure_by_name
+
     check_before_work(args)
     measure = measure_by_name(args.sim)
     with joined_ranks() as ranks:
@@ -87,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 _print_log_lines(models[-1], single=len(args.model) <= 1)
         if main:
             _print_tables(models)
-            print(f"compared by {args.sim}: {MEASURES[args.sim].meaning}")
+            print(f"compared by {args.sim}: {measure.meaning}")
             title = f"Verification of {', '.join(model.model for model in models)}"
             publish(
                 args,
@@ -98,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _embedders(args: argparse.Namespace) -> list[Embedder]:
+    from arcface_paddle.evaluation.model_opening import open_embedders
+
     network = args.network
     if not args.model and network is None:
         network = DEFAULT_NETWORK
@@ -105,6 +103,8 @@ def _embedders(args: argparse.Namespace) -> list[Embedder]:
 
 
 def _print_log_lines(model: ModelResults, *, single: bool) -> None:
+    from arcface_paddle.evaluation.verification import log_lines
+
     if not single:
         print(f"{model.model}:")
     for result in model.results:
@@ -112,6 +112,8 @@ def _print_log_lines(model: ModelResults, *, single: bool) -> None:
 
 
 def _print_tables(models: list[ModelResults]) -> None:
+    from arcface_paddle.evaluation.report import far_text, percent, point_text, val_text
+
     summary, points = [], []
     for model in models:
         for result in model.results:
@@ -134,5 +136,5 @@ def _print_tables(models: list[ModelResults]) -> None:
 
 
 def _measures_help() -> str:
-    lines = (f"{name} = {measure.meaning} ({measure.fared})" for name, measure in MEASURES.items())
+    lines = (f"{name} = {meaning} ({fared})" for name, (meaning, fared) in MEASURE_NOTES.items())
     return "how embeddings are compared, with the AUC of 3,000 synthetic pairs: " + "; ".join(lines).replace("%", "%%")

@@ -6,8 +6,9 @@ from typing import Optional, Protocol, Sequence
 
 import numpy as np
 
-from arcface_paddle.errors import ConfigError, ImageError
+from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline.cards import DetectorSpec, ModelCard
+from arcface_paddle.pipeline.settings import DetectionSettings
 from arcface_paddle.types import Detection
 
 
@@ -41,17 +42,9 @@ def detector_spec(card: ModelCard) -> DetectorSpec:
     return card.detector
 
 
-def chosen_threshold(threshold: Optional[float], card: ModelCard) -> float:
-    """Return the user's threshold, or the card's when the user gave none.
-
-    Raises:
-        ConfigError: not above 0 and at most 1.
-    """
-    if threshold is None:
-        return detector_spec(card).score_threshold
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"the threshold of the detector is {threshold}; allowed: above 0, at most 1")
-    return float(threshold)
+def chosen_threshold(settings: DetectionSettings, card: ModelCard) -> float:
+    """Return the user's threshold, or the card's when the user gave none."""
+    return detector_spec(card).score_threshold if settings.threshold is None else float(settings.threshold)
 
 
 class CardedDetector(Protocol):
@@ -67,9 +60,9 @@ def described(detector: CardedDetector) -> str:
     Example:
         >>> from arcface_paddle.pipeline import build_detector
         >>> build_detector(threshold=0.6)
-        BlazeFaceDetector('BlazeFace', threshold=0.600)
+        CenterFaceDetector('CenterFace', threshold=0.6)
     """
-    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3f})"
+    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3g})"
 
 
 def check_image(image: np.ndarray) -> None:
@@ -88,3 +81,15 @@ def largest_first(detections: Sequence[Detection]) -> list[Detection]:
         return -(right - left) * (bottom - top), left, top
 
     return sorted(detections, key=order)
+
+
+def wanted(detections: Sequence[Detection], *, threshold: float, min_face: Optional[int]) -> list[Detection]:
+    """Leave out faces below the threshold or too small, and sort the others largest first."""
+    least = 0 if min_face is None else min_face
+    return largest_first(
+        [
+            face
+            for face in detections
+            if face.score >= threshold and float((face.box_xyxy[2:] - face.box_xyxy[:2]).max()) >= least
+        ]
+    )

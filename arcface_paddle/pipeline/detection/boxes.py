@@ -1,4 +1,4 @@
-"""Boxes against boxes. A box is left, top, right, bottom in continuous coordinates."""
+"""Boxes against boxes, and landmarks against landmarks. A box is left, top, right, bottom in continuous coordinates."""
 
 from __future__ import annotations
 
@@ -72,3 +72,10 @@ def nms(candidates: np.ndarray, *, iou: float) -> np.ndarray:
         kept.append(best)
         rest = rest[overlaps(candidates[best, :4], candidates[rest, :4])[0] <= iou]
     return np.array(kept, dtype=np.int64)
+
+
+def disagreement(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (N,) mean distances between points (N, 5, 2) and others, over the mean distance of the eyes."""
+    eyes = [np.linalg.norm(one[:, 1] - one[:, 0], axis=1) for one in (points, others)]
+    apart = np.linalg.norm(points - others, axis=2).mean(axis=1)
+    return apart / np.maximum((eyes[0] + eyes[1]) / 2, np.finfo(np.float64).tiny)

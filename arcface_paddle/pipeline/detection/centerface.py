@@ -1,21 +1,63 @@
-"""CenterFace: one pass over the picture gives boxes and five landmarks, large and small faces alike."""
+"""CenterFace over pictures of any size: one pass over a small one, several over a large one, and a second look.
+
+Everything up to the very end is the same for every threshold, so that a lower threshold never loses a face: faces are
+looked for from a fixed score on, and only the finished ones are held against the threshold.
+"""
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline.detection.base import check_image, chosen_threshold, detector_spec, largest_first
-from arcface_paddle.pipeline.detection.boxes import nms
+from arcface_paddle.pipeline.cards import ScanSpec
+from arcface_paddle.pipeline.detection import scanning
+from arcface_paddle.pipeline.detection.base import (
+    check_image,
+    chosen_threshold,
+    described,
+    detector_spec,
+    wanted,
+)
+from arcface_paddle.pipeline.detection.boxes import disagreement, nms, overlaps
+from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, POINTS, decode_maps
+from arcface_paddle.pipeline.detection.second_look import MIRRORED_POINTS, SecondLook, rolls
+from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
-from arcface_paddle.pipeline.preprocessing import resize, to_blob
+from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
-_SIZE_MULTIPLE = 32  # of the network's input, see backbones.centerface
-_POINTS = 5
+_MOST_LOOKS = 4000  # places of a picture that get a second look, the best first; a bound, no goal
+_WELL_SEEN = (10, 32, 250)  # widths in the input: judged badly up to the first, well from the second to the third
+_ASKEW_RAD = np.deg2rad(30)
+_THIRD_LOOK = 0.15  # disagreement of two looks, in eye distances, from which on a third one decides
+_THIRD_LOOK_WIDTH = 24  # pixels of the picture; smaller faces are not recognised whatever their landmarks are
+_CONTAINED = 0.7  # share of a box inside of a better one from which on both are one face
+_DOUBTFUL = 0.25  # score of what may be a face
+_FAR_LARGER = 4  # times the smallest face: half the resolution sees well what is twice as large as that
+_RETRY_SIDE = 320  # longer side of the input
+_RETRY_BORDER = 0.25
+_RETRY_NOTICED = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class _Noticed:
+    """Places where a face may be.
+
+    Attributes:
+        rows: (N, 15) box, score, five points, in pixels of the picture.
+        widths: (N,) of the boxes in the network's input.
+        cut: (N,) whether the box ends at a seam.
+    """
+
+    rows: np.ndarray
+    widths: np.ndarray
+    cut: np.ndarray
+
+    def take(self, indices: np.ndarray) -> _Noticed:
+        return _Noticed(self.rows[indices], self.widths[indices], self.cut[indices])
 
 
 class CenterFaceDetector:
@@ -24,87 +66,187 @@ class CenterFaceDetector:
     Args:
         model: folder of a card with the decoder ``centerface``.
         runtime: its network.
-        threshold: of the score; None for the card's.
+        settings: which faces are looked for; without a smallest face, that of the card decides how fine the search
+            is, and faces that are smaller yet are welcome.
     """
 
-    def __init__(self, model: ModelFolder, runtime: InferenceRuntime, *, threshold: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        model: ModelFolder,
+        runtime: InferenceRuntime,
+        *,
+        settings: DetectionSettings = USUAL_DETECTION,
+    ) -> None:
         self.card = model.card
-        self.threshold = chosen_threshold(threshold, model.card)
+        self.threshold = chosen_threshold(settings, model.card)
+        self._settings = settings
         self._spec = detector_spec(model.card)
+        self._scan = self._spec.scan or ScanSpec()
+        self._min_face = settings.min_face or self._scan.min_face
         self._runtime = runtime
+        self._second_look = SecondLook(runtime, model.card.input, self._scan, stride=self._spec.strides[0])
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)
-        rows = self._candidates(image)
-        kept = rows[nms(rows, iou=self._spec.nms_iou)]
-        return largest_first(
-            [
-                Detection(row[:4].astype(np.float32), float(row[4]), row[5:].reshape(_POINTS, 2).astype(np.float32))
-                for row in kept
-            ]
+        plausible = self._spec.score_threshold
+        faces = find_turned(
+            self._find, image, glance=self._find_once, rotate=self._settings.rotate, plausible=plausible
         )
+        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
 
-    def _candidates(self, image: np.ndarray) -> np.ndarray:
-        """Return (N, 15) rows of box, score and five points in pixels of the picture."""
+    def _find(self, image: np.ndarray) -> list[Detection]:
+        """Find what may be a face at any threshold in a picture that stands upright."""
+        faces = self._find_once(image)
+        if not any(face.score >= self._spec.score_threshold for face in faces):
+            faces = _merged([*faces, *self._looked_at(image, self._noticed_at_retry(image))], iou=self._spec.nms_iou)
+        return faces
+
+    def _find_once(self, image: np.ndarray) -> list[Detection]:
+        """Go over the picture once: at the finest level only if the coarser ones leave doubt that it shows more."""
+        finest, *coarser = scanning.levels(max(image.shape[:2]), min_face=self._min_face, spec=self._scan)
+        faces = self._looked_at(image, self._noticed(image, coarser)) if coarser else []
+        if self._shows_large_faces_only(faces):
+            return faces
+        noticed = self._noticed(image, [finest])
+        confirmed = np.array([face.box_xyxy for face in faces if face.score >= self._spec.score_threshold], np.float64)
+        fresh = [
+            not (overlaps(row[:4], confirmed.reshape(-1, 4))[0] > self._spec.nms_iou).any() for row in noticed.rows
+        ]
+        found = self._looked_at(image, noticed.take(np.flatnonzero(fresh)))
+        return _merged([*faces, *found], iou=self._spec.nms_iou)
+
+    def _shows_large_faces_only(self, faces: list[Detection]) -> bool:
+        """Say whether a picture shows faces, and none, not even a doubtful one, of a size near the smallest.
+
+        Where people stand at all distances, some of the faces that half the resolution shows are small.
+        """
+        possible = [face.box_xyxy[2] - face.box_xyxy[0] for face in faces if face.score >= _DOUBTFUL]
+        confirmed = any(face.score >= self._spec.score_threshold for face in faces)
+        return confirmed and float(min(possible)) >= _FAR_LARGER * self._min_face
+
+    def _noticed(self, image: np.ndarray, factors: list[float]) -> _Noticed:
+        """Find the places of a picture, at some levels, that deserve a second look."""
+        size_wh = (image.shape[1], image.shape[0])
+        passes = [
+            self._notice(image, piece, self._scan.noticed)
+            for factor in factors
+            for piece in scanning.pieces(size_wh, factor=factor, spec=self._scan)
+            if piece.is_whole or not scanning.is_calm(image, piece)
+        ]
+        return self._distinct(passes)
+
+    def _noticed_at_retry(self, image: np.ndarray) -> _Noticed:
+        """Look once more at a picture that yields nothing: small, mirrored, with more around it, for less."""
         height, width = image.shape[:2]
-        scale = self._spec.scales[0]
-        border = round(scale.border * max(height, width))
-        factor = min(1.0, scale.size / max(height, width))
-        scaled_w, scaled_h = max(1, round(width * factor)), max(1, round(height * factor))
-        margin = round(border * factor)
-        canvas = np.zeros((_padded(scaled_h + 2 * margin), _padded(scaled_w + 2 * margin), 3), np.uint8)
-        canvas[margin : margin + scaled_h, margin : margin + scaled_w] = resize(
-            image, (scaled_w, scaled_h), self.card.input
+        factor = min(1.0, _RETRY_SIDE / max(height, width))
+        scaled = (max(1, round(width * factor)), max(1, round(height * factor)))
+        piece = scanning.Piece((0, 0, width, height), scaled, round(_RETRY_BORDER * max(scaled)), (False,) * 4)
+        mirrored = self._notice(image[:, ::-1], piece, _RETRY_NOTICED)
+        rows = mirrored.rows
+        rows[:, [0, 2]] = width - rows[:, [2, 0]]
+        points = rows[:, 5:].reshape(-1, POINTS, 2)[:, list(MIRRORED_POINTS)] * [-1, 1] + [width, 0]
+        rows[:, 5:] = points.reshape(len(rows), 2 * POINTS)
+        return self._distinct([mirrored])
+
+    def _notice(self, image: np.ndarray, piece: scanning.Piece, noticed: float) -> _Noticed:
+        canvas = piece.canvas(image)
+        maps = self._runtime.run([to_blob([canvas], self.card.input)])
+        rows = decode_maps(maps, stride=self._spec.strides[0], threshold=noticed)
+        rows = rows[nms(rows, iou=self._spec.nms_iou)]
+        widths = rows[:, 2] - rows[:, 0]
+        points = piece.to_picture(rows[:, COLUMNS].reshape(len(rows), 2 + POINTS, 2))
+        rows[:, COLUMNS] = points.reshape(len(rows), len(COLUMNS))
+        return _Noticed(rows, widths, piece.is_cut(rows[:, :4]))
+
+    def _distinct(self, passes: list[_Noticed]) -> _Noticed:
+        """Unite passes: of boxes that are one, the best stays; one that a seam cuts off gives way to whole ones."""
+        found = _Noticed(
+            np.concatenate([one.rows for one in passes]) if passes else np.empty((0, 5 + 2 * POINTS)),
+            np.concatenate([one.widths for one in passes]) if passes else np.empty(0),
+            np.concatenate([one.cut for one in passes]) if passes else np.empty(0, bool),
         )
-        rows = decode_maps(
-            self._runtime.run([to_blob([canvas], self.card.input)]),
-            stride=self._spec.strides[0],
-            threshold=self.threshold,
-        )
-        points = rows[:, _COORDINATES].reshape(len(rows), -1, 2)
-        rows[:, _COORDINATES] = ((points - margin) / (scaled_w / width, scaled_h / height)).reshape(len(rows), -1)
-        return rows
+        whole, cut = found.take(np.flatnonzero(~found.cut)), found.take(np.flatnonzero(found.cut))
+        whole = whole.take(nms(whole.rows, iou=self._spec.nms_iou))
+        fresh = [not (overlaps(row[:4], whole.rows[:, :4])[1] > _CONTAINED).any() for row in cut.rows]
+        cut = cut.take(np.flatnonzero(fresh))
+        cut = cut.take(nms(cut.rows, iou=self._spec.nms_iou))
+        united = _Noticed(*(np.concatenate(pair) for pair in zip(_parts(whole), _parts(cut))))
+        return united.take(np.argsort(-united.rows[:, 4], kind="stable")[:_MOST_LOOKS])
+
+    def _looked_at(self, image: np.ndarray, noticed: _Noticed) -> list[Detection]:
+        """Take the second look, and make faces of what both looks say."""
+        if not len(noticed.rows):
+            return []
+        first, second = noticed.rows, self._second_look.look(image, noticed.rows, mirror=-1)
+        seen = np.flatnonzero(second[:, 4] > 0)
+        first, second, noticed = first[seen], second[seen], noticed.take(seen)
+        share = _share_of_first(noticed)
+        united = share[:, None] * first + (1 - share[:, None]) * second
+        doubts = self._settle(image, first, second, share, united)
+        faces = [
+            Detection(
+                row[:4].astype(np.float32),
+                float(row[4]),
+                row[5:].reshape(POINTS, 2).astype(np.float32),
+                landmark_doubt=float(doubt),
+            )
+            for row, doubt in zip(united, doubts)
+        ]
+        return _merged(faces, iou=self._spec.nms_iou)
+
+    def _settle(
+        self, image: np.ndarray, first: np.ndarray, second: np.ndarray, share: np.ndarray, united: np.ndarray
+    ) -> np.ndarray:
+        """Where two looks disagree, take a third, and put the middle of them all into the landmarks of ``united``.
+
+        A first look that could not see well has no voice in that, and the doubt is that between the other two.
+
+        Returns:
+            (N,) how far two looks disagree.
+        """
+        doubts = disagreement(_points(first), _points(second))
+        large = united[:, 2] - united[:, 0] >= _THIRD_LOOK_WIDTH
+        disputed = np.flatnonzero((doubts > _THIRD_LOOK) & large & (united[:, 4] >= self._scan.noticed))
+        if not len(disputed):
+            return doubts
+        third = self._second_look.look(image, second[disputed], mirror=1)
+        disputed, third = disputed[third[:, 4] > 0], third[third[:, 4] > 0]
+        seen_badly = share[disputed] == 0
+        doubts[disputed[seen_badly]] = disagreement(_points(second[disputed]), _points(third))[seen_badly]
+        voices = np.stack([first[disputed, 5:], second[disputed, 5:], third[:, 5:]])
+        middle = np.where(seen_badly[:, None], voices[1:].mean(axis=0), np.median(voices, axis=0))
+        united[disputed, 5:] = middle
+        return doubts
 
 
-_COORDINATES = [0, 1, 2, 3, *range(5, 5 + 2 * _POINTS)]
-"""Columns of a row that are x and y in turn; column 4 is the score."""
+def _parts(noticed: _Noticed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return noticed.rows, noticed.widths, noticed.cut
 
 
-def decode_maps(maps: Sequence[np.ndarray], *, stride: int, threshold: float) -> np.ndarray:
-    """Turn the maps of one picture into rows of box, score and five points, best score first.
-
-    Args:
-        maps: heat (1, 1, h, w) logits, size (1, 2, h, w), offset (1, 2, h, w), landmarks (1, 10, h, w); see
-            ``backbones.centerface.CenterFace``.
-        stride: input pixels per cell.
-        threshold: least score, 0 to 1.
-
-    Returns:
-        (N, 15) float64 in input pixels: left, top, right, bottom, score, then x, y of five points.
-
-    Raises:
-        ModelFileError: maps of other shapes.
-    """
-    channels = [found.shape[1] for found in maps if found.ndim == 4]
-    if channels != [1, 2, 2, 2 * _POINTS] or len({found.shape[2:] for found in maps}) != 1:
-        raise ModelFileError(f"the detector gave maps {[found.shape for found in maps]}; its card promises others")
-    heat, size, offset, landmarks = (found[0].astype(np.float64) for found in maps)
-    # The threshold is brought to the logits, so that the exponential is taken of the faces and not of the whole map.
-    least = np.log(threshold / (1 - threshold)) if threshold < 1 else np.inf
-    ys, xs = np.nonzero(heat[0] >= least)
-    order = np.argsort(-heat[0, ys, xs], kind="stable")
-    ys, xs = ys[order], xs[order]
-    scores = 1 / (1 + np.exp(-heat[0, ys, xs]))
-    heights, widths = np.exp(size[:, ys, xs]) * stride
-    lefts = (xs + offset[1, ys, xs] + 0.5) * stride - widths / 2
-    tops = (ys + offset[0, ys, xs] + 0.5) * stride - heights / 2
-    points = landmarks[:, ys, xs]
-    rows = np.empty((len(ys), 5 + 2 * _POINTS))
-    rows[:, :5] = np.stack([lefts, tops, lefts + widths, tops + heights, scores], axis=1)
-    rows[:, 5::2] = (points[1::2] * widths + lefts).T
-    rows[:, 6::2] = (points[0::2] * heights + tops).T
-    return rows
+def _points(rows: np.ndarray) -> np.ndarray:
+    return rows[:, 5:].reshape(-1, POINTS, 2)
 
 
-def _padded(side: int) -> int:
-    return -(-side // _SIZE_MULTIPLE) * _SIZE_MULTIPLE
+def _share_of_first(noticed: _Noticed) -> np.ndarray:
+    """Return (N,) what the first look counts against the second, 0 to .5: less the worse it could see."""
+    low, high, most = _WELL_SEEN
+    share = 0.5 * np.clip((noticed.widths - low) / (high - low), 0, 1)
+    badly_seen = noticed.cut | (noticed.widths > most) | (np.abs(rolls(noticed.rows)) > _ASKEW_RAD)
+    return np.where(badly_seen, 0.0, share)
+
+
+def _merged(faces: list[Detection], *, iou: float) -> list[Detection]:
+    """Keep of faces that are one the best."""
+    kept: list[Detection] = []
+    for face in sorted(faces, key=lambda one: -one.score):
+        if kept:
+            shared, contained = overlaps(
+                face.box_xyxy.astype(np.float64), np.stack([one.box_xyxy for one in kept]).astype(np.float64)
+            )
+            if (shared > iou).any() or (contained > _CONTAINED).any():
+                continue
+        kept.append(face)
+    return kept

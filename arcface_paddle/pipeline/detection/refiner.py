@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +26,18 @@ class RefinedFaces:
         boxes: (N, 4) float64.
         landmarks: (N, 5, 2) float64.
         probabilities: (N,) that the candidate is a face.
+        first_landmarks: (N, 5, 2) float64, those of the first look.
     """
 
     boxes: np.ndarray
     landmarks: np.ndarray
     probabilities: np.ndarray
+    first_landmarks: np.ndarray
 
     def take(self, indices: np.ndarray) -> RefinedFaces:
-        return RefinedFaces(self.boxes[indices], self.landmarks[indices], self.probabilities[indices])
+        return RefinedFaces(
+            self.boxes[indices], self.landmarks[indices], self.probabilities[indices], self.first_landmarks[indices]
+        )
 
 
 class FaceRefiner:
@@ -49,12 +54,14 @@ class FaceRefiner:
         """Refine candidates (N, 4) of one picture (H, W, 3) uint8 RGB, all of them in one batch per pass."""
         centers = (boxes[:, :2] + boxes[:, 2:4]) / 2
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1) * self.spec.crop_factor
-        refined = RefinedFaces(boxes[:, :4], np.zeros((len(boxes), 5, 2)), np.zeros(len(boxes)))
+        nowhere = np.zeros((len(boxes), 5, 2))
+        refined, first = RefinedFaces(boxes[:, :4], nowhere, np.zeros(len(boxes)), nowhere), None
         for _ in range(self.spec.passes if len(boxes) else 0):
             refined = self._look(image, centers, np.maximum(sides, 1.0))
+            first = refined.landmarks if first is None else first
             centers = (refined.boxes[:, :2] + refined.boxes[:, 2:]) / 2
             sides = (refined.boxes[:, 2:] - refined.boxes[:, :2]).max(axis=1)
-        return refined
+        return dataclasses.replace(refined, first_landmarks=refined.landmarks if first is None else first)
 
     def distinct(self, refined: RefinedFaces) -> np.ndarray:
         """Choose among candidates, best first, those that are faces and not the same as a better one.
@@ -85,9 +92,8 @@ class FaceRefiner:
         corner = centers - sides[:, None] / 2
         edges = np.concatenate([corner, corner + sides[:, None]], axis=1)
         points = landmarks.reshape(-1, 2, 5).transpose(0, 2, 1)  # five x, then five y
-        return RefinedFaces(
-            edges + box * sides[:, None], corner[:, None] + points * sides[:, None, None], probability[:, 1]
-        )
+        in_picture = corner[:, None] + points * sides[:, None, None]
+        return RefinedFaces(edges + box * sides[:, None], in_picture, probability[:, 1], in_picture)
 
     def _run(self, crops: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in _OUTPUTS.values()}

@@ -6,8 +6,6 @@ Rows: class, score, left, top, right, bottom in pixels of the picture. They have
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from arcface_paddle.errors import ModelFileError
@@ -16,11 +14,13 @@ from arcface_paddle.pipeline.detection.base import (
     chosen_threshold,
     described,
     detector_spec,
-    largest_first,
+    wanted,
 )
+from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
 _INPUTS = ("image", "im_shape", "scale_factor")
@@ -29,7 +29,9 @@ _INPUTS = ("image", "im_shape", "scale_factor")
 class RowsDetector:
     """See ``base.Detector``; boxes come without landmarks, so that recognition falls back to a crop of the box."""
 
-    def __init__(self, model: ModelFolder, runtime: InferenceRuntime, *, threshold: Optional[float] = None) -> None:
+    def __init__(
+        self, model: ModelFolder, runtime: InferenceRuntime, *, settings: DetectionSettings = USUAL_DETECTION
+    ) -> None:
         unknown = set(runtime.input_names) - set(_INPUTS)
         if unknown or "image" not in runtime.input_names:
             raise ModelFileError(
@@ -37,8 +39,10 @@ class RowsDetector:
                 f"{', '.join(_INPUTS)}"
             )
         self.card = model.card
-        self.threshold = chosen_threshold(threshold, model.card)
+        self.threshold = chosen_threshold(settings, model.card)
+        self._settings = settings
         self._size = detector_spec(model.card).scales[0].size
+        self._plausible = detector_spec(model.card).score_threshold
         self._model = model
         self._runtime = runtime
 
@@ -47,6 +51,12 @@ class RowsDetector:
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)
+        faces = find_turned(
+            self._find, image, glance=self._find, rotate=self._settings.rotate, plausible=self._plausible
+        )
+        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
+
+    def _find(self, image: np.ndarray) -> list[Detection]:
         height, width = image.shape[:2]
         size = self._size
         blob = to_blob([resize(image, (size, size), self.card.input)], self.card.input)
@@ -56,9 +66,9 @@ class RowsDetector:
             "scale_factor": np.array([[size / height, size / width]], np.float32),
         }
         rows = self._rows(self._runtime.run([feeds[name] for name in self._runtime.input_names]))
-        faces = rows[(rows[:, 0] > -1) & (rows[:, 1] >= self.threshold)]
+        faces = rows[rows[:, 0] > -1]
         faces = faces[(faces[:, 4] > faces[:, 2]) & (faces[:, 5] > faces[:, 3])]
-        return largest_first([Detection(row[2:6].astype(np.float32), float(row[1])) for row in faces])
+        return [Detection(row[2:6].astype(np.float32), float(row[1])) for row in faces]
 
     def _rows(self, outputs: list[np.ndarray]) -> np.ndarray:
         for output in outputs:

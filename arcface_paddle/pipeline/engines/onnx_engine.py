@@ -9,7 +9,7 @@ import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
-from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
+from arcface_paddle.pipeline.runtime import Execution, RuntimeOptions, available_cores, check_inputs, first_line
 
 
 class OnnxRuntime:
@@ -20,16 +20,23 @@ class OnnxRuntime:
             raise ModelFileError(f"{graph_file}: the engine onnxruntime runs .onnx files; see 'arcface-paddle export'")
         self._ort = _import_onnxruntime()
         settings = self._ort.SessionOptions()
-        settings.intra_op_num_threads = options.thread_count
+        threads = min(options.thread_count, available_cores())  # it would start more than there are cores
+        settings.intra_op_num_threads = threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
+        # A pool that waits by spinning takes the cores from the network that runs next, and from other processes.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = self._ort.InferenceSession(str(graph_file), settings, providers=["CPUExecutionProvider"])
         except self._errors() as error:
             raise ModelFileError(f"{graph_file}: ONNX Runtime cannot load it: {first_line(error)}") from None
         self.input_names = tuple(item.name for item in self._session.get_inputs())
         self.output_names = tuple(item.name for item in self._session.get_outputs())
+        self.execution = Execution("onnxruntime", "fp32", threads)
         self._graph_file = graph_file
+
+    def __repr__(self) -> str:
+        return f"OnnxRuntime({self._graph_file}, {self.execution})"
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         check_inputs(inputs, self.input_names, self._graph_file)

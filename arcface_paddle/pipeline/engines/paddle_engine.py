@@ -23,7 +23,7 @@ import numpy as np
 
 from arcface_paddle import signals
 from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
-from arcface_paddle.pipeline.runtime import RuntimeOptions, check_inputs, first_line
+from arcface_paddle.pipeline.runtime import Execution, RuntimeOptions, check_inputs, first_line
 
 _GPU_POOL_MB = 256
 # What Paddle raises on files and inputs that it cannot use.
@@ -64,8 +64,12 @@ class PaddleRuntime:
         self.output_names = tuple(self._predictor.get_output_names())
         self._inputs = [self._predictor.get_input_handle(name) for name in self.input_names]
         self._graph_file = graph_file
-        self._precision = options.precision
+        # Left to itself it computes in float32: bfloat16 gives NaN in networks with PReLU, see _refuse_broken.
+        self.execution = Execution("paddle", "bf16" if options.precision == "bf16" else "fp32", options.thread_count)
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"PaddleRuntime({self._graph_file}, {self.execution})"
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         check_inputs(inputs, self.input_names, self._graph_file)
@@ -78,7 +82,7 @@ class PaddleRuntime:
             except _PADDLE_ERRORS as error:
                 shapes = ", ".join(str(array.shape) for array in inputs)
                 raise ModelFileError(f"{self._graph_file}: cannot run on input {shapes}: {first_line(error)}") from None
-        if self._precision == "bf16":
+        if self.execution.precision == "bf16":
             self._refuse_broken(outputs)
         return outputs
 

@@ -1,0 +1,126 @@
+"""Which passes a picture takes: never larger than itself, every face whole in one of them, at the same resolution."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline.card_parsing import parse_dataclass
+from arcface_paddle.pipeline.cards import ScanSpec
+from arcface_paddle.pipeline.detection.scanning import Piece, is_calm, levels, pieces, shrink
+
+SPEC = ScanSpec()
+SIZES = [(1, 1), (96, 81), (640, 480), (1280, 720), (1920, 1080), (5000, 1), (1, 5000), (16000, 4000), (300, 40000)]
+
+
+def passes(size_wh: tuple[int, int], *, min_face: int = 16) -> list[Piece]:
+    factors = levels(max(size_wh), min_face=min_face, spec=SPEC)
+    return [piece for factor in factors for piece in pieces(size_wh, factor=factor, spec=SPEC)]
+
+
+def pixels(found: list[Piece]) -> int:
+    return sum((piece.size_wh[0] + 2 * piece.border) * (piece.size_wh[1] + 2 * piece.border) for piece in found)
+
+
+@pytest.mark.parametrize("size_wh", SIZES)
+def test_no_pass_enlarges_and_none_is_larger_than_a_tile(size_wh: tuple[int, int]) -> None:
+    for piece in passes(size_wh):
+        left, top, right, bottom = piece.part_xyxy
+        assert 0 <= left < right <= size_wh[0] and 0 <= top < bottom <= size_wh[1]
+        assert piece.size_wh[0] <= right - left and piece.size_wh[1] <= bottom - top
+        assert max(piece.size_wh) <= SPEC.tile + 1
+
+
+def test_a_small_portrait_is_one_small_pass() -> None:
+    [piece] = passes((96, 81))
+    assert piece.canvas(np.zeros((81, 96, 3), np.uint8)).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("size_wh", [(640, 480), (900, 700)])
+def test_what_fits_into_one_pass_takes_one(size_wh: tuple[int, int]) -> None:
+    assert len(passes(size_wh)) == 1
+
+
+@pytest.mark.parametrize("size_wh", SIZES)
+def test_every_level_covers_the_picture_and_the_coarsest_is_whole(size_wh: tuple[int, int]) -> None:
+    factors = levels(max(size_wh), min_face=16, spec=SPEC)
+    assert next(pieces(size_wh, factor=factors[-1], spec=SPEC)).part_xyxy == (0, 0, *size_wh)
+    for factor in factors:
+        found = list(pieces(size_wh, factor=factor, spec=SPEC))
+        for axis in (0, 1):
+            ends = sorted({(piece.part_xyxy[axis], piece.part_xyxy[axis + 2]) for piece in found})
+            assert ends[0][0] == 0 and ends[-1][1] == size_wh[axis]
+            for (_, end), (start, _) in zip(ends, ends[1:]):
+                assert (end - start) * factor >= SPEC.overlap - 1
+
+
+def test_the_finest_resolution_does_not_depend_on_the_size_of_the_picture() -> None:
+    assert {levels(side, min_face=16, spec=SPEC)[0] for side in (640, 1920, 5000, 16000, 100_000)} == {10 / 16}
+
+
+@pytest.mark.parametrize("longer_side", [1000, 1920, 5000, 16000, 200_000])
+def test_what_is_too_large_for_an_overlap_is_noticed_on_the_next_level(longer_side: int) -> None:
+    factors = levels(longer_side, min_face=16, spec=SPEC)
+    for fine, coarse in zip(factors, factors[1:]):
+        assert SPEC.overlap / fine * coarse >= 1.49 * SPEC.face_in_input
+    assert factors[-1] * longer_side <= SPEC.single_pass
+
+
+def test_a_larger_smallest_face_makes_fewer_and_smaller_passes() -> None:
+    costs = [pixels(passes((4000, 3000), min_face=min_face)) for min_face in (16, 24, 32, 64, 128)]
+    assert costs == sorted(costs, reverse=True) and costs[-1] < costs[0] / 20
+    assert len(passes((4000, 3000), min_face=128)) == 1
+
+
+def test_a_smaller_smallest_face_than_the_network_sees_does_not_enlarge() -> None:
+    assert levels(800, min_face=4, spec=SPEC)[0] == 1.0
+
+
+def test_points_come_back_to_the_picture() -> None:
+    for piece in passes((3000, 2000)):
+        left, top, right, bottom = piece.part_xyxy
+        corners = np.array([[0, 0], piece.size_wh], float) + piece.border
+        np.testing.assert_allclose(piece.to_picture(corners), [[left, top], [right, bottom]])
+
+
+def test_boxes_that_a_seam_cuts_off() -> None:
+    piece = Piece((100, 0, 300, 200), (200, 200), 0, (True, False, True, False))
+    boxes = np.array([[101, 50, 130, 90], [150, 0, 180, 40], [280, 50, 300, 90], [150, 50, 180, 90]], float)
+    assert piece.is_cut(boxes).tolist() == [True, False, True, False]
+
+
+def test_a_calm_piece_shows_nothing_and_a_face_is_not_calm() -> None:
+    rng = np.random.default_rng(0)
+    wall = np.clip(rng.normal(120, 6, (400, 600, 3)), 0, 255).astype(np.uint8)
+    [piece] = pieces((600, 400), factor=1.0, spec=SPEC)
+    assert is_calm(wall, piece)
+    wall[200:210, 300:310] = 160  # a face of ten pixels
+    assert not is_calm(wall, piece)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.5, 0.2])
+def test_shrinking_keeps_the_mean_and_loses_no_pixel(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    shrunk = shrink(picture, (round(300 * factor), round(200 * factor)))
+    assert abs(float(shrunk.mean()) - float(picture.mean())) < 2
+    if factor <= 0.5:
+        assert shrunk.std() < 0.75 * picture.std()  # averaged, not picked
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tile": 150}, "tile > 2 overlap"),
+        ({"overlap": 19}, "4 face_in_input"),
+        ({"window": 100}, "multiple of 32"),
+        ({"noticed": 0.0}, "noticed between"),
+        ({"min_face": 0}, "above 0"),
+    ],
+)
+def test_a_scan_that_cannot_work_is_refused(change: dict[str, float], words: str) -> None:
+    with pytest.raises(ModelFileError, match=words):
+        parse_dataclass(ScanSpec, {**dataclasses.asdict(SPEC), **change}, name="model.json: scan")
