@@ -21,6 +21,7 @@ from arcface_paddle.pipeline.recognition import FaceRecognizer
 from arcface_paddle.pipeline.settings import (
     ALIGNED,
     CONTENTS,
+    CROP_RECOGNIZER,
     DEFAULT_RECOGNIZER,
     DETECT,
     PORTRAIT,
@@ -138,11 +139,15 @@ def open_pipeline(
 def recognizer_of(gallery: Optional[Gallery]) -> str:
     """Return the known recogniser that made a gallery, by its weights; the default where that cannot be told.
 
+    A gallery that does not say what made it (an imported index.bin) is opened as ever, with ``CROP_RECOGNIZER``.
+
     Raises:
         ModelFileError: a shipped model is missing or damaged.
     """
-    if gallery is None or gallery.model is None:
+    if gallery is None:
         return DEFAULT_RECOGNIZER
+    if gallery.model is None:
+        return CROP_RECOGNIZER
     for name in model_files.local_recognizers():
         if model_files.weights_sha256_of(name) == gallery.model.weights_sha256:
             return name

@@ -55,7 +55,8 @@ def _load_models_once():
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("gallery") / "index.bin"
-    assert recognize(f"--build_index={path}", f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt") == 0
+    made = (f"--build_index={path}", f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt", "--rec_model=MobileFace")
+    assert recognize(*made) == 0
     return path
 
 
