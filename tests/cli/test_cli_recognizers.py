@@ -139,9 +139,8 @@ def test_models_list_leads_a_commercial_user(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert "FaceFusion" in shown and "commercial use: ResNet29 " in shown
     assert command("models", "check", *SIZES) == 0
-    assert (
-        "FaceFusion: face recognition, 3 hashes match, loads with 1 input(s); 2 hashes match" in capsys.readouterr().out
-    )
+    [line] = [one for one in capsys.readouterr().out.splitlines() if one.startswith("FaceFusion: face recognition, ")]
+    assert "3 hashes match, loads with 1 input(s)" in line and "; 2 hashes match, loads with 1 input(s)" in line
     assert command("models", "show", "FaceFusion") == 0
     shown_card = json.loads(capsys.readouterr().out)
     assert shown_card["fusion"] == {"members": ["MobileFace", "ResNet29"], "weights": [1.0, 0.5]}
