@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +225,13 @@ def test_what_needs_one_network_says_so() -> None:
         model_files.open_model("FaceFusion")
     with pytest.raises(ModelFileError, match="has a network of its own"):
         model_files.open_fusion("ResNet29")
+
+
+def test_loading_prints_nothing_into_results() -> None:
+    """Paddle's oneDNN writes to stdout about a mean over rows and columns; compare --json writes there, too."""
+    program = (
+        "from arcface_paddle.pipeline import RuntimeOptions, build_recognizer\n"
+        "build_recognizer('FaceFusion', options=RuntimeOptions(engine='paddle', threads=1)).embedding_size\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == ""
