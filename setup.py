@@ -75,6 +75,7 @@ setup(
     long_description=(ROOT / "README_en.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE", "THIRD_PARTY_NOTICES.md"],
     python_requires=">=3.9",
     packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), MODELS, PHOTOGRAPHS],
     package_dir={MODELS: "inference_model", PHOTOGRAPHS: "demo"},

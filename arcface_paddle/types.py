@@ -54,13 +54,13 @@ class Detection:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A person of the gallery and the signed cosine similarity (-1 to 1) to the probe."""
+    """A person of the gallery and the similarity (-1 to 1) to the probe: what the card makes of the cosine."""
 
     name: str
     similarity: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; the cosine is rounded to what it is worth."""
+        """Return JSON values; the similarity is rounded to what it is worth."""
         return {"name": self.name, "similarity": _rounded(self.similarity)}
 
     def __repr__(self) -> str:
@@ -76,9 +76,14 @@ class Face:
         embedding: (D,) float32, L2-normalised; None when no recogniser ran.
         feature_norm: L2 norm of the feature before normalisation (a rough measure of quality), or None.
         name: the person decided on, ``UNKNOWN`` below the threshold; None when no gallery was asked.
-        similarity: signed cosine to the best person of the gallery, also when the name is unknown; None without
+        similarity: that to the best person of the gallery, also when the name is unknown; None without
             a gallery.
         candidates: the best persons of the gallery, most similar first.
+        quality: how good the picture is for recognition, 0 to 1, see ``pipeline.quality``; None when no recogniser
+            ran.
+        weakness: what lowers the quality most, such as ``small`` or ``blurred``; empty for a good picture.
+        reason: why a face that a gallery was asked about has no name although somebody is similar enough; empty
+            otherwise.
     """
 
     detection: Detection
@@ -87,6 +92,9 @@ class Face:
     name: Optional[str] = None
     similarity: Optional[float] = None
     candidates: tuple[Candidate, ...] = field(default=())
+    quality: Optional[float] = None
+    weakness: str = ""
+    reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; the embedding is left out (``face.embedding.tolist()`` gives it)."""
@@ -96,6 +104,9 @@ class Face:
             "similarity": _rounded(self.similarity),
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "feature_norm": _rounded(self.feature_norm),
+            "quality": _rounded(self.quality),
+            "weakness": self.weakness,
+            "reason": self.reason,
         }
 
     def __repr__(self) -> str:

@@ -94,6 +94,9 @@ def test_to_dict_is_what_the_command_writes():
         "similarity": 0.7124,
         "candidates": [{"name": "Ada", "similarity": 0.7124}, {"name": "Grace", "similarity": -0.1}],
         "feature_norm": 17.25,
+        "quality": None,
+        "weakness": "",
+        "reason": "",
     }
     assert content["faces"][1]["name"] is None and content["faces"][1]["candidates"] == []
     assert Candidate("Ada", 0.71239).to_dict() == {"name": "Ada", "similarity": 0.7124}
@@ -120,7 +123,7 @@ def test_results_stay_frozen_and_are_compared_as_objects():
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
     options = RuntimeOptions(threads=1)
-    return Analyzer(build_detector(options=options), build_recognizer(options=options))
+    return Analyzer(build_detector(options=options), build_recognizer("MobileFace", options=options))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from arcface_paddle import files
 from tools.model_conversion import card_contents, networks
-from tools.model_conversion.inference_folder import write_folder
+from tools.model_conversion.inference_folder import write_card_alone, write_folder
 
 SHA256_OF_SOURCE = {
     "face_detection_back.tflite": "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
@@ -59,6 +59,8 @@ def main() -> int:
     ):
         written = write_folder(args.output / card.name, network, card, trainable=trainable)
         print(f"{args.output / card.name}: {', '.join(written.files)}")
+    write_card_alone(args.output / card_contents.FACE_FUSION.name, card_contents.FACE_FUSION)
+    print(f"{args.output / card_contents.FACE_FUSION.name}: made of the two recognisers")
     return 0
 
 

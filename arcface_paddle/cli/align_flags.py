@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from arcface_paddle.data.align import ALIGN_CHOICES, FaceCutter, open_face_cutter
-from arcface_paddle.pipeline.settings import CENTRE, DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, LARGEST
+from arcface_paddle.pipeline.settings import CENTRE, CROP_RECOGNIZER, DEFAULT_DETECTOR, LARGEST
 
 FACES_IN_WORDS = {
     CENTRE: "the face nearest to the middle, weighted by its size",
@@ -19,7 +19,7 @@ def add_face_cutting(parser: argparse._ActionsContainer, *, default: str) -> Non
     parser.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
     parser.add_argument(
         "--rec_model",
-        default=DEFAULT_RECOGNIZER,
+        default=CROP_RECOGNIZER,
         help="recogniser whose alignment is used: name or folder (%(default)s)",
     )
     parser.add_argument("--det_thresh", type=float, help="least detection score (default: the model's card)")

@@ -13,6 +13,7 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import (
     AUTO,
     DEFAULT_DETECTOR,
+    DEFAULT_FPIR,
     DEFAULT_RECOGNIZER,
     ENGINES,
     FALSE_ACCEPTANCE_RATES,
@@ -56,7 +57,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Declare which models run, and how; ``pipeline_settings`` reads them."""
     models = parser.add_argument_group("models")
     models.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
-    models.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
+    models.add_argument(
+        "--rec_model",
+        help=f"recogniser: name or folder (default: the one that made the gallery, else {DEFAULT_RECOGNIZER})",
+    )
     for flag in ("--det_preset", "--rec_preset"):
         models.add_argument(flag, choices=PRESETS, help="preprocessing of a model folder without a card")
     add_detection_options(models)
@@ -104,7 +108,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     """Declare from which similarity on a face gets a name; ``threshold_settings`` reads it."""
     parser.add_argument(
-        "--rec_thresh", type=float, help="least similarity (signed cosine) for a name (default: the model's card)"
+        "--rec_thresh", type=float, help="least similarity of one person (default: by the model's card)"
     )
     parser.add_argument(
         "--far",
@@ -113,9 +117,27 @@ def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_search_option(parser: argparse._ActionsContainer) -> None:
+    """Declare how often a stranger may get a name, and how good a picture must be: where a gallery is searched."""
+    parser.add_argument(
+        "--fpir",
+        type=float,
+        metavar="RATE",
+        help="how often a search for a stranger may end with a name; the threshold follows from it, the gallery's size "
+        f"and the model's card ({DEFAULT_FPIR})",
+    )
+    parser.add_argument(
+        "--min_quality",
+        type=float,
+        default=PipelineSettings.min_quality,
+        metavar="SCORE",
+        help="faces whose picture is worse get no name; 0 to 1, the JSON says it for every face (%(default)s)",
+    )
+
+
 def threshold_settings(args: argparse.Namespace) -> ThresholdSettings:
     """Return what the flags say of the threshold; commands without them leave it to the card."""
-    return ThresholdSettings(getattr(args, "rec_thresh", None), getattr(args, "far", None))
+    return ThresholdSettings(*(getattr(args, name, None) for name in ("rec_thresh", "far", "fpir")))
 
 
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
@@ -159,6 +181,7 @@ def pipeline_settings(args: argparse.Namespace, *, mirrored: Optional[bool] = No
         max_batch_size=args.max_batch_size,
         top_k=getattr(args, "cdd_num", PipelineSettings.top_k),
         threshold=threshold_settings(args),
+        min_quality=getattr(args, "min_quality", PipelineSettings.min_quality),
         runtime=runtime_options(args),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle.cli import flags, writable
@@ -20,7 +21,7 @@ from arcface_paddle.pipeline.settings import (
 from arcface_paddle.progress import progress
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
-    from arcface_paddle.pipeline.gallery import LabelledPicture, Rejection
+    from arcface_paddle.pipeline.gallery import Gallery, LabelledPicture, Rejection
     from arcface_paddle.pipeline.gallery.enrolment import EnrolmentReport, ListedPeople
     from arcface_paddle.pipeline.opening import OpenPipeline
 
@@ -97,15 +98,18 @@ def listed_people(args: argparse.Namespace) -> ListedPeople:
     return people
 
 
-def open_building_pipeline(args: argparse.Namespace, *, mirrored: Optional[bool] = None) -> OpenPipeline:
+def open_building_pipeline(args: argparse.Namespace, *, extended: Optional[Gallery] = None) -> OpenPipeline:
     """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait.
 
-    ``mirrored`` holds when ``--mirrored`` was not given.
+    The flags that were not given are those with which ``extended`` was made, the gallery that pictures are added to.
     """
-    from arcface_paddle.pipeline.opening import open_pipeline
+    from arcface_paddle.pipeline.opening import open_pipeline, recognizer_of
 
+    model = None if extended is None else extended.model
+    settings = flags.pipeline_settings(args, mirrored=None if model is None else model.mirrored)
+    settings = dataclasses.replace(settings, rec_model=settings.rec_model or recognizer_of(extended))
     contents = DETECT if args.det or not args.rec else PORTRAIT
-    return open_pipeline(flags.pipeline_settings(args, mirrored=mirrored), contents=contents)
+    return open_pipeline(settings, contents=contents)
 
 
 def faces_wanted(args: argparse.Namespace) -> str:

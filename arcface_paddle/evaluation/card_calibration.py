@@ -27,10 +27,12 @@ from arcface_paddle.evaluation.choices import THRESHOLDS
 from arcface_paddle.evaluation.documents import point_document
 from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
-from arcface_paddle.evaluation.metrics import OperatingPoint
+from arcface_paddle.evaluation.metrics import OperatingPoint, operating_points
 from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
-from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, edit_card
+from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, SimilaritySpec, edit_card
 from arcface_paddle.pipeline.model_files import ModelFolder
+
+_TAIL_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class CalibrationSettings:
             raise ConfigError(f"there is no threshold {unknown[0]!r} to set; allowed: {', '.join(THRESHOLDS)}")
         for name, value in self.given.items():
             if not -1 <= value <= 1:
-                raise ConfigError(f"--set {name}={value}: a threshold is a cosine, between -1 and 1")
+                raise ConfigError(f"--set {name}={value}: a threshold is a similarity, between -1 and 1")
         if self.given and not self.note:
             raise ConfigError("--set needs --note, which says on what data the threshold was found")
 
@@ -112,12 +114,42 @@ def calibrate_card(
     Raises:
         DataError: data that cannot be read, are not aligned, or are too few for any threshold.
     """
-    scores, described = _measure(embed, data, settings)
+    cosines, described = _measure(embed, data, settings)
+    scores = cosines if card.recognizer is None else _in_similarities(cosines, card.recognizer.similarity)
     measured = calibrate(scores)
     search = measured.identification or gallery_threshold(scores.impostor, people=settings.gallery_people)
     chosen = _choose(measured, search, settings.given)
     chosen = dataclasses.replace(chosen, statement=_statement(measured, search, described, settings))
+    if "identification" not in settings.given:  # a tail would go before what was set
+        chosen = _with_tail(chosen, scores, described, settings)
     return CardCalibration(measured, search, card.recognizer.calibration if card.recognizer else None, chosen)
+
+
+def _in_similarities(cosines: PairScores, similarity: SimilaritySpec) -> PairScores:
+    """Turn cosines into what the card calls a similarity, in which all thresholds are."""
+    top = None if cosines.top_stranger is None else similarity.of_cosine(cosines.top_stranger)
+    return dataclasses.replace(
+        cosines,
+        genuine=similarity.of_cosine(cosines.genuine),
+        impostor=similarity.of_cosine(cosines.impostor),
+        top_stranger=top,
+    )
+
+
+def _with_tail(chosen: Calibration, scores: PairScores, described: str, settings: CalibrationSettings) -> Calibration:
+    """Add how similar strangers are, at every rate for which there are enough pairs; nothing for fewer than two."""
+    points = operating_points(scores.genuine, scores.impostor, far_targets=_TAIL_RATES)
+    tail = tuple((point.far_target, _rounded_up(point.threshold)) for point in points if point.threshold is not None)
+    if len(tail) < 2:
+        return chosen
+    what = f"{described} ({settings.describe})" if settings.describe else described
+    evidence = f"{what}: {len(scores.impostor):,} pairs of strangers"
+    return dataclasses.replace(chosen, tail=tail, tail_evidence=evidence)
+
+
+def _rounded_up(threshold: float) -> float:
+    """Rounded down, a threshold might let in the very pair that it was found to refuse."""
+    return min(1.0, math.ceil(threshold * 1e4) / 1e4)
 
 
 def write_calibration(folder: ModelFolder, chosen: Calibration) -> Path:
@@ -186,8 +218,7 @@ def _pairs_of_people(embed: Embed, path: str, settings: CalibrationSettings) -> 
 def _choose(measured: CalibrationResult, search: OperatingPoint, given: Mapping[str, float]) -> Calibration:
     """Return what the card is to say, still without its statement."""
     found = dict(zip(THRESHOLDS, (*(point.threshold for point in measured.points), search.threshold)))
-    # Rounded up: rounded down, a threshold might let in the very pair that it was found to refuse.
-    values = {name: None if value is None else math.ceil(value * 1e4) / 1e4 for name, value in found.items()}
+    values = {name: None if value is None else _rounded_up(value) for name, value in found.items()}
     values.update(given)
     known = [value for value in values.values() if value is not None]
     if not known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import Optional, Protocol, Sequence
@@ -14,8 +15,11 @@ from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
 from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
-from arcface_paddle.pipeline.recognition import Embeddings, Recognizer
-from arcface_paddle.types import Candidate, Detection, Face
+from arcface_paddle.pipeline.quality import measure_quality
+from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer
+from arcface_paddle.pipeline.settings import ThresholdSettings
+from arcface_paddle.pipeline.thresholds import search_threshold
+from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face
 
 
 class GalleryAnswer(Protocol):
@@ -32,6 +36,10 @@ class GalleryAnswer(Protocol):
 class FaceGallery(Protocol):
     """Whoever can say whose an embedding is, such as ``gallery.Gallery``."""
 
+    @property
+    def comparisons(self) -> int:
+        """With how many pictures or persons each face is compared."""
+
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> Sequence[GalleryAnswer]: ...
 
 
@@ -42,7 +50,7 @@ class _Found:
     Attributes:
         size_wh: width and height of the picture in pixels.
         detections: where they are.
-        crops: (N, 112, 112, 3) uint8 RGB, aligned; None without faces or without a recogniser.
+        crops: N aligned faces as the recogniser cuts them; None without faces or without a recogniser.
     """
 
     size_wh: tuple[int, int]
@@ -60,20 +68,24 @@ class Analyzer:
         recognizer: embeds faces; None for detection only.
         gallery: names faces; needs a recogniser.
         top_k: candidates reported per face.
-        threshold: least similarity for a name; None for the card's threshold of a search in a gallery.
+        threshold: least similarity for a name; None for the one at which one search for a stranger in a hundred ends
+            with a name, by the recogniser's card and the size of the gallery.
+        min_quality: faces of a lower quality (0 to 1) get no name.
 
     Raises:
-        ConfigError: neither detector nor recogniser, a gallery without a recogniser, or no threshold anywhere.
+        ConfigError: a value out of range, neither detector nor recogniser, a gallery without a recogniser, or no
+            threshold anywhere.
     """
 
     def __init__(
         self,
         detector: Optional[Detector] = None,
-        recognizer: Optional[Recognizer] = None,
+        recognizer: Optional[FaceRecognizer] = None,
         gallery: Optional[FaceGallery] = None,
         *,
         top_k: int = 5,
         threshold: Optional[float] = None,
+        min_quality: float = 0.0,
     ) -> None:
         if detector is None and recognizer is None:
             raise ConfigError("an analyzer needs a detector, a recogniser, or both")
@@ -81,11 +93,14 @@ class Analyzer:
             raise ConfigError("a gallery needs a recogniser")
         if top_k < 1:
             raise ConfigError(f"top_k is {top_k}; allowed: 1 or more")
+        if not 0 <= min_quality <= 1:
+            raise ConfigError(f"the least quality is {min_quality}; allowed: 0 to 1")
+        self.min_quality = min_quality
         self.detector: Detector = WholePicture() if detector is None else detector
         self.recognizer = recognizer
         self.gallery = gallery
         self.top_k = top_k
-        self.threshold = _threshold(threshold, recognizer) if gallery is not None else None
+        self.threshold = None if gallery is None else _threshold(threshold, recognizer, gallery)
 
     def __repr__(self) -> str:
         parts = [repr(self.detector)]
@@ -159,30 +174,41 @@ class Analyzer:
             return [Face(detection) for detection in detections]
         crops = np.concatenate([of_image.crops for of_image in found if of_image.crops is not None])
         embeddings = self.recognizer.embed(crops)
-        return self._named(detections, embeddings)
+        faces = self._judged(detections, self.recognizer.pictures_of(crops), embeddings)
+        return self._named(faces, embeddings.vectors)
 
-    def _named(self, detections: Sequence[Detection], embeddings: Embeddings) -> list[Face]:
-        parts = list(zip(detections, embeddings.vectors, (float(norm) for norm in embeddings.norms)))
+    def _judged(self, detections: Sequence[Detection], crops: np.ndarray, embeddings: Embeddings) -> list[Face]:
+        """Return the faces with embedding and quality, still without names."""
+        assert self.recognizer is not None
+        norm_range = recognizer_spec(self.recognizer.card).feature_norms
+        faces = []
+        for detection, crop, vector, norm in zip(detections, crops, embeddings.vectors, embeddings.norms):
+            found = measure_quality(crop, detection, feature_norm=float(norm), norm_range=norm_range)
+            faces.append(Face(detection, vector, float(norm), quality=found.score, weakness=found.weakness))
+        return faces
+
+    def _named(self, faces: list[Face], vectors: np.ndarray) -> list[Face]:
         if self.gallery is None:
-            return [Face(detection, vector, norm) for detection, vector, norm in parts]
+            return faces
         assert self.threshold is not None
-        identities = self.gallery.identify(embeddings.vectors, top_k=self.top_k, threshold=self.threshold)
-        return [
-            Face(detection, vector, norm, identity.name, identity.similarity, tuple(identity.candidates))
-            for (detection, vector, norm), identity in zip(parts, identities)
-        ]
+        answers = self.gallery.identify(vectors, top_k=self.top_k, threshold=self.threshold)
+        return [self._with_answer(face, answer) for face, answer in zip(faces, answers)]
+
+    def _with_answer(self, face: Face, answer: GalleryAnswer) -> Face:
+        named = dataclasses.replace(
+            face, name=answer.name, similarity=answer.similarity, candidates=tuple(answer.candidates)
+        )
+        if answer.name == UNKNOWN or face.quality is None or face.quality >= self.min_quality:
+            return named
+        why = f": {face.weakness}" if face.weakness else ""
+        reason = f"quality {face.quality:.2f} is below {self.min_quality:.2f}{why}"
+        return dataclasses.replace(named, name=UNKNOWN, reason=reason)
 
 
-def _threshold(threshold: Optional[float], recognizer: Optional[Recognizer]) -> float:
+def _threshold(threshold: Optional[float], recognizer: Optional[FaceRecognizer], gallery: FaceGallery) -> float:
     if threshold is not None:
         if not -1 <= threshold <= 1:
             raise ConfigError(f"the similarity threshold is {threshold}; allowed: -1 to 1")
         return float(threshold)
     assert recognizer is not None
-    calibration = recognizer_spec(recognizer.card).calibration
-    if calibration is None:
-        raise ConfigError(
-            f"the card of {recognizer.card.name} has no similarity threshold; give one, or run "
-            "'arcface-paddle calibrate'"
-        )
-    return calibration.identification
+    return search_threshold(recognizer.card, ThresholdSettings(), comparisons=gallery.comparisons).similarity

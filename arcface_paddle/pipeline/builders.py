@@ -12,7 +12,8 @@ from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
-from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.fusion import FusedRecognizer
+from arcface_paddle.pipeline.recognition import FaceRecognizer, Recognizer
 from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
 from arcface_paddle.pipeline.settings import AUTO, DEFAULT_DETECTOR, DEFAULT_RECOGNIZER, DetectionSettings
 
@@ -64,8 +65,8 @@ def build_recognizer(
     mirrored: bool = True,
     preset: Optional[str] = None,
     options: Optional[RuntimeOptions] = None,
-) -> Recognizer:
-    """Load a recogniser.
+) -> FaceRecognizer:
+    """Load a recogniser: a network, or with a card that names members the fusion of several.
 
     Args:
         model: a name of ``model_files.REGISTRY`` or a folder.
@@ -79,8 +80,14 @@ def build_recognizer(
         ModelFileError: no such model, or its files are damaged or unsuitable.
         ConfigError: options that this machine cannot meet.
     """
-    folder = model_files.open_model(model, task=cards.RECOGNITION, preset=preset)
-    return Recognizer(folder, _runtime_of(folder, options), max_batch_size=max_batch_size, mirrored=mirrored)
+
+    def load(folder: model_files.ModelFolder) -> Recognizer:
+        return Recognizer(folder, _runtime_of(folder, options), max_batch_size=max_batch_size, mirrored=mirrored)
+
+    if model_files.find_card(model, task=cards.RECOGNITION, preset=preset).fusion is None:
+        return load(model_files.open_model(model, task=cards.RECOGNITION, preset=preset))
+    united = model_files.open_fusion(model)
+    return FusedRecognizer(united, [load(member) for member in united.members])
 
 
 def _build_blazeface(

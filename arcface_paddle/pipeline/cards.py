@@ -199,7 +199,7 @@ class RefinerSpec:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Similarity thresholds of a recogniser (signed cosine) and where they come from.
+    """Similarity thresholds of a recogniser (see ``SimilaritySpec``) and where they come from.
 
     Attributes:
         far_1e2, far_1e3, far_1e4: two pictures count as one person from this similarity on, at a false acceptance
@@ -208,6 +208,10 @@ class Calibration:
         statement: on what data, how, and when they were found.
         logistic: (slope, intercept): probability of the same person = 1 / (1 + exp(-(slope * similarity +
             intercept))) for equal priors; None when not fitted.
+        tail: how similar strangers are: (FAR, similarity) with falling FAR: two pictures of two people are that
+            similar or more at that rate. From it follows the threshold of a search, see ``thresholds``; without it
+            every search uses ``identification``.
+        tail_evidence: on what pictures the tail was measured, in a sentence.
     """
 
     far_1e2: Optional[float]
@@ -216,12 +220,27 @@ class Calibration:
     identification: float
     statement: str
     logistic: Optional[tuple[float, float]] = None
+    tail: tuple[tuple[float, float], ...] = ()
+    tail_evidence: str = ""
 
     def problem(self) -> str:
         values = [self.far_1e2, self.far_1e3, self.far_1e4, self.identification]
         if any(value is not None and not -1 <= value <= 1 for value in values):
-            return "thresholds are cosines, between -1 and 1"
-        return "" if self.logistic is None or len(self.logistic) == 2 else "logistic must be slope and intercept"
+            return "thresholds are similarities, between -1 and 1"
+        return self._problem_of_tail()
+
+    def _problem_of_tail(self) -> str:
+        rates = [far for far, _ in self.tail]
+        similarities = [similarity for _, similarity in self.tail]
+        if len(self.tail) == 1 or any(not 0 < far < 1 for far in rates):
+            return "tail has two or more rates between 0 and 1"
+        if any(not -1 <= similarity <= 1 for similarity in similarities):
+            return "the similarities of tail are between -1 and 1"
+        if any(one <= other for one, other in zip(rates, rates[1:])):
+            return "the rates of tail fall"
+        if any(one > other for one, other in zip(similarities, similarities[1:])):
+            return "the similarities of tail rise as its rates fall"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -248,6 +267,18 @@ class SimilaritySpec:
         """Return similarities, -1 to 1, of cosines of any shape."""
         return np.clip((cosine - np.float32(self.offset)) / np.float32(self.scale), -1, 1)
 
+    def similarity_of(self, cosine: float) -> float:
+        """Return the similarity, -1 to 1, of one cosine."""
+        return max(-1.0, min(1.0, (cosine - self.offset) / self.scale))
+
+    def cosine_of(self, similarity: float) -> float:
+        """Return the cosine that has this similarity, for code that compares cosines."""
+        return self.offset + self.scale * similarity
+
+
+PLAIN_COSINE = SimilaritySpec()
+"""The similarity of recognisers whose cosine needs no change."""
+
 
 @dataclass(frozen=True)
 class RecognizerSpec:
@@ -260,19 +291,44 @@ class RecognizerSpec:
         calibration: its similarity thresholds; None for a model that was never calibrated.
         similarity: what a cosine is worth.
         box_crop_factor: side of the square crop, in longer sides of the box, for faces without landmarks.
+        feature_norms: lengths that the features of useless and of good pictures have before normalisation, by which
+            ``quality`` judges; None when that is not known.
     """
 
     embedding_size: int
     template: tuple[tuple[float, float], ...]
     calibration: Optional[Calibration] = None
-    similarity: SimilaritySpec = SimilaritySpec()
+    similarity: SimilaritySpec = PLAIN_COSINE
     box_crop_factor: float = 1.0
+    feature_norms: Optional[tuple[float, float]] = None
 
     def problem(self) -> str:
         if self.embedding_size < 0:
             return f"embedding_size is {self.embedding_size}"
         if len(self.template) != 5 or any(len(point) != 2 for point in self.template):
             return "template must be five points x, y"
+        if self.feature_norms is not None and not 0 <= self.feature_norms[0] < self.feature_norms[1]:
+            return "feature_norms are two lengths, the second the larger"
+        return ""
+
+
+@dataclass(frozen=True)
+class FusionSpec:
+    """Of which recognisers one is made that has no network of its own; ``fusion`` says how.
+
+    Attributes:
+        members: names of known recognisers, or of folders beside this one; at least two.
+        weights: weight of each member's similarity.
+    """
+
+    members: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def problem(self) -> str:
+        if len(self.members) < 2 or len(set(self.members)) != len(self.members):
+            return f"members are {list(self.members)}; allowed: two or more different recognisers"
+        if len(self.weights) != len(self.members) or min(self.weights) <= 0:
+            return f"weights are {list(self.weights)}; allowed: one above 0 for each member"
         return ""
 
 
@@ -290,6 +346,8 @@ class ModelCard:
         output: the network's outputs in words.
         notice: what a user must know before using it; may be empty.
         engine: the runtime engine that it was made for, such as ``openvino`` for INT8; empty for the default.
+        fusion: of which recognisers it is made; ``input`` and template are then those of the first. None for a model
+            with a network of its own.
         files: SHA-256 of each file of the folder by name.
     """
 
@@ -305,6 +363,7 @@ class ModelCard:
     detector: Optional[DetectorSpec] = None
     refiner: Optional[RefinerSpec] = None
     recognizer: Optional[RecognizerSpec] = None
+    fusion: Optional[FusionSpec] = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     def problem(self) -> str:
@@ -313,6 +372,8 @@ class ModelCard:
         given = {DETECTION: self.detector, REFINEMENT: self.refiner, RECOGNITION: self.recognizer}
         if [task for task, spec in given.items() if spec is not None] != [self.task]:
             return f"a card for {self.task} has exactly the section of that task"
+        if self.fusion is not None and self.recognizer is None:
+            return "only a recogniser can be a fusion"
         return ""
 
     def preprocessing_sha256(self) -> str:

@@ -9,12 +9,13 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.images import ImageSource
+from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.choosing import choose_faces
-from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.pipeline.recognition import require_embedding
-from arcface_paddle.pipeline.settings import CENTRE, ONE_FACE_CHOICES
+from arcface_paddle.pipeline.settings import CENTRE, ONE_FACE_CHOICES, ThresholdSettings
+from arcface_paddle.pipeline.thresholds import pair_threshold
 from arcface_paddle.types import ImageResult
 
 PAIR_FAR = "1e-3"
@@ -27,7 +28,7 @@ class Comparison:
     """What comparing two pictures found.
 
     Attributes:
-        similarity: signed cosine of the two embeddings, -1 to 1.
+        similarity: of the two embeddings, -1 to 1: what the card makes of their cosine.
         probability: estimated probability (0 to 1) that both show one person, when both answers were equally likely
             before; None for a model that was never calibrated.
         threshold: least similarity at which the verdict is "the same person".
@@ -35,6 +36,8 @@ class Comparison:
             gave the threshold.
         same_person: the verdict.
         faces_found: number of faces in the first and in the second picture; one of each was compared.
+        evidence: on what pictures that rate was measured, or who gave the threshold.
+        note: what the evidence does not cover; empty for a threshold that was given.
     """
 
     similarity: float
@@ -43,6 +46,8 @@ class Comparison:
     far: Optional[str]
     same_person: bool
     faces_found: tuple[int, int]
+    evidence: str = ""
+    note: str = ""
 
 
 def compare_faces(
@@ -75,17 +80,19 @@ def compare_faces(
         raise ConfigError("the analyzer has no recogniser, so faces cannot be compared")
     card = analyzer.recognizer.card
     settings = _settings_of_pair(threshold_settings)
-    threshold = choose_threshold(card, settings)
+    threshold = pair_threshold(card, settings)
     results = [analyzer.analyze(image, source=source) for image, source in zip((first, second), sources)]
     one, other = (_embedding_of_chosen(result, faces) for result in results)
-    similarity = float(np.clip(np.dot(one, other), -1.0, 1.0))
+    similarity = recognizer_spec(card).similarity.similarity_of(float(np.dot(one, other)))
     return Comparison(
         similarity=similarity,
         probability=same_person_probability(card, similarity),
-        threshold=threshold,
+        threshold=threshold.similarity,
         far=settings.far,
-        same_person=similarity >= threshold,
+        same_person=similarity >= threshold.similarity,
         faces_found=(len(results[0].faces), len(results[1].faces)),
+        evidence=threshold.evidence,
+        note=threshold.note,
     )
 
 

@@ -8,10 +8,12 @@ of the user's own works with a card, or without one by a preset (``assets/preset
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Sequence, Union
 
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
@@ -53,6 +55,7 @@ REGISTRY = {
         RegisteredModel("FaceRefiner", cards.REFINEMENT),
         RegisteredModel("MobileFace", cards.RECOGNITION),
         RegisteredModel("ResNet29", cards.RECOGNITION),
+        RegisteredModel("FaceFusion", cards.RECOGNITION),
         RegisteredModel(
             "BlazeFace-FPN-SSH", cards.DETECTION, "blazeface_fpn_ssh_1000e_v1.0_infer.tar", "blazeface-fpn-ssh"
         ),
@@ -87,6 +90,34 @@ class ModelFolder:
         return self.card.files.get(weights.name) or files.sha256_of_file(weights)
 
 
+@dataclass(frozen=True)
+class FusionFolder:
+    """A fusion whose members are there and were checked.
+
+    Attributes:
+        path: the folder, which holds nothing but the card.
+        card: its card.
+        members: their folders, in the order of the card.
+    """
+
+    path: Path
+    card: cards.ModelCard
+    members: tuple[ModelFolder, ...]
+
+    @property
+    def fusion(self) -> cards.FusionSpec:
+        assert self.card.fusion is not None, "open_fusion has looked"
+        return self.card.fusion
+
+    def weights_sha256(self) -> str:
+        """Return a hash of the members' weights and of their shares: another of either is another model."""
+        return _fusion_sha256([member.weights_sha256() for member in self.members], self.fusion)
+
+    def preprocessing_sha256(self) -> str:
+        """Return a hash of all that turns a photograph into the members' crops."""
+        return _sha256_of([member.card.preprocessing_sha256() for member in self.members])
+
+
 def open_model(
     name_or_folder: Union[str, files.PathLike], *, task: Optional[str] = None, preset: Optional[str] = None
 ) -> ModelFolder:
@@ -103,9 +134,12 @@ def open_model(
         ModelFileError: no such model, a file missing or damaged, a model for another task, or no network.
     """
     path = find_folder(name_or_folder)
-    card = _card_of(path, task=task, preset=preset or _preset_of(name_or_folder))
-    if task is not None and card.task != task:
-        raise ModelFileError(f"{path}: is a model for {card.task}, not for {task}")
+    card = _checked_card(path, task=task, preset=preset or _preset_of(name_or_folder))
+    if card.fusion is not None:
+        raise ModelFileError(
+            f"{path}: unites {' and '.join(card.fusion.members)}, which cut a crop each from a photograph, "
+            "and has no network of its own, which is needed here; name one of its members"
+        )
     graph_file = _graph_file(path)
     weights_file = None if graph_file.suffix == ".onnx" else path / WEIGHTS_FILE
     check_files(path, card)
@@ -114,6 +148,68 @@ def open_model(
     if weights_file is not None and weights_file.name not in card.files:
         check_weights(weights_file)
     return ModelFolder(path, card, graph_file, weights_file)
+
+
+def find_card(
+    name_or_folder: Union[str, files.PathLike], *, task: Optional[str] = None, preset: Optional[str] = None
+) -> cards.ModelCard:
+    """Return the card of a model without looking at its other files; arguments and errors as for ``open_model``."""
+    path = find_folder(name_or_folder)
+    return _checked_card(path, task=task, preset=preset or _preset_of(name_or_folder))
+
+
+def open_fusion(name_or_folder: Union[str, files.PathLike]) -> FusionFolder:
+    """Find a fusion and its members, and check their files.
+
+    Raises:
+        ModelFileError: no such model, none that is made of others, or a member that is missing, damaged, no
+            recogniser, or made of others itself.
+    """
+    path = find_folder(name_or_folder)
+    card = _checked_card(path, task=cards.RECOGNITION, preset=None)
+    if card.fusion is None:
+        raise ModelFileError(f"{path}: has a network of its own; a fusion names members in its card")
+    members = tuple(_open_member(path, member) for member in card.fusion.members)
+    return FusionFolder(path, card, members)
+
+
+def open_networks(name_or_folder: Union[str, files.PathLike]) -> tuple[ModelFolder, ...]:
+    """Return the model alone, or the members of a fusion; errors as for ``open_model`` and ``open_fusion``."""
+    if find_card(name_or_folder).fusion is None:
+        return (open_model(name_or_folder),)
+    return open_fusion(name_or_folder).members
+
+
+def local_recognizers() -> list[str]:
+    """Return the names of the known recognisers that are on this machine."""
+    return [
+        name for name, known in REGISTRY.items() if known.task == cards.RECOGNITION and local_folder(known) is not None
+    ]
+
+
+def weights_sha256_of(name: str) -> str:
+    """Return what tells a known model's weights from others; cards are believed, files are not hashed again."""
+    path = find_folder(name)
+    card = find_card(name, preset=_preset_of(name))
+    if card.fusion is None:
+        weights = _graph_file(path) if _graph_file(path).suffix == ".onnx" else path / WEIGHTS_FILE
+        return card.files.get(weights.name) or files.sha256_of_file(weights)
+    return _fusion_sha256([weights_sha256_of(member) for member in card.fusion.members], card.fusion)
+
+
+def _fusion_sha256(members: Sequence[str], fusion: cards.FusionSpec) -> str:
+    return _sha256_of([list(members), list(fusion.weights)])
+
+
+def _open_member(fusion: Path, member: str) -> ModelFolder:
+    """Open a member of a fusion: a model of the registry, or a folder beside that of the fusion."""
+    beside = fusion.parent / member
+    if member not in REGISTRY and not beside.is_dir():
+        raise ModelFileError(f"{fusion}: its card names the member {member!r}, which is neither known nor at {beside}")
+    try:
+        return open_model(member if member in REGISTRY else beside, task=cards.RECOGNITION)
+    except ModelFileError as error:
+        raise ModelFileError(f"{fusion}: its member {member} cannot be used: {error}") from None
 
 
 def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
@@ -217,6 +313,17 @@ def _card_of(path: Path, *, task: Optional[str], preset: Optional[str]) -> cards
 def _preset_of(name_or_folder: Union[str, files.PathLike]) -> Optional[str]:
     registered = REGISTRY.get(os.fspath(name_or_folder))
     return registered.preset or None if registered else None
+
+
+def _checked_card(path: Path, *, task: Optional[str], preset: Optional[str]) -> cards.ModelCard:
+    card = _card_of(path, task=task, preset=preset)
+    if task is not None and card.task != task:
+        raise ModelFileError(f"{path}: is a model for {card.task}, not for {task}")
+    return card
+
+
+def _sha256_of(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode("utf-8")).hexdigest()
 
 
 def _graph_file(path: Path) -> Path:

@@ -11,22 +11,39 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline import model_files
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
-from arcface_paddle.pipeline.cards import Calibration, ModelCard
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
-from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.recognition import FaceRecognizer
 from arcface_paddle.pipeline.settings import (
     ALIGNED,
     CONTENTS,
+    CROP_RECOGNIZER,
+    DEFAULT_RECOGNIZER,
     DETECT,
-    FALSE_ACCEPTANCE_RATES,
     PORTRAIT,
     PipelineSettings,
     ThresholdSettings,
 )
+from arcface_paddle.pipeline.thresholds import caution_about, choose_threshold, search_threshold
+
+__all__ = [
+    "ALIGNED",
+    "CONTENTS",
+    "DETECT",
+    "PORTRAIT",
+    "OpenPipeline",
+    "PipelineSettings",
+    "ThresholdSettings",
+    "choose_threshold",
+    "open_detection",
+    "open_detector",
+    "open_pipeline",
+    "recognizer_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +108,9 @@ def open_pipeline(
         raise ConfigError(f"contents is {contents!r}; allowed: {', '.join(CONTENTS)}")
     found = None if contents == ALIGNED else open_detector(settings)
     facts = {} if found is None else _detector_facts(settings, found)
+    rec_model = settings.rec_model or recognizer_of(gallery)
     recognizer = build_recognizer(
-        settings.rec_model,
+        rec_model,
         max_batch_size=settings.max_batch_size,
         mirrored=_mirrored(settings.mirrored, gallery),
         preset=settings.rec_preset,
@@ -100,47 +118,43 @@ def open_pipeline(
     )
     detector = _for_contents(found, contents, recognizer)
     model = identity_of(recognizer)
-    facts.update(rec_model=settings.rec_model, flip=model.mirrored, **dataclasses.asdict(recognizer.execution))
+    facts.update(rec_model=rec_model, flip=model.mirrored, **dataclasses.asdict(recognizer.execution))
     if gallery is None:
         return OpenPipeline(Analyzer(detector, recognizer), model, "", facts)
-    caution = gallery.require_model(model) or _threshold_caution(recognizer.card, settings.threshold)
-    threshold = choose_threshold(recognizer.card, settings.threshold)
-    facts.update(rec_thresh=threshold, decision=gallery.decision)
-    analyzer = Analyzer(detector, recognizer, gallery=gallery, top_k=settings.top_k, threshold=threshold)
+    caution = gallery.require_model(model)
+    threshold = search_threshold(recognizer.card, settings.threshold, comparisons=gallery.comparisons)
+    caution = caution or caution_about(recognizer.card, threshold)
+    facts.update(rec_thresh=threshold.similarity, threshold=threshold.to_dict(), decision=gallery.decision)
+    analyzer = Analyzer(
+        detector,
+        recognizer,
+        gallery=gallery.judged_by(model),
+        top_k=settings.top_k,
+        threshold=threshold.similarity,
+        min_quality=settings.min_quality,
+    )
     return OpenPipeline(analyzer, model, caution, facts)
 
 
-def choose_threshold(card: ModelCard, settings: ThresholdSettings) -> float:
-    """Return the least similarity for a name: the user's, the card's at a FAR, or the card's for searching.
+def recognizer_of(gallery: Optional[Gallery]) -> str:
+    """Return the known recogniser that made a gallery, by its weights; the default where that cannot be told.
+
+    A gallery that does not say what made it (an imported index.bin) is opened as ever, with ``CROP_RECOGNIZER``.
 
     Raises:
-        ConfigError: both were given, the value is no cosine, or the card does not have it.
+        ModelFileError: a shipped model is missing or damaged.
     """
-    if settings.similarity is not None and settings.far is not None:
-        raise ConfigError("--rec_thresh and --far both set the threshold; give one")
-    if settings.similarity is not None:
-        if not -1 <= settings.similarity <= 1:
-            raise ConfigError(f"--rec_thresh is {settings.similarity}; allowed: a cosine, -1 to 1")
-        return settings.similarity
-    calibration = _calibration_of(card)
-    if calibration is None:
-        raise ConfigError(
-            f"the model {card.name} has no calibrated threshold; give --rec_thresh (the published tool used 0.45), or "
-            "write one into its card with 'arcface-paddle calibrate'"
-        )
-    if settings.far is None:
-        return calibration.identification
-    if settings.far not in FALSE_ACCEPTANCE_RATES:
-        raise ConfigError(f"--far is {settings.far!r}; allowed: {', '.join(FALSE_ACCEPTANCE_RATES)}")
-    threshold: Optional[float] = getattr(calibration, FALSE_ACCEPTANCE_RATES[settings.far])
-    if threshold is None:
-        raise ConfigError(
-            f"the card of {card.name} has no threshold at FAR {settings.far}; give --rec_thresh or another --far"
-        )
-    return threshold
+    if gallery is None:
+        return DEFAULT_RECOGNIZER
+    if gallery.model is None:
+        return CROP_RECOGNIZER
+    for name in model_files.local_recognizers():
+        if model_files.weights_sha256_of(name) == gallery.model.weights_sha256:
+            return name
+    return DEFAULT_RECOGNIZER
 
 
-def _for_contents(detector: Optional[Detector], contents: str, recognizer: Recognizer) -> Detector:
+def _for_contents(detector: Optional[Detector], contents: str, recognizer: FaceRecognizer) -> Detector:
     if detector is None:
         return WholePicture()
     if contents == PORTRAIT:
@@ -150,23 +164,6 @@ def _for_contents(detector: Optional[Detector], contents: str, recognizer: Recog
 
 def _detector_facts(settings: PipelineSettings, detector: Detector) -> dict[str, Any]:
     return {"det_model": settings.det_model, "det_thresh": detector.threshold}
-
-
-def _calibration_of(card: ModelCard) -> Optional[Calibration]:
-    return card.recognizer.calibration if card.recognizer else None
-
-
-def _threshold_caution(card: ModelCard, settings: ThresholdSettings) -> str:
-    """Say that names rest on a threshold which nobody measured for this model; empty when somebody did."""
-    calibration = _calibration_of(card)
-    if settings.similarity is not None or calibration is None:
-        return ""
-    if calibration.logistic or calibration.far_1e3 is not None:
-        return ""
-    return (
-        f"the threshold {calibration.identification} is the published tool's, not measured for {card.name}; run "
-        "'arcface-paddle calibrate' on labelled faces, or give --rec_thresh"
-    )
 
 
 def _mirrored(wanted: Optional[bool], gallery: Optional[Gallery]) -> bool:

@@ -9,10 +9,11 @@ from arcface_paddle.pipeline.cards import ModelCard
 
 
 def same_person_probability(card: ModelCard, similarity: float) -> Optional[float]:
-    """Return the estimated probability (0 to 1) that two pictures with this signed cosine show one person.
+    """Return the estimated probability (0 to 1) that two pictures of this similarity show one person.
 
-    It is read off the logistic curve in the card, which 'arcface-paddle calibrate' fits, and assumes that one person
-    and two persons were equally likely before. None when the card has no such curve.
+    The similarity is what the card makes of the cosine. The probability is read off the logistic curve in the card,
+    which 'arcface-paddle calibrate' fits, and assumes that one person and two persons were equally likely before. None
+    when the card has no such curve.
     """
     calibration = card.recognizer.calibration if card.recognizer else None
     if calibration is None or calibration.logistic is None:

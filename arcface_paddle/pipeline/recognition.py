@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Union
+from typing import Optional, Protocol, Sequence, Union
 
 import numpy as np
 
@@ -35,6 +35,38 @@ class Embeddings:
         return f"Embeddings({len(self.vectors)} faces, {self.vectors.shape[-1]}-D)"
 
 
+class FaceRecognizer(Protocol):
+    """Whoever cuts faces out and embeds them: ``Recognizer``, or several of them as ``fusion.FusedRecognizer``.
+
+    Attributes:
+        card: of the model.
+        weights_sha256: tells its weights from those of every other model.
+        preprocessing_sha256: likewise all that turns a photograph into its input.
+        mirrored: whether an embedding is the mean over the face and its mirror image.
+        embedding_size: D.
+        execution: engine, precision and threads of the network, of the first if there are several.
+    """
+
+    card: ModelCard
+    weights_sha256: str
+    preprocessing_sha256: str
+    mirrored: bool
+
+    @property
+    def embedding_size(self) -> int: ...
+    @property
+    def execution(self) -> Execution: ...
+
+    def align(self, image: np.ndarray, detections: Sequence[Detection]) -> np.ndarray:
+        """Cut the faces of one picture (H, W, 3) uint8 RGB out; the first axis of the result counts them."""
+
+    def pictures_of(self, crops: np.ndarray) -> np.ndarray:
+        """Return of what ``align`` gave a picture a face, (N, height, width, 3) uint8 RGB."""
+
+    def embed(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> Embeddings:
+        """Embed what ``align`` gave, for one picture or several joined along the first axis."""
+
+
 def require_embedding(face: Face) -> np.ndarray:
     """Return the embedding (D,) float32 of a face. Raises ``ConfigError`` when no recogniser ran on it."""
     if face.embedding is None:
@@ -62,6 +94,7 @@ class Recognizer:
             raise ConfigError(f"max_batch_size is {max_batch_size}; allowed: 1 or more")
         self.card: ModelCard = model.card
         self.weights_sha256 = model.weights_sha256()
+        self.preprocessing_sha256 = model.card.preprocessing_sha256()
         self.mirrored = mirrored
         self._model = model
         self._runtime = runtime
@@ -91,6 +124,10 @@ class Recognizer:
         crops = np.empty((len(detections), height, width, 3), np.uint8)
         for crop, detection in zip(crops, detections):
             crop[:] = align_face(image, detection, self.card)
+        return crops
+
+    def pictures_of(self, crops: np.ndarray) -> np.ndarray:
+        """Return aligned crops (N, height, width, 3) uint8 RGB as they are."""
         return crops
 
     def embed(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> Embeddings:

@@ -18,6 +18,8 @@ from arcface_paddle.files import PathLike
 
 DEFAULT_DETECTOR = "CenterFace"
 DEFAULT_RECOGNIZER = "MobileFace"
+CROP_RECOGNIZER = "MobileFace"
+"""The recogniser of aligned crops of 112x112, for what works with crops and not with photographs."""
 
 PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
 """Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
@@ -134,6 +136,9 @@ DETECT, PORTRAIT, ALIGNED = "detect", "portrait", "aligned"
 CONTENTS = (DETECT, PORTRAIT, ALIGNED)
 """What pictures are: photographs whose faces are all found, portraits of one face each, or aligned crops."""
 
+DEFAULT_FPIR = 0.01
+"""At which rate a search for a stranger may end with a name, when nobody says otherwise."""
+
 FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4"}
 """Rates between two pictures for which a card may have a threshold, and the field of ``Calibration`` that holds it."""
 
@@ -143,13 +148,16 @@ class ThresholdSettings:
     """From which similarity on a face gets a name.
 
     Attributes:
-        similarity: signed cosine, -1 to 1; None for the card's.
+        similarity: -1 to 1; None for the card's.
         far: take the card's threshold for this rate of false acceptances between two pictures, one of
-            ``FALSE_ACCEPTANCE_RATES``; None for the card's threshold of a search in a gallery.
+            ``FALSE_ACCEPTANCE_RATES``.
+        fpir: at which rate a search for a stranger may end with a name, 0 to 1; None for ``DEFAULT_FPIR``. The
+            threshold follows from it, the size of the gallery, and the card; at most one of the three is given.
     """
 
     similarity: Optional[float] = None
     far: Optional[str] = None
+    fpir: Optional[float] = None
 
 
 MAX_MIN_FACE = 100_000
@@ -192,7 +200,7 @@ class PipelineSettings:
 
     Attributes:
         det_model: detector: a name of ``model_files.REGISTRY`` or a folder.
-        rec_model: recogniser, likewise.
+        rec_model: recogniser, likewise; None for the one that made the gallery, without one ``DEFAULT_RECOGNIZER``.
         det_preset: one of ``model_files.PRESETS``, for a detector's folder without a card.
         rec_preset: likewise for the recogniser.
         det_thresh: least detection score, 0 to 1; None for the card's.
@@ -202,11 +210,12 @@ class PipelineSettings:
         max_batch_size: most faces per run of the recogniser.
         top_k: candidates reported per face.
         threshold: from which similarity on a face gets a name.
+        min_quality: faces of a lower quality (0 to 1, see ``quality``) get no name.
         runtime: engine, device, threads, precision.
     """
 
     det_model: str = DEFAULT_DETECTOR
-    rec_model: str = DEFAULT_RECOGNIZER
+    rec_model: Optional[str] = None
     det_preset: Optional[str] = None
     rec_preset: Optional[str] = None
     det_thresh: Optional[float] = None
@@ -216,6 +225,7 @@ class PipelineSettings:
     max_batch_size: int = 16
     top_k: int = 5
     threshold: ThresholdSettings = ThresholdSettings()
+    min_quality: float = 0.0
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
 
 

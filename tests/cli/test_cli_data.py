@@ -418,5 +418,5 @@ def test_aligned_faces_are_those_the_recogniser_sees(tmp_path):
     shutil.copy(source, tmp_path / "in/a/a.jpg")
     assert run_module("data_align", [str(tmp_path / "in"), str(tmp_path / "out")]) == 0
     photograph = images.read_image(source)
-    expected = align_face(photograph, build_detector().detect(photograph)[0], build_recognizer().card)
+    expected = align_face(photograph, build_detector().detect(photograph)[0], build_recognizer("MobileFace").card)
     np.testing.assert_array_equal(open_dataset(tmp_path / "out").read_image(0), expected)

@@ -23,7 +23,7 @@ def command(name: str, *arguments: object) -> int:
 
 
 def test_encode_a_tree(tmp_path, capsys):
-    assert command("encode", DEMO / "gallery", "--output", tmp_path / "e.npz") == 0
+    assert command("encode", DEMO / "gallery", "--output", tmp_path / "e.npz", "--rec_model", "MobileFace") == 0
     with np.load(tmp_path / "e.npz", allow_pickle=False) as table:
         assert table["persons"].tolist() == ["Barack Obama", "Grace Hopper", "Joe Biden"]
         np.testing.assert_allclose(np.linalg.norm(table["embeddings"], axis=1), 1, atol=1e-5)
@@ -36,11 +36,11 @@ def test_encode_reports_and_goes_on(tmp_path, capsys):
     shutil.copy(OBAMA, people)
     shutil.copy(DEMO / "queries" / "group.jpg", people)
     (people / "text.jpg").write_text("not a picture")
-    assert command("encode", people, "--output", tmp_path / "e.npy") == 1
+    assert command("encode", people, "--output", tmp_path / "e.npy", "--rec_model=MobileFace") == 1
     shown = capsys.readouterr().err
     assert "4 faces" in shown and "text.jpg" in shown
     assert np.load(tmp_path / "e.npy").shape == (1, 192)
-    assert command("encode", people, "--output", tmp_path / "all.npy", "--faces", "all") == 1
+    assert command("encode", people, "--output", tmp_path / "all.npy", "--faces=all", "--rec_model=MobileFace") == 1
     assert np.load(tmp_path / "all.npy").shape == (5, 192)
 
 
@@ -78,7 +78,10 @@ def test_encode_says_what_it_does_not_look_at(tmp_path, capsys):
     shutil.copy(OBAMA, people / "Ada" / "b_small.jpg")
     shutil.copy(OBAMA, people / "Ada" / "@eaDir" / "a.jpg")
     (people / "label.txt").write_text("a list")
-    assert command("encode", people, "--exclude", "*_small.*", "--output", tmp_path / "e.npz") == 0
+    assert (
+        command("encode", people, "--exclude", "*_small.*", "--output", tmp_path / "e.npz", "--rec_model", "MobileFace")
+        == 0
+    )
     shown = capsys.readouterr().err
     assert "1 file was not looked at: 1 .txt; 1 folder was not searched: @eaDir" in shown
     with np.load(tmp_path / "e.npz", allow_pickle=False) as table:
@@ -108,6 +111,19 @@ def test_compare_says_similarity_probability_and_verdict(capsys):
     assert same["faces_found"] == [1, 1] and same["far"] == "1e-3"
     assert command("compare", OBAMA, COLLINS) == 1
     assert "two persons" in capsys.readouterr().out
+
+
+def test_compare_says_on_what_the_threshold_rests(capsys):
+    command("compare", OBAMA, SPEECH, "--json", "--rec_model", "ResNet29")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["threshold"], found["far"]) == (0.598, "1e-3")
+    assert "29.6 million pairs" in found["evidence"] and "look alike" in found["note"]
+    command("compare", OBAMA, SPEECH, "--rec_model", "ResNet29")
+    verdict, basis = capsys.readouterr().out.splitlines()
+    assert "threshold 0.598 at FAR 1e-3" in verdict
+    assert basis.startswith("threshold: ") and "29.6 million pairs" in basis and "look alike" in basis
+    command("compare", OBAMA, SPEECH, "--rec_thresh", "0.4")
+    assert capsys.readouterr().out.splitlines()[1] == "threshold: given by the user"
 
 
 def test_compare_says_how_many_faces_there_were_and_which_counts(capsys):

@@ -39,7 +39,7 @@ def _load_models_once():
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("gallery") / "people.index"
-    assert gallery_command("build", path, f"--img_dir={PEOPLE}") == 0
+    assert gallery_command("build", path, f"--img_dir={PEOPLE}", "--rec_model=MobileFace") == 0
     return path
 
 

@@ -25,9 +25,10 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import opening
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
-from arcface_paddle.pipeline.cards import read_card
+from arcface_paddle.pipeline.cards import ModelCard, read_card
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.outputs import OutputNames
+from arcface_paddle.pipeline.thresholds import similarity_at
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,8 @@ def _load_models_once():
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("gallery") / "index.bin"
-    assert recognize(f"--build_index={path}", f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt") == 0
+    made = (f"--build_index={path}", f"--img_dir={PEOPLE}", f"--label={PEOPLE}/label.txt", "--rec_model=MobileFace")
+    assert recognize(*made) == 0
     return path
 
 
@@ -118,7 +120,7 @@ def test_recognition_alone_takes_the_picture_for_one_face(index, tmp_path):
     """An aligned crop, a close portrait, and a picture in which no face can be found."""
     portrait = images.load_image(QUERIES / "obama_blue_room.jpg")
     [face] = build_detector().detect(portrait)
-    images.write_image(tmp_path / "in" / "aligned.png", build_recognizer().align(portrait, [face])[0])
+    images.write_image(tmp_path / "in" / "aligned.png", build_recognizer("MobileFace").align(portrait, [face])[0])
     images.write_image(tmp_path / "in" / "portrait.png", portrait)
     images.write_image(tmp_path / "in" / "wall.png", np.full((200, 150, 3), 128, np.uint8))
     found = tmp_path / "f.json"
@@ -144,7 +146,9 @@ def test_thresholds(index, tmp_path):
 
     card = json.loads((ROOT / "inference_model" / "MobileFace" / "model.json").read_text(encoding="utf-8"))
     calibration = card["recognizer"]["calibration"]
-    assert name_with() == (calibration["identification"], "Barack Obama")
+    of_three = similarity_at(calibration["tail"], 1 - 0.99 ** (1 / 3))
+    assert name_with() == (pytest.approx(of_three, abs=5.1e-5), "Barack Obama")
+    assert name_with("--fpir=1e-4")[0] == pytest.approx(similarity_at(calibration["tail"], 1e-4 / 3), abs=1e-4)
     assert name_with("--far=1e-2") == (calibration["far_1e2"], "Barack Obama")
     assert name_with("--rec_thresh=0.999") == (0.999, "unknown")
     assert name_with("--rec_thresh=-1", "--cdd_num=500") == (-1.0, "Barack Obama")
@@ -598,8 +602,12 @@ def test_help_says_the_exit_codes(capsys):
 
 def test_a_threshold_that_nobody_measured_is_said() -> None:
     from arcface_paddle.pipeline.model_files import open_model, preset_card
-    from arcface_paddle.pipeline.opening import ThresholdSettings, _threshold_caution
+    from arcface_paddle.pipeline.opening import ThresholdSettings
+    from arcface_paddle.pipeline.thresholds import caution_about, search_threshold
 
-    assert "not measured" in _threshold_caution(preset_card("aligned-112"), ThresholdSettings())
-    assert _threshold_caution(preset_card("aligned-112"), ThresholdSettings(0.5)) == ""
-    assert _threshold_caution(open_model("MobileFace").card, ThresholdSettings()) == ""
+    def caution(card: ModelCard, settings: ThresholdSettings) -> str:
+        return caution_about(card, search_threshold(card, settings, comparisons=3))
+
+    assert "not measured" in caution(preset_card("aligned-112"), ThresholdSettings())
+    assert caution(preset_card("aligned-112"), ThresholdSettings(0.5)) == ""
+    assert caution(open_model("MobileFace").card, ThresholdSettings()) == ""

@@ -25,6 +25,7 @@ def index(tmp_path_factory) -> str:
     args = arcface_paddle.parser().parse_args([])
     args.build_index = str(tmp_path_factory.mktemp("index") / "index.bin")
     args.img_dir, args.label = str(PEOPLE), str(PEOPLE / "label.txt")
+    args.rec_model = "MobileFace"
     report = arcface_paddle.InsightFace(args, print_info=False).build_index()
     assert report["people"] == 3 and report["rejected"] == []
     return args.build_index

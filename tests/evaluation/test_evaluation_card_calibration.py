@@ -12,7 +12,7 @@ import pytest
 
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.evaluation.card_calibration import CalibrationSettings, calibrate_card, write_calibration
-from arcface_paddle.pipeline.cards import Calibration, read_card, write_card
+from arcface_paddle.pipeline.cards import Calibration, SimilaritySpec, read_card, write_card
 from arcface_paddle.pipeline.model_files import open_model, preset_card
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -152,3 +152,29 @@ def test_a_card_keeps_everything_else(folder):
     card = read_card(write_calibration(open_model(folder), CHOSEN))
     assert (card.name, card.notice, card.licence) == ("own name", "Only for daylight.", "ours")
     assert card.recognizer == dataclasses.replace(mine.recognizer, calibration=CHOSEN)
+
+
+def test_the_tail_says_how_similar_strangers_are(data):
+    _, impostor = slow_scores(12, 3)
+    found = calibrate_card(CARD, embed, data=[str(data / "people")], settings=CalibrationSettings())
+    ordered = np.sort(impostor)[::-1]
+    assert [far for far, _ in found.chosen.tail] == [1e-1, 1e-2]  # 594 pairs say nothing of 1e-3
+    for (_, similarity), allowed in zip(found.chosen.tail, (59, 5)):
+        assert ordered[allowed] <= similarity < ordered[allowed - 1] + 1.1e-4
+    assert found.chosen.tail_evidence == "36 pictures of 12 people in people: 594 pairs of strangers"
+    settings = CalibrationSettings(given={"identification": 0.6}, note="from elsewhere")
+    assert calibrate_card(CARD, embed, data=[str(data / "people")], settings=settings).chosen.tail == ()
+
+
+def test_thresholds_are_similarities_of_the_card(data):
+    """A card whose similarity is not the plain cosine gets all thresholds in its own measure."""
+    plain = calibrate_card(CARD, embed, data=[str(data / "people")], settings=CalibrationSettings())
+    spec = SimilaritySpec(offset=0.2, scale=1.25)
+    scaled = dataclasses.replace(CARD, recognizer=dataclasses.replace(CARD.recognizer, similarity=spec))
+    found = calibrate_card(scaled, embed, data=[str(data / "people")], settings=CalibrationSettings())
+    for name in ("far_1e2", "identification"):
+        expected = spec.similarity_of(getattr(plain.chosen, name))
+        assert getattr(found.chosen, name) == pytest.approx(expected, abs=2e-4)
+    for (_, similarity), (_, cosine) in zip(found.chosen.tail, plain.chosen.tail):
+        assert similarity == pytest.approx(spec.similarity_of(cosine), abs=2e-4)
+    assert found.chosen.logistic[0] == pytest.approx(plain.chosen.logistic[0] * 1.25, rel=2e-2)

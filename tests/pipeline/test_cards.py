@@ -26,7 +26,7 @@ def test_shipped_cards_are_complete_and_survive_a_round_trip(name: str, tmp_path
     card = cards.read_card(shipped_folder(name) / cards.CARD_NAME)
     assert card.name == name and card.task == REGISTRY[name].task
     assert card.source and card.licence and card.output and card.version
-    assert {"inference.pdmodel", "inference.pdiparams"} <= set(card.files)
+    assert set(card.files) >= (set() if card.fusion else {"inference.pdmodel", "inference.pdiparams"})
     for file_name in card.files:
         (tmp_path / file_name).write_bytes((shipped_folder(name) / file_name).read_bytes())
     assert cards.write_card(tmp_path, card) == card
@@ -130,7 +130,7 @@ def broken_documents() -> list[tuple[str, dict[str, Any], str]]:
         ("color order", changed("MobileFace", "input.color_order", "GBR"), "'GBR'"),
         ("format", changed("MobileFace", "format", 99), "format is 99"),
         ("task", changed("MobileFace", "task", "face detection"), "exactly the section"),
-        ("threshold", changed("MobileFace", "recognizer.calibration.identification", 45), "cosines"),
+        ("threshold", changed("MobileFace", "recognizer.calibration.identification", 45), "similarities"),
         ("template", changed("MobileFace", "recognizer.template", [[1, 2]]), "five points"),
         ("scale size", changed("BlazeFace", "detector.scales", [{"size": 250}]), "multiples of the strides"),
         ("no scales", changed("BlazeFace", "detector.scales", []), "scales is empty"),
@@ -166,3 +166,22 @@ def test_a_file_that_is_no_card_is_refused(tmp_path, content):
     path.write_text(content, encoding="latin-1")
     with pytest.raises(ModelFileError, match=r"model\.json"):
         cards.read_card(path)
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        ([[0.01, 0.3]], "two or more rates"),
+        ([[0.01, 0.3], [0.0, 0.4]], "between 0 and 1"),
+        ([[0.01, 0.3], [0.01, 0.4]], "rates of tail fall"),
+        ([[0.01, 0.3], [0.001, 0.2]], "rise as its rates fall"),
+        ([[0.01, 0.3], [0.001, 1.2]], "between -1 and 1"),
+        ([[0.01, 0.3], [0.001]], "must have 2 values"),
+    ],
+)
+def test_a_tail_that_cannot_be_one_is_a_named_error(tail: list[list[float]], message: str, tmp_path: Path) -> None:
+    document = shipped_document("FaceFusion")
+    document["recognizer"]["calibration"]["tail"] = tail
+    (tmp_path / cards.CARD_NAME).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ModelFileError, match=message):
+        cards.read_card(tmp_path / cards.CARD_NAME)

@@ -27,7 +27,7 @@ def picture(name: str, height: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
     options = RuntimeOptions(threads=1)
-    return Analyzer(build_detector(options=options), build_recognizer(options=options))
+    return Analyzer(build_detector(options=options), build_recognizer("MobileFace", options=options))
 
 
 @pytest.fixture(scope="module")

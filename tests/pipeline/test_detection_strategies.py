@@ -20,7 +20,7 @@ QUERIES = Path(__file__).parents[2] / "demo" / "queries"
 
 @pytest.fixture(scope="module")
 def analyzer() -> Analyzer:
-    recognizer = build_recognizer()
+    recognizer = build_recognizer("MobileFace")
     return Analyzer(PortraitDetector(build_detector(), crop_size_wh=recognizer.card.input.size_wh), recognizer)
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_picture_is_refused(analyzer):
 
 
 def test_a_crop_of_another_size_is_scaled_and_not_warped():
-    recognizer = build_recognizer(mirrored=False)
+    recognizer = build_recognizer("MobileFace", mirrored=False)
     portrait = images.load_image(QUERIES / "hopper_relit.jpg")
     card = recognizer.card
     scaled = preprocessing.resize(portrait, card.input.size_wh, card.input)

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def rewritten(path, *, header=None, array=None):
         ({"entries": ["a", "b"]}, "damaged gallery header"),
         ({"entries": [{"name": 1, "path": "a"}, {"name": "b", "path": "b"}]}, "damaged gallery header"),
         ({"model": {"name": "x"}}, "damaged gallery header"),
-        ({"model": {**MODEL.__dict__, "embedding_size": 8}}, "size 16"),
+        ({"model": {**asdict(MODEL), "embedding_size": 8}}, "size 16"),
         ({"decision": "vote"}, "vote"),
     ],
 )

@@ -103,13 +103,13 @@ def test_a_network_that_breaks_its_promise() -> None:
 
 def test_unsuitable_arguments() -> None:
     with pytest.raises(ConfigError, match="max_batch_size is 0"):
-        build_recognizer(max_batch_size=0)
+        build_recognizer("MobileFace", max_batch_size=0)
     with pytest.raises(ModelFileError, match="not for face recognition"):
         Recognizer(open_model("BlazeFace"), FakeRuntime(columns))
 
 
 def test_the_shipped_recognizer_gives_192_numbers_in_any_batch() -> None:
-    recognizer = build_recognizer(options=RuntimeOptions(threads=1))
+    recognizer = build_recognizer("MobileFace", options=RuntimeOptions(threads=1))
     both = recognizer.embed(FACES)
     assert both.vectors.shape == (2, 192) and both.vectors.dtype == np.float32
     for index, face in enumerate(FACES):

@@ -52,7 +52,7 @@ def test_every_kernel_is_compiled():
 
 def test_template_is_that_of_the_recogniser():
     template = face_template()
-    card = build_recognizer().card
+    card = build_recognizer("MobileFace").card
     np.testing.assert_array_equal(template, np.asarray(card.recognizer.template))
     with pytest.raises(ValueError, match="read-only"):
         template[0, 0] = 0

@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
     networks: Dict[str, Embed] = {
         "untrained": network_embed(build_backbone(NETWORK, embedding_size=128, width=WIDTH)),
         "trained": network_embed(open_backbone(NETWORK, weights)),
-        "shipped recogniser": lambda crops: builders.build_recognizer(mirrored=False).embed(crops).vectors,
+        "shipped recogniser": lambda crops: (
+            builders.build_recognizer("MobileFace", mirrored=False).embed(crops).vectors
+        ),
     }
     rows = []
     for name, embed in networks.items():

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _embed_people(args: argparse.Namespace) -> np.ndarray:
     """Return (identities, pictures, D)."""
-    faces, recognizer = SyntheticFaces(args.seed), build_recognizer()
+    faces, recognizer = SyntheticFaces(args.seed), build_recognizer("MobileFace")
     people = []
     for identity in range(args.identities):
         crops = np.stack([faces.render(identity, number).image for number in range(args.pictures)])

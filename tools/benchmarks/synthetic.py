@@ -96,7 +96,7 @@ def _recognition_rows(shown: List[SyntheticImage]) -> List[Dict[str, Any]]:
     sessions = np.array([picture.session for picture in shown])
     rows = []
     for mirrored in (False, True):
-        embeddings = builders.build_recognizer(mirrored=mirrored).embed(crops).vectors
+        embeddings = builders.build_recognizer("MobileFace", mirrored=mirrored).embed(crops).vectors
         similarity = embeddings @ embeddings.T
         rows += _separation_rows(similarity, labels, sessions, "mirrored sum" if mirrored else "single view")
     return rows

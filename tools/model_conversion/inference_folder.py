@@ -44,6 +44,13 @@ def write_folder(target: Path, network: nn.Layer, card: cards.ModelCard, *, trai
         return cards.write_card(folder, card)
 
 
+def write_card_alone(target: Path, card: cards.ModelCard) -> cards.ModelCard:
+    """Write the folder of a model that is made of others: nothing but the card, with what was calibrated for it."""
+    card = _with_calibration_of(target, card)
+    with files.atomic_folder(target) as folder:
+        return cards.write_card(folder, card)
+
+
 def fold_batch_norms(network: nn.Layer) -> None:
     """Multiply each batch normalisation into the convolution declared before it; for evaluation only.
 

@@ -6,7 +6,7 @@ arcface-paddle compare A.jpg B.jpg --far 1e-4 --json
 The verdict uses the threshold of the model's card for FAR 1e-3 between two pictures, unless --far or --rec_thresh
 say otherwise. The probability assumes that both answers were equally likely before; it is missing when the model was
 never calibrated. Of several faces in a picture the one nearest to the centre counts, weighted by its size; --faces
-chooses otherwise, and how many faces were found is always said.
+chooses otherwise, and how many faces were found is always said. The second line says on what the threshold rests.
 exit codes: 0 the same person, 1 two persons, 2 error (no face, unreadable picture, ...)
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
 
 EXIT_SAME = 0
 EXIT_DIFFERENT = 1
+
+_EVIDENCE_SHOWN = 160  # characters: a card may tell a whole page
 
 _WHICH_COUNTS = {CENTRE: "the one nearest to the centre counts", LARGEST: "the largest counts", ONE: ""}
 
@@ -60,8 +63,14 @@ def run(args: argparse.Namespace) -> int:
         sources=(args.first, args.second),
     )
     document = {**asdict(result), "similarity": round(result.similarity, 4)}
-    print(json.dumps(document) if args.json else describe(result, faces=args.faces))
+    print(json.dumps(document) if args.json else f"{describe(result, faces=args.faces)}\n{describe_basis(result)}")
     return EXIT_SAME if result.same_person else EXIT_DIFFERENT
+
+
+def describe_basis(result: Comparison) -> str:
+    """Return on what the threshold rests, in a line; the JSON has the evidence in full."""
+    evidence = textwrap.shorten(result.evidence, _EVIDENCE_SHOWN, placeholder=" ...")
+    return f"threshold: {'; '.join(filter(None, [evidence, result.note]))}"
 
 
 def describe(result: Comparison, *, faces: str) -> str:

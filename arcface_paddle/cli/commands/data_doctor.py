@@ -33,9 +33,10 @@ from arcface_paddle.doctor import (
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
 from arcface_paddle.doctor.fix import check_target
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.pipeline.builders import DEFAULT_RECOGNIZER, build_recognizer
+from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.model_files import PRESETS
 from arcface_paddle.pipeline.recognition import Recognizer
+from arcface_paddle.pipeline.settings import CROP_RECOGNIZER
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
@@ -135,7 +136,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSettings) -> None:
     group.add_argument("--no_embedding", action="store_true", help="do not doubt labels; many times faster")
     group.add_argument("--cache", metavar="DIR", help="keep the embeddings there, to go on with them the next time")
-    group.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
+    group.add_argument("--rec_model", default=CROP_RECOGNIZER, help="recogniser: name or folder (%(default)s)")
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(
@@ -198,7 +199,9 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
     if match_similarity is None:
         spec = recognizer.card.recognizer if recognizer is not None else None
         calibration = spec.calibration if spec is not None else None
-        match_similarity = calibration.identification if calibration else DoctorSettings.match_similarity
+        match_similarity = DoctorSettings.match_similarity
+        if spec is not None and calibration is not None:  # the doctor compares cosines
+            match_similarity = spec.similarity.cosine_of(calibration.identification)
     return DoctorSettings(
         image_size=args.image_size,
         near_radius=args.near_radius,
@@ -218,6 +221,11 @@ def _open_recognizer(args: argparse.Namespace) -> Recognizer:
     recognizer = build_recognizer(
         args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=runtime_options(args)
     )
+    if not isinstance(recognizer, Recognizer):
+        raise ConfigError(
+            f"{args.rec_model}: cuts several crops a face out of a photograph; the doctor looks at crops of 112x112 "
+            f"with one network: name the member that takes these ({CROP_RECOGNIZER})"
+        )
     width, height = recognizer.card.input.size_wh
     if (width, height) != (IMAGE_SIZE, IMAGE_SIZE):
         raise ConfigError(f"{args.rec_model}: takes crops of {width}x{height}; the doctor works with 112x112")
@@ -227,7 +235,7 @@ def _open_recognizer(args: argparse.Namespace) -> Recognizer:
 def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
     if folder is None:
         return None
-    model = (recognizer.weights_sha256, recognizer.card.preprocessing_sha256(), str(recognizer.mirrored))
+    model = (recognizer.weights_sha256, recognizer.preprocessing_sha256, str(recognizer.mirrored))
     return EmbeddingCache(Path(folder), " ".join(model))
 
 

@@ -7,7 +7,8 @@
   arcface-paddle gallery rename people.index "J. Biden" "Joe Biden"
   arcface-paddle gallery merge all.index people.index others.index
   arcface-paddle gallery import people.index published_index.bin
-  arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names
+  arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names,
+                                                                     people who look alike
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
 at the same time wait for each other. A published index.bin is read but never changed: import it first.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import write_json_result
@@ -27,7 +28,8 @@ from arcface_paddle.cli.tables import text_table
 from arcface_paddle.pipeline.settings import DEFAULT_RECOGNIZER, ThresholdSettings
 
 if TYPE_CHECKING:  # what recognises is imported where it is used, so that --help is quick
-    from arcface_paddle.pipeline.gallery import Suspicion
+    from arcface_paddle.pipeline.cards import ModelCard
+    from arcface_paddle.pipeline.gallery import Gallery, Suspicion
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -49,7 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     checking.add_argument(
         "--threshold", type=float, help="least similarity of one person (default: the model's card, FAR 1e-2)"
     )
-    checking.add_argument("--rec_model", default=DEFAULT_RECOGNIZER, help="whose card to ask (%(default)s)")
+    checking.add_argument(
+        "--rec_model", help=f"whose card to ask (default: the one that made the gallery, else {DEFAULT_RECOGNIZER})"
+    )
     checking.add_argument("--json", metavar="FILE", help="write the suspicions as JSON")
 
 
@@ -73,11 +77,10 @@ def add(args: argparse.Namespace) -> int:
 
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
     gallery = load_own(args.gallery)
-    mirrored = gallery.model.mirrored if gallery.model else None
     report = extend_gallery(
         args.gallery,
         gallery_flags.listed_people(args),
-        pipeline=gallery_flags.open_building_pipeline(args, mirrored=mirrored),
+        pipeline=gallery_flags.open_building_pipeline(args, extended=gallery),
         faces=gallery_flags.faces_wanted(args),
         progress=gallery_flags.shown_progress,
         on_rejection=gallery_flags.say_rejected,
@@ -154,10 +157,18 @@ def list_people(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Report what looks wrong in a gallery."""
+    from arcface_paddle.pipeline.cards import RECOGNITION
     from arcface_paddle.pipeline.gallery import Gallery, find_suspicions
+    from arcface_paddle.pipeline.model_files import find_card
+    from arcface_paddle.pipeline.opening import recognizer_of
 
     gallery = Gallery.load(args.gallery)
-    suspicions = find_suspicions(gallery, threshold=_check_threshold(args))
+    card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
+    suspicions = find_suspicions(
+        gallery,
+        threshold=_check_threshold(args, card),
+        naming_threshold=_naming_threshold(args, card, gallery),
+    )
     if args.json:
         write_json_result(args.json, {"suspicions": [asdict(item) for item in suspicions]})
     if not suspicions:
@@ -225,16 +236,24 @@ def _finish(args: argparse.Namespace, report: dict[str, Any]) -> int:
     return EXIT_PARTIAL if report["rejected"] else EXIT_OK
 
 
-def _check_threshold(args: argparse.Namespace) -> float:
+def _check_threshold(args: argparse.Namespace, card: ModelCard) -> float:
     """Return from which similarity on two pictures count as one person; far more lenient than a search."""
-    from arcface_paddle.pipeline.cards import RECOGNITION
-    from arcface_paddle.pipeline.model_files import open_model
-    from arcface_paddle.pipeline.opening import choose_threshold
+    from arcface_paddle.pipeline.thresholds import choose_threshold
 
     if args.threshold is not None:
         return float(args.threshold)
-    card = open_model(args.rec_model, task=RECOGNITION).card
     return choose_threshold(card, ThresholdSettings(far="1e-2"))
+
+
+def _naming_threshold(args: argparse.Namespace, card: ModelCard, gallery: Gallery) -> Optional[float]:
+    """Return from which similarity on a search gives a name; None for a model that was never calibrated."""
+    from arcface_paddle.pipeline.thresholds import search_threshold
+
+    if args.threshold is not None:
+        return float(args.threshold)
+    if card.recognizer is None or card.recognizer.calibration is None:
+        return None
+    return search_threshold(card, ThresholdSettings(), comparisons=gallery.comparisons).similarity
 
 
 def _row(item: Suspicion) -> list[Any]:

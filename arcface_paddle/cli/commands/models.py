@@ -24,8 +24,13 @@ from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.settings import PRESETS, PUBLISHED_MODELS
 
 if TYPE_CHECKING:  # what opens models is imported where it is used, so that --help is quick
-    from arcface_paddle.pipeline.model_files import RegisteredModel
+    from arcface_paddle.pipeline.cards import ModelCard
+    from arcface_paddle.pipeline.model_files import ModelFolder, RegisteredModel
 
+_WHICH_RECOGNIZER = (
+    "recognisers: FaceFusion errs least, MobileFace is the smallest, both for research only; for commercial use: "
+    "ResNet29 (CC0)"
+)
 _LICENCE_WIDTH = 50  # licences are sentences: folded, so that a model stays one row
 
 
@@ -55,35 +60,29 @@ def run_list(args: argparse.Namespace) -> int:
 
     rows = [_row(registered) for registered in model_files.REGISTRY.values()]
     print(text_table(["name", "task", "MB", "where", "licence"], rows))
+    print(_WHICH_RECOGNIZER)
     return EXIT_OK
 
 
 def run_check(args: argparse.Namespace) -> int:
     from arcface_paddle.pipeline import model_files
-    from arcface_paddle.pipeline.runtime import open_runtime
 
     names = args.models or [name for name, model in model_files.REGISTRY.items() if model_files.local_folder(model)]
     code = EXIT_OK
     for name in names:
         try:
-            model = model_files.open_model(name)
-            runtime = open_runtime(model.graph_file, model.weights_file, preferred_engine=model.card.engine)
+            proofs = [_proof(model) for model in model_files.open_networks(name)]
         except ModelFileError as error:
             complain(f"{name}: {error}")
             code = EXIT_PARTIAL
             continue
-        proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
-        print(
-            f"{name}: {model.card.task}, {proof}, loads with {len(runtime.input_names)} input(s) ({runtime.execution})"
-        )
+        print(f"{name}: {model_files.find_card(name).task}, {'; '.join(proofs)}")
     return code
 
 
 def run_show(args: argparse.Namespace) -> int:
-    from arcface_paddle.pipeline import model_files
-
-    model = model_files.open_model(args.model, preset=args.preset)
-    document = {"folder": str(model.path), **dataclasses.asdict(model.card)}
+    folder, card = _checked(args.model, preset=args.preset)
+    document = {"folder": str(folder), **dataclasses.asdict(card)}
     print(
         json.dumps({key: value for key, value in document.items() if value is not None}, ensure_ascii=False, indent=2)
     )
@@ -96,6 +95,25 @@ def run_fetch(args: argparse.Namespace) -> int:
     for name in args.models:
         print(f"{name}: {model_files.find_folder(name)}")
     return EXIT_OK
+
+
+def _proof(model: ModelFolder) -> str:
+    from arcface_paddle.pipeline.runtime import open_runtime
+
+    runtime = open_runtime(model.graph_file, model.weights_file, preferred_engine=model.card.engine)
+    proof = f"{len(model.card.files)} hashes match" if model.card.files else "whole, but without hashes to compare"
+    return f"{proof}, loads with {len(runtime.input_names)} input(s) ({runtime.execution})"
+
+
+def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, ModelCard]:
+    """Return folder and card of a model whose files, or whose members' files, were checked."""
+    from arcface_paddle.pipeline import model_files
+
+    if model_files.find_card(name, preset=preset).fusion is not None:
+        united = model_files.open_fusion(name)
+        return united.path, united.card
+    model = model_files.open_model(name, preset=preset)
+    return model.path, model.card
 
 
 def _row(registered: RegisteredModel) -> list[str]:

@@ -59,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     matching.add_argument("--index", help="gallery file, ours or a published index.bin")
     matching.add_argument("--cdd_num", type=int, default=5, help="candidates listed per face in --json (%(default)s)")
     flags.add_threshold_options(matching)
+    flags.add_search_option(matching)
     building = parser.add_argument_group("building a gallery")
     building.add_argument("--build_index", metavar="FILE", help="build a gallery and write it to FILE")
     gallery_flags.add_picture_options(parser, group=building)

@@ -20,12 +20,13 @@ class Suspicion:
     Attributes:
         kind: ``mislabelled`` (the picture resembles another person more than the other pictures of its own),
             ``same_person`` (the only picture of a person matches another person), ``same_file`` (one file under two
-            names), ``outlier`` (the picture matches no other picture of its person).
+            names), ``outlier`` (the picture matches no other picture of its person), ``look_alike`` (two people
+            whose most similar pictures are as similar as it takes to get a name; reported once for each two).
         entry: the face in question.
         other: the most similar face of the person that it resembles; for ``outlier`` the most similar one of its own
             person.
-        own_similarity: best signed cosine to another picture of the same person; None when there is none.
-        other_similarity: signed cosine to ``other``.
+        own_similarity: best similarity to another picture of the same person; None when there is none.
+        other_similarity: similarity to ``other``.
     """
 
     kind: str
@@ -35,18 +36,20 @@ class Suspicion:
     other_similarity: float
 
 
-def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
+def find_suspicions(gallery: Gallery, *, threshold: float, naming_threshold: Optional[float] = None) -> list[Suspicion]:
     """Compare every face of the gallery with every other, in blocks.
 
     Args:
         gallery: what to look through.
-        threshold: least signed cosine at which two faces count as one person; the recogniser's card has it.
+        threshold: least similarity at which two faces count as one person; the recogniser's card has it.
+        naming_threshold: least similarity at which a search gives a name; None to look for no look-alikes.
 
     Returns:
-        Suspicions in the order of the gallery's entries.
+        Suspicions in the order of the gallery's entries, look-alikes last, the most alike first.
     """
     person_of_row = np.unique(np.array([entry.name for entry in gallery.entries]), return_inverse=True)[1]
     found: list[Suspicion] = []
+    alike: dict[frozenset[str], Suspicion] = {}
     for first in range(0, len(gallery), _BLOCK_ROWS):
         block = slice(first, first + _BLOCK_ROWS)
         scores = gallery.embeddings[block] @ gallery.embeddings.T
@@ -59,14 +62,30 @@ def find_suspicions(gallery: Gallery, *, threshold: float) -> list[Suspicion]:
             suspicion = _judge(gallery, first + row, own=same_scores[row], others=other_scores[row], least=threshold)
             if suspicion is not None:
                 found.append(suspicion)
-    return found
+            elif naming_threshold is not None:
+                _note_alike(alike, gallery, first + row, others=other_scores[row], least=naming_threshold)
+    return found + sorted(alike.values(), key=lambda pair: -pair.other_similarity)
+
+
+def _note_alike(
+    alike: dict[frozenset[str], Suspicion], gallery: Gallery, row: int, *, others: np.ndarray, least: float
+) -> None:
+    """Keep the most similar pictures of two people; ``others``: a face's cosines to other people (-inf elsewhere)."""
+    best = int(others.argmax())
+    similarity = _similarity(gallery, others[best])
+    if similarity < least:
+        return
+    entry, other = gallery.entries[row], gallery.entries[best]
+    pair = frozenset((entry.name, other.name))
+    if pair not in alike or similarity > alike[pair].other_similarity:
+        alike[pair] = Suspicion("look_alike", entry, other, None, similarity)
 
 
 def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, least: float) -> Optional[Suspicion]:
     """Say what is doubtful about one face, given its cosines to its own person and to others (-inf elsewhere)."""
     entry = gallery.entries[row]
     best_own, best_other = int(own.argmax()), int(others.argmax())
-    own_score, other_score = float(own[best_own]), float(others[best_other])
+    own_score, other_score = (_similarity(gallery, scores.max()) for scores in (own, others))
     own_similarity = own_score if np.isfinite(own_score) else None
     neighbour = gallery.entries[best_other]
     same_file = entry.is_from_file and (neighbour.sha256, neighbour.box_xyxy) == (entry.sha256, entry.box_xyxy)
@@ -76,8 +95,13 @@ def _judge(gallery: Gallery, row: int, *, own: np.ndarray, others: np.ndarray, l
         if other_score >= least:
             return Suspicion("same_person", entry, neighbour, None, other_score)
         return None
-    if other_score > own_score:
+    if others[best_other] > own[best_own]:
         return Suspicion("mislabelled", entry, neighbour, own_similarity, other_score)
     if own_score < least:
         return Suspicion("outlier", entry, gallery.entries[best_own], own_similarity, own_score)
     return None
+
+
+def _similarity(gallery: Gallery, cosine: float) -> float:
+    """Return the similarity of a cosine; -inf, which stands for no face, stays."""
+    return gallery.similarity.similarity_of(float(cosine)) if np.isfinite(cosine) else float(cosine)

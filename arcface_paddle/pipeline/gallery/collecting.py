@@ -15,6 +15,7 @@ from arcface_paddle.errors import ConfigError, GalleryError, ImageError
 from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
+from arcface_paddle.pipeline.quality import POOR_QUALITY
 from arcface_paddle.pipeline.settings import ONE, ONE_FACE_CHOICES
 from arcface_paddle.types import Face, ImageResult
 
@@ -36,11 +37,13 @@ class CollectedFaces:
         entries: one per face.
         embeddings: (N, D) float32, L2-normalised, in the order of the entries.
         rejections: pictures that gave no face, each with its reason.
+        poor: pictures that were taken though they are poor, each with what is wrong with it.
     """
 
     entries: tuple[GalleryEntry, ...]
     embeddings: np.ndarray
     rejections: tuple[Rejection, ...]
+    poor: tuple[Rejection, ...] = ()
 
     @property
     def persons(self) -> int:
@@ -67,7 +70,7 @@ def collect_faces(
         embedding_size: D of its recogniser.
         faces: which of several faces is the person's, one of ``ONE_FACE_CHOICES``; with ``one`` a picture with
             several is reported and not taken.
-        on_rejection: told of every picture that gives no face, as soon as that is known.
+        on_rejection: told of every picture that gives no face or a poor one, as soon as that is known.
 
     Raises:
         ConfigError: another ``faces``.
@@ -80,22 +83,29 @@ def collect_faces(
     entries: list[GalleryEntry] = []
     rows: list[np.ndarray] = []
     rejections: list[Rejection] = []
+    poor: list[Rejection] = []
     for picture in pictures:
         taken = _take(picture, analyzer, faces=faces, created=created)
         if isinstance(taken, Rejection):
             rejections.append(taken)
             on_rejection(taken)
             continue
-        entries.append(taken[0])
-        rows.append(taken[1])
+        entry, face = taken
+        entries.append(entry)
+        rows.append(_embedding_of(face))
+        if face.quality is not None and face.quality < POOR_QUALITY:
+            what = face.weakness or "in several ways"
+            detail = f"was taken, but is poor: {what} (quality {face.quality:.2f}); a better picture helps"
+            poor.append(Rejection(picture.listed_as, picture.name, "poor_quality", detail))
+            on_rejection(poor[-1])
     matrix = np.stack(rows) if rows else np.zeros((0, embedding_size), np.float32)
-    return CollectedFaces(tuple(entries), matrix, tuple(rejections))
+    return CollectedFaces(tuple(entries), matrix, tuple(rejections), tuple(poor))
 
 
 def _take(
     picture: LabelledPicture, analyzer: ImageAnalyzer, *, faces: str, created: str
-) -> Union[tuple[GalleryEntry, np.ndarray], Rejection]:
-    """Return the entry of a picture and its embedding (D,) float32, or why there is none."""
+) -> Union[tuple[GalleryEntry, Face], Rejection]:
+    """Return the entry of a picture and the face of the person, or why there is none."""
     try:
         content = images.read_file(picture.path)
         image = images.decode_image(content, name=files.printable(picture.path))
@@ -116,7 +126,7 @@ def _take(
     if width < SMALLEST_FACE_PX:
         detail = f"the face is {width:.0f} pixels wide; at least {SMALLEST_FACE_PX} are needed to tell people apart"
         return Rejection(picture.listed_as, picture.name, "small_face", detail)
-    return _entry(picture, face, sha256=hashlib.sha256(content).hexdigest(), created=created), _embedding_of(face)
+    return _entry(picture, face, sha256=hashlib.sha256(content).hexdigest(), created=created), face
 
 
 def _embedding_of(face: Face) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.gallery import matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
 from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
@@ -37,6 +38,7 @@ class Gallery:
         decision: how several pictures of a person decide, one of ``index.DECISIONS``.
         parameters: how it was made (detector, thresholds, ...); recorded for people, no code reads it.
         make_index: prepares the engine that is asked who a face is; a file of the gallery does not hold it.
+        similarity: what a cosine is worth: what the model says, see ``judged_by``.
 
     Example:
         >>> import numpy as np
@@ -57,13 +59,16 @@ class Gallery:
         decision: str = DEFAULT_DECISION,
         parameters: Optional[Mapping[str, Any]] = None,
         make_index: MakeIndex = ExactIndex,
+        similarity: Optional[SimilaritySpec] = None,
     ) -> None:
         matrix = _checked_embeddings(embeddings, count=len(entries), model=model)
         order = sorted(range(len(entries)), key=lambda i: entries[i].sort_key)
         self.entries = tuple(entries[i] for i in order)
         self.embeddings = matrix[order]
         self.embeddings.setflags(write=False)
+        of_model = PLAIN_COSINE if model is None else model.similarity
         self.model = model
+        self.similarity = of_model if similarity is None else similarity
         self.decision = decision
         self.parameters = dict(parameters or {})
         names = [entry.name for entry in self.entries]
@@ -109,7 +114,7 @@ class Gallery:
         header = {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "model": asdict(self.model) if self.model else None,
+            "model": _json_of_model(self.model) if self.model else None,
             "decision": self.decision,
             "parameters": self.parameters,
             "entries": [asdict(entry) for entry in self.entries],
@@ -148,15 +153,32 @@ class Gallery:
     def embedding_size(self) -> int:
         return int(self.embeddings.shape[1])
 
+    @property
+    def comparisons(self) -> int:
+        """With how many rows each face is compared: every picture, or the mean of every person."""
+        return len(self) if self.decision == "best" else len(self.names)
+
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[matching.Identification]:
         """Decide who the faces with ``embeddings`` (N, D) float32, L2-normalised, are.
 
         Args:
             embeddings: one row per face.
             top_k: most candidates to name per face; more than there are persons is fine.
-            threshold: least signed cosine (-1 to 1) at which a face gets a name.
+            threshold: least similarity (-1 to 1) at which a face gets a name.
         """
-        return matching.identify(self._index, embeddings, top_k=top_k, threshold=threshold)
+        return matching.identify(self._index, embeddings, top_k=top_k, threshold=threshold, similarity=self.similarity)
+
+    def judged_by(self, model: ModelIdentity) -> Gallery:
+        """Return the gallery with the similarity of ``model`` as it is now, when its embeddings may be compared.
+
+        A cosine's worth is a matter of judging, not of embedding: when a card changes it, or an imported gallery says
+        nothing of it, nothing has to be embedded again, and thresholds of the card always mean what they say.
+
+        Raises:
+            GalleryError: made with another model or other settings.
+        """
+        self.require_model(model)
+        return self._edited(self.entries, self.embeddings, similarity=model.similarity)
 
     def require_model(self, model: ModelIdentity) -> str:
         """Check that embeddings of ``model`` may be compared with this gallery.
@@ -246,7 +268,7 @@ class Gallery:
     def with_model(self, model: ModelIdentity) -> Gallery:
         """Return the gallery bound to ``model``: the caller knows that it made these embeddings."""
         self.require_model(model)
-        return self._edited(self.entries, self.embeddings, model=model)
+        return self._edited(self.entries, self.embeddings, model=model, similarity=model.similarity)
 
     def to_dict(self) -> dict[str, Any]:
         """Return who is in the gallery and what made it as JSON values, without the embeddings."""
@@ -288,6 +310,7 @@ class Gallery:
             "decision": self.decision,
             "parameters": self.parameters,
             "make_index": self.make_index,
+            "similarity": self.similarity,
         }
         return Gallery(entries, embeddings, **{**kept, **changes})
 
@@ -300,7 +323,7 @@ class Gallery:
                 f"{name}: gallery of format version {header.get('version')!r}; this program reads {FORMAT_VERSION}"
             )
         try:
-            model = ModelIdentity(**header["model"]) if header["model"] is not None else None
+            model = _model_of_json(header["model"]) if header["model"] is not None else None
             entries = [_entry_of_json(value) for value in header["entries"]]
             return cls(entries, embeddings, model=model, decision=header["decision"], parameters=header["parameters"])
         except GalleryError as error:
@@ -321,6 +344,24 @@ def _checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[M
         worst = int(np.argmax(np.abs(np.nan_to_num(lengths, nan=np.inf) - 1.0)))
         raise GalleryError(f"embedding {worst} has length {lengths[worst]:.4g}; allowed: 1 (L2-normalised)")
     return np.array(embeddings, dtype=np.float32)
+
+
+def _json_of_model(model: ModelIdentity) -> dict[str, Any]:
+    """Write an identity; plain cosines are left unsaid, so that earlier versions can read the file."""
+    document = asdict(model)
+    if model.similarity == PLAIN_COSINE:
+        del document["similarity"]
+    return document
+
+
+def _model_of_json(value: Any) -> ModelIdentity:
+    """Read an identity; files written before similarities were recorded have plain cosines."""
+    if not isinstance(value, dict):
+        raise TypeError(f"a model is an object, not {value!r:.60}")
+    similarity = SimilaritySpec(**value.get("similarity", {}))
+    if similarity.problem():
+        raise ValueError(similarity.problem())
+    return ModelIdentity(**{**value, "similarity": similarity})
 
 
 def _entry_of_json(value: Any) -> GalleryEntry:

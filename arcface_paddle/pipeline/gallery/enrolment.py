@@ -94,6 +94,7 @@ class EnrolmentReport:
         already_there: faces that the gallery had already.
         rejected: lines and pictures that gave no face, each with its reason.
         listing: what the search of a tree passed over.
+        poor: pictures that were taken though they are poor, each with what is wrong with it.
     """
 
     gallery: str
@@ -103,6 +104,7 @@ class EnrolmentReport:
     already_there: int
     rejected: tuple[Rejection, ...]
     listing: Listing
+    poor: tuple[Rejection, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -113,6 +115,7 @@ class EnrolmentReport:
             "added": self.added,
             "already_there": self.already_there,
             "rejected": [asdict(rejection) for rejection in self.rejected],
+            "poor": [asdict(picture) for picture in self.poor],
             "not_looked_at": self.listing.to_dict(),
         }
 
@@ -242,4 +245,5 @@ def _report(
         already_there=len(before) + len(collected.entries) - len(after),
         rejected=(*people.rejections, *collected.rejections),
         listing=people.listing,
+        poor=collected.poor,
     )

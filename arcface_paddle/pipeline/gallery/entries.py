@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.alignment import recognizer_spec
+from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.types import UNKNOWN
 
 if TYPE_CHECKING:
-    from arcface_paddle.pipeline.recognition import Recognizer
+    from arcface_paddle.pipeline.recognition import FaceRecognizer
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class ModelIdentity:
         weights_sha256: hash of the recogniser's weight file.
         preprocessing_sha256: hash of input size, colour order, normalisation and alignment template.
         mirrored: whether an embedding is the average over the face and its mirror image.
+        similarity: what a cosine of two embeddings is worth. It keeps nothing from being compared: where a card says
+            otherwise by now, the card counts, see ``Gallery.judged_by``.
     """
 
     name: str
@@ -30,6 +34,7 @@ class ModelIdentity:
     weights_sha256: str
     preprocessing_sha256: str
     mirrored: bool
+    similarity: SimilaritySpec = PLAIN_COSINE
 
     def difference_to(self, other: ModelIdentity) -> str:
         """Say in words what keeps ``other``'s embeddings from being compared with ours; empty if nothing does."""
@@ -74,14 +79,15 @@ class GalleryEntry:
         return bool(self.sha256)
 
 
-def identity_of(recognizer: Recognizer) -> ModelIdentity:
+def identity_of(recognizer: FaceRecognizer) -> ModelIdentity:
     """Return what a gallery records of the recogniser that makes its embeddings."""
     return ModelIdentity(
         name=recognizer.card.name,
         embedding_size=recognizer.embedding_size,
         weights_sha256=recognizer.weights_sha256,
-        preprocessing_sha256=recognizer.card.preprocessing_sha256(),
+        preprocessing_sha256=recognizer.preprocessing_sha256,
         mirrored=recognizer.mirrored,
+        similarity=recognizer_spec(recognizer.card).similarity,
     )
 
 

@@ -1,7 +1,8 @@
 """Which persons of a gallery a face resembles most: the question, and the engine that answers it exactly, in memory.
 
 ``GalleryIndex`` is the seam for other engines (an approximate one for millions of faces, a server of vectors): they
-answer ``search`` and never have to give all similarities.
+answer ``search`` and never have to give all similarities. An index compares by the signed cosine, the only thing that
+it must know; ``matching`` makes of it what the recogniser's card calls a similarity.
 
 Two decisions over several pictures of a person are known, see ``DECISIONS``. ``best``: a person's similarity is that of
 the most similar picture. ``mean``: it is the similarity to the normalised mean of the person's embeddings (the

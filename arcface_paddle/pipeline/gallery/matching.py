@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
+from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.gallery.index import GalleryIndex
 from arcface_paddle.types import UNKNOWN, Candidate
 
@@ -17,8 +18,7 @@ class Identification:
 
     Attributes:
         name: the person decided on, ``unknown`` when the best similarity is below the threshold.
-        similarity: signed cosine (-1 to 1) to the best person, also when the name is unknown; None when the
-            gallery is empty.
+        similarity: that to the best person (-1 to 1), also when the name is unknown; None when the gallery is empty.
         candidates: the best persons, most similar first.
     """
 
@@ -27,19 +27,31 @@ class Identification:
     candidates: tuple[Candidate, ...]
 
 
-def identify(index: GalleryIndex, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[Identification]:
-    """Decide who each face is.
+def identify(
+    index: GalleryIndex,
+    embeddings: np.ndarray,
+    *,
+    top_k: int,
+    threshold: float,
+    similarity: SimilaritySpec = PLAIN_COSINE,
+) -> list[Identification]:
+    """Decide who each face is: the index ranks by cosine, what is reported and decided on are similarities.
 
     Args:
         index: the known persons.
         embeddings: (N, D) float32, L2-normalised.
         top_k: most candidates per face; fewer persons give fewer candidates.
         threshold: least similarity (-1 to 1) at which a face gets a name; inclusive.
+        similarity: what a cosine is worth.
 
     Raises:
         GalleryError: ``top_k`` below 1, or embeddings of another size.
     """
-    return [_decide(candidates, threshold) for candidates in index.search(embeddings, top_k)]
+    return [_decide(_judged(candidates, similarity), threshold) for candidates in index.search(embeddings, top_k)]
+
+
+def _judged(candidates: Sequence[Candidate], similarity: SimilaritySpec) -> tuple[Candidate, ...]:
+    return tuple(Candidate(one.name, similarity.similarity_of(one.similarity)) for one in candidates)
 
 
 def _decide(candidates: tuple[Candidate, ...], threshold: float) -> Identification:
