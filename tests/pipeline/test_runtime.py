@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import ConfigError, ModelFileError
+from arcface_paddle.images import read_image
+from arcface_paddle.pipeline.builders import build_detector
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import RuntimeOptions, available_cores, first_line, open_runtime
 
@@ -338,3 +340,23 @@ print(all(os.sched_getaffinity(int(task)) == os.sched_getaffinity(0) for task in
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
     assert run_python(code).split() == ["True", "True"]
+
+
+def test_threads_that_come_and_go_share_a_detector() -> None:
+    """As those of a web server do; oneDNN's cache once held on to threads that had ended."""
+    detector = build_detector("BlazeFace", options=RuntimeOptions(engine="paddle", threads=1))
+    image = read_image(Path(__file__).parents[2] / "demo" / "queries" / "group.jpg")
+    found: list[int] = []
+    failed: list[str] = []
+
+    def look() -> None:
+        try:
+            found.append(len(detector.detect(image)))
+        except ModelFileError as error:
+            failed.append(str(error))
+
+    for _ in range(12):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert failed == [] and found == [4] * 12
