@@ -7,6 +7,7 @@ under "published names".
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
@@ -105,6 +106,31 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     aliases.add_argument("--cpu_threads", type=int, help="= --threads")
 
 
+def add_workers_option(parser: argparse._ActionsContainer) -> None:
+    """Declare how many pictures are worked on at once; ``worker_settings`` reads it."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="pictures worked on at the same time; --threads is shared out between them (default: one for each of "
+        "these threads, up to 16)",
+    )
+
+
+def worker_settings(
+    args: argparse.Namespace, settings: PipelineSettings, *, pictures: int
+) -> tuple[int, PipelineSettings]:
+    """Return how many workers there are for some pictures, and the settings of each.
+
+    Raises:
+        ConfigError: more workers than are allowed.
+    """
+    from arcface_paddle.pipeline.picture_workers import share_out
+
+    count, runtime = share_out(settings.runtime, pictures=pictures, workers=args.workers)
+    return count, dataclasses.replace(settings, runtime=runtime)
+
+
 def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     """Declare from which similarity on a face gets a name; ``threshold_settings`` reads it."""
     parser.add_argument(
@@ -198,11 +224,12 @@ def add_search_options(parser: argparse._ActionsContainer) -> None:
         '"*_small.jpg" or "2019/*"; may be repeated',
     )
     parser.add_argument(
-        "--max_pixels", type=_positive, metavar="N", help="read pictures of up to N pixels (default: 178,956,970)"
+        "--max_pixels", type=positive, metavar="N", help="read pictures of up to N pixels (default: 178,956,970)"
     )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Read a whole number of 1 or more."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")

@@ -61,20 +61,23 @@ class CropFolder:
         self.folder = Path(folder)
         self._given: set[str] = set()
 
-    def save(self, image: np.ndarray, result: ImageResult, *, relative: Path) -> None:
-        """Save the faces of one picture (H, W, 3) uint8 RGB, which lies at ``relative`` in the input.
+    def save(self, image: np.ndarray, result: ImageResult, *, stem: str) -> None:
+        """Save the faces of one picture (H, W, 3) uint8 RGB under a name that ``name_for`` gave.
 
         Raises:
             ImageError: a crop cannot be written.
         """
-        stem = self._stem(relative.with_suffix(""))
         for number, face in enumerate(result.faces, start=1):
             crop = crop_with_margin(image, face)
             if crop.size:
                 images.write_image(self.folder / folder_name(face.name) / f"{stem}_{number}.png", crop)
 
-    def _stem(self, relative: Path) -> str:
-        """Return the picture's name; of two pictures of one name, the second's with its folders in front."""
+    def name_for(self, place: Path) -> str:
+        """Return how the crops of a picture at ``place`` in the input begin: with its name, which no other gets.
+
+        Of two pictures of one name, that of the second has its folders in front.
+        """
+        relative = place.with_suffix("")
         whole = "_".join(relative.parts)
         numbered = (f"{whole}-{number}" for number in range(2, len(self._given) + 3))
         stem = next(name for name in (relative.name, whole, *numbered) if name.casefold() not in self._given)

@@ -8,10 +8,14 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
 
 A finding is given for every picture and every frame. What went wrong with one is part of it, so that a picture that
 cannot be read does not end the run, and a full disk under the annotated copies does not lose the names.
+
+With several workers a few pictures are looked at ahead; findings and names of files are the same as with one. A run
+that is left early may have written copies of up to that many pictures whose findings nobody has seen.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Iterable, Iterator, Optional
@@ -21,14 +25,31 @@ import numpy as np
 from arcface_paddle import files, images
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing
+from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
 from arcface_paddle.pipeline.outputs import CropFolder, OutputNames
+from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
+
+
+@dataclass(frozen=True)
+class _PlacedPicture:
+    """A picture, and the names of what is made of it, given out in the order of the pictures.
+
+    Attributes:
+        found: the file.
+        drawn: where its annotated copy goes; None for nowhere.
+        crops: how its crops are called; None for no crops.
+    """
+
+    found: FoundPicture
+    drawn: Optional[Path]
+    crops: Optional[str]
 
 
 class RecognitionSession:
@@ -47,6 +68,7 @@ class RecognitionSession:
         facts: Optional[dict[str, Any]] = None,
         colors: Optional[dict[str, drawing.Color]] = None,
         max_pixels: Optional[int] = None,
+        workers: Optional[PictureWorkers[Analyzer]] = None,
     ) -> None:
         """Take loaded models; ``open`` loads them.
 
@@ -56,8 +78,10 @@ class RecognitionSession:
             facts: what is in use; None for what the pipeline says.
             colors: ``drawing.assign_colors`` of the gallery's names; None to tell apart those in one picture only.
             max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
+            workers: look at several pictures at once, with the models of ``pipeline``; None for one after the other.
         """
         self.pipeline = pipeline
+        self._workers = PictureWorkers(pipeline.analyzer) if workers is None else workers
         self.facts = dict(pipeline.facts if facts is None else facts)
         self._outputs = OutputSettings() if outputs is None else outputs
         self._colors = colors
@@ -75,26 +99,44 @@ class RecognitionSession:
             ConfigError: settings that cannot work.
         """
         if settings.index is None:
-            if not settings.detect:
-                raise ConfigError("a session needs a gallery's index, detect, or both")
-            pipeline = open_detection(settings.pipeline)
-            return cls(pipeline, outputs=settings.outputs, max_pixels=settings.max_pixels)
+            return cls._open_detection(settings)
         gallery = Gallery.load(settings.index)
         if settings.decision is not None:
             gallery = gallery.with_decision(settings.decision)
-        pipeline = open_pipeline(settings.pipeline, contents=DETECT if settings.detect else PORTRAIT, gallery=gallery)
+
+        def opened() -> OpenPipeline:
+            contents = DETECT if settings.detect else PORTRAIT
+            return open_pipeline(settings.pipeline, contents=contents, gallery=gallery)
+
+        pipeline = opened()
         return cls(
             pipeline,
             outputs=settings.outputs,
             facts={**pipeline.facts, "index": files.printable(settings.index)},
             colors=drawing.assign_colors(gallery.names),
             max_pixels=settings.max_pixels,
+            workers=PictureWorkers(pipeline.analyzer, reopen=lambda: opened().analyzer, count=settings.workers),
         )
+
+    @classmethod
+    def _open_detection(cls, settings: SessionSettings) -> RecognitionSession:
+        if not settings.detect:
+            raise ConfigError("a session needs a gallery's index, detect, or both")
+        pipeline = open_detection(settings.pipeline)
+        workers = PictureWorkers(
+            pipeline.analyzer, reopen=lambda: open_detection(settings.pipeline).analyzer, count=settings.workers
+        )
+        return cls(pipeline, outputs=settings.outputs, max_pixels=settings.max_pixels, workers=workers)
 
     def with_outputs(self, outputs: OutputSettings) -> RecognitionSession:
         """Return a session with the same models whose outputs go elsewhere, under names given out anew."""
         return RecognitionSession(
-            self.pipeline, outputs=outputs, facts=self.facts, colors=self._colors, max_pixels=self._max_pixels
+            self.pipeline,
+            outputs=outputs,
+            facts=self.facts,
+            colors=self._colors,
+            max_pixels=self._max_pixels,
+            workers=self._workers,
         )
 
     @property
@@ -108,9 +150,11 @@ class RecognitionSession:
         return self.pipeline.caution
 
     def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[SourceRecord]:
-        """Give a finding for every picture, whatever happens to it; wrap ``pictures`` for a progress bar."""
-        for found in pictures:
-            yield self._look_at(found)
+        """Give a finding for every picture in order, whatever happens to it.
+
+        Wrap ``pictures`` for a progress bar.
+        """
+        return self._workers.map(self._look_at, map(self._placed, pictures))
 
     def array(self, image: np.ndarray, *, source: str) -> SourceRecord:
         """Look at (H, W, 3) uint8 RGB; its annotated copy replaces the file ``source`` of the output folder.
@@ -120,7 +164,8 @@ class RecognitionSession:
         """
         result = self.pipeline.analyzer.analyze(image, source=source)
         target = None if self._outputs.drawn is None else Path(self._outputs.drawn) / source
-        return SourceRecord(source, result, self._keep(image, result, target=target, relative=Path(source)))
+        crops = None if self._crops is None else self._crops.name_for(Path(source))
+        return SourceRecord(source, result, self._keep(image, result, drawn=target, crops=crops))
 
     def video(self, source: str) -> VideoRun:
         """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
@@ -134,36 +179,44 @@ class RecognitionSession:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
         return drawing.draw_faces(image, result.faces, font_path=self._outputs.font, colors=self._colors)
 
-    def _look_at(self, found: FoundPicture) -> SourceRecord:
-        source = files.printable(found.path)
+    def _placed(self, found: FoundPicture) -> _PlacedPicture:
+        return _PlacedPicture(
+            found,
+            None if self._names is None else self._names.for_picture(found.path, relative=found.relative),
+            None if self._crops is None else self._crops.name_for(found.relative),
+        )
+
+    def _look_at(self, analyzer: Analyzer, placed: _PlacedPicture) -> SourceRecord:
+        """Return the finding of one picture; several threads do so at the same time, with an analyzer each."""
+        path = placed.found.path
+        source = files.printable(path)
         try:
-            content = images.read_file(found.path)
+            content = images.read_file(path)
             image = images.decode_image(content, name=source, max_pixels=self._max_pixels)
-            result = self.pipeline.analyzer.analyze(image, source=source)
+            result = analyzer.analyze(image, source=source)
         except ImageError as error:
             return SourceRecord(source, None, (str(error),))
         frames = images.count_frames(content)
-        target = None if self._names is None else self._names.for_picture(found.path, relative=found.relative)
         return SourceRecord(
             source,
             result,
-            self._keep(image, result, target=target, relative=found.relative),
+            self._keep(image, result, drawn=placed.drawn, crops=placed.crops),
             note=f"first of {frames} frames" if frames > 1 else "",
         )
 
     def _keep(
-        self, image: np.ndarray, result: ImageResult, *, target: Optional[Path], relative: Path
+        self, image: np.ndarray, result: ImageResult, *, drawn: Optional[Path], crops: Optional[str]
     ) -> tuple[str, ...]:
         """Write the annotated copy and the crops, and return what went wrong."""
         problems = []
         try:
-            if target is not None:
-                images.write_image(target, self.draw(image, result))
+            if drawn is not None:
+                images.write_image(drawn, self.draw(image, result))
         except ImageError as error:
             problems.append(str(error))
         try:
-            if self._crops is not None:
-                self._crops.save(image, result, relative=relative)
+            if self._crops is not None and crops is not None:
+                self._crops.save(image, result, stem=crops)
         except ImageError as error:
             problems.append(str(error))
         return tuple(problems)

@@ -259,6 +259,8 @@ class SessionSettings:
         index: file of the gallery that names the faces; None finds faces and names nobody.
         decision: how several pictures of a person decide, one of ``gallery.DECISIONS``; None as the gallery was made.
         max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
+        workers: how many pictures are looked at at once, each with models of its own; see
+            ``picture_workers.share_out``, which shares out the threads of the pipeline's engine, too.
         outputs: what is made beside the results.
     """
 
@@ -267,4 +269,5 @@ class SessionSettings:
     index: Optional[PathLike] = None
     decision: Optional[str] = None
     max_pixels: Optional[int] = None
+    workers: int = 1
     outputs: OutputSettings = field(default_factory=OutputSettings)

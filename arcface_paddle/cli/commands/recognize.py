@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle import files
@@ -54,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", default="./output/", help="folder for annotated pictures or video (%(default)s)")
     flags.add_search_options(parser)
+    flags.add_workers_option(parser)
     flags.add_model_options(parser)
     matching = parser.add_argument_group("names")
     matching.add_argument("--index", help="gallery file, ours or a published index.bin")
@@ -91,7 +93,11 @@ def run(args: argparse.Namespace) -> int:
             write_json_result(args.json, built)
         return status
     index = args.index or args.build_index
-    session = RecognitionSession.open(session_settings(args, index=index))
+    settings = session_settings(args, index=index)
+    if listing is not None:
+        workers, pipeline = flags.worker_settings(args, settings.pipeline, pictures=len(listing.pictures))
+        settings = dataclasses.replace(settings, pipeline=pipeline, workers=workers)
+    session = RecognitionSession.open(settings)
     if session.caution:
         complain(f"{index}: {session.caution}")
     facts = {**built, **session.facts}
