@@ -353,9 +353,16 @@ def write_image(path: files.PathLike, image: np.ndarray, *, quality: int = 95) -
         ImageError: the suffix is not known or the file cannot be written.
     """
     try:
-        files.write_bytes(path, encode_image(image, suffix=Path(path).suffix, quality=quality))
+        content = encode_image(image, suffix=Path(path).suffix, quality=quality)
     except ImageError as error:
         raise ImageError(f"{files.printable(path)}: {error}") from None
+    write_encoded(path, content)
+
+
+def write_encoded(path: files.PathLike, content: bytes) -> None:
+    """Write what ``encode_image`` gave to ``path`` atomically. Raises ``ImageError`` when it cannot be written."""
+    try:
+        files.write_bytes(path, content)
     except OSError as error:
         raise ImageError(f"{files.printable(path)}: cannot be written: {error.strerror or error}") from None
 

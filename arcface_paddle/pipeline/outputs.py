@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -30,8 +31,7 @@ class OutputNames:
     def for_picture(self, source: Path, *, relative: Optional[Path] = None) -> Path:
         """Return where the annotated copy of ``source`` goes, which lies at ``relative`` in the input."""
         place = Path(source.name) if relative is None else relative
-        suffix = source.suffix if source.suffix.lower() in images.WRITABLE_SUFFIXES else ".png"
-        return self._free_name(place.with_suffix(""), suffix, source)
+        return self._free_name(place.with_suffix(""), drawn_suffix(source), source)
 
     def for_video(self, source: str) -> Path:
         """Return where the annotated video goes; cameras and streams have no name of their own."""
@@ -53,6 +53,21 @@ class OutputNames:
             number += 1
 
 
+@dataclass(frozen=True)
+class EncodedCrop:
+    """A face with a margin, ready to be written.
+
+    Attributes:
+        folder: name of the person's folder.
+        number: of the face in its picture, from 1.
+        content: a PNG.
+    """
+
+    folder: str
+    number: int
+    content: bytes
+
+
 class CropFolder:
     """Saves faces with a margin as ``folder/name/picture_1.png``: a tree that can become a gallery."""
 
@@ -61,28 +76,38 @@ class CropFolder:
         self.folder = Path(folder)
         self._given: set[str] = set()
 
-    def save(self, image: np.ndarray, result: ImageResult, *, stem: str) -> None:
-        """Save the faces of one picture (H, W, 3) uint8 RGB under a name that ``name_for`` gave.
+    def save(self, crops: Sequence[EncodedCrop], *, relative: Path) -> None:
+        """Save the faces of one picture, which lies at ``relative`` in the input.
 
         Raises:
             ImageError: a crop cannot be written.
         """
-        for number, face in enumerate(result.faces, start=1):
-            crop = crop_with_margin(image, face)
-            if crop.size:
-                images.write_image(self.folder / folder_name(face.name) / f"{stem}_{number}.png", crop)
+        stem = self._stem(relative.with_suffix(""))
+        for crop in crops:
+            images.write_encoded(self.folder / crop.folder / f"{stem}_{crop.number}.png", crop.content)
 
-    def name_for(self, place: Path) -> str:
-        """Return how the crops of a picture at ``place`` in the input begin: with its name, which no other gets.
-
-        Of two pictures of one name, that of the second has its folders in front.
-        """
-        relative = place.with_suffix("")
+    def _stem(self, relative: Path) -> str:
+        """Return the picture's name; of two pictures of one name, the second's with its folders in front."""
         whole = "_".join(relative.parts)
         numbered = (f"{whole}-{number}" for number in range(2, len(self._given) + 3))
         stem = next(name for name in (relative.name, whole, *numbered) if name.casefold() not in self._given)
         self._given.add(stem.casefold())
         return stem
+
+
+def drawn_suffix(source: Path) -> str:
+    """Return the suffix of the annotated copy of a picture: its own where that can be written."""
+    return source.suffix if source.suffix.lower() in images.WRITABLE_SUFFIXES else ".png"
+
+
+def encode_crops(image: np.ndarray, result: ImageResult) -> list[EncodedCrop]:
+    """Cut the faces out of (H, W, 3) uint8 RGB, those outside of the picture left out."""
+    cut = [(number, face, crop_with_margin(image, face)) for number, face in enumerate(result.faces, start=1)]
+    return [
+        EncodedCrop(folder_name(face.name), number, images.encode_image(crop, suffix=".png"))
+        for number, face, crop in cut
+        if crop.size
+    ]
 
 
 def crop_with_margin(image: np.ndarray, face: Face) -> np.ndarray:

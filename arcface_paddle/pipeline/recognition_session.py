@@ -9,16 +9,16 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
 A finding is given for every picture and every frame. What went wrong with one is part of it, so that a picture that
 cannot be read does not end the run, and a full disk under the annotated copies does not lose the names.
 
-With several workers a few pictures are looked at ahead; findings and names of files are the same as with one. A run
-that is left early may have written copies of up to that many pictures whose findings nobody has seen.
+With several workers a few pictures are looked at ahead. What is made of them is written when their finding is taken, so
+that a run which is left early has written no more than it has told, under the same names as with one worker.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
-from arcface_paddle.pipeline.outputs import CropFolder, OutputNames
+from arcface_paddle.pipeline.outputs import CropFolder, EncodedCrop, OutputNames, drawn_suffix, encode_crops
 from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
@@ -37,19 +37,21 @@ from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import ImageResult
 
 
-@dataclass(frozen=True)
-class _PlacedPicture:
-    """A picture, and the names of what is made of it, given out in the order of the pictures.
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What a worker has made of a picture; nothing is written yet.
 
     Attributes:
         found: the file.
-        drawn: where its annotated copy goes; None for nowhere.
-        crops: how its crops are called; None for no crops.
+        record: the finding so far.
+        drawn: the annotated copy, encoded, or why it cannot be; None when none is wanted.
+        crops: the faces, encoded.
     """
 
     found: FoundPicture
-    drawn: Optional[Path]
-    crops: Optional[str]
+    record: SourceRecord
+    drawn: Union[bytes, ImageError, None] = None
+    crops: Sequence[EncodedCrop] = ()
 
 
 class RecognitionSession:
@@ -154,7 +156,7 @@ class RecognitionSession:
 
         Wrap ``pictures`` for a progress bar.
         """
-        return self._workers.map(self._look_at, map(self._placed, pictures))
+        return map(self._written, self._workers.map(self._look_at, pictures))
 
     def array(self, image: np.ndarray, *, source: str) -> SourceRecord:
         """Look at (H, W, 3) uint8 RGB; its annotated copy replaces the file ``source`` of the output folder.
@@ -164,8 +166,8 @@ class RecognitionSession:
         """
         result = self.pipeline.analyzer.analyze(image, source=source)
         target = None if self._outputs.drawn is None else Path(self._outputs.drawn) / source
-        crops = None if self._crops is None else self._crops.name_for(Path(source))
-        return SourceRecord(source, result, self._keep(image, result, drawn=target, crops=crops))
+        looked = self._made(FoundPicture(Path(source)), image, SourceRecord(source, result))
+        return self._written(looked, target=target)
 
     def video(self, source: str) -> VideoRun:
         """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
@@ -179,47 +181,55 @@ class RecognitionSession:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
         return drawing.draw_faces(image, result.faces, font_path=self._outputs.font, colors=self._colors)
 
-    def _placed(self, found: FoundPicture) -> _PlacedPicture:
-        return _PlacedPicture(
-            found,
-            None if self._names is None else self._names.for_picture(found.path, relative=found.relative),
-            None if self._crops is None else self._crops.name_for(found.relative),
-        )
-
-    def _look_at(self, analyzer: Analyzer, placed: _PlacedPicture) -> SourceRecord:
-        """Return the finding of one picture; several threads do so at the same time, with an analyzer each."""
-        path = placed.found.path
-        source = files.printable(path)
+    def _look_at(self, analyzer: Analyzer, found: FoundPicture) -> _Looked:
+        """Find the faces of one picture and draw them; several threads do so at once, with an analyzer each."""
+        source = files.printable(found.path)
         try:
-            content = images.read_file(path)
+            content = images.read_file(found.path)
             image = images.decode_image(content, name=source, max_pixels=self._max_pixels)
             result = analyzer.analyze(image, source=source)
         except ImageError as error:
-            return SourceRecord(source, None, (str(error),))
+            return _Looked(found, SourceRecord(source, None, (str(error),)))
         frames = images.count_frames(content)
-        return SourceRecord(
-            source,
-            result,
-            self._keep(image, result, drawn=placed.drawn, crops=placed.crops),
-            note=f"first of {frames} frames" if frames > 1 else "",
-        )
+        note = f"first of {frames} frames" if frames > 1 else ""
+        return self._made(found, image, SourceRecord(source, result.without_picture(), note=note))
 
-    def _keep(
-        self, image: np.ndarray, result: ImageResult, *, drawn: Optional[Path], crops: Optional[str]
-    ) -> tuple[str, ...]:
-        """Write the annotated copy and the crops, and return what went wrong."""
+    def _made(self, found: FoundPicture, image: np.ndarray, record: SourceRecord) -> _Looked:
+        """Encode what is wanted beside a result."""
+        assert record.result is not None, "there is nothing to draw"
+        crops = [] if self._crops is None else encode_crops(image, record.result)
+        drawn: Union[bytes, ImageError, None] = None
+        if self._outputs.drawn is not None:
+            try:
+                drawn = images.encode_image(self.draw(image, record.result), suffix=drawn_suffix(found.path))
+            except ImageError as error:
+                drawn = error
+        return _Looked(found, record, drawn, crops)
+
+    def _written(self, looked: _Looked, *, target: Optional[Path] = None) -> SourceRecord:
+        """Write what was made of a picture, its annotated copy to ``target``, and return the whole finding."""
+        found, record = looked.found, looked.record
+        if record.result is None:
+            return record
         problems = []
         try:
-            if drawn is not None:
-                images.write_image(drawn, self.draw(image, result))
+            if looked.drawn is not None and self._names is not None:
+                path = self._names.for_picture(found.path, relative=found.relative) if target is None else target
+                _write_drawn(path, looked.drawn)
         except ImageError as error:
             problems.append(str(error))
         try:
-            if self._crops is not None and crops is not None:
-                self._crops.save(image, result, stem=crops)
+            if self._crops is not None:
+                self._crops.save(looked.crops, relative=found.relative)
         except ImageError as error:
             problems.append(str(error))
-        return tuple(problems)
+        return replace(record, problems=tuple(problems))
+
+
+def _write_drawn(path: Path, drawn: Union[bytes, ImageError]) -> None:
+    if isinstance(drawn, ImageError):
+        raise ImageError(f"{files.printable(path)}: {drawn}")
+    images.write_encoded(path, drawn)
 
 
 class VideoRun:

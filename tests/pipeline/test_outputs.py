@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, folder_name
+from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, encode_crops, folder_name
 from arcface_paddle.pipeline.settings import OutputSettings
 from arcface_paddle.types import Detection, Face, ImageResult
 
@@ -38,7 +38,7 @@ def test_every_name_that_is_given_can_be_written(tmp_path):
 def test_crops_of_pictures_with_one_name_stand_beside_each_other(tmp_path):
     folder, picture = CropFolder(tmp_path), np.zeros((40, 60, 3), np.uint8)
     for place in ("x.jpg", "2019/x.jpg", "2020/x.jpg", "2020/x.png", "2019_x.jpg"):
-        folder.save(picture, faces("Ada", "Ada", None), stem=folder.name_for(Path(place)))
+        folder.save(encode_crops(picture, faces("Ada", "Ada", None)), relative=Path(place))
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     stems = ["2019_x", "2019_x-2", "2020_x", "2020_x-2", "x"]
     assert written == sorted([f"Ada/{s}_{n}.png" for s in stems for n in (1, 2)] + [f"face/{s}_3.png" for s in stems])
