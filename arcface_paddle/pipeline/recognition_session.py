@@ -156,7 +156,8 @@ class RecognitionSession:
 
         Wrap ``pictures`` for a progress bar.
         """
-        return map(self._written, self._workers.map(self._look_at, pictures))
+        for looked in self._workers.map(self._look_at, pictures):
+            yield self._written(looked)
 
     def array(self, image: np.ndarray, *, source: str) -> SourceRecord:
         """Look at (H, W, 3) uint8 RGB; its annotated copy replaces the file ``source`` of the output folder.
@@ -166,7 +167,7 @@ class RecognitionSession:
         """
         result = self.pipeline.analyzer.analyze(image, source=source)
         target = None if self._outputs.drawn is None else Path(self._outputs.drawn) / source
-        looked = self._made(FoundPicture(Path(source)), image, SourceRecord(source, result))
+        looked = self._made(FoundPicture(Path(source)), image, SourceRecord(source, result), suffix=Path(source).suffix)
         return self._written(looked, target=target)
 
     def video(self, source: str) -> VideoRun:
@@ -192,16 +193,17 @@ class RecognitionSession:
             return _Looked(found, SourceRecord(source, None, (str(error),)))
         frames = images.count_frames(content)
         note = f"first of {frames} frames" if frames > 1 else ""
-        return self._made(found, image, SourceRecord(source, result.without_picture(), note=note))
+        record = SourceRecord(source, result.without_picture(), note=note)
+        return self._made(found, image, record, suffix=drawn_suffix(found.path))
 
-    def _made(self, found: FoundPicture, image: np.ndarray, record: SourceRecord) -> _Looked:
+    def _made(self, found: FoundPicture, image: np.ndarray, record: SourceRecord, *, suffix: str) -> _Looked:
         """Encode what is wanted beside a result."""
         assert record.result is not None, "there is nothing to draw"
         crops = [] if self._crops is None else encode_crops(image, record.result)
         drawn: Union[bytes, ImageError, None] = None
         if self._outputs.drawn is not None:
             try:
-                drawn = images.encode_image(self.draw(image, record.result), suffix=drawn_suffix(found.path))
+                drawn = images.encode_image(self.draw(image, record.result), suffix=suffix)
             except ImageError as error:
                 drawn = error
         return _Looked(found, record, drawn, crops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -550,13 +551,18 @@ def stop_when(begun, command: list[str], *, number: int) -> subprocess.Completed
 COMMAND = [sys.executable, "-m", "arcface_paddle", "recognize", "--det"]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_folder_that_is_stopped_keeps_what_was_found(tmp_path, name):
-    copy_query("biden_relit.jpg", tmp_path / "in" / "0000.jpg")
-    for number in range(1, 2000):
-        os.link(tmp_path / "in" / "0000.jpg", tmp_path / "in" / f"{number:04}.jpg")
+def link_copies(folder: Path, *, count: int) -> None:
+    copy_query("biden_relit.jpg", folder / "0000.jpg")
+    for number in range(1, count):
+        os.link(folder / "0000.jpg", folder / f"{number:04}.jpg")
+
+
+@pytest.mark.parametrize(("name", "workers"), [("SIGINT", 1), ("SIGINT", 2), ("SIGTERM", 2), ("SIGHUP", 2)])
+def test_a_folder_that_is_stopped_keeps_what_was_found(tmp_path, name, workers):
+    link_copies(tmp_path / "in", count=2000)
     out, found, table = tmp_path / "out", tmp_path / "f.json", tmp_path / "f.csv"
     command = [*COMMAND, f"--input={tmp_path}/in", f"--output={out}", f"--json={found}", f"--csv={table}"]
+    command += [f"--workers={workers}"]
     done = stop_when(lambda: (out / "0002.jpg").exists(), command, number=getattr(signal, name))
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1].endswith("interrupted") and "Traceback" not in done.stderr
@@ -564,6 +570,42 @@ def test_a_folder_that_is_stopped_keeps_what_was_found(tmp_path, name):
     assert 3 <= count < 2000
     assert len(list(csv.DictReader(table.open(encoding="utf-8")))) == count
     assert count <= len(files_below(out)) <= count + 1 and not [f for f in files_below(out) if f.startswith(".")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_run_that_is_killed_leaves_no_process(tmp_path):
+    link_copies(tmp_path / "in", count=2000)
+    out = tmp_path / "out"
+    command = [*COMMAND, f"--input={tmp_path}/in", f"--output={out}", "--workers=2", "--threads=2"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "0002.jpg").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.poll() is None and process.pid in session_members(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+    time.sleep(0.5)
+    assert session_members(process.pid) == []
+
+
+def session_members(session: int) -> list[int]:
+    """Return the processes of a session, as /proc/PID/stat names it behind the command in brackets."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[3] == str(session):
+                members.append(int(path.parent.name))
+    return members
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "65"])
+def test_numbers_of_workers_that_are_refused(tmp_path, capsys, workers):
+    assert recognize("--det", f"--input={QUERIES}", f"--output={tmp_path}/out", f"--workers={workers}") == 2
+    assert workers in error_line(capsys) and not (tmp_path / "out").exists()
 
 
 def test_a_video_that_is_stopped_is_whole(tmp_path):

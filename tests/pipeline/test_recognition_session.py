@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery, collect_faces, list_from_tree
 from arcface_paddle.pipeline.inputs import find_pictures
 from arcface_paddle.pipeline.opening import open_pipeline
+from arcface_paddle.pipeline.picture_workers import share_out
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
-from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, SessionSettings
+from arcface_paddle.pipeline.results import RunRecord
+from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, RuntimeOptions, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +63,58 @@ def test_a_finding_for_every_picture(loaded, tmp_path):
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert written == ["crops/Grace Hopper/3_1.png", "crops/Joe Biden/1_1.png", "in/1.jpg", "in/2.jpg",
                        "in/sub/3.png", "out/1.jpg", "out/sub/3.png"]  # fmt: skip
+
+
+def results_of(session: RecognitionSession, folder: Path, *, into: Path) -> tuple[bytes, dict[str, bytes]]:
+    """Return everything that was found in a folder as bytes of JSON, and every file that was written."""
+    record = RunRecord()
+    for finding in session.with_outputs(OutputSettings(drawn=into, crops=into / "crops")).pictures(
+        find_pictures([folder]).pictures
+    ):
+        record.add(finding)
+    content = json.dumps([record.found, record.failed], ensure_ascii=False, allow_nan=False).encode()
+    files = {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
+    return content, files
+
+
+def test_two_workers_give_what_one_gives_byte_for_byte(index, tmp_path):
+    folder = tmp_path / "in"
+    for number, name in enumerate(["group.jpg", "biden_relit.jpg", "obama_speech_2009.jpg", "hopper_relit.jpg"] * 2):
+        image = images.read_image(QUERIES / name)
+        smaller = images.resize(image, (image.shape[1] * (9 - number) // 9, image.shape[0] * (9 - number) // 9))
+        images.write_image(folder / ("a" if number % 2 else "b") / f"{number // 2}.jpg", smaller)
+    (folder / "a" / "1_broken.jpg").write_bytes((QUERIES / "group.jpg").read_bytes()[:500])
+    (folder / "b" / "0_text.jpg").write_text("no picture")
+    images.write_image(folder / "grey.png", np.full((50, 50, 3), 128, np.uint8))
+    sessions = {}
+    for workers in (1, 2):
+        count, runtime = share_out(RuntimeOptions(threads=2), pictures=11, workers=workers)
+        assert (count, runtime.threads) == (workers, 2 // workers)
+        settings = SessionSettings(PipelineSettings(runtime=runtime), index=index, workers=count)
+        sessions[workers] = RecognitionSession.open(settings)
+    one, files_of_one = results_of(sessions[1], folder, into=tmp_path / "one")
+    two, files_of_two = results_of(sessions[2], folder, into=tmp_path / "two")
+    assert one == two and files_of_one == files_of_two
+    found, failed = json.loads(one)
+    assert [Path(item["source"]).relative_to(folder).as_posix() for item in found] == [
+        *("a/0.jpg", "a/1.jpg", "a/2.jpg", "a/3.jpg", "b/0.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg", "grey.png")
+    ]
+    assert [Path(item["source"]).name for item in failed] == ["1_broken.jpg", "0_text.jpg"]
+    assert {face["name"] for item in found for face in item["faces"]} >= {"Joe Biden", "Grace Hopper", "Barack Obama"}
+
+
+def test_a_run_with_workers_that_is_left_has_written_what_it_has_told(index, tmp_path):
+    for number in range(12):
+        images.write_image(tmp_path / "in" / f"{number:02}.jpg", picture_of("biden_relit.jpg"))
+    settings = SessionSettings(PipelineSettings(runtime=RuntimeOptions(threads=1)), index=index, workers=3)
+    session = RecognitionSession.open(settings).with_outputs(OutputSettings(drawn=tmp_path / "out"))
+    findings = session.pictures(find_pictures([tmp_path / "in"]).pictures)
+    told = [Path(next(findings).source).name for _ in range(4)]
+    findings.close()
+    assert (
+        told == sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00.jpg", "01.jpg", "02.jpg", "03.jpg"]
+    )
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
 
 
 def test_a_person_has_one_colour_in_all_pictures_and_not_that_of_another(loaded):
