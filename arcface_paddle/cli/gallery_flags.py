@@ -22,8 +22,10 @@ from arcface_paddle.progress import progress
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
     from arcface_paddle.pipeline.gallery import Gallery, LabelledPicture, Rejection
+    from arcface_paddle.pipeline.gallery.collecting import ImageAnalyzer
     from arcface_paddle.pipeline.gallery.enrolment import EnrolmentReport, ListedPeople
     from arcface_paddle.pipeline.opening import OpenPipeline
+    from arcface_paddle.pipeline.picture_workers import PictureWorkers
 
 
 def add_picture_options(parser: argparse.ArgumentParser, *, group: Optional[argparse._ActionsContainer] = None) -> None:
@@ -74,14 +76,16 @@ def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     from arcface_paddle.pipeline.gallery.enrolment import build_gallery
 
     people = listed_people(args)
+    pipeline, workers = open_building_pipeline(args, pictures=len(people.pictures))
     report = build_gallery(
         target,
         people,
-        pipeline=open_building_pipeline(args),
+        pipeline=pipeline,
         decision=args.decision or DEFAULT_DECISION,
         faces=faces_wanted(args),
         progress=shown_progress,
         on_rejection=say_rejected,
+        workers=workers,
     )
     say_rest(report)
     return report.to_dict()
@@ -98,18 +102,31 @@ def listed_people(args: argparse.Namespace) -> ListedPeople:
     return people
 
 
-def open_building_pipeline(args: argparse.Namespace, *, extended: Optional[Gallery] = None) -> OpenPipeline:
+def open_building_pipeline(
+    args: argparse.Namespace, *, pictures: int, extended: Optional[Gallery] = None
+) -> tuple[OpenPipeline, PictureWorkers[ImageAnalyzer]]:
     """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait.
 
-    The flags that were not given are those with which ``extended`` was made, the gallery that pictures are added to.
+    Args:
+        args: parsed flags.
+        pictures: how many there are to look at.
+        extended: the gallery that pictures are added to: flags that were not given are those with which it was made.
+
+    Returns:
+        The models, and the workers that look at the pictures with them.
     """
     from arcface_paddle.pipeline.opening import open_pipeline, recognizer_of
+    from arcface_paddle.pipeline.picture_workers import PictureWorkers
 
     model = None if extended is None else extended.model
     settings = flags.pipeline_settings(args, mirrored=None if model is None else model.mirrored)
     settings = dataclasses.replace(settings, rec_model=settings.rec_model or recognizer_of(extended))
     contents = DETECT if args.det or not args.rec else PORTRAIT
-    return open_pipeline(settings, contents=contents)
+    count, settings = flags.worker_settings(args, settings, pictures=pictures)
+    pipeline = open_pipeline(settings, contents=contents)
+    first: ImageAnalyzer = pipeline.analyzer
+    workers = PictureWorkers(first, reopen=lambda: open_pipeline(settings, contents=contents).analyzer, count=count)
+    return pipeline, workers
 
 
 def faces_wanted(args: argparse.Namespace) -> str:

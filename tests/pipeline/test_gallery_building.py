@@ -11,6 +11,7 @@ from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, collect_faces, list_from_label_file, list_from_tree
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
+from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.types import Detection, Face, ImageResult
 
 MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
@@ -237,3 +238,24 @@ def test_an_analyzer_without_recogniser_is_refused(people):
 
     with pytest.raises(GalleryError, match="recogniser"):
         collect_faces(list_from_tree(people)[0], DetectsOnly(), embedding_size=4)
+
+
+def test_workers_collect_the_same_faces_in_the_same_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    for number in range(40):
+        put_picture(tmp_path / f"P{number % 7}" / f"{number:02}.png", faces=number % 3, who=number % 4, blue=number)
+    (tmp_path / "P1" / "text.jpg").write_text("no picture")
+    pictures, _ = list_from_tree(tmp_path)
+    several = PictureWorkers(OneFacePerBrightSquare(), reopen=OneFacePerBrightSquare, count=3)
+    told = {1: [], 3: []}
+    one = collect_faces(pictures, OneFacePerBrightSquare(), embedding_size=4, on_rejection=told[1].append)
+    three = collect_faces(
+        pictures, OneFacePerBrightSquare(), embedding_size=4, on_rejection=told[3].append, workers=several
+    )
+    assert one.entries == three.entries and len(one.entries) > 10
+    np.testing.assert_array_equal(one.embeddings, three.embeddings)
+    assert told[1] == told[3] == list(three.rejections) and {r.reason for r in three.rejections} >= {
+        "no_face",
+        "several_faces",
+        "unreadable",
+    }

@@ -77,13 +77,16 @@ def add(args: argparse.Namespace) -> int:
 
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
     gallery = load_own(args.gallery)
+    people = gallery_flags.listed_people(args)
+    pipeline, workers = gallery_flags.open_building_pipeline(args, pictures=len(people.pictures), extended=gallery)
     report = extend_gallery(
         args.gallery,
-        gallery_flags.listed_people(args),
-        pipeline=gallery_flags.open_building_pipeline(args, extended=gallery),
+        people,
+        pipeline=pipeline,
         faces=gallery_flags.faces_wanted(args),
         progress=gallery_flags.shown_progress,
         on_rejection=gallery_flags.say_rejected,
+        workers=workers,
     )
     gallery_flags.say_rest(report)
     print(f"{args.gallery}: {report.added} faces added; now {report.faces} of {report.people} people")
@@ -204,6 +207,7 @@ def _configure_making(commands: Any) -> None:
             "--rec", action="store_true", help="without --det: a picture is one face, aligned crop or portrait"
         )
         parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
+        flags.add_workers_option(parser)
         flags.add_model_options(parser)
     importing = _subcommand(commands, "import", import_published, "turn a published index.bin into a gallery")
     importing.add_argument("source", help="published index.bin (it is never unpickled blindly)")

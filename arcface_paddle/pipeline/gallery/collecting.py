@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Callable, Iterable, Protocol, Union
+from typing import Callable, Iterable, Optional, Protocol, Union
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from arcface_paddle.errors import ConfigError, GalleryError, ImageError
 from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.pictures import LabelledPicture, Rejection
+from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.quality import POOR_QUALITY
 from arcface_paddle.pipeline.settings import ONE, ONE_FACE_CHOICES
 from arcface_paddle.types import Face, ImageResult
@@ -61,8 +63,11 @@ def collect_faces(
     embedding_size: int,
     faces: str = ONE,
     on_rejection: Callable[[Rejection], None] = ignore_rejection,
+    workers: Optional[PictureWorkers[ImageAnalyzer]] = None,
 ) -> CollectedFaces:
     """Embed the face of the person on every picture.
+
+    Only the embeddings are kept, and the few pictures that are being looked at.
 
     Args:
         pictures: who is on which picture; wrap it for a progress bar.
@@ -71,6 +76,8 @@ def collect_faces(
         faces: which of several faces is the person's, one of ``ONE_FACE_CHOICES``; with ``one`` a picture with
             several is reported and not taken.
         on_rejection: told of every picture that gives no face or a poor one, as soon as that is known.
+        workers: look at several pictures at once, with the models of ``analyzer``; None for one after the other. The
+            faces are the same, in the same order.
 
     Raises:
         ConfigError: another ``faces``.
@@ -84,8 +91,8 @@ def collect_faces(
     rows: list[np.ndarray] = []
     rejections: list[Rejection] = []
     poor: list[Rejection] = []
-    for picture in pictures:
-        taken = _take(picture, analyzer, faces=faces, created=created)
+    take = functools.partial(_take, faces=faces, created=created)
+    for taken in (workers or PictureWorkers(analyzer)).map(take, pictures):
         if isinstance(taken, Rejection):
             rejections.append(taken)
             on_rejection(taken)
@@ -96,14 +103,14 @@ def collect_faces(
         if face.quality is not None and face.quality < POOR_QUALITY:
             what = face.weakness or "in several ways"
             detail = f"was taken, but is poor: {what} (quality {face.quality:.2f}); a better picture helps"
-            poor.append(Rejection(picture.listed_as, picture.name, "poor_quality", detail))
+            poor.append(Rejection(entry.path, entry.name, "poor_quality", detail))
             on_rejection(poor[-1])
     matrix = np.stack(rows) if rows else np.zeros((0, embedding_size), np.float32)
     return CollectedFaces(tuple(entries), matrix, tuple(rejections), tuple(poor))
 
 
 def _take(
-    picture: LabelledPicture, analyzer: ImageAnalyzer, *, faces: str, created: str
+    analyzer: ImageAnalyzer, picture: LabelledPicture, *, faces: str, created: str
 ) -> Union[tuple[GalleryEntry, Face], Rejection]:
     """Return the entry of a picture and the face of the person, or why there is none."""
     try:

@@ -31,6 +31,7 @@ from arcface_paddle.pipeline.gallery.pictures import (
     sort_into_people,
 )
 from arcface_paddle.pipeline.inputs import Listing
+from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.settings import DEFAULT_DECISION, ONE
 
 Progress = Callable[[Sequence[LabelledPicture]], Iterable[LabelledPicture]]
@@ -143,6 +144,7 @@ def build_gallery(
     faces: str = ONE,
     progress: Progress = iter,
     on_rejection: Callable[[Rejection], None] = ignore_rejection,
+    workers: Optional[PictureWorkers[ImageAnalyzer]] = None,
 ) -> EnrolmentReport:
     """Make a gallery of pictures and write it; what stands under ``target`` is replaced.
 
@@ -154,13 +156,14 @@ def build_gallery(
         faces: which of several faces in a picture is the person's, one of ``ONE_FACE_CHOICES``.
         progress: is given the pictures and gives them back, such as ``tqdm``.
         on_rejection: told of every picture that gives no face, as soon as that is known.
+        workers: look at several pictures at once, with the models of ``pipeline``.
 
     Raises:
         GalleryError: no picture gave a face, or the file cannot be written.
         ConfigError: ``faces`` or the pipeline does not fit.
     """
     empty = Gallery.empty(_model_of(pipeline), decision=decision, parameters=pipeline.facts)
-    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection)
+    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection, workers=workers)
     gallery = empty.with_faces(collected.entries, collected.embeddings)
     if not len(gallery):
         raise GalleryError(f"none of the {len(people.pictures)} pictures gave a face; {target} was not written")
@@ -176,6 +179,7 @@ def extend_gallery(
     faces: str = ONE,
     progress: Progress = iter,
     on_rejection: Callable[[Rejection], None] = ignore_rejection,
+    workers: Optional[PictureWorkers[ImageAnalyzer]] = None,
 ) -> EnrolmentReport:
     """Add the faces of pictures to a gallery file; two processes may do so at the same time.
 
@@ -188,6 +192,7 @@ def extend_gallery(
         faces: which of several faces in a picture is the person's, one of ``ONE_FACE_CHOICES``.
         progress: is given the pictures and gives them back, such as ``tqdm``.
         on_rejection: told of every picture that gives no face, as soon as that is known.
+        workers: look at several pictures at once, with the models of ``pipeline``.
 
     Raises:
         GalleryError: no gallery of ours, made with another model or not known with which, or it cannot be written.
@@ -195,7 +200,7 @@ def extend_gallery(
     """
     model = _model_of(pipeline)
     _require_known_model(load_own(target), model, target)  # before the long work, and again with what is there then
-    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection)
+    collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection, workers=workers)
 
     def extended(gallery: Gallery) -> Gallery:
         _require_known_model(gallery, model, target)
@@ -212,6 +217,7 @@ def _collect(
     faces: str,
     progress: Progress,
     on_rejection: Callable[[Rejection], None],
+    workers: Optional[PictureWorkers[ImageAnalyzer]],
 ) -> CollectedFaces:
     return collect_faces(
         progress(people.pictures),
@@ -219,6 +225,7 @@ def _collect(
         embedding_size=_model_of(pipeline).embedding_size,
         faces=faces,
         on_rejection=on_rejection,
+        workers=workers,
     )
 
 
