@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Iterable, Iterator, Optional, Sequence
 
@@ -13,6 +14,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.choosing import choose_faces
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable
 from arcface_paddle.pipeline.inputs import FoundPicture
+from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.recognition import require_embedding
 from arcface_paddle.pipeline.settings import ONE
 from arcface_paddle.types import Face
@@ -38,31 +40,33 @@ class EncodedPicture:
 
 
 def encode_pictures(
-    analyzer: Analyzer,
+    workers: PictureWorkers[Analyzer],
     pictures: Iterable[FoundPicture],
     *,
     faces: str = ONE,
     max_pixels: Optional[int] = None,
 ) -> Iterator[EncodedPicture]:
-    """Embed the faces of every picture, whatever happens to it; wrap ``pictures`` for a progress bar.
+    """Embed the faces of every picture in order, whatever happens to it; wrap ``pictures`` for a progress bar.
 
     Args:
-        analyzer: finds and embeds faces.
+        workers: find and embed faces.
         pictures: what ``inputs.find_pictures`` found.
         faces: which of several faces is meant, one of ``FACE_CHOICES``.
         max_pixels: refuse larger pictures; None for ``images.MAX_PIXELS``.
     """
-    for found in pictures:
-        source, person = files.printable(found.path), person_of(found)
-        try:
-            content = images.read_file(found.path)
-            image = images.decode_image(content, name=source, max_pixels=max_pixels)
-            chosen = _chosen_faces(analyzer, image, source=source, how=faces)
-        except ImageError as error:
-            yield EncodedPicture(source, person, (), problem=str(error))
-            continue
-        frames = images.count_frames(content)
-        yield EncodedPicture(source, person, chosen, note=f"first of {frames} frames" if frames > 1 else "")
+    return workers.map(functools.partial(_encode, faces=faces, max_pixels=max_pixels), pictures)
+
+
+def _encode(analyzer: Analyzer, found: FoundPicture, *, faces: str, max_pixels: Optional[int]) -> EncodedPicture:
+    source, person = files.printable(found.path), person_of(found)
+    try:
+        content = images.read_file(found.path)
+        image = images.decode_image(content, name=source, max_pixels=max_pixels)
+        chosen = _chosen_faces(analyzer, image, source=source, how=faces)
+    except ImageError as error:
+        return EncodedPicture(source, person, (), problem=str(error))
+    frames = images.count_frames(content)
+    return EncodedPicture(source, person, chosen, note=f"first of {frames} frames" if frames > 1 else "")
 
 
 def person_of(found: FoundPicture) -> str:
