@@ -15,7 +15,8 @@ exit codes: 0 all encoded, 1 some pictures could not be (each is reported), 2 er
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Sequence
+import itertools
+from typing import TYPE_CHECKING, Iterable, Iterator
 
 from arcface_paddle.cli import flags, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
@@ -94,17 +95,15 @@ class _Encoder:
         self._args = args
 
     def encode(self, pictures: Iterable[FoundPicture]) -> Iterator[EncodedPicture]:
-        """Give the pictures that have a face that is meant."""
+        """Give every picture in order, with its faces or its problem, which is said."""
         from arcface_paddle.cli.console import complain
         from arcface_paddle.pipeline.encoding import encode_pictures
 
         args = self._args
         for picture in encode_pictures(self._workers, pictures, faces=args.faces, max_pixels=args.max_pixels):
-            if picture.problem:
-                complain(picture.problem)
-                continue
-            if picture.note:
-                complain(f"{picture.source}: {picture.note}")
+            said = picture.problem or (f"{picture.source}: {picture.note}" if picture.note else "")
+            if said:
+                complain(said)
             yield picture
 
 
@@ -113,7 +112,7 @@ def _write_one(args: argparse.Namespace, encoder: _Encoder, listing: Listing) ->
     from arcface_paddle.pipeline.encoding import make_table
     from arcface_paddle.progress import progress
 
-    encoded = list(encoder.encode(progress(listing.pictures, unit="picture")))
+    encoded = [picture for picture in encoder.encode(progress(listing.pictures, unit="picture")) if picture.faces]
     _say_rest(listing)
     if not encoded:
         raise ImageError(f"none of {len(listing.pictures)} pictures gave an embedding; {args.output} was not written")
@@ -136,9 +135,11 @@ def _write_shards(args: argparse.Namespace, encoder: _Encoder, listing: Listing)
     else:
         output.require_new()
     done = sum(shard.pictures for shard in output.shards)
-    with progress(total=len(pictures), initial=done, unit="picture") as bar:
+    with progress(pictures[done:], total=len(pictures), initial=done, unit="picture") as shown:
+        # One run over all shards: workers need not wait for each other at the end of each.
+        looked_at = encoder.encode(shown)
         for part in output.missing(pictures):
-            encoded = list(encoder.encode(_counted(part, bar)))
+            encoded = [picture for picture in itertools.islice(looked_at, len(part)) if picture.faces]
             table = make_table(encoded, model=encoder.model) if encoded else None
             output.add(part, table=table, encoded=len(encoded))
     _say_rest(listing)
@@ -149,12 +150,6 @@ def _write_shards(args: argparse.Namespace, encoder: _Encoder, listing: Listing)
     earlier = f", {done} of them by an earlier run" if done else ""
     print(f"{output.index_path}: {faces} embeddings in {named} files from {encoded_pictures} pictures{earlier}")
     return EXIT_PARTIAL if encoded_pictures < len(pictures) else EXIT_OK
-
-
-def _counted(pictures: Sequence[FoundPicture], bar: Any) -> Iterator[FoundPicture]:
-    for found in pictures:
-        yield found
-        bar.update()
 
 
 def _say_rest(listing: Listing) -> None:
