@@ -97,11 +97,20 @@ class PictureWorkers(Generic[Models]):
             for item in items:
                 yield work(self._models, item)
             return
+        run = _Run(self)
+        try:
+            yield from self._in_threads(run, work, items)
+        finally:
+            self._idle += run.taken
+
+    def _in_threads(
+        self, run: _Run[Models], work: Callable[[Models, Item], Result], items: Iterable[Item]
+    ) -> Generator[Result, None, None]:
         with ThreadPoolExecutor(self.count, thread_name_prefix="pictures") as pool:
             pending: deque[Future[Result]] = deque()
             try:
                 for item in items:
-                    pending.append(pool.submit(self._run, work, item))
+                    pending.append(pool.submit(run.work_on, work, item))
                     if len(pending) >= _AHEAD_PER_WORKER * self.count:
                         yield pending.popleft().result()
                 while pending:
@@ -110,18 +119,31 @@ class PictureWorkers(Generic[Models]):
                 for future in pending:
                     future.cancel()
 
-    def _run(self, work: Callable[[Models, Item], Result], item: Item) -> Result:
-        models = self._taken()
-        try:
-            return work(models, item)
-        finally:
-            with self._lock:
-                self._idle.append(models)
-
-    def _taken(self) -> Models:
-        """Return models that nobody uses; the last ones given back, whose memory is warm."""
+    def take(self) -> Models:
+        """Return models that nobody uses, loaded if there are none; from several threads."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
         assert self._reopen is not None, "without it there is one worker"
         return self._reopen()
+
+
+class _Run(Generic[Models]):
+    """The threads of one run, each of which keeps its models: engines prepare a network for the thread that runs it.
+
+    Attributes:
+        taken: the models in use.
+    """
+
+    def __init__(self, workers: PictureWorkers[Models]) -> None:
+        self.taken: list[Models] = []
+        self._workers = workers
+        self._of_thread = threading.local()
+
+    def work_on(self, work: Callable[[Models, Item], Result], item: Item) -> Result:
+        models: Optional[Models] = getattr(self._of_thread, "models", None)
+        if models is None:
+            models = self._workers.take()
+            self._of_thread.models = models
+            self.taken.append(models)
+        return work(models, item)
