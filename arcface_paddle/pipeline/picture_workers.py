@@ -76,7 +76,8 @@ class PictureWorkers(Generic[Models]):
 
         Args:
             models: for the first worker; the only one without ``reopen``.
-            reopen: loads the same models for another worker; it is called in that worker's thread.
+            reopen: loads the same models for another worker. It is called in the thread that runs ``map``, while the
+                workers that have theirs are at work: Paddle's converter ends the process in any but the main thread.
             count: how many workers there are.
         """
         if count < 1:
@@ -85,31 +86,42 @@ class PictureWorkers(Generic[Models]):
         self._models = models
         self._reopen = reopen
         self._idle = [models]
-        self._lock = threading.Lock()
+        self._loaded = 1
+        self._at_work = False
 
     def map(self, work: Callable[[Models, Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Give ``work(models, item)`` for each item, in the order of the items.
 
         A few items are worked on ahead. An error of ``work`` is raised where its result would have come. Who leaves the
         generator waits for the items that have been begun; the others are dropped.
+
+        Raises:
+            ConfigError: another run of these workers has not been taken to its end.
         """
         if self.count == 1:
             for item in items:
                 yield work(self._models, item)
             return
+        if self._at_work:
+            raise ConfigError("these workers are at work already; take all results of that run first, or close it")
         run = _Run(self)
+        self._at_work = True
         try:
             yield from self._in_threads(run, work, items)
         finally:
             self._idle += run.taken
+            self._at_work = False
 
     def _in_threads(
         self, run: _Run[Models], work: Callable[[Models, Item], Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
         with ThreadPoolExecutor(self.count, thread_name_prefix="pictures") as pool:
             pending: deque[Future[Result]] = deque()
+            submitted = 0
             try:
                 for item in items:
+                    self._load_another(submitted)
+                    submitted += 1
                     pending.append(pool.submit(run.work_on, work, item))
                     if len(pending) >= _AHEAD_PER_WORKER * self.count:
                         yield pending.popleft().result()
@@ -119,13 +131,15 @@ class PictureWorkers(Generic[Models]):
                 for future in pending:
                     future.cancel()
 
+    def _load_another(self, submitted: int) -> None:
+        """Load models for one more worker when there are items for all that are loaded, and workers without."""
+        if self._reopen is not None and submitted >= self._loaded < self.count:
+            self._idle.append(self._reopen())
+            self._loaded += 1
+
     def take(self) -> Models:
-        """Return models that nobody uses, loaded if there are none; from several threads."""
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        assert self._reopen is not None, "without it there is one worker"
-        return self._reopen()
+        """Return models that nobody uses; from several threads, as taking from a list is one step."""
+        return self._idle.pop()
 
 
 class _Run(Generic[Models]):

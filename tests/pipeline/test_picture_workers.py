@@ -74,11 +74,33 @@ def test_an_error_of_loading_is_raised():
     def reopen():
         raise ConfigError("no second one")
 
-    meeting = threading.Event()
     workers = PictureWorkers(Models(), reopen=reopen, count=2)
     with pytest.raises(ConfigError, match="no second one"):
-        for _ in workers.map(lambda _models, item: item or meeting.wait(0.2), range(8)):
-            pass
+        list(workers.map(Models.look, range(8)))
+
+
+def test_models_are_loaded_in_the_thread_that_asks_and_for_items_only():
+    """Paddle's converter to ONNX ends the process when it runs in another thread."""
+    loaded_in = []
+
+    def reopen() -> Models:
+        loaded_in.append(threading.current_thread())
+        return Models()
+
+    workers = PictureWorkers(Models(), reopen=reopen, count=4)
+    assert list(workers.map(Models.look, range(2))) == [0, 1] and len(loaded_in) == 1
+    assert list(workers.map(Models.look, range(20))) == [n * n for n in range(20)]
+    assert loaded_in == [threading.current_thread()] * 3
+
+
+def test_one_run_at_a_time():
+    workers = PictureWorkers(Models(), reopen=Models, count=2)
+    first = workers.map(Models.look, range(9))
+    next(first)
+    with pytest.raises(ConfigError, match="at work already"):
+        next(workers.map(Models.look, range(9)))
+    first.close()
+    assert list(workers.map(Models.look, range(3))) == [0, 1, 4]
 
 
 def test_threads_are_shared_out():
