@@ -602,6 +602,17 @@ def session_members(session: int) -> list[int]:
     return members
 
 
+def test_files_of_results_do_not_tell_how_many_workers_there_were(index, tmp_path):
+    written = {}
+    for workers in (1, 2):
+        found, table = tmp_path / f"{workers}.json", tmp_path / f"{workers}.csv"
+        arguments = ("--det", "--rec", f"--index={index}", f"--input={QUERIES}", f"--output={tmp_path}/out")
+        results = (f"--json={found}", f"--csv={table}")
+        assert recognize(*arguments, *results, f"--workers={workers}", f"--threads={workers}") == 0
+        written[workers] = found.read_bytes(), table.read_bytes()
+    assert written[1] == written[2] and b"Joe Biden" in written[1][0]
+
+
 @pytest.mark.parametrize("workers", ["0", "-1", "two", "65"])
 def test_numbers_of_workers_that_are_refused(tmp_path, capsys, workers):
     assert recognize("--det", f"--input={QUERIES}", f"--output={tmp_path}/out", f"--workers={workers}") == 2

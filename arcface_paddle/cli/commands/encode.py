@@ -88,7 +88,9 @@ class _Encoder:
         assert pipeline.model is not None, "a pipeline that was not opened for detection alone has a recogniser"
         self.model = f"{pipeline.model.name} sha256:{pipeline.model.weights_sha256}"
         own = {"aligned": args.aligned, "faces": args.faces, "max_pixels": args.max_pixels}
-        self.facts = {"model": self.model, **own, **pipeline.facts}
+        # Another engine changes the fifth decimal, threads and workers nothing: a run may go on on another machine.
+        models = {key: value for key, value in pipeline.facts.items() if key not in ("engine", "threads")}
+        self.facts = {"model": self.model, **own, **models}
         self._workers = PictureWorkers(
             pipeline.analyzer, reopen=lambda: open_pipeline(settings, contents=contents).analyzer, count=count
         )
