@@ -5,11 +5,11 @@
     for result in workers.map(lambda analyzer, path: analyzer.analyze(path), pictures):
         ...
 
-Threads do, because decoding, networks and drawing all run outside of Python's lock: the demo photographs cost 6.1 s of
-CPU with one worker and 6.1 s with two (BlazeFace, MobileFace, Paddle). One network with two threads is the worse use of
-two cores: the same pictures cost 11 s of CPU and are ready no sooner than on one core, since what lies between the
-networks runs on one, and the other waits for it in a busy loop. Threads also share one gallery, and end with their
-process however it ends.
+Threads do, because decoding, networks and drawing run outside of Python's lock: two workers take hardly more CPU time
+for a picture than one (OpenVINO 67 and 63 ms, Paddle 132 and 131, ``tools/benchmark.py folder``), so that free cores
+would give 1.9 to 2 times as many pictures. One worker whose network has two threads takes 64 and 184 ms: what lies
+between the networks runs on one core, and Paddle's second thread waits for it in a busy loop. Threads also share one
+gallery, and end with their process however it ends.
 
 The faces of several pictures do not go through the recogniser together: on one thread that gains nothing (12 to 13 ms a
 face, mirrored, in batches of 2 to 16), and each picture's results would wait for those of others.
