@@ -51,8 +51,9 @@ def share_out(runtime: RuntimeOptions, *, pictures: int, workers: Optional[int] 
         ConfigError: ``workers`` is not 1 to ``MOST_WORKERS``.
 
     Example:
-        >>> share_out(RuntimeOptions(threads=4), pictures=2)
-        (2, RuntimeOptions(engine='auto', device='cpu', threads=2, onednn=True, precision='fp32'))
+        >>> count, runtime = share_out(RuntimeOptions(threads=4), pictures=2)
+        >>> count, runtime.threads
+        (2, 2)
     """
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise ConfigError(f"workers is {workers}; allowed: 1 to {MOST_WORKERS}")
