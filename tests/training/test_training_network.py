@@ -15,7 +15,7 @@ from arcface_paddle.data.dataset import normalize
 from arcface_paddle.errors import ArcfaceError, CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.pipeline.cards import InputSpec, read_card, write_card
 from arcface_paddle.pipeline.model_files import open_model, shipped_folder
-from arcface_paddle.pipeline.runtime import open_runtime
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 from arcface_paddle.training.config import TrainConfig, config_from
 from arcface_paddle.training.network import build_network, choose_network
 from arcface_paddle.training.pretrained import open_pretrained
@@ -74,7 +74,7 @@ def test_the_network_that_is_trained_further_gives_the_features_of_the_shipped_m
     """Padding and normalisation of the input included; the engine and the trainer each get their own input."""
     model = open_model("MobileFace")
     pictures = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3)).astype(np.uint8)
-    runtime = open_runtime(model.graph_file, model.weights_file)
+    runtime = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(precision="fp32"))
     spec = model.card.input
     own_input = (pictures.astype(np.float32) * spec.scale - np.float32(spec.mean)) / np.float32(spec.std)
     expected = runtime.run([np.ascontiguousarray(own_input.transpose(0, 3, 1, 2))])[0]
