@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from arcface_paddle.data.align import ALIGN_CHOICES, FaceCutter, open_face_cutter
+from arcface_paddle.data.data_settings import ALIGN_CHOICES
 from arcface_paddle.pipeline.settings import CENTRE, CROP_RECOGNIZER, DEFAULT_DETECTOR, LARGEST
+
+if TYPE_CHECKING:
+    from arcface_paddle.data.align import FaceCutter
 
 FACES_IN_WORDS = {
     CENTRE: "the face nearest to the middle, weighted by its size",
@@ -33,4 +37,6 @@ def add_face_cutting(parser: argparse._ActionsContainer, *, default: str) -> Non
 
 def face_cutter(args: argparse.Namespace, *, faces: str) -> FaceCutter:
     """Load what the flags of ``add_face_cutting`` name."""
+    from arcface_paddle.data.align import open_face_cutter
+
     return open_face_cutter(args.det_model, args.rec_model, det_thresh=args.det_thresh, faces=faces)

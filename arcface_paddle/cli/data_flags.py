@@ -5,22 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Sequence
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.dataset import FaceDataset
-from arcface_paddle.data.file_dataset import FolderDataset
-from arcface_paddle.data.kinds import KINDS, open_dataset
-from arcface_paddle.data.layouts import convert_dataset
-from arcface_paddle.data.loader import default_workers
-from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES
-from arcface_paddle.data.writing import disk_errors_as_data_errors, refuse_target_in_source
+from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES, KINDS, default_workers
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.progress import progress
+
+if TYPE_CHECKING:  # what reads and writes data is imported where it is used, so that --help is quick
+    from tqdm import tqdm
+
+    from arcface_paddle.data.dataset import FaceDataset
 
 _LISTED = 20
 LEFT_OUT = "left_out.log"
@@ -45,6 +41,8 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 def open_source(args: argparse.Namespace) -> FaceDataset:
     """Open the dataset that the flags of ``add_source`` name."""
+    from arcface_paddle.data.kinds import open_dataset
+
     return open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
 
 
@@ -60,6 +58,10 @@ def add_conversion(parser: argparse.ArgumentParser) -> None:
 
 def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
     """Convert the dataset that the flags of ``add_conversion`` name, say what was done, return the exit code."""
+    from arcface_paddle.data.file_dataset import FolderDataset
+    from arcface_paddle.data.layouts import convert_dataset
+    from arcface_paddle.data.writing import refuse_target_in_source
+
     if layout != "packed" and args.shard_mb is not None:
         raise ConfigError(f"--shard_mb has no meaning with --to {layout}; leave it out")
     require_writable_folder(args.target, option="target")
@@ -94,11 +96,15 @@ def positive_int(text: str) -> int:
 
 def progress_bar(total: int, unit: str) -> tqdm:
     """Return a progress bar on stderr, which in a log is a line every half minute."""
+    from arcface_paddle.progress import progress
+
     return progress(total=total, unit=unit)
 
 
 def report_bad(bad: Sequence[tuple[str, str]], listing: files.PathLike) -> int:
     """Name what was left out, on stderr and, if it is much, all of it in the file ``listing``; return the exit code."""
+    from arcface_paddle.data.writing import disk_errors_as_data_errors
+
     lines = [reason if path in reason else f"{path}: {reason}" for path, reason in bad]
     for line in lines[:_LISTED]:
         print(f"left out: {line}", file=sys.stderr)

@@ -5,20 +5,43 @@
 
 from __future__ import annotations
 
-from arcface_paddle.data.dataset import FaceDataset
-from arcface_paddle.data.kinds import DatasetSpec, open_dataset
-from arcface_paddle.data.loader import BadSample, Batch, BatchLoader, LoaderOptions
-from arcface_paddle.data.verification_set import VerificationSet, read_verification_set, write_verification_set
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "BadSample",
-    "Batch",
-    "BatchLoader",
-    "DatasetSpec",
-    "FaceDataset",
-    "LoaderOptions",
-    "VerificationSet",
-    "open_dataset",
-    "read_verification_set",
-    "write_verification_set",
-]
+if TYPE_CHECKING:  # the names for editors and type checkers; they are loaded on first use
+    from arcface_paddle.data.dataset import FaceDataset as FaceDataset
+    from arcface_paddle.data.kinds import DatasetSpec as DatasetSpec
+    from arcface_paddle.data.kinds import open_dataset as open_dataset
+    from arcface_paddle.data.loader import BadSample as BadSample
+    from arcface_paddle.data.loader import Batch as Batch
+    from arcface_paddle.data.loader import BatchLoader as BatchLoader
+    from arcface_paddle.data.loader import LoaderOptions as LoaderOptions
+    from arcface_paddle.data.verification_set import VerificationSet as VerificationSet
+    from arcface_paddle.data.verification_set import read_verification_set as read_verification_set
+    from arcface_paddle.data.verification_set import write_verification_set as write_verification_set
+
+_HOME_OF_NAME = {
+    "BadSample": "arcface_paddle.data.loader",
+    "Batch": "arcface_paddle.data.loader",
+    "BatchLoader": "arcface_paddle.data.loader",
+    "DatasetSpec": "arcface_paddle.data.kinds",
+    "FaceDataset": "arcface_paddle.data.dataset",
+    "LoaderOptions": "arcface_paddle.data.loader",
+    "VerificationSet": "arcface_paddle.data.verification_set",
+    "open_dataset": "arcface_paddle.data.kinds",
+    "read_verification_set": "arcface_paddle.data.verification_set",
+    "write_verification_set": "arcface_paddle.data.verification_set",
+}
+
+__all__ = sorted(_HOME_OF_NAME)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF_NAME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'arcface_paddle.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,6 +9,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from arcface_paddle import files, images
+from arcface_paddle.data.data_settings import ALIGN_CHOICES
 from arcface_paddle.data.face_names import FaceNames, face_names, is_complete
 from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
 from arcface_paddle.data.label_file import PathTable, complaint_about_path, write_label_file
@@ -24,11 +25,7 @@ from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
 from arcface_paddle.pipeline.inputs import find_pictures
-from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
-
-ALIGN_CHOICES = (ONE, CENTRE, LARGEST)
-"""How the face of a photograph may be chosen. Not ``all``: the one label of a photograph would be wrong for most."""
-
+from arcface_paddle.pipeline.settings import ONE
 
 # ---------------------------------------------------------------------------------------------------------------
 # One photograph

@@ -12,6 +12,7 @@ from typing import Any, Callable, Generator, Sequence
 
 from arcface_paddle import files, images
 from arcface_paddle.data.bin_record import decode_record, encode_record
+from arcface_paddle.data.data_settings import FILE_LAYOUTS
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.parallel import ordered_map
@@ -21,7 +22,6 @@ from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
 from arcface_paddle.errors import DataError, ImageError
 
 Progress = Callable[[int], Any]
-FILE_LAYOUTS = ("bin", "image", "folder")
 
 
 @dataclass(frozen=True)

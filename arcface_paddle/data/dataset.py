@@ -17,10 +17,8 @@ import cv2
 import numpy as np
 
 from arcface_paddle import images
+from arcface_paddle.data.data_settings import IMAGE_SIZE
 from arcface_paddle.errors import DataError, ImageError
-
-IMAGE_SIZE = 112
-"""Side of the aligned crops in pixels."""
 
 MAX_LABEL = 2**31 - 1
 """Labels are 32-bit in the classifier's kernels; a larger one is a damaged label file."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from arcface_paddle import files
+from arcface_paddle.data.data_settings import KINDS
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
 from arcface_paddle.data.label_file import read_label_file
@@ -16,7 +17,6 @@ from arcface_paddle.data.selection import SelectedDataset, lists_numbers
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.inputs import is_system_folder
 
-KINDS = ("auto", "bin", "image", "folder", "recordio", "packed")
 LABEL_FILE = "label.txt"
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Optional
 
 from arcface_paddle import files
-from arcface_paddle.data.convert import FILE_LAYOUTS, ConvertReport, Progress, export_files
+from arcface_paddle.data.convert import ConvertReport, Progress, export_files
+from arcface_paddle.data.data_settings import LAYOUTS
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.packed import DEFAULT_SHARD_BYTES, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.errors import ConfigError
-
-LAYOUTS = (*FILE_LAYOUTS, "recordio", "packed")
 
 
 def convert_dataset(

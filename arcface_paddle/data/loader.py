@@ -15,7 +15,6 @@ that sample's own label. So batches keep their size, and this too is a function 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -238,15 +237,3 @@ def _workers_for(dataset: FaceDataset, options: LoaderOptions) -> Workers:
         return Inline(dataset, shape)
     kind = WORKER_KINDS[options.worker_kind]
     return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches)
-
-
-def default_workers(*, ranks_here: int = 1) -> int:
-    """Return the number of workers that suits this machine: the cores this process may use, at most 8.
-
-    Args:
-        ranks_here: processes of one run that share the machine's cores.
-    """
-    cores = os.cpu_count() or 1
-    with contextlib.suppress(AttributeError):  # not on Windows and macOS
-        cores = len(os.sched_getaffinity(0))
-    return min(8, max(1, cores // ranks_here))

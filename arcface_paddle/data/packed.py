@@ -30,12 +30,12 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.data.convert import no_readable_sample, readable_samples
+from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError
 
-DEFAULT_SHARD_BYTES = 1 << 30
 MANIFEST = "dataset.json"
 FORMAT_NAME = "arcface-paddle packed shards"
 FORMAT_VERSION = 1

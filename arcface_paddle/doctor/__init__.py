@@ -6,25 +6,47 @@
 
 from __future__ import annotations
 
-from arcface_paddle.doctor.doctor_settings import DoctorSettings
-from arcface_paddle.doctor.document import report_document
-from arcface_paddle.doctor.examine import Report, examine
-from arcface_paddle.doctor.findings import KINDS, Finding, Kind
-from arcface_paddle.doctor.fix import CleanResult, copy_rejected, write_cleaned
-from arcface_paddle.doctor.page import write_report_page
-from arcface_paddle.doctor.text import report_text
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "KINDS",
-    "CleanResult",
-    "DoctorSettings",
-    "Finding",
-    "Kind",
-    "Report",
-    "copy_rejected",
-    "examine",
-    "report_document",
-    "report_text",
-    "write_cleaned",
-    "write_report_page",
-]
+if TYPE_CHECKING:  # the names for editors and type checkers; they are loaded on first use
+    from arcface_paddle.doctor.doctor_settings import DoctorSettings as DoctorSettings
+    from arcface_paddle.doctor.document import report_document as report_document
+    from arcface_paddle.doctor.examination import Report as Report
+    from arcface_paddle.doctor.examination import examine as examine
+    from arcface_paddle.doctor.findings import KINDS as KINDS
+    from arcface_paddle.doctor.findings import Finding as Finding
+    from arcface_paddle.doctor.findings import Kind as Kind
+    from arcface_paddle.doctor.fix import CleanResult as CleanResult
+    from arcface_paddle.doctor.fix import copy_rejected as copy_rejected
+    from arcface_paddle.doctor.fix import write_cleaned as write_cleaned
+    from arcface_paddle.doctor.page import write_report_page as write_report_page
+    from arcface_paddle.doctor.text import report_text as report_text
+
+_HOME_OF_NAME = {
+    "CleanResult": "arcface_paddle.doctor.fix",
+    "DoctorSettings": "arcface_paddle.doctor.doctor_settings",
+    "Finding": "arcface_paddle.doctor.findings",
+    "KINDS": "arcface_paddle.doctor.findings",
+    "Kind": "arcface_paddle.doctor.findings",
+    "Report": "arcface_paddle.doctor.examination",
+    "copy_rejected": "arcface_paddle.doctor.fix",
+    "examine": "arcface_paddle.doctor.examination",
+    "report_document": "arcface_paddle.doctor.document",
+    "report_text": "arcface_paddle.doctor.text",
+    "write_cleaned": "arcface_paddle.doctor.fix",
+    "write_report_page": "arcface_paddle.doctor.page",
+}
+
+__all__ = sorted(_HOME_OF_NAME)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF_NAME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'arcface_paddle.doctor' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

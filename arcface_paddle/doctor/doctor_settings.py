@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from arcface_paddle.data.loader import default_workers
+from arcface_paddle.data.data_settings import default_workers
 from arcface_paddle.errors import ConfigError
 
 

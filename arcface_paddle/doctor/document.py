@@ -7,7 +7,7 @@ from typing import Any, Optional
 import numpy as np
 
 from arcface_paddle import __version__
-from arcface_paddle.doctor.examine import Report
+from arcface_paddle.doctor.examination import Report
 from arcface_paddle.doctor.findings import KINDS, Finding
 from arcface_paddle.doctor.location import Location, locate
 from arcface_paddle.doctor.scan import Status

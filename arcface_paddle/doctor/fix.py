@@ -12,7 +12,7 @@ import numpy as np
 from arcface_paddle import files, images
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.writing import place_file
-from arcface_paddle.doctor.examine import Report
+from arcface_paddle.doctor.examination import Report
 from arcface_paddle.doctor.location import listed_name, locate, short_path
 from arcface_paddle.doctor.scan import Status
 from arcface_paddle.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ import numpy as np
 from arcface_paddle import __version__, files, images
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.doctor.document import locate_findings, statistics_document
-from arcface_paddle.doctor.examine import Report
+from arcface_paddle.doctor.examination import Report
 from arcface_paddle.doctor.findings import PROBLEM, Finding, Kind
 from arcface_paddle.doctor.location import Location, locate, short_path
 from arcface_paddle.doctor.overlap import decode_reference

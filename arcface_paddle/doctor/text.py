@@ -7,7 +7,7 @@ from typing import Any, Iterable, Sequence
 from prettytable import PrettyTable
 
 from arcface_paddle.doctor.document import locate_findings, statistics_document
-from arcface_paddle.doctor.examine import Report
+from arcface_paddle.doctor.examination import Report
 from arcface_paddle.doctor.findings import PROBLEM, Finding, Kind
 from arcface_paddle.doctor.location import Location
 

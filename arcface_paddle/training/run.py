@@ -12,7 +12,7 @@ from paddle import nn
 from arcface_paddle import distributed
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
-from arcface_paddle.data.loader import default_workers
+from arcface_paddle.data.data_settings import default_workers
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier

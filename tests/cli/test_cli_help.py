@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from arcface_paddle.cli.commands.data import SUBCOMMANDS
 from arcface_paddle.cli.main import COMMANDS
 from arcface_paddle.pipeline.model_files import REGISTRY
 from arcface_paddle.pipeline.settings import PUBLISHED_MODELS
@@ -33,6 +34,14 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: arcface-paddle {command}")
+    assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_of_the_data_commands_imports_nothing_heavy(subcommand: str) -> None:
+    command = [sys.executable, "-c", CODE.format(heavy=HEAVY), "data", subcommand, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 

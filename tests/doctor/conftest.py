@@ -7,7 +7,7 @@ from doctor_faults import Planted, embedder, write_planted
 
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
-from arcface_paddle.doctor.examine import Report, examine
+from arcface_paddle.doctor.examination import Report, examine
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from arcface_paddle.data.verification_set import read_verification_set, write_ve
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache, EmbeddingStore
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.document import report_document
-from arcface_paddle.doctor.examine import Report, examine
+from arcface_paddle.doctor.examination import Report, examine
 from arcface_paddle.doctor.findings import KINDS
 from arcface_paddle.errors import DataError, ImageError
 

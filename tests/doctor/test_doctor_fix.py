@@ -14,7 +14,7 @@ from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
-from arcface_paddle.doctor.examine import examine
+from arcface_paddle.doctor.examination import examine
 from arcface_paddle.doctor.fix import copy_rejected, write_cleaned
 from arcface_paddle.errors import ConfigError, DataError
 

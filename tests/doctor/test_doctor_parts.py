@@ -11,7 +11,7 @@ from arcface_paddle import images
 from arcface_paddle.doctor import clustering, duplicates, hashing, labels, neighbors
 from arcface_paddle.doctor.crop_embeddings import unit_rows
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
-from arcface_paddle.doctor.examine import choose_images
+from arcface_paddle.doctor.examination import choose_images
 from arcface_paddle.doctor.findings import KINDS, Finding, Ledger
 from arcface_paddle.doctor.scan import missing_rows
 from arcface_paddle.errors import ConfigError

@@ -19,7 +19,7 @@ from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.doctor import document, findings, page, text
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.document import report_document
-from arcface_paddle.doctor.examine import examine
+from arcface_paddle.doctor.examination import examine
 from arcface_paddle.doctor.findings import KINDS, NOTE, PROBLEM, Finding, Ledger, VerificationRef
 from arcface_paddle.doctor.location import Location, listed_name, locate, short_path
 from arcface_paddle.doctor.page import write_report_page

@@ -24,8 +24,6 @@ from arcface_paddle.cli.align_flags import FACES_IN_WORDS, add_face_cutting, fac
 from arcface_paddle.cli.data_flags import LEFT_OUT, add_workers, progress_bar, report_bad
 from arcface_paddle.cli.flags import published_group
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.align import align_photographs, list_photographs
-from arcface_paddle.data.writing import refuse_target_in_source
 from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE
 
 _LISTED = 20
@@ -49,6 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Align and report."""
+    from arcface_paddle.data.align import align_photographs, list_photographs
+    from arcface_paddle.data.writing import refuse_target_in_source
+
     require_writable_folder(args.target, option="target")
     photographs = list_photographs(args.source, label_file=args.label)
     refuse_target_in_source(photographs.dataset, args.target)

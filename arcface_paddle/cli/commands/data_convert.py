@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 
 from arcface_paddle.cli.data_flags import add_conversion, convert_and_report
-from arcface_paddle.data.layouts import LAYOUTS
+from arcface_paddle.data.data_settings import LAYOUTS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

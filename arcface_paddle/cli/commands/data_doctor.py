@@ -9,34 +9,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle import files
 from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
-from arcface_paddle.data.dataset import IMAGE_SIZE
-from arcface_paddle.data.kinds import KINDS as DATASET_KINDS
-from arcface_paddle.data.kinds import open_dataset
-from arcface_paddle.data.verification_set import read_verification_set
-from arcface_paddle.doctor import (
-    KINDS,
-    DoctorSettings,
-    Report,
-    copy_rejected,
-    examine,
-    report_document,
-    report_text,
-    write_cleaned,
-    write_report_page,
-)
-from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
-from arcface_paddle.doctor.fix import check_target
+from arcface_paddle.data.data_settings import IMAGE_SIZE
+from arcface_paddle.data.data_settings import KINDS as DATASET_KINDS
+from arcface_paddle.doctor.doctor_settings import DoctorSettings
+from arcface_paddle.doctor.findings import KINDS
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.pipeline.builders import build_recognizer
-from arcface_paddle.pipeline.model_files import PRESETS
-from arcface_paddle.pipeline.recognition import Recognizer
-from arcface_paddle.pipeline.settings import CROP_RECOGNIZER
+from arcface_paddle.pipeline.settings import CROP_RECOGNIZER, PRESETS
+
+if TYPE_CHECKING:  # what examines is imported where it is used, so that --help is quick
+    from arcface_paddle.doctor import Report
+    from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
+    from arcface_paddle.pipeline.recognition import Recognizer
 
 _OPTIONS_OF_RECOGNISER = (
     "copy_rejected",
@@ -106,6 +95,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, report, and clean if asked; 1 when problems were found."""
+    from arcface_paddle.data.kinds import open_dataset
+    from arcface_paddle.data.verification_set import read_verification_set
+    from arcface_paddle.doctor import examine, report_text
+    from arcface_paddle.doctor.fix import check_target
+
     _check_arguments(args)
     dataset = open_dataset(args.dataset, label_file=args.label_file, kind=args.kind, num_classes=args.num_classes)
     if args.fix is not None:
@@ -218,6 +212,9 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
 
 
 def _open_recognizer(args: argparse.Namespace) -> Recognizer:
+    from arcface_paddle.pipeline.builders import build_recognizer
+    from arcface_paddle.pipeline.recognition import Recognizer
+
     recognizer = build_recognizer(
         args.rec_model, max_batch_size=args.batch_size, preset=args.rec_preset, options=runtime_options(args)
     )
@@ -233,6 +230,8 @@ def _open_recognizer(args: argparse.Namespace) -> Recognizer:
 
 
 def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[EmbeddingCache]:
+    from arcface_paddle.doctor.crop_embeddings import EmbeddingCache
+
     if folder is None:
         return None
     model = (recognizer.weights_sha256, recognizer.preprocessing_sha256, str(recognizer.mirrored))
@@ -240,6 +239,8 @@ def _cache_for(recognizer: Recognizer, folder: Optional[str]) -> Optional[Embedd
 
 
 def _write_results(report: Report, args: argparse.Namespace) -> None:
+    from arcface_paddle.doctor import copy_rejected, report_document, write_report_page
+
     try:
         if args.json is not None:
             files.write_json(args.json, report_document(report))
@@ -256,6 +257,8 @@ def _write_results(report: Report, args: argparse.Namespace) -> None:
 
 
 def _clean(report: Report, target: str) -> None:
+    from arcface_paddle.doctor import write_cleaned
+
     result = write_cleaned(report, target)
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.removed.items()) or "none"
     print(f"wrote {result.label_file}: {result.kept:,} images of {result.identities:,} identities")

@@ -6,13 +6,14 @@ arcface-paddle data info MS1M_bin
 from __future__ import annotations
 
 import argparse
-
-from prettytable import PrettyTable
+from typing import TYPE_CHECKING
 
 from arcface_paddle.cli.data_flags import add_source, open_source
 from arcface_paddle.cli.main import EXIT_OK
-from arcface_paddle.data.facts import StoredPicture, dataset_facts, stored_picture
 from arcface_paddle.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    from arcface_paddle.data.facts import StoredPicture
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the facts as a table."""
+    from prettytable import PrettyTable
+
+    from arcface_paddle.data.facts import dataset_facts, stored_picture
+
     dataset = open_source(args)
     facts = dataset_facts(dataset)
     table = PrettyTable(["property", "value"], align="l")

@@ -21,15 +21,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from arcface_paddle import images
 from arcface_paddle.cli.align_flags import FACES_IN_WORDS, add_face_cutting, face_cutter
 from arcface_paddle.cli.data_flags import add_source_flags, add_workers, open_source, progress_bar, report_bad
 from arcface_paddle.cli.main import EXIT_OK
 from arcface_paddle.cli.writable import require_writable_file
-from arcface_paddle.data.dataset import IMAGE_SIZE
-from arcface_paddle.data.pair_alignment import align_pairs, fold_balance, photographs_of
-from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
-from arcface_paddle.data.verification_set import write_verification_set
+from arcface_paddle.data.data_settings import IMAGE_SIZE
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.settings import CENTRE
 
@@ -57,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build and write the set."""
+    from arcface_paddle import images
+    from arcface_paddle.data.pairs import load_pairs, pairs_from_dataset, read_pair_list
+
     _refuse_flags_without_meaning(args)
     require_writable_file(args.target, option="target")
     if args.align:
@@ -74,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_aligning(args: argparse.Namespace) -> int:
+    from arcface_paddle.data.pair_alignment import align_pairs, fold_balance, photographs_of
+    from arcface_paddle.data.pairs import read_pair_list
+
     pairs = read_pair_list(args.pair_list, root=args.root)
     photographs = photographs_of(pairs)
     faces = args.faces or CENTRE
@@ -93,6 +95,8 @@ def _run_aligning(args: argparse.Namespace) -> int:
 
 
 def _write(target: str, pictures: list[bytes], issame: list[bool]) -> None:
+    from arcface_paddle.data.verification_set import write_verification_set
+
     try:
         write_verification_set(target, pictures, issame)
     except OSError as error:
