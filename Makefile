@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast check format wheel clean
+.PHONY: help demo test test-fast capabilities check format wheel clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ test: $(READY) check  ## everything that CI runs
 
 test-fast: $(READY)  ## the tests without the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+capabilities: $(READY)  ## the test of every row of docs/capabilities.md
+	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
