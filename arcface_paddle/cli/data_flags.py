@@ -40,10 +40,18 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def open_source(args: argparse.Namespace) -> FaceDataset:
-    """Open the dataset that the flags of ``add_source`` name."""
+    """Open the dataset that the flags of ``add_source`` name, and say how it was read where that is not as usual."""
     from arcface_paddle.data.kinds import open_dataset
 
-    return open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
+    dataset = open_dataset(args.dataset, label_file=args.label_file, kind=args.kind)
+    say_remarks(dataset)
+    return dataset
+
+
+def say_remarks(dataset: FaceDataset) -> None:
+    """Print what a user should know of how a dataset was read."""
+    for remark in dataset.remarks:
+        print(remark)
 
 
 def add_conversion(parser: argparse.ArgumentParser) -> None:

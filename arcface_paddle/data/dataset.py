@@ -35,7 +35,10 @@ class FaceDataset(abc.ABC):
         num_classes: number of identities that a classifier needs, at least ``labels.max() + 1``.
         image_size: side in pixels of the pictures given out.
         resized_count: pictures read so far that had another size and were resized.
+        remarks: what a user should know of how it was read, in whole sentences.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self, labels: np.ndarray, *, name: str, num_classes: Optional[int] = None, image_size: int = IMAGE_SIZE

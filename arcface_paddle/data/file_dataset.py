@@ -95,7 +95,10 @@ def open_label_file(
     if is_bin is None:
         is_bin = samples.paths[0].lower().endswith(".bin")
     reader = BinFileDataset if is_bin else ImageFileDataset
-    return reader(root, samples.paths, samples.labels, num_classes=num_classes, image_size=image_size)
+    dataset = reader(root, samples.paths, samples.labels, num_classes=num_classes, image_size=image_size)
+    if samples.is_spaced:
+        dataset.remarks = (f"{label_file}: path and label are separated by a space, read as if it were a tab",)
+    return dataset
 
 
 class FolderDataset(ImageFileDataset):

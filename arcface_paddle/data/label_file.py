@@ -2,6 +2,8 @@
 
 Format: UTF-8; ``#`` at the start of a line makes it a comment; empty lines are skipped; a byte order mark and CRLF
 line ends are tolerated; paths are relative to the dataset's folder and may hold spaces; labels are integers from 0.
+A file whose first sample has no tab is separated by a space, as a published page prints it. Then each line must hold
+exactly one space and no tab, because with a second space it is not certain where the path ends.
 
 5.8 million lines must not cost minutes or gigabytes, so no Python object is made per line. The file is parsed in
 blocks by numpy; what stays is its bytes, and per line the offset of the path (8 bytes), its length (4) and the label
@@ -21,7 +23,7 @@ from arcface_paddle.data.dataset import MAX_LABEL
 from arcface_paddle.errors import DataError
 
 _BLOCK_BYTES = 8 << 20
-_TAB, _NEWLINE, _RETURN, _HASH, _ZERO = 9, 10, 13, 35, 48
+_TAB, _NEWLINE, _RETURN, _SPACE, _HASH, _ZERO = 9, 10, 13, 32, 35, 48
 _MAX_DIGITS = len(str(MAX_LABEL))
 
 
@@ -64,11 +66,13 @@ class LabelFile:
         path: the label file.
         paths: where the samples lie, relative to the dataset's folder.
         labels: (N,) int64.
+        is_spaced: path and label are separated by a space instead of a tab.
     """
 
     path: Path
     paths: PathTable
     labels: np.ndarray
+    is_spaced: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,19 +87,21 @@ def read_label_file(path: files.PathLike) -> LabelFile:
     """
     content = _read(Path(path))
     begin = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    separator = _separator(content, begin)
     parts, line = [], 1
     while begin < len(content):
         end = len(content)
         if end - begin > _BLOCK_BYTES:
             end = content.find(b"\n", begin + _BLOCK_BYTES) + 1 or len(content)
-        block = _Block(content, begin, end, _Place(Path(path), line))
+        block = _Block(content, begin, end, _Place(Path(path), line), separator=separator)
         parts.append(block.parse())
         line += block.line_count
         begin = end
     if not parts or not sum(len(labels) for _, _, labels in parts):
         raise DataError(f"{path}: no sample in the label file; expected lines of path<TAB>label")
     starts, lengths, labels = (np.concatenate(column) for column in zip(*parts))
-    return LabelFile(Path(path), PathTable(np.frombuffer(content, dtype=np.uint8), starts, lengths), labels)
+    table = PathTable(np.frombuffer(content, dtype=np.uint8), starts, lengths)
+    return LabelFile(Path(path), table, labels, is_spaced=separator == _SPACE)
 
 
 def write_label_file(path: files.PathLike, samples: Iterable[tuple[str, int]]) -> int:
@@ -141,6 +147,18 @@ def _read(path: Path) -> bytes:
     return content
 
 
+def _separator(content: bytes, begin: int) -> int:
+    """Return what stands between path and label in the first sample: a tab, or a space where it has no tab."""
+    while begin < len(content):
+        end = content.find(b"\n", begin)
+        line = content[begin : len(content) if end < 0 else end].rstrip(b"\r")
+        begin = len(content) if end < 0 else end + 1
+        if line.strip() and not line.startswith(b"#"):
+            path, _, label = line.partition(b" ")
+            return _SPACE if path and label.isdigit() and b"\t" not in line else _TAB
+    return _TAB
+
+
 @dataclass(frozen=True)
 class _Place:
     """A file and a line number, for errors."""
@@ -155,8 +173,9 @@ class _Place:
 class _Block:
     """A run of whole lines of the file, parsed at once."""
 
-    def __init__(self, content: bytes, begin: int, end: int, place: _Place) -> None:
+    def __init__(self, content: bytes, begin: int, end: int, place: _Place, *, separator: int) -> None:
         self._content = content
+        self._separator = separator
         self._begin = begin
         self._place = place
         self._bytes = np.frombuffer(content, dtype=np.uint8, count=end - begin, offset=begin)
@@ -174,9 +193,11 @@ class _Block:
     def parse(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return offsets in the file, lengths and labels of the samples of this block."""
         self._check_encoding()
-        tabs, has_one_tab = self._tabs()
-        labels, is_number = self._numbers(tabs + 1)
-        plain = has_one_tab & is_number & (tabs > self._starts)
+        cuts, has_one = self._separators(self._separator)
+        labels, is_number = self._numbers(cuts + 1)
+        plain = has_one & is_number & (cuts > self._starts)
+        if self._separator == _SPACE:
+            plain &= self._separators(_TAB)[0] == self._ends
         plain &= self._bytes[np.minimum(self._starts, len(self._bytes) - 1)] != _HASH
         keep = plain.copy()
         for line in np.flatnonzero(~plain):
@@ -184,7 +205,7 @@ class _Block:
                 raise self._complaint(int(line))
             keep[line] = False
         starts = self._starts[keep]
-        return starts + self._begin, (tabs[keep] - starts).astype(np.uint32), labels[keep]
+        return starts + self._begin, (cuts[keep] - starts).astype(np.uint32), labels[keep]
 
     def _check_encoding(self) -> None:
         if self._bytes.min() == 0:
@@ -198,14 +219,14 @@ class _Block:
             line = int(np.searchsorted(self._starts, error.start, side="right")) - 1
             raise self._place.error(line, "the label file is not UTF-8; convert it, for example with iconv") from None
 
-    def _tabs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the position of each line's first tab (its end if there is none) and whether it is the only one."""
-        tabs = np.flatnonzero(self._bytes == _TAB)
-        first = np.searchsorted(tabs, self._starts)
-        count = np.searchsorted(tabs, self._ends) - first
-        if len(tabs) == 0:
+    def _separators(self, separator: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return where each line's first separator is (its end if there is none) and whether it is the only one."""
+        found = np.flatnonzero(self._bytes == separator)
+        first = np.searchsorted(found, self._starts)
+        count = np.searchsorted(found, self._ends) - first
+        if len(found) == 0:
             return self._ends.copy(), count == 1
-        return np.where(count > 0, tabs[np.minimum(first, len(tabs) - 1)], self._ends), count == 1
+        return np.where(count > 0, found[np.minimum(first, len(found) - 1)], self._ends), count == 1
 
     def _numbers(self, first_digits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Parse the decimal numbers that reach from ``first_digits`` to the line ends; tell which are valid."""
@@ -228,12 +249,26 @@ class _Block:
         return not text.strip() or text.startswith("#")
 
     def _complaint(self, line: int) -> DataError:
-        return self._place.error(line, describe_bad_line(self._line(line)))
+        describe = _describe_bad_spaced_line if self._separator == _SPACE else describe_bad_line
+        return self._place.error(line, describe(self._line(line)))
+
+
+def _describe_bad_spaced_line(text: str) -> str:
+    """Say what is wrong with a line that is not path, one space, label, in a file whose first sample is."""
+    if "\t" in text:
+        return f"a tab, but the first sample is separated by a space: {_shown(text)}; use one tab in every line"
+    if text.count(" ") > 1:
+        return f"ambiguous: {text.count(' ')} spaces, where the path ends is not certain: {_shown(text)}; use one tab"
+    return describe_bad_line(text.replace(" ", "\t"))
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 120 else text[:117] + "...")
 
 
 def describe_bad_line(text: str) -> str:
     """Say what is wrong with a line that is not ``path<TAB>label``."""
-    shown = repr(text if len(text) <= 120 else text[:117] + "...")
+    shown = _shown(text)
     columns = text.split("\t")
     if len(columns) == 1:
         separated_by_space = len(text.split()) > 1 and _integer(text.split()[-1]) is not None

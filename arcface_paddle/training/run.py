@@ -86,6 +86,8 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     config = choice.written_into(config)
     network = build_network(choice, batch_norm=config.network.batch_norm, say=say)
     dataset = dataset or _open_data(config)
+    for remark in dataset.remarks:
+        say(remark)
     check_classes(dataset.labels, dataset.num_classes, name=dataset.name, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))

@@ -420,3 +420,14 @@ def test_aligned_faces_are_those_the_recogniser_sees(tmp_path):
     photograph = images.read_image(source)
     expected = align_face(photograph, build_detector().detect(photograph)[0], build_recognizer("MobileFace").card)
     np.testing.assert_array_equal(open_dataset(tmp_path / "out").read_image(0), expected)
+
+
+def test_a_label_file_separated_by_a_space_is_read_with_a_word(tmp_path, capsys):
+    for number in range(2):
+        (tmp_path / f"{number}.jpg").write_bytes(picture(number))
+    (tmp_path / "label.txt").write_text("0.jpg 0\n1.jpg 1\n")
+    assert data("info", tmp_path) == 0
+    assert "label.txt: path and label are separated by a space, read as if it were a tab" in capsys.readouterr().out
+    (tmp_path / "label.txt").write_text("0.jpg 0\n1 b.jpg 1\n")
+    assert data("info", tmp_path) == 2
+    assert "label.txt:2: ambiguous: 2 spaces" in capsys.readouterr().err

@@ -74,6 +74,43 @@ def test_empty_files(tmp_path, content):
         read(tmp_path, content)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a.jpg 0\nb.jpg 12\n",
+        b"\xef\xbb\xbf# a tab\there\n\na.jpg 0\r\n#b\tc d\r\n  \r\nb.jpg 12",
+        b"a.jpg 0\nb.jpg 012\n",
+    ],
+)
+def test_a_file_separated_by_one_space_as_the_published_page_prints_it(tmp_path, content):
+    assert read(tmp_path, content) == [("a.jpg", 0), ("b.jpg", 12)]
+    assert read_label_file(tmp_path / "label.txt").is_spaced
+    (tmp_path / "tabs.txt").write_bytes(b"a b 0\t0\na.jpg\t0\n")
+    assert not read_label_file(tmp_path / "tabs.txt").is_spaced
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"b c.jpg 1", "ambiguous: 2 spaces, where the path ends is not certain: 'b c.jpg 1'"),
+        (b"b.jpg  1", "ambiguous: 2 spaces"),
+        (b"b.jpg 1 ", "ambiguous: 2 spaces"),
+        (b"b c\t1", "a tab, but the first sample is separated by a space: 'b c\\\\t1'"),
+        (b"b.jpg\t1", "a tab, but the first sample"),
+        (b"b.jpg", "the label is missing: 'b.jpg'"),
+        (b"b.jpg x", "the label 'x' is not an integer"),
+        (b"b.jpg -1", "negative label -1"),
+        (b" 1", "the path is missing"),
+    ],
+)
+def test_ambiguous_lines_of_a_spaced_file_are_refused(tmp_path, monkeypatch, line, message):
+    monkeypatch.setattr(label_file, "_BLOCK_BYTES", 16)
+    with pytest.raises(DataError, match=rf"^.*label\.txt:3: {message}"):
+        read(tmp_path, b"a.jpg 0\nc.jpg 1\n" + line + b"\nd.jpg 2\n")
+    with pytest.raises(DataError, match=r"label\.txt:1: .*use one tab"):
+        read(tmp_path, b"my face.jpg 0\nc.jpg 1\n")
+
+
 def test_utf16_and_missing_file(tmp_path):
     with pytest.raises(DataError, match="UTF-16"):
         read(tmp_path, "a\t0\n".encode("utf-16"))

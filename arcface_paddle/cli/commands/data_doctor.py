@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from arcface_paddle import files
+from arcface_paddle.cli.data_flags import say_remarks
 from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_arguments(args)
     dataset = open_dataset(args.dataset, label_file=args.label_file, kind=args.kind, num_classes=args.num_classes)
+    say_remarks(dataset)
     if args.fix is not None:
         check_target(args.fix)
     verification_sets = [read_verification_set(path) for path in args.val]
