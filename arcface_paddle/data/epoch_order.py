@@ -1,4 +1,4 @@
-"""Which sample comes when, and whether it is mirrored: pure functions of (seed, epoch, position).
+"""Which sample comes when, whether it is mirrored and how it is changed: pure functions of (seed, epoch, position).
 
 Nothing here has a state, so nothing has to be saved: a run that resumes at any sample of any epoch, with another
 number of ranks or workers, sees the samples that the uninterrupted run would have seen.
@@ -24,32 +24,42 @@ from arcface_paddle.errors import ConfigError
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
-_ORDER_STREAM, _MIRROR_STREAM = 1, 2
+_ORDER_STREAM, _MIRROR_STREAM, _AUGMENT_STREAM = 1, 2, 3
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
     """Return (num_samples,) int64: the index of the sample at each position of an epoch."""
     if not shuffle:
         return np.arange(num_samples, dtype=np.int64)
-    keys = _hash(np.arange(num_samples, dtype=np.uint64), _start(seed, epoch, _ORDER_STREAM))
+    keys = splitmix64(np.arange(num_samples, dtype=np.uint64), _start(seed, epoch, _ORDER_STREAM))
     return np.argsort(keys, kind="stable")
 
 
 def mirrored(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Return (N,) bool: whether each sample is mirrored in this epoch, with probability 1/2."""
-    keys = _hash(np.asarray(indices).astype(np.uint64), _start(seed, epoch, _MIRROR_STREAM))
+    keys = splitmix64(np.asarray(indices).astype(np.uint64), _start(seed, epoch, _MIRROR_STREAM))
     return (keys >> np.uint64(63)).astype(bool)
+
+
+def augment_keys(indices: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Return (N,) uint64: the number from which each sample's random changes of this epoch follow."""
+    return splitmix64(np.asarray(indices).astype(np.uint64), _start(seed, epoch, _AUGMENT_STREAM))
 
 
 def _start(seed: int, epoch: int, stream: int) -> np.uint64:
     state = np.zeros(1, dtype=np.uint64)
     for word in (seed, epoch, stream):
-        state = _hash(np.array([word % 2**64], dtype=np.uint64), state[0])
+        state = splitmix64(np.array([word % 2**64], dtype=np.uint64), state[0])
     return state[0]
 
 
-def _hash(counters: np.ndarray, start: np.uint64) -> np.ndarray:
-    """SplitMix64: the counter-th output of the generator that begins at ``start``; unsigned overflow is meant."""
+def splitmix64(counters: np.ndarray, start: np.uint64) -> np.ndarray:
+    """Return the counter-th outputs of the SplitMix64 generator that begins at ``start``; it wraps around at 2**64.
+
+    Args:
+        counters: (N,) uint64.
+        start: uint64.
+    """
     state = counters + np.uint64(1)
     state *= _GOLDEN
     state += start

@@ -1,11 +1,11 @@
-"""Batches for training: decoded, mirrored and normalised by workers ahead of time.
+"""Batches for training: decoded, changed at random, mirrored and normalised by workers ahead of time.
 
 Workers are threads or processes, see ``workers``. Threads start at once and suit every dataset and script. Processes
 scale further, because reading a picture takes Python's lock many times for a moment, and they do not share it with the
 training step either; they take half a second to start and need a dataset that can be pickled.
 
-Which sample is in which batch, and whether it is mirrored, follows from (seed, epoch, position) alone, see
-``epoch_order``. Kind and number of the workers change nothing.
+Which sample is in which batch, whether it is mirrored and how it is changed, follows from (seed, epoch, position)
+alone, see ``epoch_order``. Kind and number of the workers change nothing.
 
 A bad sample (missing, damaged, not a picture) stops the run with its path, or is skipped: counted and reported with
 its path, and its place in the batch is taken by the sample that stands one global batch later in the order, under
@@ -22,6 +22,8 @@ from typing import Iterator, Optional
 
 import numpy as np
 
+from arcface_paddle.data.augment_settings import Step, refuse_two_crops
+from arcface_paddle.data.augmentation import Augmentation
 from arcface_paddle.data.batches import BatchJob, EpochPlan, RowError
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.epoch_order import BatchOrder
@@ -42,6 +44,8 @@ class LoaderOptions:
         seed: the number from which shuffle and mirror follow.
         shuffle: False keeps the order of the dataset.
         mirror: mirror half of the samples at random.
+        ccrop: take the middle of every picture, see ``augmentation.centre_crop``, before anything random is done.
+        augment: random changes of the pictures, see ``augment_settings``.
         drop_last: leave out samples that do not fill a global batch.
         on_bad_sample: ``"skip"`` (count, report, take the next) or ``"raise"``.
     """
@@ -53,10 +57,13 @@ class LoaderOptions:
     seed: int = 0
     shuffle: bool = True
     mirror: bool = True
+    ccrop: bool = False
+    augment: tuple[Step, ...] = ()
     drop_last: bool = True
     on_bad_sample: str = "skip"
 
     def __post_init__(self) -> None:
+        refuse_two_crops(self.augment, ccrop=self.ccrop)
         if self.on_bad_sample not in ("skip", "raise"):
             raise ConfigError(f"on_bad_sample is {self.on_bad_sample!r}; allowed: 'skip', 'raise'")
         if self.worker_kind not in WORKER_KINDS:
@@ -233,7 +240,8 @@ class BatchLoader:
 
 def _workers_for(dataset: FaceDataset, options: LoaderOptions) -> Workers:
     shape = (options.batch_size, 3, dataset.image_size, dataset.image_size)
+    change = Augmentation(options.augment, ccrop=options.ccrop) if options.augment or options.ccrop else None
     if options.workers == 0:
-        return Inline(dataset, shape)
+        return Inline(dataset, shape, change=change)
     kind = WORKER_KINDS[options.worker_kind]
-    return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches)
+    return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches, change=change)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
 
+from arcface_paddle.data import augment_settings
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike
 
@@ -71,6 +72,13 @@ class DataConfig:
         "what the workers are; auto: processes on a GPU, whose short steps need many pictures a second, more than "
         "threads read; threads on a CPU, where a step takes seconds, and they start at once",
         choices=("auto", "thread", "process"),
+    )
+    flip: bool = _option(True, "mirror half of the training pictures at random")
+    augment: Tuple[str, ...] = _option((), augment_settings.HELP)
+    ccrop: bool = _option(
+        False,
+        "enlarge each picture to 128 and take the middle 112, in training and in its validation; 'valid --ccrop' does "
+        "the same, an exported model does not",
     )
     val_targets: Tuple[str, ...] = _option(
         ("lfw", "cfp_fp", "agedb_30"),
@@ -196,6 +204,8 @@ class TrainConfig:
             raise ConfigError("fp16 and bf16 are both set; choose one precision")
         if len(self.classifier.combined) not in (0, 3):
             raise ConfigError(f"combined is {self.classifier.combined}; three margins m1,m2,m3 are needed")
+        steps = augment_settings.parse_steps(self.data.augment)
+        augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
 
     @property
     def label_path(self) -> Path:

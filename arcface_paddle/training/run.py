@@ -12,6 +12,7 @@ from paddle import nn
 from arcface_paddle import distributed
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
+from arcface_paddle.data.augment_settings import parse_steps
 from arcface_paddle.data.data_settings import default_workers
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
@@ -225,7 +226,15 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
     workers = data.num_workers
     if workers is None:
         workers = default_workers(ranks_here=distributed.launched_local_size())
-    return LoaderOptions(batch_size=batch_size, workers=workers, worker_kind=kind, seed=config.run.seed)
+    return LoaderOptions(
+        batch_size=batch_size,
+        workers=workers,
+        worker_kind=kind,
+        seed=config.run.seed,
+        mirror=data.flip,
+        ccrop=data.ccrop,
+        augment=parse_steps(data.augment),
+    )
 
 
 def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int) -> RunIdentity:

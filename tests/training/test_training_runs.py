@@ -186,10 +186,10 @@ def nan_in(monkeypatch, *, picked) -> None:
     """Let pictures whose index ``picked`` accepts arrive as NaN."""
     real = threads.fill_rows
 
-    def fill_rows(dataset, images, indices, mirrors, rows):
-        errors = real(dataset, images, indices, mirrors, rows)
+    def fill_rows(dataset, images, orders, rows, **options):
+        errors = real(dataset, images, orders, rows, **options)
         for row in rows:
-            if picked(int(indices[row])):
+            if picked(int(orders.indices[row])):
                 images[row, 0, 5, 5] = np.nan
         return errors
 

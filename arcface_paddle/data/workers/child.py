@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import cv2
 
 from arcface_paddle import errors
-from arcface_paddle.data.batches import RowError
+from arcface_paddle.data.batches import RowError, RowOrders
 from arcface_paddle.data.dataset import FaceDataset
-from arcface_paddle.data.workers.contract import BAD_SAMPLE_ERRORS, fill_rows
+from arcface_paddle.data.workers.contract import BAD_SAMPLE_ERRORS, Change, fill_rows
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
 
 
@@ -49,11 +49,13 @@ class SharedState:
         dataset: where the samples come from.
         batches: where they go.
         run: a number in shared memory; requests of another run have been cancelled.
+        change: what is done to each picture; every worker gets a copy.
     """
 
     dataset: SharedDataset
     batches: SharedBatches
     run: Any
+    change: Optional[Change] = None
 
 
 def work(state: SharedState, connection: Connection) -> None:
@@ -89,7 +91,8 @@ class _Worker:
         self._run = state.run
         self._dataset: FaceDataset = state.dataset.open()
         self._images = state.batches.image_views()
-        self._indices, self._mirrors = state.batches.row_views()
+        self._orders = state.batches.row_views()
+        self._change = state.change
 
     def answer(self, request: Request) -> Reply:
         """Do what is asked for, or nothing if it has been cancelled."""
@@ -98,7 +101,8 @@ class _Worker:
         before = self._dataset.resized_count
         batch = request.batch
         rows = range(request.start, request.stop)
-        failures = fill_rows(self._dataset, self._images[batch], self._indices[batch], self._mirrors[batch], rows)
+        orders = RowOrders(*(column[batch] for column in self._orders))
+        failures = fill_rows(self._dataset, self._images[batch], orders, rows, change=self._change)
         sent = [RowError(failure.row, _portable(failure.error)) for failure in failures]
         return Reply(request.run, batch, sent, self._dataset.resized_count - before)
 

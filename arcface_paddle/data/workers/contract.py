@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import abc
-from typing import Iterable
+from typing import Callable, Iterable, Optional
 
 import numpy as np
 
-from arcface_paddle.data.batches import BatchJob, RowError
+from arcface_paddle.data.batches import BatchJob, RowError, RowOrders
 from arcface_paddle.data.dataset import FaceDataset, normalize_into
 from arcface_paddle.data.workers.buffers import BufferPool
 from arcface_paddle.errors import DataError, ImageError
 
 BAD_SAMPLE_ERRORS = (DataError, ImageError, OSError)
 """What a sample that cannot be read raises; anything else is a mistake in a program and ends the run."""
+
+
+Change = Callable[[np.ndarray, int], np.ndarray]
+"""What is done to each picture before it is mirrored: (H, W, 3) uint8 RGB and its row's key to the same shape."""
 
 
 class Workers(abc.ABC):
@@ -23,7 +27,15 @@ class Workers(abc.ABC):
         ahead: batches to begin before the first of them is waited for.
     """
 
-    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        shape: tuple[int, ...],
+        *,
+        count: int,
+        ahead: int,
+        change: Optional[Change] = None,
+    ) -> None:
         """Take what all kinds need; nothing is started yet.
 
         Args:
@@ -31,11 +43,13 @@ class Workers(abc.ABC):
             shape: (B, 3, H, W) of a batch.
             count: number of workers.
             ahead: see the attribute.
+            change: what is done to each picture; None leaves them as they are.
         """
         self.ahead = ahead
         self._dataset = dataset
         self._shape = shape
         self._count = count
+        self._change = change
 
     @property
     def _buffer_count(self) -> int:
@@ -74,9 +88,9 @@ class Workers(abc.ABC):
 class Inline(Workers):
     """No workers: the calling thread does the work, when it needs it."""
 
-    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...]) -> None:
-        """Take the dataset and the shape (B, 3, H, W) of a batch."""
-        super().__init__(dataset, shape, count=0, ahead=1)
+    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, change: Optional[Change] = None) -> None:
+        """Take the dataset, the shape (B, 3, H, W) of a batch, and what is done to each picture."""
+        super().__init__(dataset, shape, count=0, ahead=1, change=change)
         self._buffers = BufferPool(shape, capacity=self._buffer_count)
         self._errors: list[RowError] = []
 
@@ -91,7 +105,7 @@ class Inline(Workers):
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
         """Fill the rows now."""
         for span in spans:
-            self._errors += fill_rows(self._dataset, job.images, job.indices, job.mirrors, span)
+            self._errors += fill_rows(self._dataset, job.images, job.orders, span, change=self._change)
 
     def wait(self, job: BatchJob) -> list[RowError]:
         """Return what ``begin`` could not fill."""
@@ -112,27 +126,27 @@ class Inline(Workers):
 
 
 def fill_rows(
-    dataset: FaceDataset, images: np.ndarray, indices: np.ndarray, mirrors: np.ndarray, rows: range
+    dataset: FaceDataset, images: np.ndarray, orders: RowOrders, rows: range, *, change: Optional[Change] = None
 ) -> list[RowError]:
-    """Read, mirror and normalise the samples of some rows of a batch.
+    """Read, change, mirror and normalise the samples of some rows of a batch.
 
     Args:
         dataset: where they come from.
         images: (B, 3, H, W) float32, written to.
-        indices: (B,) int64, the sample of each row.
-        mirrors: (B,) bool.
+        orders: what the rows are to hold.
         rows: the rows to fill.
+        change: what is done to each picture; None leaves them as they are.
 
     Returns:
         The rows whose sample is missing or damaged.
     """
     span = slice(rows.start, rows.stop)
     errors = []
-    for row, index, mirror in zip(rows, indices[span].tolist(), mirrors[span].tolist()):
+    for row, index, mirror, key in zip(rows, *(column[span].tolist() for column in orders)):
         try:
             image = dataset.read_image(index)
         except BAD_SAMPLE_ERRORS as error:
             errors.append(RowError(row, error))
         else:
-            normalize_into(images[row], image, mirror=mirror)
+            normalize_into(images[row], image if change is None else change(image, key), mirror=mirror)
     return errors

@@ -11,7 +11,7 @@ from arcface_paddle.data.batches import BatchJob, RowError
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.workers.buffers import FixedPool
 from arcface_paddle.data.workers.child import Reply, Request, SharedState
-from arcface_paddle.data.workers.contract import Workers
+from arcface_paddle.data.workers.contract import Change, Workers
 from arcface_paddle.data.workers.shared import SharedBatches, SharedDataset
 from arcface_paddle.data.workers.worker_pool import CONTEXT, WorkerPool
 
@@ -19,9 +19,17 @@ from arcface_paddle.data.workers.worker_pool import CONTEXT, WorkerPool
 class Processes(Workers):
     """Processes that write into shared memory; they see the dataset as it was when they were started."""
 
-    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
-        """Take the settings, see ``Workers``."""
-        super().__init__(dataset, shape, count=count, ahead=ahead)
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        shape: tuple[int, ...],
+        *,
+        count: int,
+        ahead: int,
+        change: Optional[Change] = None,
+    ) -> None:
+        """Take the settings, see ``Workers``; ``change`` must be such that it can be pickled."""
+        super().__init__(dataset, shape, count=count, ahead=ahead, change=change)
         self._side: Optional[_ParentSide] = None
 
     def prepare(self) -> None:
@@ -32,7 +40,7 @@ class Processes(Workers):
         """
         if self._side is None:
             batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT)
-            self._side = _ParentSide(self._dataset, batches, workers=self._count, ahead=self.ahead)
+            self._side = _ParentSide(self._dataset, batches, workers=self._count, ahead=self.ahead, change=self._change)
         self._side.settle()
 
     def take_buffer(self, rows: int) -> np.ndarray:
@@ -76,19 +84,22 @@ class Processes(Workers):
 class _ParentSide:
     """The parent's side of one set of processes: which rows are under way, and what came back."""
 
-    def __init__(self, dataset: FaceDataset, batches: SharedBatches, *, workers: int, ahead: int) -> None:
+    def __init__(
+        self, dataset: FaceDataset, batches: SharedBatches, *, workers: int, ahead: int, change: Optional[Change]
+    ) -> None:
         self._dataset = dataset
         self._run = CONTEXT.RawValue(ctypes.c_int64, 0)
-        self._indices, self._mirrors = batches.row_views()
+        self._orders = batches.row_views()
         self._unanswered = [0] * batches.count
         self._errors: list[list[RowError]] = [[] for _ in range(batches.count)]
         self.pool = FixedPool(batches.image_views(), reserved=ahead)
-        self.workers = WorkerPool(SharedState(SharedDataset.of(dataset, CONTEXT), batches, self._run), workers)
+        state = SharedState(SharedDataset.of(dataset, CONTEXT), batches, self._run, change)
+        self.workers = WorkerPool(state, workers)
 
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
         place, rows = self.pool.place_of(job.images), len(job.indices)
-        self._indices[place, :rows] = job.indices
-        self._mirrors[place, :rows] = job.mirrors
+        for shared, column in zip(self._orders, job.orders):
+            shared[place, :rows] = column
         for span in spans:
             self._unanswered[place] += 1
             self.workers.submit(Request(self._run.value, place, span.start, span.stop))

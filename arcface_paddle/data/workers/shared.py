@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from arcface_paddle.data.batches import RowOrders
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.errors import ConfigError
 
@@ -74,7 +75,7 @@ class SharedDataset:
 
 @dataclass(frozen=True, eq=False)
 class SharedBatches:
-    """Batches in shared memory: pictures to be written, and of each row its sample and whether it is mirrored.
+    """Batches in shared memory: pictures to be written, and what each row is to hold, see ``RowOrders``.
 
     Attributes:
         shape: (B, 3, H, W) of a batch.
@@ -82,6 +83,7 @@ class SharedBatches:
         images: count x B x 3 x H x W float32.
         indices: count x B int64.
         mirrors: count x B bool.
+        keys: count x B uint64.
     """
 
     shape: tuple[int, ...]
@@ -89,6 +91,7 @@ class SharedBatches:
     images: Any
     indices: Any
     mirrors: Any
+    keys: Any
 
     @classmethod
     def allocate(cls, shape: tuple[int, ...], count: int, context: SpawnContext) -> SharedBatches:
@@ -100,6 +103,7 @@ class SharedBatches:
             context.RawArray(ctypes.c_float, count * math.prod(shape)),
             context.RawArray(ctypes.c_int64, rows),
             context.RawArray(ctypes.c_bool, rows),
+            context.RawArray(ctypes.c_uint64, rows),
         )
 
     def image_views(self) -> list[np.ndarray]:
@@ -109,7 +113,11 @@ class SharedBatches:
             np.ndarray(self.shape, np.float32, buffer=self.images, offset=number * size) for number in range(self.count)
         ]
 
-    def row_views(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the samples, (count, B) int64, and the mirror flags, (count, B) bool."""
+    def row_views(self) -> RowOrders:
+        """Return what the rows are to hold; the arrays are (count, B) here."""
         shape = (self.count, self.shape[0])
-        return np.ndarray(shape, np.int64, buffer=self.indices), np.ndarray(shape, np.bool_, buffer=self.mirrors)
+        return RowOrders(
+            np.ndarray(shape, np.int64, buffer=self.indices),
+            np.ndarray(shape, np.bool_, buffer=self.mirrors),
+            np.ndarray(shape, np.uint64, buffer=self.keys),
+        )

@@ -14,15 +14,23 @@ import numpy as np
 from arcface_paddle.data.batches import BatchJob, RowError
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.workers.buffers import BufferPool
-from arcface_paddle.data.workers.contract import Workers, fill_rows
+from arcface_paddle.data.workers.contract import Change, Workers, fill_rows
 
 
 class Threads(Workers):
     """Threads of this process."""
 
-    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, count: int, ahead: int) -> None:
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        shape: tuple[int, ...],
+        *,
+        count: int,
+        ahead: int,
+        change: Optional[Change] = None,
+    ) -> None:
         """Take the settings, see ``Workers``."""
-        super().__init__(dataset, shape, count=count, ahead=ahead)
+        super().__init__(dataset, shape, count=count, ahead=ahead, change=change)
         self._buffers = BufferPool(shape, capacity=self._buffer_count)
         self._pool: Optional[ThreadPoolExecutor] = None
         self._futures: dict[BatchJob, list[Future[list[RowError]]]] = {}
@@ -40,7 +48,8 @@ class Threads(Workers):
         """Queue the rows."""
         assert self._pool is not None, "begin before prepare"
         self._futures[job] = [
-            self._pool.submit(fill_rows, self._dataset, job.images, job.indices, job.mirrors, span) for span in spans
+            self._pool.submit(fill_rows, self._dataset, job.images, job.orders, span, change=self._change)
+            for span in spans
         ]
 
     def wait(self, job: BatchJob) -> list[RowError]:
