@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Sequence, Union
 
 import numpy as np
 
+from arcface_paddle.data.augmentation import centre_crop
 from arcface_paddle.data.dataset import IMAGE_SIZE, normalize_into
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.model_files import ModelFolder
@@ -60,6 +61,15 @@ def network_embedder(network: nn.Layer, *, name: str = "network", description: s
             return np.asarray(network(paddle.to_tensor(network_input(crops))).astype("float32").numpy())
 
     return Embedder(name, description, embed)
+
+
+def centre_cropped(embedder: Embedder) -> Embedder:
+    """Return an embedder that sees the middle of every crop, as ``train --ccrop`` shows it to the network."""
+
+    def embed(crops: np.ndarray) -> np.ndarray:
+        return embedder.embed(np.stack([centre_crop(crop) for crop in crops]))
+
+    return Embedder(embedder.name, f"{embedder.description}, centre crop", embed)
 
 
 def model_embedder(model: ModelFolder, *, name: str, options: Optional[RuntimeOptions] = None) -> Embedder:

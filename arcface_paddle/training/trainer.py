@@ -225,7 +225,7 @@ class _Loop:
         """Validate on all ranks, keep the best backbone; True when the target accuracy is reached."""
         run, state = self.run, self.run.state
         with self.interval.paused():
-            results = validate(run.network, run.sets)
+            results = validate(run.network, run.sets, ccrop=run.config.data.ccrop)
         for result in results:
             state.highest[result.name] = max(state.highest.get(result.name, 0.0), result.accuracy.mean)
             for line in log_lines(result, step=state.step, highest=state.highest[result.name]):

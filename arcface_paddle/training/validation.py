@@ -10,7 +10,7 @@ from paddle import nn
 
 from arcface_paddle import distributed
 from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
-from arcface_paddle.evaluation.embedder import network_embedder
+from arcface_paddle.evaluation.embedder import centre_cropped, network_embedder
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.evaluation.verification import VerificationResult
 from arcface_paddle.files import PathLike
@@ -36,17 +36,23 @@ def open_verification_sets(
     return found
 
 
-def validate(network: nn.Layer, sets: Sequence[VerificationSet]) -> list[VerificationResult]:
+def validate(network: nn.Layer, sets: Sequence[VerificationSet], *, ccrop: bool = False) -> list[VerificationResult]:
     """Evaluate a network by the published protocol, all ranks together; its training mode is kept.
+
+    Args:
+        network: the backbone.
+        sets: the verification sets.
+        ccrop: show it the middle of every picture, as training does with ``--ccrop``.
 
     Raises:
         DataError: a picture cannot be decoded, or the features are not finite.
     """
     was_training = network.training
     network.eval()
+    embedder = network_embedder(network)
     try:
         return evaluate_sets(
-            network_embedder(network).embed,
+            (centre_cropped(embedder) if ccrop else embedder).embed,
             sets,
             settings=EmbeddingSettings(batch_size=_BATCH_SIZE, progress=distributed.is_main()),
             ranks=distributed,

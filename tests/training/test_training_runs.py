@@ -13,6 +13,7 @@ import paddle
 import pytest
 from tiny_data import write_dataset, write_validation
 
+from arcface_paddle.cli.main import run_module
 from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.training import run
@@ -78,9 +79,9 @@ def losses(output: Path) -> dict[int, float]:
         {},
         {"sample_rate": 0.3, "accumulation": 2, "batch_size": 6, "loss": "CurricularFace", "decay_norm": False},
         {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
-        {"worker_kind": "process"},
+        {"worker_kind": "process", "augment": "adaface,light,erase:0.5"},
     ],
-    ids=["plain", "sampled-accumulated", "scaled-warm-start", "worker-process"],
+    ids=["plain", "sampled-accumulated", "scaled-warm-start", "worker-process-augmented"],
 )
 def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -100,6 +101,39 @@ def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path
     assert saved_state(parts, STEPS) == saved_state(whole, STEPS)
     assert losses(parts) == losses(whole)
     assert sorted(losses(parts)) == list(range(1, STEPS + 1))
+
+
+def test_flip_augment_and_ccrop_reach_the_pictures(data, tmp_path):
+    """Each changes what the network learns; what is written down brings them back."""
+    plain = {"steps": 1, "flip": False}
+    for name, changes in {
+        "plain": {},
+        "same": {"augment": "none"},
+        "flip": {"flip": True},
+        "augment": {"augment": "grey:1"},
+        "ccrop": {"ccrop": True},
+    }.items():
+        train(settings(data, tmp_path / name, **{**plain, **changes}), say=Listener())
+    hashes = {name: saved_files(tmp_path / name, 1)["MobileFaceNet_128.pdparams"] for name in ("plain", "same")}
+    assert hashes["plain"] == hashes["same"]
+    others = [saved_files(tmp_path / name, 1)["MobileFaceNet_128.pdparams"] for name in ("flip", "augment", "ccrop")]
+    assert len({hashes["plain"], *others}) == 4
+    assert load_config(tmp_path / "augment" / "config.yaml").data.augment == ("grey:1",)
+    with pytest.raises(ConfigError, match="'greyish' is not known"):
+        settings(data, tmp_path, augment="greyish")
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        settings(data, tmp_path, augment="light", ccrop=True)
+
+
+def test_validation_of_a_centre_cropped_run_is_that_of_valid(data, tmp_path, capsys):
+    listener = Listener()
+    train(settings(data, tmp_path / "out", steps=1, ccrop=True, val_targets="val"), say=listener)
+    said = next(line for line in listener.lines if "XNorm" in line).split("XNorm")[1]
+    flags = ["--checkpoint", str(tmp_path / "out"), "--data_dir", str(data), "--val_targets", "val"]
+    for flag, same in ((["--ccrop"], True), ([], False)):
+        assert run_module("valid", [*flags, *flag], prog="valid.py") == 0
+        found = next(line for line in capsys.readouterr().out.splitlines() if "XNorm" in line).split("XNorm")[1]
+        assert (found == said) is same
 
 
 def test_kind_of_the_workers_changes_nothing(data, tmp_path):

@@ -54,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     protocol.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
     protocol.add_argument("--sim", default="diff", choices=list(MEASURE_NOTES), help=_measures_help())
     add_mirrored_flag(parser, protocol)
+    protocol.add_argument(
+        "--ccrop",
+        action="store_true",
+        help="enlarge each crop to 128 and embed the middle 112, for networks trained with --ccrop",
+    )
     add_output_flags(parser)
 
 
@@ -94,12 +99,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _embedders(args: argparse.Namespace) -> list[Embedder]:
+    from arcface_paddle.evaluation.embedder import centre_cropped
     from arcface_paddle.evaluation.model_opening import open_embedders
 
     network = args.network
     if not args.model and network is None:
         network = DEFAULT_NETWORK
-    return open_embedders(args.model or [args.checkpoint], settings=embedder_settings(args, network=network))
+    embedders = open_embedders(args.model or [args.checkpoint], settings=embedder_settings(args, network=network))
+    return list(map(centre_cropped, embedders)) if args.ccrop else embedders
 
 
 def _print_log_lines(model: ModelResults, *, single: bool) -> None:
