@@ -11,7 +11,9 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli.main import main, run_module
-from arcface_paddle.data import open_dataset, read_verification_set
+from arcface_paddle.data import BatchLoader, LoaderOptions, open_dataset, read_verification_set
+from arcface_paddle.data.augment_settings import parse_steps
+from arcface_paddle.data.preview import PreviewSettings, preview_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOGRAPHS = ROOT / "demo" / "gallery"
@@ -431,3 +433,48 @@ def test_a_label_file_separated_by_a_space_is_read_with_a_word(tmp_path, capsys)
     (tmp_path / "label.txt").write_text("0.jpg 0\n1 b.jpg 1\n")
     assert data("info", tmp_path) == 2
     assert "label.txt:2: ambiguous: 2 spaces" in capsys.readouterr().err
+
+
+def test_preview_shows_samples_and_what_augmentation_makes_of_them(tmp_path, people, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert data("preview", people, "--output", sheet, "--pictures", 10) == 0
+    assert capsys.readouterr().out == f"wrote {sheet}: 10 pictures in 2 rows\n"
+    small = images.read_image(sheet)
+    assert data("preview", people, "--output", sheet, "--pictures", 3, "--augment", "all", "--seed", 4) == 0
+    large = images.read_image(sheet)
+    assert small.shape[1] == large.shape[1] == 8 + 8 * 120 and large.shape[0] > 16 * 112
+    page = tmp_path / "page.html"
+    assert data("preview", people, "--output", page, "--pictures", 3, "--augment", "adaface,grey:1", "--ccrop") == 0
+    text = page.read_text()
+    assert text.count("<img") == 3 + 6 + 4 * 8 + 3 * 8 and "low_resolution: 0.2 to 1, of 20 % of the pictures" in text
+
+
+def test_preview_shows_the_pictures_of_the_loader(people):
+    dataset = open_dataset(people)
+    steps = parse_steps(["adaface", "brightness:1"])
+    rows = preview_rows(dataset, PreviewSettings(12, steps, ccrop=True, seed=6))
+    shown = {row.title: row.pictures for row in rows if row.title.startswith("as training")}
+    assert len(shown) == 3
+    options = LoaderOptions(batch_size=4, workers=0, seed=6, augment=steps, ccrop=True)
+    with BatchLoader(dataset, options) as loader:
+        for epoch in range(7):
+            for batch in loader.epoch(epoch):
+                for index, row in zip(batch.indices, batch.images):
+                    title = f"as training sees sample {index}, epoch by epoch"
+                    if title in shown:
+                        pixels = np.rint((row.transpose(1, 2, 0) * 0.5 + 0.5) * 255).astype(np.uint8)
+                        np.testing.assert_array_equal(shown[title][1 + epoch], pixels)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output", "a.gif"], "--output a.gif: allowed: .png"),
+        (["--output", "a.png", "--augment", "turn"], "augment: 'turn' is not known"),
+        (["--output", "a.png", "--augment", "light", "--ccrop"], "leave one of them out"),
+    ],
+)
+def test_preview_refuses_in_one_line(people, capsys, flags, message):
+    assert data("preview", people, *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 subcommands:
   info      say what a dataset is
+  preview   show pictures of a dataset, and what augmentation makes of them
   convert   write any dataset in another layout (per-image .bin, pictures, folders, RecordIO, packed shards)
   pairs     build an lfw-style verification set (.bin)
   align     turn photographs into a dataset of aligned 112x112 faces
@@ -16,7 +17,7 @@ import argparse
 
 from arcface_paddle.cli.main import run_module
 
-SUBCOMMANDS = ("info", "convert", "pairs", "align", "doctor")
+SUBCOMMANDS = ("info", "preview", "convert", "pairs", "align", "doctor")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
