@@ -265,6 +265,19 @@ def decode_crop(content: bytes, *, name: str = "image") -> np.ndarray:
     return image if _DECODES_TO_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def encoded_size(content: bytes, *, name: str = "image") -> tuple[int, int]:
+    """Return width and height of an encoded crop, of JPEG, PNG, BMP and WebP without decoding it.
+
+    Raises:
+        ImageError: as ``decode_crop``.
+    """
+    read_size = _SIZE_OF_START.get(content[:2])
+    width, height = read_size(content) if read_size is not None else (0, 0)
+    if not width or not height:
+        height, width = decode_crop(content, name=name).shape[:2]
+    return width, height
+
+
 def from_array(array: np.ndarray, *, color_order: str = "RGB") -> np.ndarray:
     """Turn an array into (H, W, 3) uint8 RGB.
 

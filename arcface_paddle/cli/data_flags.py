@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Sequence
 from arcface_paddle import files
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_folder
-from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES, KINDS, default_workers
+from arcface_paddle.data.data_settings import (
+    CONTAINER_LAYOUTS,
+    DEFAULT_SHARD_BYTES,
+    KINDS,
+    SHARDED_LAYOUTS,
+    default_workers,
+)
 from arcface_paddle.errors import ConfigError
 
 if TYPE_CHECKING:  # what reads and writes data is imported where it is used, so that --help is quick
@@ -24,7 +30,7 @@ LEFT_OUT = "left_out.log"
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Declare the dataset that is read."""
-    parser.add_argument("dataset", help="folder of the dataset, or a .rec file")
+    parser.add_argument("dataset", help="folder of the dataset, or a .rec or TFRecord file")
     add_source_flags(parser)
 
 
@@ -59,8 +65,16 @@ def add_conversion(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("target", help="folder to write to")
     parser.add_argument(
-        "--shard_mb", type=positive_int, help=f"size of a packed shard in MiB ({DEFAULT_SHARD_BYTES >> 20})"
+        "--shard_mb",
+        type=positive_int,
+        help=f"MiB of a shard, of packed or tfrecord ({DEFAULT_SHARD_BYTES >> 20})",
     )
+    parser.add_argument(
+        "--shuffle",
+        action="store_true",
+        help="write the samples in random order, for readers that go through a file (recordio, tfrecord, packed)",
+    )
+    parser.add_argument("--seed", type=int, help="of --shuffle (0)")
     add_workers(parser)
 
 
@@ -70,8 +84,12 @@ def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
     from arcface_paddle.data.layouts import convert_dataset
     from arcface_paddle.data.writing import refuse_target_in_source
 
-    if layout != "packed" and args.shard_mb is not None:
+    if layout not in SHARDED_LAYOUTS and args.shard_mb is not None:
         raise ConfigError(f"--shard_mb has no meaning with --to {layout}; leave it out")
+    if args.shuffle and layout not in CONTAINER_LAYOUTS:
+        raise ConfigError(f"--shuffle has no meaning with --to {layout}, a file for every sample; leave it out")
+    if args.seed is not None and not args.shuffle:
+        raise ConfigError("--seed has no meaning without --shuffle; leave it out")
     require_writable_folder(args.target, option="target")
     dataset = open_source(args)
     refuse_target_in_source(dataset, args.target)
@@ -81,6 +99,7 @@ def convert_and_report(args: argparse.Namespace, *, layout: str) -> int:
             args.target,
             layout=layout,
             shard_bytes=None if args.shard_mb is None else args.shard_mb << 20,
+            shuffle_seed=(args.seed or 0) if args.shuffle else None,
             workers=args.workers,
             progress=bar.update,
         )

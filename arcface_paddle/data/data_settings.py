@@ -10,11 +10,13 @@ from arcface_paddle.pipeline.settings import CENTRE, LARGEST, ONE, available_cor
 IMAGE_SIZE = 112
 """Side of the aligned crops in pixels."""
 
-KINDS = ("auto", "bin", "image", "folder", "recordio", "packed")
+KINDS = ("auto", "bin", "image", "folder", "recordio", "packed", "tfrecord")
 """Layouts that can be read; ``auto`` finds out which one it is."""
 
 FILE_LAYOUTS = ("bin", "image", "folder")
-LAYOUTS = (*FILE_LAYOUTS, "recordio", "packed")
+SHARDED_LAYOUTS = ("packed", "tfrecord")
+CONTAINER_LAYOUTS = ("recordio", *SHARDED_LAYOUTS)
+LAYOUTS = (*FILE_LAYOUTS, *CONTAINER_LAYOUTS)
 """Layouts that can be written; the first three have a file for every sample."""
 
 DEFAULT_SHARD_BYTES = 1 << 30

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 from arcface_paddle import files
-from arcface_paddle.data.data_settings import KINDS
+from arcface_paddle.data.data_settings import CONTAINER_LAYOUTS, KINDS
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
 from arcface_paddle.data.label_file import read_label_file
 from arcface_paddle.data.packed import MANIFEST, PackedDataset, whole_shards
 from arcface_paddle.data.recordio_dataset import RecordIODataset
 from arcface_paddle.data.selection import SelectedDataset, lists_numbers
+from arcface_paddle.data.tfrecord_dataset import TFRecordDataset, holds_shards, is_shard_name
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.inputs import is_system_folder
 
 LABEL_FILE = "label.txt"
+
+_READERS: dict[str, Callable[..., FaceDataset]] = {
+    "packed": PackedDataset,
+    "recordio": RecordIODataset,
+    "tfrecord": TFRecordDataset,
+}
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,11 @@ class DatasetSpec:
     """Which dataset, and how to read it.
 
     Attributes:
-        path: a folder, or a ``.rec`` file.
-        label_file: label file; None takes ``label.txt`` in the folder. For RecordIO and packed shards: lines of
-            ``number<TAB>label`` that select and relabel samples, see ``SelectedDataset``.
+        path: a folder, or a ``.rec`` or TFRecord file.
+        label_file: label file; None takes ``label.txt`` in the folder. For RecordIO, TFRecord and packed shards: lines
+            of ``number<TAB>label`` that select and relabel samples, see ``SelectedDataset``.
         kind: ``bin`` (per-image .bin listed in the label file), ``image`` (picture files listed there), ``folder``
-            (one per identity), ``recordio``, ``packed``, or ``auto`` to find out.
+            (one per identity), ``recordio``, ``packed``, ``tfrecord``, or ``auto`` to find out.
         num_classes: identities of the classifier; None takes them from the labels.
         image_size: side of the pictures in pixels.
     """
@@ -63,7 +70,7 @@ def open_dataset(
     if spec.kind not in KINDS:
         raise ConfigError(f"dataset kind {spec.kind!r}; allowed: {', '.join(KINDS)}")
     found = detect_kind(spec) if spec.kind == "auto" else spec.kind
-    if found in ("packed", "recordio"):
+    if found in CONTAINER_LAYOUTS:
         return _open_container(spec, found)
     if found == "folder":
         if spec.label_file is not None:
@@ -82,7 +89,7 @@ def open_dataset(
 
 
 def _open_container(spec: DatasetSpec, kind: str) -> FaceDataset:
-    reader = PackedDataset if kind == "packed" else RecordIODataset
+    reader = _READERS[kind]
     if spec.label_file is None:
         return reader(spec.path, num_classes=spec.num_classes, image_size=spec.image_size)
     return SelectedDataset(
@@ -94,7 +101,7 @@ def _open_container(spec: DatasetSpec, kind: str) -> FaceDataset:
 
 
 def detect_kind(spec: DatasetSpec) -> str:
-    """Tell the layout: ``packed``, ``recordio``, ``folder``, or ``listed`` (a label file, bin or pictures).
+    """Tell the layout: one of ``CONTAINER_LAYOUTS``, ``folder``, or ``listed`` (a label file, of bin or pictures).
 
     Raises:
         DataError: no such path, or none of the layouts.
@@ -106,14 +113,15 @@ def detect_kind(spec: DatasetSpec) -> str:
     if kind:
         return kind
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder" if not path.exists() else f"{path}: neither a folder nor a .rec file")
+        what = "neither a folder nor a .rec or TFRecord file" if path.exists() else "no such folder"
+        raise DataError(f"{path}: {what}")
     if (path / LABEL_FILE).exists():
         return "listed"
     if any(entry.is_dir() and not is_system_folder(entry.name) for entry in path.iterdir()):
         return "folder"
     raise DataError(
-        f"{path}: no dataset found; expected {LABEL_FILE}, a .rec file, packed shards ({MANIFEST}) or one folder "
-        "per identity"
+        f"{path}: no dataset found; expected {LABEL_FILE}, a .rec file, TFRecord files, packed shards "
+        f"({MANIFEST}) or one folder per identity"
     )
 
 
@@ -122,4 +130,8 @@ def _container_kind(path: Path) -> str:
         return "recordio"
     if (path / MANIFEST).exists() or whole_shards(path):
         return "packed"
-    return "recordio" if path.is_dir() and any(path.glob("*.rec")) else ""
+    if path.is_dir() and any(path.glob("*.rec")):
+        return "recordio"
+    # Beside a label.txt, which lists files, what has such a name is something else.
+    is_folder = holds_shards(path) and not (path / LABEL_FILE).exists()
+    return "tfrecord" if is_folder or (path.is_file() and is_shard_name(path.name)) else ""

@@ -16,7 +16,7 @@ from arcface_paddle import files
 from arcface_paddle.data.convert import ConvertReport, no_readable_sample, readable_samples
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.recordio import ImageRecord, encode_image_record, write_record
-from arcface_paddle.data.writing import disk_errors_as_data_errors
+from arcface_paddle.data.writing import ComparingStream, disk_errors_as_data_errors
 from arcface_paddle.errors import DataError
 
 MAX_KEYS = 2**24
@@ -45,6 +45,33 @@ def export_recordio(
         DataError: more than ``MAX_KEYS`` samples and identities, a ``train.rec`` of another dataset is there, no
             sample can be read, or the disk is full.
     """
+    return _export(dataset, target, writer_kind=_Writer, workers=workers, progress=progress)
+
+
+def export_ungrouped_recordio(
+    dataset: FaceDataset,
+    target: files.PathLike,
+    *,
+    workers: int = 2,
+    progress: Callable[[int], Any] = lambda count: None,
+) -> ConvertReport:
+    """Write any dataset as ``train.rec`` in its own order, which a shuffled one has for a reason.
+
+    There is no record 0 and there are no ranges of identities, which only a grouped file can have; readers take the
+    labels from the records then (ours, insightface's, GluonCV's). Arguments and errors are those of
+    ``export_recordio``.
+    """
+    return _export(dataset, target, writer_kind=_UngroupedWriter, workers=workers, progress=progress)
+
+
+def _export(
+    dataset: FaceDataset,
+    target: files.PathLike,
+    *,
+    writer_kind: type[_Writer],
+    workers: int,
+    progress: Callable[[int], Any],
+) -> ConvertReport:
     folder = Path(target)
     if len(dataset) + dataset.num_classes >= MAX_KEYS:
         raise DataError(
@@ -56,11 +83,13 @@ def export_recordio(
         finished, partial = folder / "train.rec", folder / "train.rec.partial"
         if finished.exists():
             with finished.open("rb") as stream:
-                writer = _write_records(dataset, _ComparingStream(stream, finished), workers, progress)
+                writer = writer_kind(dataset, ComparingStream(stream, finished))
+                writer.write_all(workers, progress)
             return _report(writer)
         partial.touch()
         with partial.open("r+b") as stream:
-            writer = _write_records(dataset, _ResumingStream(stream), workers, progress)
+            writer = writer_kind(dataset, _ResumingStream(stream))
+            writer.write_all(workers, progress)
         files.write_bytes(folder / "train.lst", "".join(writer.list_lines).encode("utf-8", "surrogateescape"))
         files.write_text(folder / "property", f"{dataset.num_classes},{dataset.image_size},{dataset.image_size}\n")
         files.write_text(folder / "train.idx", "".join(writer.index_lines))
@@ -70,42 +99,6 @@ def export_recordio(
 
 def _report(writer: _Writer) -> ConvertReport:
     return ConvertReport(len(writer.labels) - writer.unchanged, writer.unchanged, tuple(writer.bad))
-
-
-def _write_records(
-    dataset: FaceDataset, stream: _RecordStream, workers: int, progress: Callable[[int], Any]
-) -> _Writer:
-    writer = _Writer(dataset, stream)
-    writer.write_pictures(workers, progress)
-    writer.write_ranges()
-    stream.finish()
-    return writer
-
-
-class _ComparingStream:
-    """A finished file, of which every write must say what it holds."""
-
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
-        self.position = 0
-        self.is_comparing = True
-        self._stream = stream
-        self._path = path
-
-    def write(self, content: bytes) -> int:
-        if self._stream.read(len(content)) != content:
-            self._refuse()
-        self.position += len(content)
-        return len(content)
-
-    def finish(self) -> None:
-        """Check that nothing follows."""
-        if self._stream.read(1):
-            self._refuse()
-
-    def _refuse(self) -> None:
-        raise DataError(
-            f"{self._path}: holds another dataset (it differs from offset {self.position} on); choose an empty folder"
-        )
 
 
 class _ResumingStream:
@@ -132,7 +125,7 @@ class _ResumingStream:
         self._stream.truncate(self.position)
 
 
-_RecordStream = Union[_ResumingStream, _ComparingStream]
+_RecordStream = Union[_ResumingStream, ComparingStream]
 
 
 class _Writer:
@@ -147,9 +140,19 @@ class _Writer:
         self.bad: list[tuple[str, str]] = []
         self.unchanged = 0
 
+    def write_all(self, workers: int, progress: Callable[[int], Any]) -> None:
+        self.write_pictures(workers, progress)
+        if not self.labels:
+            raise no_readable_sample(self.dataset, self.bad)
+        self.write_ranges()
+        self.stream.finish()
+
+    def order(self) -> np.ndarray:
+        """Return the numbers of the samples in the order in which they are written."""
+        return np.argsort(self.dataset.labels, kind="stable")
+
     def write_pictures(self, workers: int, progress: Callable[[int], Any]) -> None:
-        order = np.argsort(self.dataset.labels, kind="stable").tolist()
-        for index, content, reason in readable_samples(self.dataset, order, workers=workers):
+        for index, content, reason in readable_samples(self.dataset, self.order().tolist(), workers=workers):
             progress(1)
             path = self.dataset.path_of(index)
             if reason:
@@ -163,8 +166,6 @@ class _Writer:
 
     def write_ranges(self) -> None:
         """Write record 0 and the identities."""
-        if not self.labels:
-            raise no_readable_sample(self.dataset, self.bad)
         labels = np.array(self.labels)
         begins = np.flatnonzero(np.diff(labels, prepend=-1))
         ends = np.append(begins[1:], len(labels))
@@ -176,3 +177,13 @@ class _Writer:
     def _write(self, key: int, labels: tuple[int, ...], content: bytes = b"") -> None:
         self.index_lines.append(f"{key}\t{self.stream.position}\n")
         write_record(self.stream, encode_image_record(ImageRecord(labels, key, content)))
+
+
+class _UngroupedWriter(_Writer):
+    """The pictures in the order of the dataset, and nothing else."""
+
+    def order(self) -> np.ndarray:
+        return np.arange(len(self.dataset))
+
+    def write_ranges(self) -> None:
+        """Write none: a range needs the pictures of an identity side by side."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import Iterator
+from typing import BinaryIO, Iterator
 
 from arcface_paddle import files
 from arcface_paddle.data.dataset import FaceDataset
@@ -52,6 +52,34 @@ def place_file(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
         raise
     return True
+
+
+class ComparingStream:
+    """A finished file, of which every write must say what it holds."""
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        """Take the file, at its beginning, and its path for errors."""
+        self.position = 0
+        self.is_comparing = True
+        self._stream = stream
+        self._path = path
+
+    def write(self, content: bytes) -> int:
+        """Compare, and return the number of bytes. Raises ``DataError`` when the file holds others."""
+        if self._stream.read(len(content)) != content:
+            self._refuse()
+        self.position += len(content)
+        return len(content)
+
+    def finish(self) -> None:
+        """Check that nothing follows. Raises ``DataError``."""
+        if self._stream.read(1):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise DataError(
+            f"{self._path}: holds another dataset (it differs from offset {self.position} on); choose an empty folder"
+        )
 
 
 def refuse_target_in_source(dataset: FaceDataset, target: files.PathLike) -> None:

@@ -53,8 +53,8 @@ class DataConfig:
     is_bin: bool = _option(True, "label.txt names per-image .bin records (True) or plain image files (False)")
     data_kind: str = _option(
         "auto",
-        "layout of the data; auto: packed shards, train.rec, label.txt with is_bin, or a folder per identity",
-        choices=("auto", "bin", "image", "folder", "recordio", "packed"),
+        "layout of the data; auto: packed shards, train.rec, TFRecord, label.txt with is_bin, or a folder per identity",
+        choices=("auto", "bin", "image", "folder", "recordio", "packed", "tfrecord"),
     )
     num_classes: Optional[int] = _option(None, "number of identities (default: from the labels)", least=1)
     batch_size: int = _option(512, "images per process and forward pass", least=1)

@@ -478,3 +478,20 @@ def test_preview_refuses_in_one_line(people, capsys, flags, message):
     assert data("preview", people, *flags) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_convert_shuffles_containers_and_says_what_has_no_meaning(tmp_path, people, capsys):
+    assert data("convert", people, tmp_path / "out", "--to", "tfrecord", "--shuffle", "--seed", 3, "--shard_mb", 1) == 0
+    assert open_dataset(tmp_path / "out").labels.tolist() != sorted(open_dataset(tmp_path / "out").labels.tolist())
+    capsys.readouterr()
+    for flags, message in (
+        (["--to", "bin", "--shuffle"], "--shuffle has no meaning with --to bin"),
+        (["--to", "packed", "--seed", 1], "--seed has no meaning without --shuffle"),
+        (["--to", "recordio", "--shard_mb", 1], "--shard_mb has no meaning with --to recordio"),
+    ):
+        assert data("convert", people, tmp_path / "other", *flags) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "chosen.txt").write_text("3\t0\n0\t1\n")
+    assert data("info", tmp_path / "out", "--label_file", tmp_path / "chosen.txt") == 0
+    assert "SelectedDataset" in capsys.readouterr().out

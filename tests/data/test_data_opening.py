@@ -39,7 +39,11 @@ def test_every_layout_is_told(tmp_path, packed):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("none", "none: no such folder"), ("file", "neither a folder nor a .rec file"), ("empty", "no dataset found")],
+    [
+        ("none", "none: no such folder"),
+        ("file", "neither a folder nor a .rec or TFRecord file"),
+        ("empty", "no dataset found"),
+    ],
 )
 def test_what_is_no_dataset(tmp_path, name, message):
     (tmp_path / "file").write_bytes(b"x")

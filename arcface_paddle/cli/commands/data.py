@@ -3,7 +3,7 @@
 subcommands:
   info      say what a dataset is
   preview   show pictures of a dataset, and what augmentation makes of them
-  convert   write any dataset in another layout (per-image .bin, pictures, folders, RecordIO, packed shards)
+  convert   write any dataset in another layout (per-image .bin, pictures, folders, RecordIO, TFRecord, packed shards)
   pairs     build an lfw-style verification set (.bin)
   align     turn photographs into a dataset of aligned 112x112 faces
   doctor    report duplicates, broken pictures, doubtful labels; write a cleaned label file

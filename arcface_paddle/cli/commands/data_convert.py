@@ -3,12 +3,15 @@
 arcface-paddle data convert MS1M_bin packed/ --to packed
 arcface-paddle data convert faces_emore/ MS1M_bin/ --to bin          (from train.rec, without mxnet)
 arcface-paddle data convert people/ faces/ --to recordio
+arcface-paddle data convert faces_emore/ shuffled/ --to tfrecord --shuffle --seed 1
+arcface-paddle data convert train.tfrecord packed/ --to packed       (without TensorFlow)
 
 layouts:
   bin        images/00000000.bin and label.txt, the published layout
   image      images/00000000.jpg and label.txt
   folder     00000012/00000000.jpg, one folder per label, and label.txt
   recordio   train.rec, train.idx, property, train.lst, as insightface packs them
+  tfrecord   train-00000.tfrecord, ..., as TensorFlow trainers read them (image/encoded, label)
   packed     tar shards with an index: few large files, random access
 
 exit codes: 0 all samples written; 1 some could not be read and were left out (each is named); 2 wrong use or an
