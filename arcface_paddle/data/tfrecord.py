@@ -28,7 +28,7 @@ _MAX_FEATURES = 1000
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
-_CRC_BLOCK = 1024  # bytes whose contributions are looked up at once; the table has 1 MB, which a cache holds
+_CRC_BLOCK = 256  # bytes; the table of their contributions has 256 KB, which a cache holds
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
@@ -62,43 +62,55 @@ class Feature:
 _KIND_OF_FIELD = {1: "bytes", 2: "float", 3: "int64"}
 
 
-@functools.cache
-def _crc_table() -> np.ndarray:
-    """Return (_CRC_BLOCK, 256) uint32: what a byte does to the CRC when so many bytes follow it."""
+@dataclass(frozen=True, eq=False)
+class _CrcTables:
+    """What the CRC of a block is looked up in.
+
+    Attributes:
+        contributions: (_CRC_BLOCK * 256,) uint32, what a byte at each place of a block does to the CRC at its end.
+        starts: (_CRC_BLOCK,) int64, where the 256 values of each place begin.
+        shifts: what each of the four bytes of the CRC so far does to the CRC at the end of the block.
+        one: what a single byte does.
+    """
+
+    contributions: np.ndarray
+    starts: np.ndarray
+    shifts: tuple[list[int], ...]
+    one: list[int]
+
+
+@functools.lru_cache(maxsize=1)
+def _crc_tables() -> _CrcTables:
     first = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         first = np.where(first & 1, first >> 1 ^ np.uint32(_POLYNOMIAL), first >> 1)
     rows = [first]
     for _ in range(_CRC_BLOCK - 1):
         rows.append(first[rows[-1] & 0xFF] ^ rows[-1] >> 8)
-    return np.stack(rows)
+    rows.reverse()
+    starts = np.arange(_CRC_BLOCK) * 256
+    return _CrcTables(np.concatenate(rows), starts, tuple(row.tolist() for row in rows[:4]), first.tolist())
 
 
 def crc32c(content: Union[bytes, memoryview]) -> int:
-    """Return the CRC-32C (Castagnoli) of some bytes, at about 200 MB a second.
+    """Return the CRC-32C (Castagnoli) of some bytes, at about 150 MB a second.
 
-    The CRC is linear: that of a block is the XOR of what each byte contributes at its distance from the end. The CRC
-    so far enters as if it stood in the first four bytes of the next block.
+    The CRC is linear: that of a block is the XOR of what each byte contributes at its place. The CRC so far enters as
+    if it were added to the first four bytes of the next block.
     """
-    table = _crc_table()
+    tables = _crc_tables()
     values = np.frombuffer(content, dtype=np.uint8)
-    state, begin = 0xFFFFFFFF, 0
     first_end = len(values) % _CRC_BLOCK
-    for end in (first_end, *range(first_end + _CRC_BLOCK, len(values) + 1, _CRC_BLOCK)):
-        state = _crc_of_block(values[begin:end], state, table)
-        begin = end
+    state = 0xFFFFFFFF
+    for value in values[:first_end].tolist():
+        state = tables.one[(state ^ value) & 0xFF] ^ state >> 8
+    blocks = values[first_end:].reshape(-1, _CRC_BLOCK)
+    contributions = np.bitwise_xor.reduce(tables.contributions.take(blocks + tables.starts), axis=1)
+    one, two, three, four = tables.shifts
+    for contribution in contributions.tolist():
+        before = one[state & 0xFF] ^ two[state >> 8 & 0xFF] ^ three[state >> 16 & 0xFF] ^ four[state >> 24]
+        state = contribution ^ before
     return state ^ 0xFFFFFFFF
-
-
-def _crc_of_block(block: np.ndarray, state: int, table: np.ndarray) -> int:
-    if len(block) < 4:
-        for value in block.tolist():
-            state = int(table[0, (state ^ value) & 0xFF]) ^ state >> 8
-        return state
-    mixed = block.copy()
-    mixed[:4] ^= np.frombuffer(_CHECKSUM.pack(state), dtype=np.uint8)
-    rows = np.arange(len(mixed) - 1, -1, -1)
-    return int(np.bitwise_xor.reduce(table[rows, mixed]))
 
 
 def _masked(crc: int) -> int:
