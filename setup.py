@@ -54,6 +54,7 @@ EXTRAS = {
     ],
     "openvino": [OPENVINO],
     "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
+    "bcolz": ["numcodecs>=0.10"],  # Blosc chunks of verification sets that bcolz stored
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }

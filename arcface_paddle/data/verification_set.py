@@ -34,7 +34,7 @@ class VerificationSet:
     """
 
     name: str
-    images: list[bytes]
+    images: Sequence[bytes]
     issame: np.ndarray
 
     def __len__(self) -> int:
@@ -47,10 +47,14 @@ class VerificationSet:
         Raises:
             ImageError: it is not a picture; the message names set and index.
         """
-        image = images.decode_crop(self.images[index], name=f"{self.name}: picture {index}")
-        if image.shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
-            image = images.resize(image, (IMAGE_SIZE, IMAGE_SIZE))
+        return resized_crop(images.decode_crop(self.images[index], name=f"{self.name}: picture {index}"))
+
+
+def resized_crop(image: np.ndarray) -> np.ndarray:
+    """Return an RGB picture as (112, 112, 3); it is stretched if it is not square."""
+    if image.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE):
         return image
+    return images.resize(image, (IMAGE_SIZE, IMAGE_SIZE))
 
 
 def read_verification_set(path: files.PathLike) -> VerificationSet:
@@ -86,14 +90,19 @@ def write_verification_set(path: files.PathLike, pictures: Sequence[bytes], issa
         DataError: no pair, or counts that do not fit.
     """
     _check_counts(path, len(pictures), len(issame))
+    with files.atomic_writer(path) as stream:
+        stream.write(verification_bytes(pictures, issame))
+
+
+def verification_bytes(pictures: Sequence[bytes], issame: Sequence[bool]) -> bytes:
+    """Return the content of the ``.bin`` of ``write_verification_set``."""
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, protocol=4)
     # The same picture in two pairs is the same object here or not, depending on the caller; without the memo the
     # bytes of the file follow from the content alone.
     pickler.fast = True
     pickler.dump(([bytes(picture) for picture in pictures], [bool(flag) for flag in issame]))
-    with files.atomic_writer(path) as stream:
-        stream.write(buffer.getbuffer())
+    return buffer.getvalue()
 
 
 def _check_counts(path: files.PathLike, pictures: int, pairs: int) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
+from arcface_paddle.data.carray_set import is_carray_set
+from arcface_paddle.data.verification_set import VerificationSet
+from arcface_paddle.data.verification_sources import open_verification_set, path_of_set, sets_in
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.files import PathLike
 
@@ -26,7 +28,7 @@ def find_sets(data_dir: PathLike, targets: str) -> FoundSets:
 
     Args:
         data_dir: folder of the sets.
-        targets: names of sets in it or paths of ``.bin`` files, by commas; ``all`` for every ``.bin`` in it.
+        targets: names of sets in it or paths, of ``.bin`` files or bcolz folders, by commas; ``all`` for all in it.
 
     Raises:
         ConfigError: ``none``, which leaves nothing to evaluate.
@@ -39,10 +41,10 @@ def find_sets(data_dir: PathLike, targets: str) -> FoundSets:
     sets: dict[str, VerificationSet] = {}
     missing = []
     for path in _paths(Path(data_dir), targets):
-        if not path.is_file():
+        if not path.is_file() and not is_carray_set(path):
             missing.append(path)
             continue
-        found = read_verification_set(path)
+        found = open_verification_set(path)
         if found.name in sets:
             raise DataError(f"{path}: a second set called {found.name}; rename one of the files")
         sets[found.name] = found
@@ -56,7 +58,7 @@ def find_sets(data_dir: PathLike, targets: str) -> FoundSets:
 
 def _paths(data_dir: Path, targets: str) -> list[Path]:
     if targets == ALL:
-        return sorted(data_dir.glob("*.bin"))
+        return sets_in(data_dir)
     names = [name.strip() for name in targets.split(",") if name.strip()]
     return [_path(data_dir, name) for name in names]
 
@@ -64,4 +66,4 @@ def _paths(data_dir: Path, targets: str) -> list[Path]:
 def _path(data_dir: Path, name: str) -> Path:
     if name.endswith(".bin"):
         return Path(name) if Path(name).is_file() else data_dir / name
-    return data_dir / f"{name}.bin"
+    return Path(name) if is_carray_set(name) else path_of_set(data_dir, name)

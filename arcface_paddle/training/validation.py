@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
 from paddle import nn
 
 from arcface_paddle import distributed
-from arcface_paddle.data.verification_set import VerificationSet, read_verification_set
+from arcface_paddle.data.verification_set import VerificationSet
+from arcface_paddle.data.verification_sources import open_verification_set, path_of_set
 from arcface_paddle.evaluation.embedder import centre_cropped, network_embedder
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.evaluation.verification import VerificationResult
@@ -21,16 +21,16 @@ _BATCH_SIZE = 64
 def open_verification_sets(
     data_dir: PathLike, names: Sequence[str], *, say: Callable[[str], None]
 ) -> list[VerificationSet]:
-    """Read ``{data_dir}/{name}.bin`` of every name; a set that is missing is said and left out.
+    """Read ``{data_dir}/{name}.bin``, or the bcolz folder of every name; a set that is missing is said and left out.
 
     Raises:
         DataError: a set is there but damaged.
     """
     found = []
     for name in names:
-        path = Path(data_dir) / f"{name}.bin"
-        if path.is_file():
-            found.append(read_verification_set(path))
+        path = path_of_set(data_dir, name)
+        if path.exists():
+            found.append(open_verification_set(path))
         else:
             say(f"verification set {path} is missing; {name} is left out")
     return found

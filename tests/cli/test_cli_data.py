@@ -495,3 +495,12 @@ def test_convert_shuffles_containers_and_says_what_has_no_meaning(tmp_path, peop
     (tmp_path / "chosen.txt").write_text("3\t0\n0\t1\n")
     assert data("info", tmp_path / "out", "--label_file", tmp_path / "chosen.txt") == 0
     assert "SelectedDataset" in capsys.readouterr().out
+
+
+def test_convert_bcolz_sets(tmp_path, capsys):
+    source = ROOT / "tests/fixtures/bcolz/plain"
+    assert data("convert", source, tmp_path, "--to", "val") == 0
+    assert capsys.readouterr().out == f"plain: done\n{tmp_path}: 1 verification sets written, 0 were there\n"
+    assert len(read_verification_set(tmp_path / "plain.bin")) == 3
+    assert data("convert", source, tmp_path, "--to", "val", "--shuffle") == 2
+    assert "have no meaning with --to val" in capsys.readouterr().err

@@ -97,7 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine, report, and clean if asked; 1 when problems were found."""
     from arcface_paddle.data.kinds import open_dataset
-    from arcface_paddle.data.verification_set import read_verification_set
+    from arcface_paddle.data.verification_sources import open_verification_set
     from arcface_paddle.doctor import examine, report_text
     from arcface_paddle.doctor.fix import check_target
 
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     say_remarks(dataset)
     if args.fix is not None:
         check_target(args.fix)
-    verification_sets = [read_verification_set(path) for path in args.val]
+    verification_sets = [open_verification_set(path) for path in args.val]
     recognizer = None if args.no_embedding else _open_recognizer(args)
     report = examine(
         dataset,

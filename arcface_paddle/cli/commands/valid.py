@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--val_targets",
         default="lfw,cfp_fp,agedb_30",
-        help="names in --data_dir or paths of .bin files, by commas; 'all' takes every .bin of --data_dir",
+        help="names in --data_dir or paths, of .bin files or bcolz folders, by commas; 'all' takes all of --data_dir",
     )
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--batch_size", type=int, default=64, help="crops per call of the network (64)")
