@@ -1,8 +1,9 @@
-"""Average-linkage clustering of the embeddings of one identity, and which part of it is the identity."""
+"""Agglomerative clustering of the embeddings of one identity, and which part of it is the identity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 
@@ -25,21 +26,63 @@ class Division:
     cluster: np.ndarray
 
 
-def average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
-    """Cluster by mean pairwise cosine distance (UPGMA), merging up to ``max_distance``.
+def cosine_distances(embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return 1 - cosine of (N, D) and (M, D) L2-normalised embeddings, (N, M) float64 from 0 to 2."""
+    return 1.0 - embeddings.astype(np.float64) @ others.T.astype(np.float64)
+
+
+def euclidean_distances(embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the distances of (N, D) and (M, D) L2-normalised embeddings, (N, M) float64 from 0 to 2."""
+    return np.sqrt(np.maximum(2.0 * cosine_distances(embeddings, others), 0.0))
+
+
+_DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "cosine": cosine_distances,
+    "euclidean": euclidean_distances,
+}
+
+
+@dataclass(frozen=True)
+class _Linkage:
+    """The distance of two clusters.
+
+    Attributes:
+        merge: that of a third one to two that become one, from its distances to both and their sizes
+            (Lance-Williams update).
+        of_members: that of an image to a cluster, from its distances to the members, (N, M) to (N,).
+    """
+
+    merge: Callable[[np.ndarray, np.ndarray, float, float], np.ndarray]
+    of_members: Callable[[np.ndarray], np.ndarray]
+
+
+_LINKAGES = {
+    "average": _Linkage(lambda one, two, m, n: (m * one + n * two) / (m + n), lambda members: members.mean(axis=1)),
+    "complete": _Linkage(lambda one, two, m, n: np.maximum(one, two), lambda members: members.max(axis=1)),
+    "single": _Linkage(lambda one, two, m, n: np.minimum(one, two), lambda members: members.min(axis=1)),
+}
+
+
+def agglomerate(
+    embeddings: np.ndarray, max_distance: float, *, affinity: str = "cosine", linkage: str = "average"
+) -> np.ndarray:
+    """Cluster by merging the nearest clusters up to ``max_distance``.
 
     The nearest-neighbour chain algorithm (Murtagh 1983) finds the same tree as merging the closest pair again and
-    again, in O(N²). A cluster whose nearest neighbour is too far is final: average linkage never brings it nearer.
+    again, in O(N²). A cluster whose nearest neighbour is too far is final: no linkage here brings it nearer.
 
     Args:
         embeddings: (N, D) float32, L2-normalised.
-        max_distance: 1 - cosine, 0 to 2.
+        max_distance: 0 to 2.
+        affinity: one of ``doctor_settings.AFFINITIES``: the distance of two images.
+        linkage: one of ``doctor_settings.LINKAGES``: that of two clusters is the mean, the largest or the smallest
+            of their images' distances.
 
     Returns:
         (N,) int64 cluster numbers, ordered by their first image.
     """
     count = len(embeddings)
-    distances = 1.0 - embeddings.astype(np.float64) @ embeddings.T.astype(np.float64)
+    distances = _DISTANCES[affinity](embeddings, embeddings)
     np.fill_diagonal(distances, np.inf)
     owner = np.arange(count)
     sizes = np.ones(count)
@@ -56,7 +99,7 @@ def average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
             _close(distances, open_, chain.pop())
         elif len(chain) > 1 and nearest == chain[-2]:
             del chain[-2:]
-            _merge(distances, sizes, kept=nearest, gone=tip)
+            _merge(distances, sizes, kept=nearest, gone=tip, linkage=_LINKAGES[linkage])
             _close(distances, open_, tip)
             owner[owner == tip] = nearest
         else:
@@ -69,26 +112,30 @@ def divide(embeddings: np.ndarray, settings: DoctorSettings, *, rng: np.random.G
     """Find the main cluster of an identity.
 
     Of more than ``cluster_cap`` images a random choice is clustered; the others belong to the main cluster when
-    their mean distance to it is at most ``cluster_distance``, the same measure.
+    their distance to it is at most ``cluster_distance``, by the same measure.
 
     Args:
         embeddings: (N, D) float32, L2-normalised, N at least 1.
-        settings: ``cluster_distance`` and ``cluster_cap``.
+        settings: ``cluster_distance``, ``cluster_cap``, ``affinity`` and ``linkage``.
         rng: makes the choice.
     """
     count = len(embeddings)
     chosen = np.arange(count)
     if count > settings.cluster_cap:
         chosen = np.sort(rng.choice(count, settings.cluster_cap, replace=False))
-    clusters = _largest_first(average_linkage(embeddings[chosen], settings.cluster_distance))
+    clusters = _largest_first(
+        agglomerate(embeddings[chosen], settings.cluster_distance, affinity=settings.affinity, linkage=settings.linkage)
+    )
     cluster = np.full(count, -1, dtype=np.int64)
     cluster[chosen] = clusters
     sizes = np.bincount(clusters)
     if (sizes == sizes[0]).sum() > 1:
         return Division(np.ones(count, dtype=bool), True, cluster)
     others = np.setdiff1d(np.arange(count), chosen)
-    mean_similarity = embeddings[others] @ embeddings[cluster == 0].mean(axis=0)
-    cluster[others[1.0 - mean_similarity <= settings.cluster_distance]] = 0
+    if len(others):
+        to_members = _DISTANCES[settings.affinity](embeddings[others], embeddings[cluster == 0])
+        to_main = _LINKAGES[settings.linkage].of_members(to_members)
+        cluster[others[to_main <= settings.cluster_distance]] = 0
     return Division(cluster == 0, False, cluster)
 
 
@@ -97,13 +144,13 @@ def _largest_first(clusters: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(-np.bincount(clusters), kind="stable"))[clusters]
 
 
-def _merge(distances: np.ndarray, sizes: np.ndarray, *, kept: int, gone: int) -> None:
-    """Give ``kept`` the mean distances of both clusters (Lance-Williams update of average linkage)."""
-    total = sizes[kept] + sizes[gone]
-    mean = (sizes[kept] * distances[kept] + sizes[gone] * distances[gone]) / total
-    distances[kept, :] = mean
-    distances[:, kept] = mean
-    sizes[kept] = total
+def _merge(distances: np.ndarray, sizes: np.ndarray, *, kept: int, gone: int, linkage: _Linkage) -> None:
+    """Give ``kept`` the distances of both clusters."""
+    merged = linkage.merge(distances[kept], distances[gone], sizes[kept], sizes[gone])
+    distances[kept, :] = merged
+    distances[:, kept] = merged
+    distances[kept, kept] = np.inf  # single linkage would take its distance to the other one, which is smaller
+    sizes[kept] += sizes[gone]
 
 
 def _close(distances: np.ndarray, open_: np.ndarray, cluster: int) -> None:

@@ -10,7 +10,7 @@ from doctor_faults import jpeg, picture
 from arcface_paddle import images
 from arcface_paddle.doctor import clustering, duplicates, hashing, labels, neighbors
 from arcface_paddle.doctor.crop_embeddings import unit_rows
-from arcface_paddle.doctor.doctor_settings import DoctorSettings
+from arcface_paddle.doctor.doctor_settings import AFFINITIES, LINKAGES, DoctorSettings
 from arcface_paddle.doctor.examination import choose_images
 from arcface_paddle.doctor.findings import KINDS, Finding, Ledger
 from arcface_paddle.doctor.scan import missing_rows
@@ -137,7 +137,9 @@ def test_missing_rows_of_jpeg_only():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_average_linkage_equals_scikit_learn(seed):
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_clustering_equals_scikit_learn(seed, linkage, affinity):
     cluster = pytest.importorskip("sklearn.cluster")
     rng = np.random.default_rng(seed)
     count, distance = int(rng.integers(2, 60)), float(rng.uniform(0.05, 1.0))
@@ -145,10 +147,10 @@ def test_average_linkage_equals_scikit_learn(seed):
     points = centres[rng.integers(0, len(centres), count)] + rng.uniform(0.1, 1.5) * rng.standard_normal((count, 16))
     embeddings = unit_rows(points.astype(np.float32))
     twin = cluster.AgglomerativeClustering(
-        n_clusters=None, distance_threshold=distance, linkage="average", metric="precomputed"
+        n_clusters=None, distance_threshold=distance, linkage=linkage, metric=affinity
     )
-    expected = twin.fit_predict(1 - embeddings.astype(np.float64) @ embeddings.T)
-    found = clustering.average_linkage(embeddings, distance)
+    expected = twin.fit_predict(embeddings.astype(np.float64))
+    found = clustering.agglomerate(embeddings, distance, affinity=affinity, linkage=linkage)
     assert np.array_equal(found[:, None] == found, expected[:, None] == expected)
     assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))
 
@@ -170,15 +172,29 @@ def test_division_without_a_largest_cluster_is_a_split():
     assert division.is_split and division.in_main.all()
 
 
+def test_linkage_and_affinity_decide_where_a_chain_of_images_parts():
+    chain = directions(0, 40, 80, 120, 160)  # neighbours 0.23 apart as cosines, 0.68 as distances
+    found = {
+        linkage: agglomerated.max() + 1
+        for linkage in LINKAGES
+        for agglomerated in [clustering.agglomerate(chain, 0.7, linkage=linkage)]
+    }
+    assert found["single"] == 1 and found["complete"] >= found["average"] > 1
+    assert clustering.agglomerate(chain, 0.7, affinity="euclidean", linkage="single").max() == 0
+    assert clustering.agglomerate(chain, 0.6, affinity="euclidean", linkage="single").max() == 4
+
+
 def test_single_image_is_its_own_main_cluster():
     division = clustering.divide(directions(0), DoctorSettings(), rng=np.random.default_rng(0))
     assert division.in_main.all() and not division.is_split
 
 
-def test_capped_identity_judges_the_images_that_were_not_clustered():
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_capped_identity_judges_the_images_that_were_not_clustered(linkage, affinity):
     rng = np.random.default_rng(3)
     angles = np.where(np.arange(200) % 10 == 0, 120.0, 0.0) + rng.uniform(-8, 8, 200)
-    settings = DoctorSettings(cluster_cap=30)
+    settings = DoctorSettings(cluster_cap=30, linkage=linkage, affinity=affinity)
     division = clustering.divide(directions(*angles), settings, rng=np.random.default_rng(0))
     assert np.array_equal(division.in_main, np.arange(200) % 10 != 0)
 
@@ -260,7 +276,16 @@ def test_sample_takes_whole_identities_and_is_repeatable():
 
 
 @pytest.mark.parametrize(
-    "values", [{"near_radius": 12}, {"sample": 0}, {"workers": 0}, {"cluster_distance": -0.1}, {"dark_mean": 250}]
+    "values",
+    [
+        {"near_radius": 12},
+        {"sample": 0},
+        {"workers": 0},
+        {"cluster_distance": -0.1},
+        {"linkage": "ward"},
+        {"affinity": "l1"},
+        {"dark_mean": 250},
+    ],
 )
 def test_settings_out_of_range_are_refused(values):
     with pytest.raises(ConfigError, match="allowed"):

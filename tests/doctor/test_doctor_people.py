@@ -11,7 +11,7 @@ from doctor_faults import jpeg, picture
 from arcface_paddle import images
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.doctor import identities, scan
-from arcface_paddle.doctor.clustering import average_linkage, divide
+from arcface_paddle.doctor.clustering import agglomerate, divide
 from arcface_paddle.doctor.crop_embeddings import EmbeddingStore
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Ledger
@@ -128,7 +128,7 @@ def test_single_images_need_the_similarity_of_one_person(angle, is_found):
         assert "nothing to compare with in its own" in found[0].detail
 
 
-def slow_average_linkage(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
+def slow_agglomerate(embeddings: np.ndarray, max_distance: float) -> np.ndarray:
     """Merge the closest pair again and again."""
     clusters = [[index] for index in range(len(embeddings))]
     distances = 1 - embeddings.astype(np.float64) @ embeddings.T
@@ -155,7 +155,7 @@ def test_average_linkage_is_merging_the_closest_pair_again_and_again(seed):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     distance = float(rng.uniform(0.2, 1.1))
     np.testing.assert_array_equal(
-        average_linkage(vectors.astype(np.float32), distance), slow_average_linkage(vectors, distance)
+        agglomerate(vectors.astype(np.float32), distance), slow_agglomerate(vectors, distance)
     )
 
 

@@ -3,11 +3,13 @@
 arcface-paddle data doctor MS1M_bin --val MS1M_bin/lfw.bin --html report.html --json report.json
 arcface-paddle data doctor MS1M_bin --no_embedding --sample 100000
 arcface-paddle data doctor people/ --fix people/label.clean.txt --copy_rejected aside/
+arcface-paddle data doctor people/ --linkage average --affinity cosine --cluster_distance 0.7      (as facerec cleans)
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
@@ -18,7 +20,7 @@ from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.data.data_settings import IMAGE_SIZE
 from arcface_paddle.data.data_settings import KINDS as DATASET_KINDS
-from arcface_paddle.doctor.doctor_settings import DoctorSettings
+from arcface_paddle.doctor.doctor_settings import AFFINITIES, LINKAGES, DoctorSettings
 from arcface_paddle.doctor.findings import KINDS
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.settings import CROP_RECOGNIZER, PRESETS
@@ -41,6 +43,8 @@ _OPTIONS_OF_RECOGNISER = (
     "enable_mkldnn",
     "cpu_threads",
     "batch_size",
+    "affinity",
+    "linkage",
     "cluster_distance",
     "match_similarity",
     "merge_similarity",
@@ -136,10 +140,19 @@ def _add_recogniser_options(group: argparse._ArgumentGroup, defaults: DoctorSett
     group.add_argument("--rec_preset", choices=PRESETS, help="preprocessing of a model folder without a card")
     group.add_argument("--batch_size", type=int, default=defaults.embed_batch, help="images per run (%(default)s)")
     group.add_argument(
+        "--affinity", choices=AFFINITIES, default=defaults.affinity, help="distance of two images (%(default)s)"
+    )
+    group.add_argument(
+        "--linkage",
+        choices=LINKAGES,
+        default=defaults.linkage,
+        help="distance of two clusters: mean, largest or smallest of their images' (%(default)s)",
+    )
+    group.add_argument(
         "--cluster_distance",
         type=float,
-        default=defaults.cluster_distance,
-        help="mean cosine distance (1 - similarity) at which images part (%(default)s)",
+        help=f"distance at which images of an identity part (cosine, which is 1 - similarity: "
+        f"{defaults.cluster_distance}; euclidean: {_as_euclidean(defaults.cluster_distance):.3f}, the same angle)",
     )
     group.add_argument(
         "--match_similarity",
@@ -190,6 +203,18 @@ def _check_arguments(args: argparse.Namespace) -> None:
     require_writable_folder(args.cache, option="--cache")
 
 
+def _as_euclidean(cosine_distance: float) -> float:
+    """Return the distance of two normalised embeddings of this cosine distance."""
+    return math.sqrt(2.0 * cosine_distance)
+
+
+def _cluster_distance(args: argparse.Namespace) -> float:
+    if args.cluster_distance is not None:
+        return float(args.cluster_distance)
+    usual = DoctorSettings.cluster_distance
+    return usual if args.affinity == "cosine" else _as_euclidean(usual)
+
+
 def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> DoctorSettings:
     match_similarity = args.match_similarity
     if match_similarity is None:
@@ -202,7 +227,9 @@ def _settings(args: argparse.Namespace, recognizer: Optional[Recognizer]) -> Doc
         image_size=args.image_size,
         near_radius=args.near_radius,
         near_correlation=args.near_correlation,
-        cluster_distance=args.cluster_distance,
+        affinity=args.affinity,
+        linkage=args.linkage,
+        cluster_distance=_cluster_distance(args),
         match_similarity=match_similarity,
         merge_similarity=args.merge_similarity,
         sample=args.sample,
