@@ -10,6 +10,7 @@ from doctor_faults import Planted, embedder, jpeg, picture, write_clean, write_p
 
 from arcface_paddle import images
 from arcface_paddle.data.kinds import open_dataset
+from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.packed import pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.data.verification_set import read_verification_set
@@ -169,6 +170,28 @@ def test_rejected_images_are_copied_byte_for_byte(planted, tmp_path):
         index = int(path.stem.split("_")[1])
         assert path.parent.name == str(dataset.labels[index])
         assert images.suffix_by_content(content) == path.suffix
+
+
+@pytest.mark.parametrize("linkage", ["average", "complete", "single"])
+@pytest.mark.parametrize(("affinity", "distance"), [("cosine", 0.7), ("euclidean", 1.18)])
+def test_clean_and_rejected_sets_share_out_the_dataset_as_facerec_did(tmp_path, linkage, affinity, distance):
+    """Egcode/facerec: cluster each person, keep the largest cluster, copy a clean and a rejected set."""
+    planted = write_planted(tmp_path / "set")
+    dataset = open_dataset(planted.root)
+    settings = DoctorSettings(affinity=affinity, linkage=linkage, cluster_distance=distance)
+    report = examine(dataset, settings, embedder=embedder)
+    write_cleaned(report, tmp_path / "clean.txt")
+    count = copy_rejected(report, tmp_path / "rejected")
+    clean = open_dataset(planted.root, label_file=tmp_path / "clean.txt")
+    convert_dataset(clean, tmp_path / "clean", layout="folder")
+    reasons = {int(row[0]): row[4] for row in rows_of(tmp_path / "clean.txt.removed.tsv")}
+    apart = {index for index, reason in reasons.items() if reason == "apart from its identity"}
+    copied = {int(path.stem.split("_")[1]) for path in (tmp_path / "rejected").rglob("*_*.*")}
+    assert apart and apart <= copied and len(copied) == count
+    kept = list((tmp_path / "clean").glob("*/*.*"))
+    assert len(kept) == len(clean) == len(dataset) - len(reasons)
+    strangers = {sample for (sample,) in planted.expected["cluster_reject"]}
+    assert apart == strangers
 
 
 def test_copying_needs_embeddings(planted, tmp_path):
