@@ -343,6 +343,7 @@ def recompress(image: np.ndarray, *, quality: int) -> np.ndarray:
     """Return what a JPEG of this quality (1 to 100) keeps of (H, W, 3) uint8 RGB; ten times as fast as by Pillow."""
     content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(content, _CROP_FLAGS)
+    assert decoded is not None, "OpenCV cannot read its own JPEG"
     return decoded if _DECODES_TO_RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 

@@ -71,7 +71,9 @@ class _CarrayRows(Sequence[bytes]):
 
     def __init__(self, folder: Path) -> None:
         sizes, storage = (_read_meta(folder / "meta" / name) for name in ("sizes", "storage"))
-        shape, chunk_rows, dtype = sizes.get("shape"), storage.get("chunklen"), _DTYPES.get(str(storage.get("dtype")))
+        shape: Any = sizes.get("shape")
+        chunk_rows: Any = storage.get("chunklen")
+        dtype = _DTYPES.get(str(storage.get("dtype")))
         if dtype is None:
             raise DataError(
                 f"{folder}: values of the type {str(storage.get('dtype'))[:40]!r}; allowed: float32, float64"

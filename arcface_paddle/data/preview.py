@@ -103,8 +103,8 @@ def _augmentation_rows(samples: Sequence[_Sample], settings: PreviewSettings) ->
         title = f"{step.name}: {step.low:g} to {step.high:g}, of {100 * step.probability:g} % of the pictures"
         yield _row(title, first, [change(first.picture, key) for key in keys])
     for sample in samples[:_EPOCHS_SHOWN_OF]:
-        pictures = [_as_trained(sample, settings, epoch=epoch) for epoch in range(COLUMNS - 1)]
-        yield _row(f"as training sees sample {sample.index}, epoch by epoch", sample, pictures)
+        epochs = [_as_trained(sample, settings, epoch=epoch) for epoch in range(COLUMNS - 1)]
+        yield _row(f"as training sees sample {sample.index}, epoch by epoch", sample, epochs)
 
 
 def _row(title: str, sample: _Sample, changed: Sequence[np.ndarray]) -> PreviewRow:

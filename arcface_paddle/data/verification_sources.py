@@ -63,6 +63,8 @@ def convert_verification_sets(
     with disk_errors_as_data_errors(target):
         for path in paths:
             found = read_carray_set(path)
-            written += place_file(Path(target) / f"{found.name}.bin", verification_bytes(found.images, found.issame))
+            written += place_file(
+                Path(target) / f"{found.name}.bin", verification_bytes(found.images, found.issame.tolist())
+            )
             progress(found.name)
     return ConvertReport(written, len(paths) - written, ())
