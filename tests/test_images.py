@@ -189,6 +189,19 @@ def test_fast_decoder_refuses_a_truncated_jpeg(picture):
         images.decode_crop(b"")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
+def test_size_of_an_encoded_picture(picture, suffix):
+    assert images.encoded_size(images.encode_image(picture, suffix=suffix)) == (60, 40)
+    for damaged in (b"", b"hello", b"\xff\xd8\xff\xe0"):
+        with pytest.raises(ImageError, match="here"):
+            images.encoded_size(damaged, name="here")
+
+
+def test_recompressed_is_the_same_picture_with_its_colours(picture):
+    fine, coarse = (images.recompress(picture, quality=quality).astype(int) for quality in (98, 10))
+    assert np.abs(fine - picture).mean() < 2 < np.abs(coarse - picture).mean()
+
+
 def test_suffix_by_content(picture):
     for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif"):
         assert images.suffix_by_content(images.encode_image(picture, suffix=suffix)) == suffix

@@ -37,6 +37,7 @@ class SelectedDataset(FaceDataset):
                 ``num_classes``.
         """
         super().__init__(selection.labels, name=container.name, num_classes=num_classes, image_size=image_size)
+        self.remarks = container.remarks
         self.paths = selection.paths
         self._container = container
         self._numbers = np.fromiter(
@@ -63,6 +64,7 @@ class ReorderedDataset(FaceDataset):
             num_classes=dataset.num_classes,
             image_size=dataset.image_size,
         )
+        self.remarks = dataset.remarks
         self._dataset = dataset
         self._order = order
 

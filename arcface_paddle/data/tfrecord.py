@@ -24,7 +24,7 @@ from arcface_paddle.errors import DataError
 MAX_RECORD_BYTES = 1 << 26
 """A longer record holds no face: 64 MiB is a thousand times a crop. It also bounds what a hostile file can ask for."""
 
-_MAX_FEATURES = 1000
+_MAX_FIELDS = 1000  # of one message: a picture and a label need ten, and 64 MiB could hold thirty million
 _LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
@@ -178,7 +178,7 @@ def parse_example(payload: bytes, *, name: str) -> dict[str, Feature]:
     """Return the features of an Example by their names; of a name that comes twice the last one counts.
 
     Raises:
-        DataError: not an Example, a length beyond the bytes that are there, or more than ``_MAX_FEATURES``.
+        DataError: not an Example, a length beyond the bytes that are there, or more than ``_MAX_FIELDS`` of them.
     """
     found: dict[str, Feature] = {}
     for features in _submessages(payload, (0, len(payload)), 1, name=name):
@@ -190,8 +190,6 @@ def parse_example(payload: bytes, *, name: str) -> dict[str, Feature]:
                 elif number == 2 and isinstance(value, tuple):
                     feature = _feature(payload, value, name=name)
             found[key] = feature
-            if len(found) > _MAX_FEATURES:
-                raise DataError(f"{name}: more than {_MAX_FEATURES} features in one record; this is no face dataset")
     return found
 
 
@@ -268,7 +266,11 @@ def _submessages(payload: bytes, span: Span, wanted: int, *, name: str) -> Itera
 def _fields(payload: bytes, span: Span, *, name: str) -> Iterator[tuple[int, Value]]:
     """Give number and value of every field of a message: an integer, or where its bytes lie."""
     position, end = span
+    count = 0
     while position < end:
+        count += 1
+        if count > _MAX_FIELDS:
+            raise DataError(f"{name}: more than {_MAX_FIELDS} fields in one message; this is no face dataset")
         tag, position = _read_varint(payload, position, end, name=name)
         number, wire = tag >> 3, tag & 7
         value: Value

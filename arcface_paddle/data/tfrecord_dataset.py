@@ -39,6 +39,7 @@ _PATH_NAME = "image/img_path"
 _INDEX_VERSION = 1
 _ENTRY = np.dtype([("offset", "<u8"), ("length", "<u4"), ("crc32", "<u4"), ("label", "<i8")])
 _BUFFER_BYTES = 1 << 20
+_LOCK_TIMEOUT_S = 3600.0  # a shard of 60 GB is read in minutes
 
 
 class TFRecordDataset(FaceDataset):
@@ -131,13 +132,17 @@ def _read_or_make_index(shard: Path) -> tuple[np.ndarray, bool]:
     entries = _read_index(path, head)
     if entries is not None:
         return entries, True
-    entries = _make_index(shard, status.st_size)
     try:
-        with files.atomic_writer(path) as stream:
-            np.save(stream, np.concatenate([head, entries]))
+        # The first of several ranks reads the file, the others wait for what it finds.
+        with files.locked(path, timeout_s=_LOCK_TIMEOUT_S):
+            entries = _read_index(path, head)
+            if entries is None:
+                entries = _make_index(shard, status.st_size)
+                with files.atomic_writer(path) as stream:
+                    np.save(stream, np.concatenate([head, entries]))
+        return entries, True
     except OSError:  # a read-only disk
-        return entries, False
-    return entries, True
+        return (entries if entries is not None else _make_index(shard, status.st_size)), False
 
 
 def _read_index(path: Path, head: np.ndarray) -> Optional[np.ndarray]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
 
 from arcface_paddle.data import augment_settings
+from arcface_paddle.data.data_settings import KINDS
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike
 
@@ -54,7 +55,7 @@ class DataConfig:
     data_kind: str = _option(
         "auto",
         "layout of the data; auto: packed shards, train.rec, TFRecord, label.txt with is_bin, or a folder per identity",
-        choices=("auto", "bin", "image", "folder", "recordio", "packed", "tfrecord"),
+        choices=KINDS,
     )
     num_classes: Optional[int] = _option(None, "number of identities (default: from the labels)", least=1)
     batch_size: int = _option(512, "images per process and forward pass", least=1)

@@ -89,6 +89,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     dataset = dataset or _open_data(config)
     for remark in dataset.remarks:
         say(remark)
+    _say_changes(config, say=say)
     check_classes(dataset.labels, dataset.num_classes, name=dataset.name, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))
@@ -122,6 +123,13 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),
         state=LoopState(seed=config.run.seed),
     )
+
+
+def _say_changes(config: TrainConfig, *, say: Say) -> None:
+    """Say what is done to the pictures at random, with the values that a preset stands for."""
+    steps = parse_steps(config.data.augment)
+    if steps:
+        say(f"augment: {', '.join(map(str, steps))}")
 
 
 def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:

@@ -235,7 +235,7 @@ def length_head(length):
         (record(b"\x0a\xff\xff\xff\xff\x0f"), "a field of 4294967295 bytes where 0 are left"),
         (record(b"\x0a" + b"\x80" * 30), "an integer without end"),
         (record(b"\x0b\x0a"), "wire type 3 in a protocol buffer"),
-        (record(encode_example({f"f{number}": 1 for number in range(1200)})), "more than 1000 features"),
+        (record(encode_example({f"f{number}": 1 for number in range(1200)})), "more than 1000 fields"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )

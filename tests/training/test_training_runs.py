@@ -106,6 +106,7 @@ def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path
 def test_flip_augment_and_ccrop_reach_the_pictures(data, tmp_path):
     """Each changes what the network learns; what is written down brings them back."""
     plain = {"steps": 1, "flip": False}
+    listener = Listener()
     for name, changes in {
         "plain": {},
         "same": {"augment": "none"},
@@ -113,7 +114,8 @@ def test_flip_augment_and_ccrop_reach_the_pictures(data, tmp_path):
         "augment": {"augment": "grey:1"},
         "ccrop": {"ccrop": True},
     }.items():
-        train(settings(data, tmp_path / name, **{**plain, **changes}), say=Listener())
+        train(settings(data, tmp_path / name, **{**plain, **changes}), say=listener)
+    assert "augment: grey:1:1-1" in listener.lines and sum("augment:" in line for line in listener.lines) == 1
     hashes = {name: saved_files(tmp_path / name, 1)["MobileFaceNet_128.pdparams"] for name in ("plain", "same")}
     assert hashes["plain"] == hashes["same"]
     others = [saved_files(tmp_path / name, 1)["MobileFaceNet_128.pdparams"] for name in ("flip", "augment", "ccrop")]
