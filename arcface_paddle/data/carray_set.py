@@ -13,6 +13,7 @@ chunks (the extra ``bcolz``), but for those that are stored as they are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import struct
@@ -31,6 +32,7 @@ _LIST_SUFFIX = "_list.npy"
 _DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "<f4", "<f8")}
 _MAX_META_BYTES, _MAX_CHUNK_BYTES, _MAX_ROWS = 1 << 16, 1 << 28, 10_000_000
 _PACK_HEADER_BYTES = 16
+_MAX_OVERHEAD = 4096  # of a chunk that does not get smaller; Blosc needs 16 bytes, the header 16 more
 _BLOSC_HEADER = struct.Struct("<BBBBIII")  # version, version of the codec, flags, typesize, nbytes, blocksize, cbytes
 _STORED = 0x2  # flag: not compressed
 _TOLERANCE = 0.01  # over -1 and 1; what is beyond is no such picture
@@ -113,7 +115,8 @@ class _CarrayRows(Sequence[bytes]):
     def _read_chunk(self, number: int) -> np.ndarray:
         path = self._folder / f"data/__{number}.blp"
         rows = min(self._chunk_rows, len(self) - number * self._chunk_rows)
-        content = _unpack(read_small_file(str(path)), most_bytes=self._chunk_rows * self._row_bytes, name=str(path))
+        most_bytes = self._chunk_rows * self._row_bytes
+        content = _unpack(_read_bounded(path, most_bytes + _MAX_OVERHEAD), most_bytes=most_bytes, name=str(path))
         if len(content) < rows * self._row_bytes:
             raise DataError(f"{path}: {len(content)} bytes for {rows} pictures of {self._row_bytes}; copy it again")
         count = rows * self._row_bytes // self._dtype.itemsize
@@ -136,14 +139,23 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    content = read_small_file(str(path))
+    content = _read_bounded(path, _MAX_META_BYTES)
     try:
-        loaded = json.loads(content) if len(content) <= _MAX_META_BYTES else None
+        loaded = json.loads(content)
     except (ValueError, RecursionError):
         loaded = None
     if not isinstance(loaded, dict):
         raise DataError(f"{path}: not the description of a bcolz array")
     return loaded
+
+
+def _read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a file, unless it is longer than it can be."""
+    with contextlib.suppress(OSError):  # which reading it will tell
+        size = path.stat().st_size
+        if size > most_bytes:
+            raise DataError(f"{path}: {size} bytes; allowed: {most_bytes}, so this is no part of a bcolz array")
+    return read_small_file(str(path))
 
 
 def _read_list(path: Path) -> np.ndarray:
@@ -153,7 +165,7 @@ def _read_list(path: Path) -> np.ndarray:
         raise DataError(f"{path}: no such file; it says which pairs show one person, copy it too") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, MemoryError):
         raise DataError(f"{path}: not an array of truth values, or damaged") from None
     if issame.ndim != 1 or issame.dtype.kind not in "bui" or not np.isin(issame, (0, 1)).all():
         raise DataError(f"{path}: an array {issame.shape} of {issame.dtype}; expected (pairs,) truth values")

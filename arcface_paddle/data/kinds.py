@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Callable, Optional, Union
 
 from arcface_paddle import files
+from arcface_paddle.data.carray_set import is_carray_set
 from arcface_paddle.data.data_settings import CONTAINER_LAYOUTS, KINDS
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset, open_label_file
@@ -117,6 +118,10 @@ def detect_kind(spec: DatasetSpec) -> str:
         raise DataError(f"{path}: {what}")
     if (path / LABEL_FILE).exists():
         return "listed"
+    if is_carray_set(path):
+        raise DataError(
+            f"{path}: a verification set of bcolz, no training data; 'valid' and 'data convert --to val' read it"
+        )
     if any(entry.is_dir() and not is_system_folder(entry.name) for entry in path.iterdir()):
         return "folder"
     raise DataError(

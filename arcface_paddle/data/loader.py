@@ -44,10 +44,10 @@ class LoaderOptions:
         seed: the number from which shuffle and mirror follow.
         shuffle: False keeps the order of the dataset.
         mirror: mirror half of the samples at random.
-        ccrop: take the middle of every picture, see ``augmentation.centre_crop``, before anything random is done.
-        augment: random changes of the pictures, see ``augment_settings``.
         drop_last: leave out samples that do not fill a global batch.
         on_bad_sample: ``"skip"`` (count, report, take the next) or ``"raise"``.
+        ccrop: take the middle of every picture, see ``augmentation.centre_crop``, before anything random is done.
+        augment: random changes of the pictures, see ``augment_settings``.
     """
 
     batch_size: int
@@ -57,10 +57,10 @@ class LoaderOptions:
     seed: int = 0
     shuffle: bool = True
     mirror: bool = True
-    ccrop: bool = False
-    augment: tuple[Step, ...] = ()
     drop_last: bool = True
     on_bad_sample: str = "skip"
+    ccrop: bool = False
+    augment: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         refuse_two_crops(self.augment, ccrop=self.ccrop)

@@ -147,7 +147,7 @@ def _read_or_make_index(shard: Path) -> tuple[np.ndarray, bool]:
 
 def _read_index(path: Path, head: np.ndarray) -> Optional[np.ndarray]:
     """Return the entries that an index holds; None if there is none, or it is of another file or damaged."""
-    with contextlib.suppress(OSError, ValueError, EOFError):
+    with contextlib.suppress(OSError, ValueError, EOFError, MemoryError):
         table = np.load(path, allow_pickle=False)
         if table.dtype == _ENTRY and table.ndim == 1 and len(table) > 1 and table[0] == head[0]:
             entries = table[1:]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,35 @@ def test_published_command_prints_the_published_lines(sets, run_folder, tmp_path
     assert lines[2].startswith("[lfw][0]Accuracy-Highest: ")
     assert "cfp_fp.bin is missing and left out" in err
     assert "agedb_30.bin is missing and left out" in err
+
+
+def write_bcolz_set(folder, *, pairs):
+    """A bcolz folder as bcolz writes it with clevel 0, by hand: one row a chunk, BGR planes from -1 to 1."""
+    (folder / "meta").mkdir(parents=True)
+    (folder / "data").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(2 * pairs):
+        pattern = generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        picture = cv2.resize(pattern, (112, 112), interpolation=cv2.INTER_CUBIC)
+        rows = ((picture[:, :, ::-1].transpose(2, 0, 1) / 255 - 0.5) / 0.5).astype("<f4").tobytes()
+        head = struct.pack("<BBBBIII", 2, 1, 0x23, 4, len(rows), len(rows), len(rows) + 16)
+        (folder / f"data/__{number}.blp").write_bytes(b"blpk" + struct.pack("<BBBBq", 1, 0, 0, 0, 1) + head + rows)
+    (folder / "meta/sizes").write_text(json.dumps({"shape": [2 * pairs, 3, 112, 112]}))
+    (folder / "meta/storage").write_text(json.dumps({"dtype": "float32", "chunklen": 1}))
+    np.save(f"{folder}_list.npy", np.arange(pairs) % 2 == 0)
+
+
+def test_a_bcolz_set_gives_the_figures_of_its_bin(run_folder, tmp_path, capsys):
+    write_bcolz_set(tmp_path / "sets/cfp_fp", pairs=20)
+    assert run_module("data_convert", [str(tmp_path / "sets"), str(tmp_path / "bins"), "--to", "val"]) == 0
+    capsys.readouterr()
+    lines = []
+    for data_dir in ("sets", "bins"):
+        flags = ("--checkpoint", run_folder, "--data_dir", tmp_path / data_dir, "--val_targets", "cfp_fp")
+        code, out, _ = valid(capsys, *flags)
+        assert code == 0
+        lines.append([line for line in out.splitlines() if line.startswith("[cfp_fp]")])
+    assert lines[0] == lines[1] and len(lines[0]) == 3
 
 
 def test_val_at_a_far_that_the_pairs_cannot_show_is_not_printed(sets, run_folder, tmp_path, capsys):

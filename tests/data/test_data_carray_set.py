@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.data import carray_set, read_verification_set
+from arcface_paddle.data import carray_set, open_dataset, read_verification_set
 from arcface_paddle.data.carray_set import is_carray_set, read_carray_set
 from arcface_paddle.data.verification_sources import (
     convert_verification_sets,
@@ -96,6 +96,11 @@ def chunk(folder, at, value):
 
 
 DAMAGE = {
+    "70000 bytes; allowed: 65536": lambda root: (root / "plain/meta/sizes").write_text(" " * 70000),
+    "20000 bytes; allowed: 16384": lambda root: (root / "plain/data/__0.blp").write_bytes(bytes(20000)),
+    "not an array of truth values ": lambda root: (root / "plain_list.npy").write_bytes(
+        (root / "plain_list.npy").read_bytes().replace(b"(3,), ", b"(9999999999999,), ")
+    ),
     "the shape": lambda root: rewrite(root / "plain/meta/sizes", lambda it: it.update(shape=[6, 4, 16, 16])),
     "the shape ": lambda root: rewrite(root / "plain/meta/sizes", lambda it: it.update(shape=[6, 3, 10**6, 10**6])),
     "values of the type": lambda root: rewrite(root / "plain/meta/storage", lambda it: it.update(dtype="O")),
@@ -146,6 +151,8 @@ def test_a_damaged_compressed_chunk_is_refused_or_read(folder):
 
 def test_only_such_folders_count(tmp_path):
     assert not is_carray_set(tmp_path) and not is_carray_set(tmp_path / "none")
+    with pytest.raises(DataError, match=r"plain: a verification set of bcolz, no training data"):
+        open_dataset(FIXTURES / "plain")
     with pytest.raises(DataError, match=r"cannot be read|no such"):
         open_verification_set(tmp_path)
     assert carray_set.is_carray_set(FIXTURES / "lfw")
