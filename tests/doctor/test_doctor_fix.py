@@ -172,8 +172,10 @@ def test_rejected_images_are_copied_byte_for_byte(planted, tmp_path):
         assert images.suffix_by_content(content) == path.suffix
 
 
-@pytest.mark.parametrize("linkage", ["average", "complete", "single"])
-@pytest.mark.parametrize(("affinity", "distance"), [("cosine", 0.7), ("euclidean", 1.18)])
+@pytest.mark.parametrize(
+    ("linkage", "affinity", "distance"),
+    [("average", "cosine", 0.7), ("complete", "cosine", 0.7), ("single", "euclidean", 1.18)],
+)
 def test_clean_and_rejected_sets_share_out_the_dataset_as_facerec_did(tmp_path, linkage, affinity, distance):
     """Egcode/facerec: cluster each person, keep the largest cluster, copy a clean and a rejected set."""
     planted = write_planted(tmp_path / "set")

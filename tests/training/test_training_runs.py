@@ -14,6 +14,8 @@ import pytest
 from tiny_data import write_dataset, write_validation
 
 from arcface_paddle.cli.main import run_module
+from arcface_paddle.data.kinds import open_dataset
+from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.workers import threads
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.training import run
@@ -125,6 +127,14 @@ def test_flip_augment_and_ccrop_reach_the_pictures(data, tmp_path):
         settings(data, tmp_path, augment="greyish")
     with pytest.raises(ConfigError, match="leave one of them out"):
         settings(data, tmp_path, augment="light", ccrop=True)
+
+
+def test_training_from_tfrecord_is_training_from_bins(data, tmp_path):
+    convert_dataset(open_dataset(data), tmp_path / "records", layout="tfrecord", shard_bytes=1 << 16)
+    assert len(list((tmp_path / "records").glob("*.tfrecord"))) > 1
+    for name, folder in (("bins", data), ("tfrecord", tmp_path / "records")):
+        train(settings(folder, tmp_path / name, steps=2, augment="light"), say=Listener())
+    assert saved_files(tmp_path / "bins", 2) == saved_files(tmp_path / "tfrecord", 2)
 
 
 def test_validation_of_a_centre_cropped_run_is_that_of_valid(data, tmp_path, capsys):
