@@ -1,4 +1,4 @@
-"""INT8 for CPU: post-training quantisation of a recogniser, and the gate that says what it cost.
+"""INT8 for CPU: quantisation of a recogniser, after some training on request, and the gate that says what it cost.
 
 The network becomes ONNX, its convolutions get 8-bit weights per channel and 8-bit inputs (QDQ form, ranges from the
 user's pictures), and OpenVINO runs it. Two choices matter, measured on the shipped MobileFaceNet and 600 pairs:
@@ -8,8 +8,8 @@ user's pictures), and OpenVINO runs it. Two choices matter, measured on the ship
 - Depthwise convolutions stay in float32: one range for channels of very different size costs .007 of AUC, and 8 bits
   gain them no time (cosine to float32 .953 with them, .998 without).
 
-Quantisation-aware training is not offered: ``paddle.quantization.QAT`` of Paddle 3.3.1 trains, but its ``convert``
-fails (``zero_point`` is None), so that nothing can be exported from it.
+Accelerators that know nothing but INT8 need the depthwise convolutions too (``every_layer``); training in which the
+network gets used to 8 bits (``quantization_training``) brings most of what that costs back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -32,7 +32,9 @@ from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.embedder import Embedder, model_embedder
 from arcface_paddle.evaluation.embedding import EmbeddingSettings, evaluate_sets
 from arcface_paddle.export.exporter import install, staging_beside
-from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx
+from arcface_paddle.export.graph import GraphSettings, build_graph
+from arcface_paddle.export.quantization_training import TrainedNetwork
+from arcface_paddle.export.saving import ONNX_FILE, convert_to_onnx, save_onnx
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
@@ -65,12 +67,14 @@ class QuantizationReport:
         calibration_images: pictures that gave the ranges.
         float32: before.
         int8: after.
+        training: what the training did, where there was one.
     """
 
     pairs: str
     calibration_images: int
     float32: GateSide
     int8: GateSide
+    training: Optional[TrainedNetwork] = None
 
     @property
     def speedup(self) -> float:
@@ -84,6 +88,8 @@ def quantize_model(
     calibration: np.ndarray,
     pairs: VerificationSet,
     max_auc_loss: float = MAX_AUC_LOSS,
+    every_layer: bool = False,
+    train: Optional[Callable[[ModelFolder], TrainedNetwork]] = None,
 ) -> QuantizationReport:
     """Quantise a recogniser into ``folder``, through the accuracy gate.
 
@@ -93,6 +99,8 @@ def quantize_model(
         calibration: (N, 112, 112, 3) uint8 RGB aligned crops like those that it will see; 100 to 500 are enough.
         pairs: pairs of faces for the gate; both kinds are needed.
         max_auc_loss: largest loss of AUC that passes.
+        every_layer: quantise depthwise convolutions too.
+        train: trains the network of the model for 8 bits, see ``quantization_training``; None = no training.
 
     Raises:
         DataError: no calibration pictures, or pairs of one kind only.
@@ -104,9 +112,13 @@ def quantize_model(
     if pairs.issame.all() or not pairs.issame.any():
         raise DataError(f"{pairs.name}: the gate needs pairs of one person and pairs of two persons")
     model = open_model(name_or_folder, task=cards.RECOGNITION)
+    trained = train(model) if train is not None else None
     with staging_beside(Path(folder)) as staging:
         with tempfile.TemporaryDirectory(prefix="arcface_int8_") as scratch:
-            _write_int8_onnx(model, staging / ONNX_FILE, calibration=calibration, scratch=Path(scratch))
+            source = Path(scratch) / "float32.onnx"
+            _write_float32_onnx(model, trained, source)
+            job = Quantization(calibration, model.card, every_layer, trained)
+            write_int8_onnx(source, staging / ONNX_FILE, job)
         cards.write_card(staging, _int8_card(model, len(calibration)))
         before, after = _compare([model, open_model(staging)], pairs)
         report = QuantizationReport(
@@ -114,13 +126,14 @@ def quantize_model(
             calibration_images=len(calibration),
             float32=before,
             int8=after,
+            training=trained,
         )
         loss = report.float32.auc - report.int8.auc
         if loss > max_auc_loss:
             raise ModelFileError(
                 f"accuracy gate: INT8 loses {loss:.4f} of AUC on {report.pairs} ({report.float32.auc:.4f} to "
                 f"{report.int8.auc:.4f}), allowed {max_auc_loss}; nothing was written. More or more typical "
-                "calibration pictures may help"
+                "calibration pictures may help, or --train_steps"
             )
         install(staging, Path(folder))
     return report
@@ -139,13 +152,33 @@ def sample_crops(dataset: FaceDataset, *, count: int, seed: int = 0) -> np.ndarr
     return np.stack([dataset.read_image(int(index)) for index in chosen])
 
 
-def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray, scratch: Path) -> None:
-    quantization, preprocess = _import_quantizer()
-    source, prepared = scratch / "float32.onnx", scratch / "prepared.onnx"
-    if model.graph_file.suffix == ".onnx":
-        shutil.copyfile(model.graph_file, source)
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """What the quantiser needs besides the network: pictures, the card, which layers, and ranges from a training."""
+
+    calibration: np.ndarray
+    card: cards.ModelCard
+    every_layer: bool
+    trained: Optional[TrainedNetwork]
+
+
+def _write_float32_onnx(model: ModelFolder, trained: Optional[TrainedNetwork], path: Path) -> None:
+    if trained is not None:
+        save_onnx(build_graph(trained.plain(), GraphSettings(fold=False)), path)
+    elif model.graph_file.suffix == ".onnx":
+        shutil.copyfile(model.graph_file, path)
     else:
-        convert_to_onnx(model.graph_file, model.weights_file, source)
+        convert_to_onnx(model.graph_file, model.weights_file, path)
+
+
+def write_int8_onnx(source: Path, path: Path, job: Quantization) -> None:
+    """Quantise an ONNX file in float32.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime or what its quantiser needs is not installed.
+    """
+    quantization, preprocess = _import_quantizer()
+    prepared = source.with_name("prepared.onnx")
     input_name = open_runtime(source).input_names[0]
     with _root_logger_at_error():
         preprocess(str(source), str(prepared), skip_symbolic_shape=True)
@@ -153,15 +186,42 @@ def _write_int8_onnx(model: ModelFolder, path: Path, *, calibration: np.ndarray,
     quantization.quantize_static(
         str(prepared),
         str(path),
-        _reader(quantization, calibration, model.card, input_name),
+        _reader(quantization, job.calibration, job.card, input_name),
         quant_format=quantization.QuantFormat.QDQ,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
         op_types_to_quantize=quantized_types,
-        nodes_to_exclude=_depthwise_convolutions(prepared),
-        extra_options={"OpTypesToExcludeOutputQuantization": quantized_types},
+        nodes_to_exclude=[] if job.every_layer else _depthwise_convolutions(prepared),
+        extra_options={
+            "OpTypesToExcludeOutputQuantization": quantized_types,
+            "TensorQuantOverrides": {} if job.trained is None else _trained_ranges(prepared, job.trained, quantization),
+        },
     )
+
+
+def _trained_ranges(path: Path, trained: TrainedNetwork, quantization: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return, by name of tensor, the ranges that the training used; kernels tell which convolution is which."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    ranges = {}
+    for kernel, levels in trained.ranges():
+        nodes = [node for node in graph.node if node.op_type == "Conv" and _has_kernel(arrays[node.input[1]], kernel)]
+        assert len(nodes) == 1, "a kernel of the trained network is in its graph once"
+        ranges[nodes[0].input[0]] = [
+            {
+                "quant_type": quantization.QuantType.QUInt8,
+                "scale": np.array(levels.scale, dtype=np.float32),
+                "zero_point": np.array(levels.zero_point, dtype=np.uint8),
+            }
+        ]
+    return ranges
+
+
+def _has_kernel(array: np.ndarray, kernel: np.ndarray) -> bool:
+    return array.shape == kernel.shape and bool(np.allclose(array, kernel, rtol=1e-5, atol=1e-7))
 
 
 @contextlib.contextmanager

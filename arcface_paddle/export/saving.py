@@ -37,7 +37,7 @@ def save_model(graph: paddle.nn.Layer, folder: Path, *, model_format: str) -> li
     if model_format not in FORMATS:
         raise ConfigError(f"format is {model_format!r}; allowed: {', '.join(FORMATS)}")
     if model_format == "onnx":
-        _save_onnx(graph, folder / ONNX_FILE)
+        save_onnx(graph, folder / ONNX_FILE)
         return [ONNX_FILE]
     with OldIrGuard() if model_format == "pdmodel" else contextlib.nullcontext():
         _save_paddle(graph, folder / _STEM)
@@ -51,7 +51,8 @@ def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
     paddle.jit.save(graph, str(stem), input_spec=[spec])
 
 
-def _save_onnx(graph: paddle.nn.Layer, path: Path) -> None:
+def save_onnx(graph: paddle.nn.Layer, path: Path) -> None:
+    """Save ``graph`` as an ONNX file; raises what ``convert_to_onnx`` raises."""
     with tempfile.TemporaryDirectory(prefix="arcface_onnx_") as name:
         stem = Path(name) / _STEM
         _save_paddle(graph, stem)
