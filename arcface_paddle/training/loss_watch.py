@@ -1,4 +1,4 @@
-"""Noticing that the loss grows, which a learning rate that is much too large shows by.
+"""Noticing that the loss grows, which a learning rate that is much too large shows by, or that it never leaves chance.
 
 Normalised features and centres keep the loss bounded and clipping keeps the gradient so, so that a diverged run seldom
 ends in NaN: it settles at a loss above that of the untrained network. The rule compares the first intervals of a run
@@ -20,6 +20,8 @@ from arcface_paddle.heads.margins import Margin
 _FIRST, _LATEST = 10, 20  # intervals compared: with fewer, the noise of small batches looks like growth
 _LEAST_GROWTH = 1.15  # diverged runs on small data reach 1.2 to 1.9
 _LEAST_DEVIATIONS = 5.0  # by which the two means differ, in standard errors
+_STANDING_LOSS, _STANDING_COSINE = 0.97, 0.05  # share of the chance loss; of random vectors the cosine is 0 +- .05
+_LEAST_STANDING_STEPS = 200
 _TYPICAL_NORM = 20.0  # of a feature, for margins that depend on it
 
 
@@ -78,3 +80,31 @@ class LossWatch:
         grown = now > max(_LEAST_GROWTH * before, self._chance) and now - before > _LEAST_DEVIATIONS * error
         self._told = grown
         return (before, now) if grown else None
+
+
+class FlatWatch:
+    """Follows loss and target cosine, and tells once that nothing has been learnt after a whole epoch at full rate."""
+
+    def __init__(self, *, chance: float, full_rate_step: int, steps_per_epoch: int) -> None:
+        """Begin.
+
+        Args:
+            chance: loss of an untrained network, with the margin.
+            full_rate_step: step from which on both the full rate and the margin count.
+            steps_per_epoch: length of an epoch.
+        """
+        self._chance = chance
+        self._first_judged = full_rate_step + max(_LEAST_STANDING_STEPS, steps_per_epoch)
+        self._latest: list[tuple[float, float]] = []
+        self._told = False
+
+    def stands(self, step: int, loss: float, target_cosine: float) -> bool:
+        """Note an interval that ended at ``step``; True, once, when the run stays flat."""
+        if self._told or not (math.isfinite(loss) and math.isfinite(target_cosine)):
+            return False
+        self._latest = [*self._latest[-_LATEST + 1 :], (loss, target_cosine)]
+        if step < self._first_judged or len(self._latest) < _LATEST // 2:
+            return False
+        mean_loss, mean_cosine = np.mean(self._latest, axis=0)
+        self._told = bool(mean_loss > _STANDING_LOSS * self._chance and mean_cosine < _STANDING_COSINE)
+        return self._told

@@ -86,7 +86,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     choice = choose_network(config.network)
     config = choice.written_into(config)
     network = build_network(choice, batch_norm=config.network.batch_norm, say=say)
-    dataset = dataset or _open_data(config)
+    dataset = dataset or open_training_data(config)
     for remark in dataset.remarks:
         say(remark)
     _say_changes(config, say=say)
@@ -218,7 +218,12 @@ def _load_momentum(run: Run, restored: Restored) -> None:
         raise CheckpointError(f"{restored.source}: the momentum does not fit the network: {error}") from None
 
 
-def _open_data(config: TrainConfig) -> FaceDataset:
+def open_training_data(config: TrainConfig) -> FaceDataset:
+    """Open the data set that a configuration names.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     data = config.data
     kind = data.data_kind
     if kind == "auto" and not data.is_bin and config.label_path.is_file():

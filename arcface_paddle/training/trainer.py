@@ -19,7 +19,7 @@ from arcface_paddle.training.beginning import begin
 from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
 from arcface_paddle.training.log_interval import LogInterval
-from arcface_paddle.training.loss_watch import LossWatch, chance_loss
+from arcface_paddle.training.loss_watch import FlatWatch, LossWatch, chance_loss
 from arcface_paddle.training.run import Run, Say, build_run
 from arcface_paddle.training.run_log import (
     Progress,
@@ -87,10 +87,13 @@ class _Loop:
         self.interval = LogInterval()
         self.first_step = run.state.step
         self.saver = RunSaver(run, self.interval)
-        self.watch = LossWatch(
-            chance=chance_loss(run.margin, run.identity.num_classes),
-            warmup_steps=run.schedule.warmup_steps,
-            switch_step=run.config.classifier.softmax_steps,
+        chance, warmup = chance_loss(run.margin, run.identity.num_classes), run.schedule.warmup_steps
+        switch = run.config.classifier.softmax_steps
+        self.watch = LossWatch(chance=chance, warmup_steps=warmup, switch_step=switch)
+        self.flat_watch = FlatWatch(
+            chance=chance,
+            full_rate_step=max(warmup, switch),
+            steps_per_epoch=run.identity.epoch_images // run.identity.global_batch,
         )
         self.logged_step = run.state.step
         self.started = time.perf_counter()
@@ -175,6 +178,11 @@ class _Loop:
             self.log.line(line)
         self.log.scalars(place.step, progress_scalars(summary, place))
         self._warn_of_growth(summary.loss)
+        if self.flat_watch.stands(place.step, summary.loss, summary.target_cosine):
+            self.log.line(
+                f"warning: at step {place.step} the loss {summary.loss:.2f} is still that of an untrained network: "
+                f"'train.py --explain {self.run.config.run.output}' looks for the reason"
+            )
 
     def _warn_of_growth(self, loss: float) -> None:
         first_step, self.logged_step = self.logged_step, self.run.state.step

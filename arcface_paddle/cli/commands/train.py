@@ -7,6 +7,9 @@ With --resume auto the same command, given again, goes on where the run was stop
 anew, and all that the earlier run has written is set aside into OUTPUT/earlier_DATE_TIME. For fine-tuning,
 --pretrained MobileFace --data_dir FOLDER is enough: network, embedding size and input are those of the model.
 
+A training that stays flat is explained by --explain OUTPUT, which trains nothing: it judges the curve, the settings
+and a sample of the data (exit code 0: it learns; 1: it does not, or something was found that is likely to harm).
+
 Exit codes: 0 finished; 1 finished, but unreadable samples were replaced (each is named in OUTPUT/training.log);
 2 wrong use or an error, checkpoints already written are intact; 130 stopped by Ctrl-C, SIGTERM or SIGHUP after saving,
 go on with --resume 1.
@@ -19,14 +22,21 @@ import errno
 import os
 import sys
 import warnings
+from typing import Optional
 
+from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare ``--config`` and one flag per option."""
     parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
+    parser.add_argument(
+        "--explain", metavar="FOLDER", help="say why the run in this folder does not learn; train nothing"
+    )
+    parser.add_argument("--json", metavar="FILE", help="with --explain: write the same as JSON")
     for option in options():
         _add_flag(parser, option)
 
@@ -43,7 +53,11 @@ def config_of(args: argparse.Namespace) -> TrainConfig:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and return the exit code."""
+    """Train, or explain, and return the exit code."""
+    if args.explain is not None:
+        return _explain(args.explain, args.json)
+    if args.json is not None:
+        raise ConfigError("--json is the explanation of a run as JSON and needs --explain FOLDER")
     config = config_of(args)
     _hide_notes_of_paddle()
     _share_cores()
@@ -69,6 +83,19 @@ def run(args: argparse.Namespace) -> int:
     if outcome.reason == "stopped":
         return EXIT_INTERRUPTED
     return EXIT_PARTIAL if outcome.bad_samples else EXIT_OK
+
+
+def _explain(folder: str, json_file: Optional[str]) -> int:
+    _hide_notes_of_paddle()
+    from arcface_paddle.training.explain.explanation import explain, explanation_text
+    from arcface_paddle.training.explain.verdict import LIKELY, Verdict
+
+    explanation = explain(folder)
+    print(explanation_text(explanation))
+    if json_file is not None:
+        write_json_result(json_file, explanation.to_dict())
+    harmful = [reason for reason in explanation.reasons if reason.weight >= LIKELY]
+    return EXIT_OK if explanation.verdict is Verdict.LEARNING and not harmful else EXIT_PARTIAL
 
 
 def _share_cores() -> None:
