@@ -72,19 +72,47 @@ class StandIn:
         raise DataError("the pickle tries to change a function")
 
 
-class PickleMachine:
-    """Runs one pickle; see ``run``."""
+PLAIN_CONTENT = "numpy arrays, numbers, strings, bytes, lists, tuples and dicts"
 
-    def __init__(self, data: bytes, *, stand_ins: dict[tuple[str, str], StandIn], budget: Budget) -> None:
+
+class PickleMachine:
+    """Runs one pickle; see ``run``.
+
+    Args:
+        data: holds the pickle; what stands behind its end is not looked at.
+        stand_ins: all that the pickle may name, by module and name.
+        budget: what may be made of it.
+        refer: gives the object that a reference to something outside of the pickle stands for; None refuses them all.
+        allowed: what such pickles may hold, for messages.
+        start: where the pickle begins in ``data``.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        stand_ins: dict[tuple[str, str], StandIn],
+        budget: Budget,
+        refer: Optional[Callable[[Any], Any]] = None,
+        allowed: str = PLAIN_CONTENT,
+        start: int = 0,
+    ) -> None:
         self._data = data
         self._stand_ins = stand_ins
         self._budget = budget
-        self._position = 0
+        self._refer = refer or _refuse_reference
+        self._allowed = allowed
+        self._position = start
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
         self._remembered = 0
         self._number_keys = 0
+
+    @property
+    def end(self) -> int:
+        """Where, after ``run``, the bytes behind the pickle begin."""
+        return self._position + 1
 
     def run(self) -> Any:
         """Return the object that the pickle describes; Python 2's ``str`` becomes ``bytes``.
@@ -146,7 +174,7 @@ class PickleMachine:
         target.extend(items)
 
     def store(self, target: Any, pairs: list[Any]) -> None:
-        if type(target) is not dict or len(pairs) % 2:
+        if not isinstance(target, dict) or len(pairs) % 2:
             raise DataError(f"the pickle stores a pair in a {type(target).__name__}, or half of a pair")
         for index in range(0, len(pairs), 2):
             self._check_key(pairs[index])
@@ -229,7 +257,7 @@ class PickleMachine:
         except KeyError:
             raise DataError(
                 f"the pickle asks for {module[:80]}.{name[:80]}, which was refused and not run; "
-                "allowed are numpy arrays, numbers, strings, bytes, lists, tuples and dicts"
+                f"allowed are {self._allowed}"
             ) from None
 
     def reduce(self, begin: int, end: int) -> None:
@@ -248,10 +276,10 @@ class PickleMachine:
         set_state(self._stack[-1], state)
 
     def persistent_line(self, begin: int, end: int) -> None:
-        raise _refused_reference(self.line(begin, end))
+        self.push(self._refer(self.line(begin, end)))
 
     def persistent_object(self, begin: int, end: int) -> None:
-        raise _refused_reference(self.pop())
+        self.push(self._refer(self.pop()))
 
     def append_one(self, begin: int, end: int) -> None:
         value = self.pop()
@@ -290,8 +318,8 @@ def shown(value: object) -> str:
     return reprlib.repr(value)[:80]
 
 
-def _refused_reference(value: object) -> DataError:
-    return DataError(f"the pickle refers to an object outside of it ({shown(value)}); refused")
+def _refuse_reference(value: object) -> Any:
+    raise DataError(f"the pickle refers to an object outside of it ({shown(value)}); refused")
 
 
 def _int_of_text(line: bytes) -> int:

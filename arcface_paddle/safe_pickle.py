@@ -18,12 +18,13 @@ from __future__ import annotations
 import codecs
 import math
 import struct
-from typing import Any, Union
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Optional, Union
 
 import numpy as np
 
 from arcface_paddle.errors import DataError
-from arcface_paddle.pickle_machine import Budget, PickleMachine, StandIn, shown
+from arcface_paddle.pickle_machine import PLAIN_CONTENT, Budget, PickleMachine, StandIn, shown
 
 _LATIN1 = frozenset({"latin1", "latin-1", "iso-8859-1", "iso8859-1"})
 
@@ -227,14 +228,55 @@ def load_arrays(data: bytes, *, name: str) -> object:
         DataError: a name outside of the table (it is quoted), a damaged pickle, an array whose bytes do not fit its
             shape, nesting deeper than ``MAX_DEPTH``, or content that expands beyond its ``Budget``.
     """
+    return load_part(data, name=name, budget=Budget(len(data)))[0]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What the pickles of another format have besides arrays.
+
+    Attributes:
+        stand_ins: what they may name; a function that makes an array gives it as ``made_array``.
+        refer: gives the object that a reference to something outside of the pickle stands for.
+        allowed: what such pickles may hold, for messages.
+    """
+
+    stand_ins: Mapping[tuple[str, str], StandIn]
+    refer: Callable[[Any], Any]
+    allowed: str
+
+
+def load_part(
+    data: bytes, *, name: str, budget: Budget, start: int = 0, extension: Optional[Extension] = None
+) -> tuple[object, int]:
+    """Unpickle as ``load_arrays`` does a pickle that begins at ``start``, with other things around it.
+
+    Returns:
+        The object, and where the bytes behind the pickle begin.
+
+    Raises:
+        DataError: see ``load_arrays``.
+    """
     try:
-        budget = Budget(len(data))
-        return _Resolver().resolve(PickleMachine(data, stand_ins=_stand_ins(budget), budget=budget).run())
+        machine = PickleMachine(
+            data,
+            stand_ins={**_stand_ins(budget), **(extension.stand_ins if extension else {})},
+            budget=budget,
+            refer=extension.refer if extension else None,
+            allowed=extension.allowed if extension else PLAIN_CONTENT,
+            start=start,
+        )
+        return _Resolver().resolve(machine.run()), machine.end
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except _UNPICKLING_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{name}: damaged pickle, or not a pickle at all ({reason})") from None
+
+
+def made_array(array: np.ndarray, budget: Budget) -> object:
+    """Wrap an array that a function of an ``Extension`` has made, and paid for, so that the machine can pass it on."""
+    return _Array(budget, array)
 
 
 class _Dtype:
