@@ -48,6 +48,8 @@ BACKBONES: Mapping[str, Backbone] = {
     "iresnet50": _iresnet(3, 4, 14, 3),
     "iresnet100": _iresnet(3, 13, 30, 3),
     "iresnet200": _iresnet(6, 26, 60, 6),
+    "mbf": Backbone("mbf", "Mbf", 512, {"units": (1, 4, 6, 2), "scale": 2}),  # of insightface's arcface_torch
+    "mbf_large": Backbone("mbf", "Mbf", 512, {"units": (2, 8, 12, 4), "scale": 4}),
 }
 
 ALIASES: Mapping[str, str] = {
@@ -59,7 +61,8 @@ ALIASES: Mapping[str, str] = {
     "iResNet100": "iresnet100",
     "iResNet200": "iresnet200",
 }
-"""Published spellings. FresResNet50 and FresResNet100 are other networks (one PReLU slope per layer, other keys)."""
+"""Published spellings. Weights of FresResNet50 and FresResNet100 (one PReLU slope a layer, other keys) become those of
+iresnet50 and iresnet100 by ``arcface-paddle import``."""
 
 
 def canonical_name(name: str) -> str:

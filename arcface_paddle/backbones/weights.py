@@ -14,10 +14,12 @@ from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
 _NOT_FINITE = "holds NaN or infinity"
-_LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight")  # of MobileFaceNet, of iResNet
-STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight")
+_LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight", "features.layers.3.weight")
+"""Of MobileFaceNet, of iResNet, of mbf."""
+STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "layers.0.layers.0.weight")
 """Key of the convolution that sees the picture, of the same networks."""
-_STEM_CHANNELS = 64  # of both at width 1
+_WIDE_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "conv_sep.layers.0.weight")
+_CHANNELS = {"conv_sep.layers.0.weight": 512}  # at width 1; of the others 64
 
 
 def open_backbone(
@@ -49,7 +51,7 @@ def open_backbone(
 
 def width_of(arrays: Mapping[str, np.ndarray]) -> float:
     """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
-    return next((len(arrays[key]) / _STEM_CHANNELS for key in STEM_CONVOLUTION if key in arrays), 1.0)
+    return next((len(arrays[key]) / _CHANNELS.get(key, 64) for key in _WIDE_CONVOLUTION if key in arrays), 1.0)
 
 
 def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
@@ -70,12 +72,26 @@ def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
         len({key.split(".")[1] for key in arrays if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)
     )
     size = embedding_size_of(arrays)
+    mbf_units = _mbf_units(arrays)
     for name, entry in BACKBONES.items():
+        if entry.class_name == "Mbf" and entry.arguments["units"] == mbf_units:
+            return name
         if entry.class_name == "IResNet" and entry.arguments["units"] == units and "features.weight" in arrays:
             return name
         if entry.class_name == "MobileFaceNet" and entry.embedding_size == size and "linear7.conv.weight" in arrays:
             return name
     return None
+
+
+def _mbf_units(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Count the residual bottlenecks in the four stages of an mbf; zeros for another network's arrays."""
+    first, *others = (_indices(arrays, f"layers.{layer}.layers.") for layer in (1, 3, 5, 7))
+    grouped = "layers.1.layers.0.weight" in arrays
+    return (1 if grouped else first, *others)
+
+
+def _indices(arrays: Mapping[str, np.ndarray], prefix: str) -> int:
+    return len({key[len(prefix) :].split(".")[0] for key in arrays if key.startswith(prefix)})
 
 
 def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: str) -> None:
