@@ -12,6 +12,7 @@ from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
+from arcface_paddle.pipeline.detection.scrfd import ScrfdDetector
 from arcface_paddle.pipeline.fusion import FusedRecognizer
 from arcface_paddle.pipeline.recognition import FaceRecognizer, Recognizer
 from arcface_paddle.pipeline.runtime import InferenceRuntime, RuntimeOptions, open_runtime
@@ -35,7 +36,7 @@ def build_detector(
     """Load a detector.
 
     Args:
-        model: a name of ``model_files.REGISTRY`` or a folder.
+        model: a name of ``model_files.REGISTRY``, a folder, or an ``.onnx`` file of a SCRFD.
         threshold: faces with a lower score are dropped; None for the threshold of the model's card.
         min_face: pixels that a face's longer side has at least; a large value saves time on large pictures, a small
             one finds more. None for all that the detector can see.
@@ -69,7 +70,7 @@ def build_recognizer(
     """Load a recogniser: a network, or with a card that names members the fusion of several.
 
     Args:
-        model: a name of ``model_files.REGISTRY`` or a folder.
+        model: a name of ``model_files.REGISTRY``, a folder, or an ``.onnx`` file.
         max_batch_size: faces per run of the network.
         mirrored: average over the face and its mirror image, the default: it doubles the recogniser's share of the time
             and is slightly better (see ``Recognizer``). Gallery and probe must agree on it.
@@ -122,10 +123,20 @@ def _build_centerface(
     return CenterFaceDetector(folder, runtime, settings=settings)
 
 
+def _build_scrfd(
+    folder: model_files.ModelFolder,
+    runtime: InferenceRuntime,
+    settings: DetectionSettings,
+    _options: Optional[RuntimeOptions],
+) -> Detector:
+    return ScrfdDetector(folder, runtime, settings=settings)
+
+
 DETECTORS: dict[str, DetectorBuilder] = {
     "blazeface": _build_blazeface,
     "centerface": _build_centerface,
     "rows": _build_rows,
+    "scrfd": _build_scrfd,
 }
 """How a network's outputs become faces, by the word that the card has under ``decoder`` (``cards.DECODERS``)."""
 

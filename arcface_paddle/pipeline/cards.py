@@ -28,7 +28,7 @@ REFINEMENT = "face refinement"
 RECOGNITION = "face recognition"
 TASKS = (DETECTION, REFINEMENT, RECOGNITION)
 
-DECODERS = ("blazeface", "centerface", "rows")
+DECODERS = ("blazeface", "centerface", "rows", "scrfd")
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ class DetectorSpec:
     """What a detector's output means.
 
     Attributes:
-        decoder: ``"blazeface"`` (head maps with anchors), ``"centerface"`` (maps of centres, sizes and landmarks) or
-            ``"rows"`` (class, score, left, top, right, bottom).
+        decoder: ``"blazeface"`` (head maps with anchors), ``"centerface"`` (maps of centres, sizes and landmarks),
+            ``"rows"`` (class, score, left, top, right, bottom) or ``"scrfd"`` (tables with anchors).
         score_threshold: faces with a lower score are dropped unless the user asks for another threshold.
         scales: the passes whose candidates are united.
         strides: pixels between neighbouring cells of each head map; none for rows.
         anchors: number of anchors in a cell, for each stride.
-        keypoints: number of points that follow each box, blazeface only; the first four are the image-left eye, the
-            image-right eye, the nose and the centre of the mouth.
+        keypoints: number of points that follow each box. blazeface: the first four are the image-left eye, the
+            image-right eye, the nose and the centre of the mouth. scrfd: 5, those of ``types.Detection``, or 0.
         score_clip: logits are clipped at plus and minus this value.
         nms_iou: boxes that overlap more are merged into one, weighted by score.
         refiner: name of the model that refines and checks the candidates; empty for none.
@@ -163,8 +163,10 @@ class DetectorSpec:
             return f"score_threshold is {self.score_threshold}; allowed: between 0 and 1"
         if not self.scales:
             return "scales is empty"
-        if self.decoder == "blazeface" and (not self.strides or len(self.strides) != len(self.anchors)):
-            return "a blazeface decoder needs as many strides as anchors, at least one"
+        if self.decoder in ("blazeface", "scrfd") and (not self.strides or len(self.strides) != len(self.anchors)):
+            return f"a {self.decoder} decoder needs as many strides as anchors, at least one"
+        if self.decoder == "scrfd" and (self.keypoints not in (0, 5) or min(self.strides + self.anchors) < 1):
+            return f"a scrfd decoder has 0 or 5 keypoints (here {self.keypoints}), and strides and anchors above 0"
         if any(scale.size % stride for scale in self.scales for stride in self.strides):
             return f"the sizes of scales must be multiples of the strides {list(self.strides)}"
         return ""

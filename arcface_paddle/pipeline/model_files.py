@@ -2,7 +2,8 @@
 
 A name is looked up in ``REGISTRY``: shipped models lie in the wheel (``arcface_paddle/inference_model``) or in the
 checkout (``inference_model``); published archives are fetched once into the cache folder, see ``fetching``. A folder
-of the user's own works with a card, or without one by a preset (``assets/preset_*.json``).
+of the user's own works with a card, or without one by a preset (``assets/preset_*.json``). An ``.onnx`` file of
+insightface's alone is told by what it takes and gives, see ``foreign_models``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any, Optional, Sequence, Union
 
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline import cards
+from arcface_paddle.pipeline import cards, foreign_models
 from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
+from arcface_paddle.pipeline.onnx_facts import read_onnx_facts
 from arcface_paddle.pipeline.settings import PRESETS
 
 HOME_VARIABLE = "ARCFACE_PADDLE_HOME"
@@ -73,8 +75,8 @@ class ModelFolder:
     """A model that is there and whose files were checked.
 
     Attributes:
-        path: the folder.
-        card: its card, or the preset's under the folder's name.
+        path: the folder, or the ``.onnx`` file that is all.
+        card: its card, or the preset's under the folder's or file's name.
         graph_file: ``inference.pdmodel``, ``.json`` or ``.onnx``.
         weights_file: ``inference.pdiparams``; None for ONNX.
     """
@@ -88,6 +90,10 @@ class ModelFolder:
         """Return the hash of the file with the weights, which tells two models apart."""
         weights = self.weights_file or self.graph_file
         return self.card.files.get(weights.name) or files.sha256_of_file(weights)
+
+    def fixed_batch(self) -> Optional[int]:
+        """Return how many pictures an ONNX file takes at a time; None when that is open, or for Paddle's files."""
+        return foreign_models.fixed_batch(self.graph_file) if self.graph_file.suffix == ".onnx" else None
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def open_model(
     Files named in the card are held against its hashes, which takes about 10 ms for the shipped models.
 
     Args:
-        name_or_folder: a name of ``REGISTRY`` or a folder.
+        name_or_folder: a name of ``REGISTRY``, a folder, or an ``.onnx`` file.
         task: what the model must do (``cards.TASKS``); None accepts any model that has a card.
         preset: one of ``PRESETS``, for a folder without a card.
 
@@ -140,7 +146,9 @@ def open_model(
             f"{path}: unites {' and '.join(card.fusion.members)}, which cut a crop each from a photograph, "
             "and has no network of its own, which is needed here; name one of its members"
         )
-    graph_file = _graph_file(path)
+    graph_file = path if path.is_file() else _graph_file(path)
+    if path.is_file():
+        return ModelFolder(path, card, graph_file, None)
     weights_file = None if graph_file.suffix == ".onnx" else path / WEIGHTS_FILE
     check_files(path, card)
     if graph_file.name not in card.files:
@@ -213,7 +221,7 @@ def _open_member(fusion: Path, member: str) -> ModelFolder:
 
 
 def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
-    """Return the folder of a model; a name of the registry goes before a folder of that name.
+    """Return the folder of a model, or its ``.onnx`` file; a name of the registry goes before a folder of that name.
 
     Raises:
         ModelFileError: neither a known name nor a folder, or an archive that cannot be fetched.
@@ -221,7 +229,7 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
     name = os.fspath(name_or_folder)
     registered = REGISTRY.get(name)
     if registered is None:
-        if not Path(name).is_dir():
+        if not Path(name).is_dir() and not (name.endswith(".onnx") and Path(name).is_file()):
             raise ModelFileError(
                 f"{name!r} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
                 "(see 'arcface-paddle models list')"
@@ -299,6 +307,8 @@ def check_files(path: Path, card: cards.ModelCard) -> None:
 
 
 def _card_of(path: Path, *, task: Optional[str], preset: Optional[str]) -> cards.ModelCard:
+    if path.is_file():
+        return _card_of_file(path, preset)
     card_file = path / cards.CARD_NAME
     if card_file.exists():
         return cards.read_card(card_file)
@@ -308,6 +318,21 @@ def _card_of(path: Path, *, task: Optional[str], preset: Optional[str]) -> cards
             f"{path}: has no {cards.CARD_NAME}; say what the model is by a preset: {', '.join(PRESETS)}"
         )
     return dataclasses.replace(preset_card(chosen), name=path.resolve().name)
+
+
+def _card_of_file(path: Path, preset: Optional[str]) -> cards.ModelCard:
+    """Return the card of an ``.onnx`` file: by a preset, from the card beside it that names it, or by its ports."""
+    read_onnx_facts(path)
+    if preset is not None:
+        return dataclasses.replace(preset_card(preset), name=path.stem)
+    card_file = path.parent / cards.CARD_NAME
+    if card_file.is_file():
+        card = cards.read_card(card_file)
+        if path.name in card.files:
+            check_files(path.parent, card)
+            return card
+    presets = {name: preset_card(name) for name in (foreign_models.SCRFD, foreign_models.RECOGNIZER)}
+    return foreign_models.card_of_onnx(path, presets)
 
 
 def _preset_of(name_or_folder: Union[str, files.PathLike]) -> Optional[str]:

@@ -21,9 +21,9 @@ DEFAULT_RECOGNIZER = "MobileFace"
 CROP_RECOGNIZER = "MobileFace"
 """The recogniser of aligned crops of 112x112, for what works with crops and not with photographs."""
 
-PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112")
+PRESETS = ("blazeface-fpn-ssh", "blazeface-fpn-ssh-imagenet", "aligned-112", "scrfd", "insightface-112")
 """Preprocessing of models without a card. The published pipeline fed its detector ``-imagenet``; the detector was
-trained with the constants of the other."""
+trained with the constants of the other. The last two are insightface's; its ``.onnx`` files need no preset."""
 
 PUBLISHED_MODELS = ("BlazeFace-FPN-SSH", "MobileFace-128", "ArcFace")
 """Names of ``model_files.REGISTRY`` that are archives to be fetched."""
