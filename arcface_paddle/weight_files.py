@@ -15,6 +15,7 @@ import numpy as np
 from arcface_paddle import safe_pickle
 from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.files import PathLike, write_bytes
+from arcface_paddle.pickle_machine import PLAIN_CONTENT, Budget, StandIn
 
 _NAME_TABLE = "StructuredToParameterName@@"  # paddle's note of its generated names; of no use outside of that run
 
@@ -44,6 +45,44 @@ def parse_state_dict(content: bytes, *, name: str) -> dict[str, np.ndarray]:
     return {
         _text(key): _array(_text(key), item, name, widened) for key, item in value.items() if _text(key) != _NAME_TABLE
     }
+
+
+def read_parameter(path: PathLike) -> np.ndarray:
+    """Read a file that holds one parameter alone, as ``paddle.save`` writes it; bfloat16 becomes float32.
+
+    Dynamic graphs give ``tuple((name, array))``. Static graphs give a call of ``eval`` with a fixed text, which is not
+    run: its only argument is the array.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, refused as unsafe, or not one array.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        value, _ = safe_pickle.load_part(content, name=str(path), budget=Budget(len(content)), extension=_ONE_PARAMETER)
+    except DataError as error:
+        raise ModelFileError(str(error)) from None
+    return _array(Path(path).name, value, str(path), {})
+
+
+def _refuse_reference(_: object) -> object:
+    raise DataError("the pickle refers to an object outside of it; refused")
+
+
+def _only_data(text: object, names: object) -> object:
+    """Stand in for ``eval`` of a static graph's tensor; there is one spelling of it: eval('data', {'data': array})."""
+    if text != "data" or not isinstance(names, dict) or set(names) != {"data"}:
+        raise DataError("the pickle asks for eval of something, which was refused and not run")
+    return names["data"]
+
+
+_ONE_PARAMETER = safe_pickle.Extension(
+    {("builtins", "eval"): StandIn(_only_data), ("__builtin__", "eval"): StandIn(_only_data)},
+    _refuse_reference,
+    PLAIN_CONTENT,
+)
 
 
 def write_state_dict(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:

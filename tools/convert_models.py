@@ -24,6 +24,7 @@ os.environ.update(FLAGS_enable_pir_api="0")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from arcface_paddle import files
+from arcface_paddle.export.importing.tflite_mobilefacenet import load_mobilefacenet
 from tools.model_conversion import card_contents, networks
 from tools.model_conversion.inference_folder import write_card_alone, write_folder
 
@@ -46,7 +47,7 @@ def main() -> int:
 
     blazeface = networks.load_blazeface(args.weights / "face_detection_back.tflite")
     onet = networks.load_onet(args.weights / "onet.pt")
-    mobilefacenet = networks.load_mobilefacenet(args.weights / "MobileFaceNet.tflite")
+    mobilefacenet = load_mobilefacenet(args.weights / "MobileFaceNet.tflite")
     # Paddle numbers parameters as they are made: new networks come last, so that the files of the others stay.
     centerface = networks.load_centerface(args.weights / "centerface.onnx")
     resnet29 = networks.load_resnet29(args.weights / "dlib_face_recognition_resnet_model_v1.dat")

@@ -43,6 +43,7 @@ COMMANDS = {
     "identify": ("identify", "identification, open-set and IJB-style evaluation"),
     "calibrate": ("calibrate", "write similarity thresholds into a model's card"),
     "export": ("export", "export a trained network as an inference model, with parity gate"),
+    "import": ("import_model", "import a model of insightface, Arcface-Paddle, PLSC or TensorFlow Lite"),
     "quantize": ("quantize", "make an INT8 model for CPU, with accuracy gate"),
     "completion": ("completion", "print the script that completes flags in bash, zsh or tcsh"),
 }

@@ -10,15 +10,12 @@ from paddle import nn
 
 from arcface_paddle.backbones.blazeface import BlazeFace
 from arcface_paddle.backbones.centerface import CenterFace
-from arcface_paddle.backbones.mobilefacenet import MobileFaceNet
 from arcface_paddle.backbones.onet import ONet
 from arcface_paddle.backbones.resnet29 import ResNet29
+from arcface_paddle.export.importing.tflite_file import TfliteFile
+from arcface_paddle.export.importing.torch_file import read_torch_file
 from tools.model_conversion.dlib_file import DlibFile
 from tools.model_conversion.onnx_file import read_weights
-from tools.model_conversion.tflite_file import Convolution, TfliteFile
-from tools.model_conversion.torch_file import read_torch_tensors
-
-EMBEDDING_SIZE = 192
 
 
 def load_blazeface(path: Path) -> BlazeFace:
@@ -34,34 +31,12 @@ def load_blazeface(path: Path) -> BlazeFace:
     return network
 
 
-def load_mobilefacenet(path: Path) -> MobileFaceNet:
-    """Return the 192-D recogniser in the training class.
-
-    The original has its batch normalisation folded into the convolutions, which is written as gamma 1, beta = bias,
-    mean 0, variance 1 - epsilon: the same function, and it can be fine-tuned. Two further 1x1 convolutions without
-    an activation (after the first depthwise block and after the global depthwise convolution) are multiplied into
-    their followers.
-    """
-    source = TfliteFile(path)
-    convolutions = source.convolutions()
-    _fold_into_next(convolutions, 2)
-    _fold_into_next(convolutions, len(convolutions) - 2)
-    network = MobileFaceNet(EMBEDDING_SIZE, stride_2_padding="tf_same")
-    _load_folded(network, convolutions)
-    slopes = source.prelu_slopes()
-    activations = [layer for layer in network.sublayers() if isinstance(layer, nn.PReLU)]
-    _require_equal(len(activations), len(slopes), f"{path}: number of PReLUs")
-    for activation, slope in zip(activations, slopes):
-        _set(activation._weight, slope.reshape(-1))
-    network.eval()
-    return network
-
-
 def load_onet(path: Path) -> ONet:
     """Return MTCNN's ONet; its flattened feature map is re-ordered from (width, height, channel) to Paddle's."""
     network = ONet()
     parameters = dict(network.named_parameters())
-    tensors = read_torch_tensors(path)
+    tensors = read_torch_file(path)
+    assert isinstance(tensors, dict)
     for name, values in tensors.items():
         if name == "dense5.weight":
             out_features = values.shape[0]
@@ -109,28 +84,6 @@ def load_resnet29(path: Path) -> ResNet29:
     _set(network.fc.weight, matrix)
     network.eval()
     return network
-
-
-def _fold_into_next(convolutions: list[Convolution], index: int) -> None:
-    """Multiply the linear 1x1 convolution at ``index`` into the 1x1 convolution behind it, and remove it."""
-    first, second = convolutions[index], convolutions[index + 1]
-    inner = first.weight[:, :, 0, 0].astype(np.float64)
-    outer = second.weight[:, :, 0, 0].astype(np.float64)
-    weight = (outer @ inner)[:, :, None, None].astype(np.float32)
-    bias = (outer @ first.bias + second.bias).astype(np.float32)
-    convolutions[index : index + 2] = [Convolution(weight, bias)]
-
-
-def _load_folded(network: nn.Layer, convolutions: list[Convolution]) -> None:
-    layers = [layer for layer in network.sublayers() if isinstance(layer, nn.Conv2D)]
-    norms = [layer for layer in network.sublayers() if isinstance(layer, nn.BatchNorm2D)]
-    _require_equal(len(layers), len(convolutions), "number of convolutions")
-    for layer, norm, convolution in zip(layers, norms, convolutions):
-        _set(layer.weight, convolution.weight)
-        _set(norm.bias, convolution.bias)
-        _set(norm.weight, np.ones_like(convolution.bias))
-        _set(norm._mean, np.zeros_like(convolution.bias))
-        _set(norm._variance, np.full_like(convolution.bias, 1 - norm._epsilon))
 
 
 def _set(parameter: paddle.Tensor, values: np.ndarray) -> None:

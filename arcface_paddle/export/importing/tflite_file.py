@@ -14,6 +14,15 @@ from typing import Optional
 
 import numpy as np
 
+from arcface_paddle.errors import DataError, ModelFileError
+from arcface_paddle.pickle_machine import Budget
+
+IDENTIFIER = b"TFL3"
+_MOST_OPERATORS = 4096
+_MOST_TABLES = 1 << 16
+# What damage leads to in struct, in numpy and in the tables.
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError, OverflowError, MemoryError, DataError)
+
 _DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64}
 _OPERATOR_NAMES = {
     0: "ADD",
@@ -52,19 +61,37 @@ class _Operator:
 
 
 class TfliteFile:
-    """The first subgraph of a .tflite file."""
+    """The first subgraph of a .tflite file.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or something else.
+    """
 
     def __init__(self, path: Path) -> None:
-        data = path.read_bytes()
-        if data[4:8] != b"TFL3":
-            raise SystemExit(f"{path}: not a .tflite file (identifier {data[4:8]!r})")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
+        if data[4:8] != IDENTIFIER:
+            raise ModelFileError(f"{path}: not a .tflite file (identifier {data[4:8]!r})")
+        self._path = path
+        self._budget = Budget(len(data))
+        try:
+            self._read(data)
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def _read(self, data: bytes) -> None:
         model = _Table(data, struct.unpack_from("<I", data, 0)[0])
         graph = model.tables(2)[0]
         self._buffers = model.tables(4)
         self._tensors = graph.tables(0)
         names = [_operator_name(code) for code in model.tables(1)]
+        operators = graph.tables(3)
+        if len(operators) > _MOST_OPERATORS:
+            raise ValueError(f"{len(operators)} operators; allowed: {_MOST_OPERATORS}")
         self.operators = [
-            _Operator(names[table.integer(0, "<I")], table.integers(1), table.integers(2)) for table in graph.tables(3)
+            _Operator(names[table.integer(0, "<I")], table.integers(1), table.integers(2)) for table in operators
         ]
         # Half-precision weights stand behind a DEQUANTIZE each.
         self._source_of = {op.outputs[0]: op.inputs[0] for op in self.operators if op.name == "DEQUANTIZE"}
@@ -76,15 +103,23 @@ class TfliteFile:
             ValueError: the tensor is not constant.
         """
         values = self._stored(tensor)
-        while values is None:
-            if tensor not in self._source_of:
-                raise ValueError(f"tensor {tensor} is not constant")
+        for _ in range(len(self._source_of)):
+            if values is not None or tensor not in self._source_of:
+                break
             tensor = self._source_of[tensor]
             values = self._stored(tensor)
+        if values is None:
+            raise ValueError(f"tensor {tensor} is not constant")
         return values.astype(np.float32)
 
     def convolutions(self) -> list[Convolution]:
-        """Return all convolutions in the order of execution."""
+        """Return all convolutions in the order of execution. Raises ``ModelFileError`` when one is damaged."""
+        try:
+            return self._convolutions()
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def _convolutions(self) -> list[Convolution]:
         found = []
         for operator in self.operators:
             if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
@@ -97,14 +132,28 @@ class TfliteFile:
         return found
 
     def prelu_slopes(self) -> list[np.ndarray]:
-        """Return the slopes of all PReLUs, which are spelled relu(x) + c * (x - abs(x)): slope = 2 c."""
+        """Return the slopes of all PReLUs, which are spelled relu(x) + c * (x - abs(x)): slope = 2 c.
+
+        Raises:
+            ModelFileError: one is damaged.
+        """
+        try:
+            return self._prelu_slopes()
+        except _DAMAGE as error:
+            raise self._damaged(error) from None
+
+    def _prelu_slopes(self) -> list[np.ndarray]:
         return [2 * self.constant(operator.inputs[0]) for operator in self.operators if operator.name == "MUL"]
+
+    def _damaged(self, error: Exception) -> ModelFileError:
+        return ModelFileError(f"{self._path}: damaged, or not a .tflite file of this kind ({str(error)[:120]})")
 
     def _stored(self, tensor: int) -> Optional[np.ndarray]:
         table = self._tensors[tensor]
         content = self._buffers[table.integer(2, "<I")].bytes(0)
         if not content:
             return None
+        self._budget.spend(2 * len(content))  # half precision is widened
         return np.frombuffer(content, _DTYPES[table.integer(1, "<b")]).reshape(table.integers(0))
 
 
@@ -146,6 +195,8 @@ class _Table:
 
     def tables(self, number: int) -> list[_Table]:
         start, length = self._vector(number)
+        if length > _MOST_TABLES:
+            raise ValueError(f"a list of {length} tables; allowed: {_MOST_TABLES}")
         places = range(start, start + 4 * length, 4)
         return [_Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) for place in places]
 
