@@ -142,7 +142,7 @@ def test_missing_and_left_over_keys_are_named(tmp_path: Path) -> None:
 
 def test_what_is_no_network_of_ours_is_refused(tmp_path: Path) -> None:
     path = write_state_dict(tmp_path / "a.pt", {"encoder.weight": np.zeros((4, 4), np.float32)})
-    with pytest.raises(ModelFileError, match="encoder.weight, …"):
+    with pytest.raises(ModelFileError, match=r"encoder\.weight, …"):
         import_model(path, tmp_path / "out")
     path = write_archive(tmp_path / "b.pt", {"epoch": 3, "best": 0.5}, {})
     with pytest.raises(ModelFileError, match="holds no state_dict of a network, but: epoch, best"):

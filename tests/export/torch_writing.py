@@ -1,4 +1,4 @@
-"""Writes what ``torch.save`` writes, by hand: a zip archive whose pickle refers to storages. For tests, honest and not."""
+"""Writes what ``torch.save`` writes, by hand: a zip archive whose pickle refers to storages; honestly or not."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ _PART_OF_ENDS = {
     "fc.fc": "fc",
     "fc._batch_norm_2": "features",
 }
+_FIRST_PARAMETER = "conv1_weights"
 _BRANCHES = {"branch2a": "conv0", "branch2b": "conv1", "branch1": "short"}
 _NORM = {"scale": "weight", "offset": "bias", "mean": "_mean", "variance": "_variance"}
 _SLOPE = re.compile(r"p_re_lu_(\d{1,9})\.w_0")
@@ -57,7 +58,9 @@ def iresnet_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def structured_keys(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turn the parameter names of a FresResNet into the keys of its state_dict; other names stay."""
+    """Turn the parameter names of a FresResNet into the keys of its state_dict; those of other networks stay."""
+    if _FIRST_PARAMETER not in arrays:
+        return dict(arrays)
     numbers = {int(match[1]): name for name in arrays if (match := _SLOPE.fullmatch(name))}
     slopes = [numbers[number] for number in sorted(numbers)]
     unit = re.compile(rf"({_UNIT})_branch2a_weights")
@@ -76,7 +79,7 @@ def _own_key(key: str) -> Optional[str]:
 
 
 def _key_of_parameter(name: str) -> Optional[str]:
-    plain = {"conv1_weights": "conv._conv.weight", "fc.w_0": "fc.fc.weight", "fc.b_0": "fc.fc.bias"}
+    plain = {_FIRST_PARAMETER: "conv._conv.weight", "fc.w_0": "fc.fc.weight", "fc.b_0": "fc.fc.bias"}
     if name in plain:
         return plain[name]
     stem, _, last = name.rpartition("_")

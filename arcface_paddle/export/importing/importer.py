@@ -105,7 +105,23 @@ def import_model(source: PathLike, output: PathLike, *, settings: ImportSettings
         settings = dataclasses.replace(settings, network=canonical_name(settings.network))
     if kind == sources.ONNX:
         return _import_graph(path, target, settings)
-    return _write_network(_READERS[kind](path, settings.network), path, target, kind=kind, settings=settings)
+    return _write_network(read_network(path, network=settings.network), path, target, kind=kind, settings=settings)
+
+
+def read_network(path: Path, *, network: Optional[str] = None) -> ImportedNetwork:
+    """Read another toolkit's weights into a network of ours.
+
+    Args:
+        path: a file or folder, of any kind but an ONNX model.
+        network: its name in ``BACKBONES``, where the weights do not tell.
+
+    Raises:
+        ModelFileError: nothing known, damaged or hostile, an ONNX model, or weights of another network.
+    """
+    kind = sources.kind_of(path)
+    if kind not in _READERS:
+        raise ModelFileError(f"{path}: an {kind}, which has no weights of a network of ours")
+    return _READERS[kind](path, network)
 
 
 # ---------------------------------------------------------------------------------------------------------------

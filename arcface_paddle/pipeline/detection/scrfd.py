@@ -93,7 +93,7 @@ class ScrfdDetector:
         )
         rows = rows[np.argsort(-rows[:, 4], kind="stable")[:_MOST_CANDIDATES]]
         rows = rows[nms(rows, iou=self._spec.nms_iou)]
-        coordinates = np.delete(rows, 4, axis=1).reshape(len(rows), -1, 2)
+        coordinates = np.delete(rows, 4, axis=1).reshape(len(rows), 2 + self._spec.keypoints, 2)
         coordinates = (coordinates - offset) / factors
         return [_detection(points, score) for points, score in zip(coordinates, rows[:, 4])]
 

@@ -76,7 +76,5 @@ def _decode(level: Sequence[np.ndarray], *, columns: int, anchors: int, stride: 
     cells = chosen // anchors
     anchor = np.stack([cells % columns, cells // columns], axis=1) * float(stride)
     boxes = rows[:, 1:5] * stride
-    points = rows[:, 5:].reshape(len(rows), -1, 2) * stride + anchor[:, None]
-    return np.concatenate(
-        [anchor - boxes[:, :2], anchor + boxes[:, 2:], rows[:, :1], points.reshape(len(rows), -1)], axis=1
-    )
+    points = rows[:, 5:] * stride + np.tile(anchor, (rows.shape[1] - 5) // 2)
+    return np.concatenate([anchor - boxes[:, :2], anchor + boxes[:, 2:], rows[:, :1], points], axis=1)
