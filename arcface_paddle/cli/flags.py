@@ -57,10 +57,10 @@ def published_group(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Declare which models run, and how; ``pipeline_settings`` reads them."""
     models = parser.add_argument_group("models")
-    models.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name or folder (%(default)s)")
+    models.add_argument("--det_model", default=DEFAULT_DETECTOR, help="detector: name, folder or .onnx (%(default)s)")
     models.add_argument(
         "--rec_model",
-        help=f"recogniser: name or folder (default: the one that made the gallery, else {DEFAULT_RECOGNIZER})",
+        help=f"recogniser: name, folder or .onnx (default: the one that made the gallery, else {DEFAULT_RECOGNIZER})",
     )
     for flag in ("--det_preset", "--rec_preset"):
         models.add_argument(flag, choices=PRESETS, help="preprocessing of a model folder without a card")
