@@ -15,6 +15,7 @@ from arcface_paddle.backbones import canonical_name, find_weights_file
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.evaluation.embedder import Embedder, model_embedder, network_embedder
 from arcface_paddle.pipeline.cards import CARD_NAME, RECOGNITION
+from arcface_paddle.pipeline.foreign_models import recognizer_card
 from arcface_paddle.pipeline.model_files import GRAPH_FILES, REGISTRY, ModelFolder, open_model, preset_card
 from arcface_paddle.pipeline.runtime import AUTO, RuntimeOptions
 
@@ -124,10 +125,11 @@ def _open_exported(model: str, settings: EmbedderSettings) -> Embedder:
 
 
 def _open_onnx(path: Path, settings: EmbedderSettings) -> Embedder:
-    """Open an ONNX file with the card beside it, or by the preset of recognisers where it lies alone."""
+    """Open an ONNX file with the card beside it; where it lies alone, by its ports or the preset of recognisers."""
     if path.name in GRAPH_FILES and (path.parent / CARD_NAME).is_file():
         return _open_exported(str(path.parent), settings)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    card = dataclasses.replace(preset_card("aligned-112"), name=path.stem)
+    card = recognizer_card(path, preset_card("insightface-112"))
+    card = card or dataclasses.replace(preset_card("aligned-112"), name=path.stem)
     return model_embedder(ModelFolder(path, card, path, None), name=path.stem, options=settings.runtime)

@@ -40,14 +40,23 @@ def card_of_onnx(path: Path, presets: dict[str, cards.ModelCard]) -> cards.Model
         ModelFileError: it is no ONNX model, or one of neither kind.
     """
     facts = read_onnx_facts(path)
-    detector = _scrfd_card(facts, presets[SCRFD])
-    card = detector or _recognizer_card(facts, presets[RECOGNIZER])
+    card = _scrfd_card(facts, presets[SCRFD]) or _recognizer_card(facts, presets[RECOGNIZER])
     if card is None:
         raise ModelFileError(
             f"{path}: takes {_shown(facts.inputs)} and gives {_shown(facts.outputs)}; known without a card are SCRFD "
             "detectors (6, 9, 10 or 15 outputs) and recognisers of crops of 112x112 (one output)"
         )
     return dataclasses.replace(card, name=path.stem)
+
+
+def recognizer_card(path: Path, preset: cards.ModelCard) -> Optional[cards.ModelCard]:
+    """Return the card of a recogniser's ``.onnx`` file; None when its ports are not those of one.
+
+    Raises:
+        ModelFileError: it is no ONNX model.
+    """
+    card = _recognizer_card(read_onnx_facts(path), preset)
+    return card and dataclasses.replace(card, name=path.stem)
 
 
 def fixed_batch(path: Path) -> Optional[int]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from arcface_paddle.cli.main import main
-from arcface_paddle.pipeline import cards
+from arcface_paddle.evaluation.model_opening import open_embedder
+from arcface_paddle.pipeline import build_recognizer, cards
 from arcface_paddle.pipeline.model_files import open_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
@@ -74,6 +75,19 @@ def test_imported_onnx_models_are_the_same_models(
     given = recognised(models / "det_10g.onnx", models / "w600k_r50.onnx", picture, tmp_path / "a")
     imported = recognised(tmp_path / "det_10g", tmp_path / "w600k_r50", picture, tmp_path / "b")
     assert given["faces"] == imported["faces"]
+
+
+def test_a_file_alone_has_no_card_to_calibrate(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", str(models / "w600k_r50.onnx"), "--data", "pairs.bin"]) == 2
+    assert "import it first: arcface-paddle import" in capsys.readouterr().err
+    assert not (models / "model.json").exists()
+
+
+def test_verification_feeds_a_model_of_mxnet_with_plain_pixels(tmp_path: Path) -> None:
+    path = write_recognizer(tmp_path / "a.onnx", normalising=True)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    expected = build_recognizer(path, mirrored=False).features(crops)
+    np.testing.assert_allclose(open_embedder(str(path)).embed(crops), expected, rtol=0.02, atol=0.02)
 
 
 def test_errors_are_one_line_and_nothing_is_written(

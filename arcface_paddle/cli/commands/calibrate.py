@@ -21,7 +21,7 @@ from arcface_paddle.cli.evaluation_flags import add_engine_flags, embedder_setti
 from arcface_paddle.cli.flags import add_bool, published_group
 from arcface_paddle.cli.tables import text_table
 from arcface_paddle.cli.writable import require_writable_file
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.evaluation.choices import THRESHOLDS
 
 if TYPE_CHECKING:  # what evaluates is imported where it is used, so that --help is quick
@@ -79,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
         progress=True,
     )
     folder = open_model(args.model, task=RECOGNITION)
+    if folder.path.is_file() and not args.dry_run:
+        raise ModelFileError(
+            f"{folder.path}: a file alone has no card to write into; import it first: "
+            f"arcface-paddle import {folder.path} --output DIR"
+        )
     embedder = model_embedder(folder, name=args.model, options=embedder_settings(args, network=None).runtime)
     calibration = calibrate_card(folder.card, embedder.embed, data=args.data, settings=settings)
     print(_table(calibration))
