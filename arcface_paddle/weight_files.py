@@ -17,6 +17,7 @@ from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.files import PathLike, write_bytes
 from arcface_paddle.pickle_machine import PLAIN_CONTENT, Budget, StandIn
 
+_ZIP = b"PK\x03\x04"
 _NAME_TABLE = "StructuredToParameterName@@"  # paddle's note of its generated names; of no use outside of that run
 
 
@@ -35,6 +36,11 @@ def read_state_dict(path: PathLike) -> dict[str, np.ndarray]:
 
 def parse_state_dict(content: bytes, *, name: str) -> dict[str, np.ndarray]:
     """Parse the bytes of a ``.pdparams`` file; see ``read_state_dict``."""
+    if content.startswith(_ZIP):
+        raise ModelFileError(
+            f"{name}: damaged pickle, or not a pickle at all: a zip archive, as torch writes it; import it first: "
+            f"arcface-paddle import {name}"
+        )
     try:
         value = safe_pickle.load_arrays(content, name=name)
     except DataError as error:

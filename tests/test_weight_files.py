@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -41,6 +42,12 @@ def test_paddle_loads_what_is_written(tmp_path):
     other.set_state_dict(paddle.load(str(tmp_path / "a.pdparams")))
     for key, value in network.state_dict().items():
         np.testing.assert_array_equal(other.state_dict()[key].numpy(), value.numpy())
+
+
+def test_weights_of_torch_are_to_be_imported_first():
+    path = Path(__file__).parent / "fixtures" / "torch" / "tiny.pt"
+    with pytest.raises(ModelFileError, match="import it first: arcface-paddle import"):
+        read_state_dict(path)
 
 
 def test_round_trip_of_scalars_and_empty_dicts(tmp_path):
