@@ -222,6 +222,62 @@ def test_a_mobilefacenet_whose_parameters_paddle_has_counted(tmp_path: Path) -> 
         read_network(tmp_path / "7")
 
 
+def _static_names(network: FresResNet50) -> dict[str, np.ndarray]:
+    """The parameters as a static graph counts them, in the order in which the program makes its layers."""
+    counts: dict[str, int] = {}
+    named: dict[str, np.ndarray] = {}
+
+    def take(kind: str, parts: dict[str, paddle.Tensor]) -> None:
+        number = counts.setdefault(kind, 0)
+        counts[kind] += 1
+        named.update({f"{kind}_{number}.{part}": value.numpy() for part, value in parts.items()})
+
+    def norm(layer: nn.BatchNorm) -> None:
+        parts = {"w_0": layer.weight, "b_0": layer.bias, "w_1": layer._mean, "w_2": layer._variance}
+        take("batch_norm", parts)
+
+    def convolution(layer: ConvNorm) -> None:
+        take("conv2d", {"w_0": layer._conv.weight})
+        norm(layer._batch_norm)
+
+    convolution(network.conv)
+    take("prelu", {"w_0": network.prelu._weight})
+    for unit in network.block_list:
+        norm(unit._batch_norm)
+        convolution(unit.conv0)
+        take("prelu", {"w_0": unit.prelu._weight})
+        convolution(unit.conv1)
+        if unit.short is not None:
+            convolution(unit.short)
+    norm(network.fc._batch_norm_1)
+    take("fc", {"w_0": network.fc.fc.weight, "b_0": network.fc.fc.bias})
+    norm(network.fc._batch_norm_2)
+    return named
+
+
+def test_a_fres_resnet_of_a_static_graph(tmp_path: Path, fres: FresResNet50) -> None:
+    named = _static_names(fres)
+    assert len(named) == len([key for key in fres.state_dict() if not key.startswith("block_list.")])
+    for name, values in named.items():
+        paddle.save(paddle.to_tensor(values), str(tmp_path / f"{name}.pdparam"))
+    found = read_network(tmp_path)
+    assert found.name == "iresnet50"
+    _assert_same(_features(found.layer), _features(fres))
+
+
+def test_a_fres_resnet_whose_files_have_the_keys_of_its_state_dict(tmp_path: Path, fres: FresResNet50) -> None:
+    """As PLSC 2.2 writes them; of its class centres the last rank's are left, which is told by their number."""
+    for key, value in fres.state_dict().items():
+        paddle.save(value, str(tmp_path / f"{key}.pdparam"))
+    paddle.save(paddle.ones([SIZE, 6]), str(tmp_path / "weight.pdparam"))
+    for ranks, expected in ((1, 6), (2, 0)):
+        (tmp_path / "meta.json").write_text(json.dumps({"pretrain_world_size": ranks, "num_classes": 6 * ranks}))
+        found = read_network(tmp_path)
+        assert found.name == "iresnet50"
+        assert (0 if found.centres is None else len(found.centres)) == expected
+        _assert_same(_features(found.layer), _features(fres))
+
+
 @pytest.mark.parametrize(("classes", "ranks"), [(5, 4), (9, 4), (8, 4), (3, 1), (20, 8)])
 def test_class_centres_of_every_cut(tmp_path: Path, classes: int, ranks: int) -> None:
     centres = np.arange(classes * 3, dtype=np.float32).reshape(classes, 3)

@@ -54,7 +54,12 @@ def iresnet_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if key.startswith("block_list."):  # the same layers under a second name
             continue
         renamed[_own_key(key) or key] = array
-    return {key: _per_channel(key, array, renamed) for key, array in renamed.items()}
+    return with_slopes_repeated(renamed)
+
+
+def with_slopes_repeated(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Repeat the only slope of each PReLU of an iResNet's state_dict for every channel; others stay."""
+    return {key: _per_channel(key, array, arrays) for key, array in arrays.items()}
 
 
 def structured_keys(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,6 +30,8 @@ from arcface_paddle.weight_files import write_state_dict
 
 TRAINING_WEIGHTS = "training.pdparams"
 RESUME_FOLDER = "resume"
+_IRESNET_OF_CONVOLUTIONS = {53: "iresnet50", 103: "iresnet100"}
+"""The first, two in each unit, and four in the shortcuts."""
 _LICENCE = "not known: ask the publisher of the weights, and mind the licence of the data they were trained on"
 
 
@@ -184,11 +186,13 @@ def _from_paddle_run(folder: Path, network: Optional[str]) -> ImportedNetwork:
 def _counted_names(
     arrays: dict[str, np.ndarray], folder: Path, network: Optional[str]
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Give parameters with counted names the keys of MobileFaceNet, the only network that left such checkpoints."""
-    chosen = network or "MobileFaceNet_128"
-    if find_backbone(chosen).class_name != "MobileFaceNet":
+    """Give parameters with counted names their keys: those of MobileFaceNet, or of a FresResNet in a static graph."""
+    convolutions = paddle_checkpoint.counted_convolutions(arrays)
+    chosen = network or _IRESNET_OF_CONVOLUTIONS.get(convolutions, "MobileFaceNet_128")
+    if find_backbone(chosen).class_name not in ("MobileFaceNet", "IResNet"):
         raise ModelFileError(f"{folder}: the names of its parameters do not tell which is which in {chosen}")
-    return paddle_checkpoint.arrays_by_order(arrays, build_backbone(chosen, width=0.125)), chosen
+    named = paddle_checkpoint.arrays_by_order(arrays, build_backbone(chosen, width=0.125))
+    return fres_resnet.with_slopes_repeated(named), chosen
 
 
 def _paddle_network(

@@ -2,7 +2,8 @@
 
 - ``FOLDER/<parameter>.pdparam`` for each parameter and buffer, ``<parameter>_velocity_0.pdopt`` for its momentum, and
   ``meta.json`` with the number of ranks, classes and values of an embedding. The class centres are cut among the ranks:
-  ``dist@fc@rank@00000.w_0.pdparam`` and so on, (D, classes of the rank) each; on one rank ``lsc_fc.w.pdparam``.
+  ``dist@fc@rank@00000.w_0.pdparam`` and so on, (D, classes of the rank) each; on one rank ``lsc_fc.w.pdparam``. PLSC
+  2.2 names files by the keys of the state_dict, so that ``weight.pdparam`` of several ranks is that of the last one.
 - PLSC 2.4: ``NAME.pdparams``, a state_dict, and ``NAME_rank0.pdparams`` and so on with each rank's ``head.weight``.
 
 Every rank holds ceil(classes / ranks) centres but for what is left to the last ones. The programs that wrote them get
@@ -26,7 +27,7 @@ from arcface_paddle.weight_files import read_parameter, read_state_dict
 META = "meta.json"
 PARAMETER = ".pdparam"
 _SHARD = re.compile(r"(?:dist@\w+@rank@|\w+@dist@rank@)(\d{5})\.w(?:_0)?")
-_WHOLE = re.compile(r"(?:lsc_fc|partialfc|dist@fc)\.w(?:_0)?")
+_WHOLE = re.compile(r"(?:lsc_fc|partialfc|dist@fc)\.w(?:_0)?|weight")
 _VELOCITY = re.compile(r"(.+?)(?:_fp32_master_0)?_velocity_0\.pdopt")
 _RANK_FILE = r"{stem}_rank(\d+)\.pdparams"
 _HEAD = "head.weight"
@@ -59,7 +60,7 @@ def read_parameter_folder(folder: Path) -> tuple[dict[str, np.ndarray], Optional
     stems = [name[: -len(PARAMETER)] for name in names]
     shards = {int(match[1]): stem for stem in stems if (match := _SHARD.fullmatch(stem))}
     whole = [stem for stem in stems if _WHOLE.fullmatch(stem)]
-    if not shards and whole:
+    if not shards and whole and _meta(folder).get("pretrain_world_size", 1) == 1:
         shards = {0: whole[0]}
     backbone = {
         stem: read_parameter(folder / f"{stem}{PARAMETER}") for stem in stems if stem not in {*shards.values(), *whole}
@@ -164,34 +165,39 @@ def arrays_by_order(arrays: Mapping[str, np.ndarray], network: nn.Layer) -> dict
     """Give parameters whose names Paddle counted up the keys of a network, whose layers were made in the same order.
 
     The MobileFaceNet of Arcface-Paddle makes its convolutions and normalisations twice; then their weights and biases
-    are all called ``create_parameter_N``, and only statistics and slopes have the names of layers.
+    are all called ``create_parameter_N``, and only statistics and slopes have the names of layers. Static graphs call
+    normalisations and slopes otherwise than dynamic ones.
 
     Raises:
         ModelFileError: there are more or fewer of a kind than the network has.
     """
-    made_twice = any(name.startswith("create_parameter_") for name in arrays)
-    queues = {kind: iter(_counted(arrays, kind)) for kind in _KINDS}
+    queues = {kind: iter(names) for kind in _KINDS if (names := _counted(arrays, kind))}
     named = {}
     for path, layer in network.named_sublayers():
-        for part, kind in _parts_of(layer, made_twice=made_twice):
-            name = next(queues[kind], None)
+        for part, kinds in _parts_of(layer):
+            name = next((next(queues[kind], None) for kind in kinds if kind in queues), None)
             if name is None:
                 raise ModelFileError(f"the checkpoint holds nothing for {path}.{part}; it is one of another network")
             named[f"{path}.{part}"] = arrays[name]
     if len(named) != len(arrays):
-        raise ModelFileError(
-            f"the checkpoint holds {len(arrays)} parameters, {type(network).__name__} has {len(named)}"
-        )
+        kind = type(network).__name__
+        raise ModelFileError(f"the checkpoint holds {len(arrays)} parameters, {kind} has {len(named)}")
     return named
 
 
-_KINDS = (
-    "create_parameter_{}.w_0",
-    "conv2d_{}.w_0",
-    *(f"batch_norm2d_{{}}.{part}" for part in ("w_0", "b_0", "w_1", "w_2")),
-    "p_re_lu_{}.w_0",
-)
-"""Names of parameters, with the number that Paddle counts up."""
+def counted_convolutions(arrays: Mapping[str, np.ndarray]) -> int:
+    """Return how many convolutions a static graph has left."""
+    return len(_counted(arrays, _CONVOLUTION))
+
+
+_AGAIN = "create_parameter_{}.w_0"
+_CONVOLUTION = "conv2d_{}.w_0"
+_NORMS = ("batch_norm2d_{}", "batch_norm_{}")
+_SLOPES = ("p_re_lu_{}.w_0", "prelu_{}.w_0")
+_LINEAR = ("fc_{}.w_0", "fc_{}.b_0")
+_NORM_PARTS = ("w_0", "b_0", "w_1", "w_2")
+_KINDS = (_AGAIN, _CONVOLUTION, *_SLOPES, *_LINEAR, *(f"{norm}.{part}" for norm in _NORMS for part in _NORM_PARTS))
+"""Names of parameters, with the number that Paddle counts up; of norms and slopes the second are of static graphs."""
 
 
 def _counted(arrays: Mapping[str, np.ndarray], kind: str) -> list[str]:
@@ -201,12 +207,13 @@ def _counted(arrays: Mapping[str, np.ndarray], kind: str) -> list[str]:
     return [found[number] for number in sorted(found)]
 
 
-def _parts_of(layer: nn.Layer, *, made_twice: bool) -> list[tuple[str, str]]:
-    """Return the arrays of a layer and of which kind their names are."""
-    again, convolution, scale, offset, mean, variance, slope = _KINDS
+def _parts_of(layer: nn.Layer) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the arrays of a layer, and of which kind their names may be; the first that there is counts."""
     if isinstance(layer, nn.Conv2D):
-        return [("weight", again if made_twice else convolution)]
-    if isinstance(layer, nn.BatchNorm2D):
-        affine = (again, again) if made_twice else (scale, offset)
-        return [("weight", affine[0]), ("bias", affine[1]), ("_mean", mean), ("_variance", variance)]
-    return [("_weight", slope)] if isinstance(layer, nn.PReLU) else []
+        return [("weight", (_AGAIN, _CONVOLUTION))]
+    if isinstance(layer, (nn.BatchNorm2D, nn.BatchNorm1D)):
+        scale, offset, mean, variance = (tuple(f"{norm}.{part}" for norm in _NORMS) for part in _NORM_PARTS)
+        return [("weight", (_AGAIN, *scale)), ("bias", (_AGAIN, *offset)), ("_mean", mean), ("_variance", variance)]
+    if isinstance(layer, nn.Linear):
+        return [("weight", _LINEAR[:1]), ("bias", _LINEAR[1:])]
+    return [("_weight", _SLOPES)] if isinstance(layer, nn.PReLU) else []
