@@ -229,12 +229,14 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
     name = os.fspath(name_or_folder)
     registered = REGISTRY.get(name)
     if registered is None:
-        if not Path(name).is_dir() and not (name.endswith(".onnx") and Path(name).is_file()):
-            raise ModelFileError(
-                f"{name!r} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
-                "(see 'arcface-paddle models list')"
-            )
-        return Path(name)
+        if Path(name).is_dir() or (name.endswith(".onnx") and Path(name).is_file()):
+            return Path(name)
+        if name.endswith(".onnx"):
+            raise ModelFileError(f"{name}: no such file")
+        raise ModelFileError(
+            f"{name!r} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
+            "(see 'arcface-paddle models list')"
+        )
     if not registered.archive:
         return shipped_folder(registered.name)
     folder = cache_folder() / registered.name

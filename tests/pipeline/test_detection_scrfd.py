@@ -256,6 +256,11 @@ def test_other_models_are_refused_by_their_ports(tmp_path: Path, making: dict) -
         find_card(path)
 
 
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"det_10g\.onnx: no such file"):
+        find_card(tmp_path / "det_10g.onnx")
+
+
 def test_ports_are_read_as_onnx_reads_them(marked: Path) -> None:
     import onnx
 

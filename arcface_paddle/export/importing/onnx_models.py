@@ -31,6 +31,7 @@ def copy_model(path: Path, folder: Path, *, licence: str) -> cards.ModelCard:
     card = find_card(path)
     card = dataclasses.replace(
         card,
+        name=files.printable(card.name),
         source=f"{files.printable(path.name)} (sha256 {files.sha256_of_file(path)}), imported by arcface_paddle",
         licence=licence or card.licence,
         files={},

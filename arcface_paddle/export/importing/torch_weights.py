@@ -7,8 +7,8 @@ from typing import Iterable, Mapping, Optional
 import numpy as np
 from paddle import nn
 
-from arcface_paddle.backbones import build_backbone
-from arcface_paddle.backbones.weights import embedding_size_of, load_arrays, network_of, width_of
+from arcface_paddle.backbones import BACKBONES, build_backbone
+from arcface_paddle.backbones.weights import embedding_size_of, load_arrays, width_of
 from arcface_paddle.errors import CheckpointError, ModelFileError
 
 _WRAPPERS = ("state_dict_backbone", "state_dict", "model_state_dict", "backbone", "model", "net")
@@ -66,7 +66,7 @@ def network_from_torch(arrays: Mapping[str, np.ndarray], *, name: str, network: 
     Raises:
         ModelFileError: an architecture that is not known here, keys that are missing or left over, wrong shapes, NaN.
     """
-    chosen = network or network_of(arrays)
+    chosen = network or _network_of(arrays)
     if chosen is None:
         some = ", ".join(list(arrays)[:_SHOWN])
         raise ModelFileError(
@@ -87,6 +87,28 @@ def network_from_torch(arrays: Mapping[str, np.ndarray], *, name: str, network: 
         raise ModelFileError(str(error)) from None
     layer.eval()
     return chosen, layer
+
+
+_STAGES = {
+    "IResNet": ("layer1.", "layer2.", "layer3.", "layer4."),
+    "Mbf": ("layers.1.layers.", "layers.3.layers.", "layers.5.layers.", "layers.7.layers."),
+}
+"""What the keys of the units of each stage begin with, in torch as here, by the class of our network."""
+
+
+def _network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
+    """Tell by the number of units in its stages which network of arcface_torch weights are of; None for others."""
+    for name, entry in BACKBONES.items():
+        stages = _STAGES.get(entry.class_name, ())
+        if stages and tuple(_units(arrays, stage) for stage in stages) == entry.arguments["units"]:
+            return name
+    return None
+
+
+def _units(arrays: Mapping[str, np.ndarray], stage: str) -> int:
+    if f"{stage}0.weight" in arrays:  # a convolution alone, where mbf_large has units
+        return 1
+    return len({key[len(stage) :].split(".")[0] for key in arrays if key.startswith(stage)})
 
 
 def built_for(arrays: Mapping[str, np.ndarray], *, name: str, network: str) -> nn.Layer:
