@@ -21,6 +21,7 @@ TORCH_SHARD = "checkpoint_gpu_{}.pt"
 _PICKLES = (b"\x80", b"(", b"c")
 _HEAD_BYTES = 16
 _LISTED = 5
+_FILES = (".onnx", ".pt", ".pth", ".pdparams", ".tflite")
 _KNOWN = "a .pt, .pth, .pdparams, .onnx or .tflite file, or a folder of one .pdparam file per parameter"
 
 
@@ -58,4 +59,7 @@ def _kind_of_folder(folder: Path) -> str:
         return TORCH_RUN
     listed = ", ".join(names[:_LISTED]) or "nothing"
     also = f" ({META} alone is not enough)" if META in names else ""
+    files = [name for name in names if Path(name).suffix in _FILES]
+    if files:
+        raise ModelFileError(f"{folder}: holds {listed}: name one of these files, such as {folder / files[0]}")
     raise ModelFileError(f"{folder}: holds {listed}, and nothing that can be imported{also}: {_KNOWN}")
