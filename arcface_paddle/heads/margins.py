@@ -25,6 +25,7 @@ from arcface_paddle.errors import ConfigError
 
 _CLIP = 1e-6  # distance from cos = +-1 at which derivatives are taken
 _HALF = (paddle.float16, paddle.bfloat16)
+_SCALE = 64.0  # of the published networks
 
 Scalar = Union[float, paddle.Tensor]
 ValueAndDerivative = tuple[paddle.Tensor, paddle.Tensor]
@@ -89,15 +90,18 @@ class Margin:
     Attributes:
         scale: s, the factor on all cosines before the softmax.
         rewrites_negatives: whether ``negatives`` does anything; it costs one more (batch, classes) buffer.
+        on_cosines: whether features and centres are normalised; without it the scores are those of a dense layer.
     """
 
     rewrites_negatives = False
+    on_cosines = True
 
     def __init__(self, *, scale: float = 64.0) -> None:
         if not (math.isfinite(scale) and scale > 0.0):
             raise ConfigError(f"the scale of the cosines is {scale}; allowed: above 0 (published networks: 64)")
         self.scale = scale
         self._statistics: dict[str, paddle.Tensor] = {}
+        self._settled: dict[str, paddle.Tensor] = {}
 
     def observe(self, cosine: paddle.Tensor, norms: paddle.Tensor) -> None:
         """Update running statistics from the target cosines and the feature norms, (B,), of the global batch."""
@@ -119,12 +123,39 @@ class Margin:
         for name in self._statistics:
             if name in state:
                 self._statistics[name] = paddle.to_tensor(float(state[name]), dtype="float32")
+        self._settled = dict(self._statistics)
+
+    @paddle.no_grad()
+    def settle(self, finite: Optional[paddle.Tensor] = None) -> None:
+        """End a step: keep what ``observe`` has changed since the last one, or undo it if the step was broken.
+
+        Args:
+            finite: 0-d bool on the device; None = the step was sound.
+        """
+        if finite is not None:
+            for name, value in self._statistics.items():
+                self._statistics[name] = paddle.where(finite.reshape([]), value, self._settled[name])
+        self._settled = dict(self._statistics)
+
+    def _begin_with(self, **statistics: float) -> None:
+        """Declare the running statistics and their first values."""
+        self._statistics = {name: paddle.to_tensor(value) for name, value in statistics.items()}
+        self._settled = dict(self._statistics)
 
     def _follow(self, name: str, new: paddle.Tensor, weight: float) -> None:
         """Move a statistic towards ``new``; a value that is not finite is left out."""
         old = self._statistics[name]
         moved = weight * new.astype("float32") + (1.0 - weight) * old
         self._statistics[name] = paddle.where(paddle.isfinite(moved), moved, old)
+
+
+class LinearSoftmax(Margin):
+    """The softmax of a dense layer over features as they are: no cosine, no scale, no margin."""
+
+    on_cosines = False
+
+    def __init__(self) -> None:
+        super().__init__(scale=1.0)
 
 
 class CombinedMargin(Margin):
@@ -155,7 +186,7 @@ class AdaFaceMargin(Margin):
         if not 0.0 <= margin < math.pi / 2:
             raise ConfigError(f"the margin of AdaFace is {margin}; allowed: 0 <= m < pi / 2")
         self.margin, self.concentration = float(margin), concentration
-        self._statistics = {"norm_mean": paddle.to_tensor(20.0), "norm_deviation": paddle.to_tensor(100.0)}
+        self._begin_with(norm_mean=20.0, norm_deviation=100.0)
 
     def observe(self, cosine: paddle.Tensor, norms: paddle.Tensor) -> None:
         norms = paddle.clip(norms, *self._NORM_RANGE)
@@ -182,7 +213,7 @@ class CurricularFaceMargin(CombinedMargin):
 
     def __init__(self, *, margin: float = 0.5, scale: float = 64.0) -> None:
         super().__init__(m1=1.0, m2=margin, m3=0.0, scale=scale)
-        self._statistics = {"hardness": paddle.to_tensor(0.0)}
+        self._begin_with(hardness=0.0)
 
     def observe(self, cosine: paddle.Tensor, norms: paddle.Tensor) -> None:
         self._follow("hardness", cosine.mean(), self._FOLLOW)
@@ -218,6 +249,15 @@ def _softmax(scale: float, margin: Optional[float]) -> Margin:
     return Margin(scale=scale)
 
 
+def _linear(scale: float, margin: Optional[float]) -> Margin:
+    if margin or scale not in (_SCALE, 1.0):
+        raise ConfigError(
+            f"NormHead and CenterLoss are a dense layer without cosines: leave out scale ({scale:g}) and margin"
+            + (f" ({margin:g})" if margin else "")
+        )
+    return LinearSoftmax()
+
+
 def _combined(scale: float, margin: Optional[float]) -> Margin:
     if margin is not None:
         raise ConfigError("Combined has three margins (m1, m2, m3), not one")
@@ -232,13 +272,15 @@ MARGINS: Mapping[str, Callable[[float, Optional[float]], Margin]] = {
     "CurricularFace": _curricular,
     "Softmax": _softmax,
     "Combined": _combined,
+    "NormHead": _linear,
+    "CenterLoss": _linear,
 }
 
 
 def build_margin(
     name: str,
     *,
-    scale: float = 64.0,
+    scale: float = _SCALE,
     margin: Optional[float] = None,
     combined: Optional[tuple[float, float, float]] = None,
 ) -> Margin:

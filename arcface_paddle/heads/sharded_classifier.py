@@ -1,7 +1,9 @@
 """The class centres of a training run, split over the ranks, with their own momentum SGD.
 
-One class serves 1 to N ranks. A rank holds a contiguous range of classes (``sampling.class_range``). With
-``sample_rate`` below 1 a step touches only the sampled rows of centres and momentum (PartialFC).
+One class serves 1 to N ranks. A row of the arrays is a class: its centre, its sub-centres one behind the other, or the
+weights of a dense layer and their bias (``class_scores``). A rank holds a contiguous range of classes
+(``sampling.class_range``). With ``sample_rate`` below 1 a step touches only the sampled rows of centres and momentum
+(PartialFC).
 
 Who divides by what: ``loss`` is the mean over the global batch. A caller that accumulates k passes per step multiplies
 each loss by 1/k (and by its loss scale) before ``backward``; centre gradients add up here, unscaled, until ``step``,
@@ -11,6 +13,7 @@ the number of ranks: the owner sees the whole global batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Iterator, Optional, Union
 
@@ -19,6 +22,9 @@ import paddle
 
 from arcface_paddle import distributed
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
+from arcface_paddle.heads.centre_loss import FeatureCentres
+from arcface_paddle.heads.class_scores import CosineScores, LinearScores
+from arcface_paddle.heads.focal import check_gamma
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS
 from arcface_paddle.heads.sampling import class_range, sampled_classes
@@ -37,6 +43,10 @@ class ClassifierSettings:
         num_classes: number of classes over all ranks; at least the number of ranks.
         embedding_size: length of the embedding, D.
         sample_rate: share of the classes that take part in a step, besides those of the batch; 1 = all.
+        subcentres: centres a class, K; its cosine is the largest.
+        focal_gamma: exponent of the focal loss; 0 = the cross-entropy.
+        centre_weight: factor lambda on the centre loss, which is added to the softmax; 0 = none.
+        centre_alpha: rate at which the feature centres of the centre loss move.
         momentum: momentum of SGD.
         weight_decay: L2 penalty on the rows that take part.
         weight_dtype: dtype in which the centres are stored. Half precision saves memory but loses updates that are
@@ -50,6 +60,10 @@ class ClassifierSettings:
     num_classes: int
     embedding_size: int
     sample_rate: float = 1.0
+    subcentres: int = 1
+    focal_gamma: float = 0.0
+    centre_weight: float = 0.0
+    centre_alpha: float = 0.5
     momentum: float = 0.9
     weight_decay: float = 0.0
     weight_dtype: str = "float32"
@@ -67,6 +81,9 @@ class ClassifierSettings:
             )
         if not 0.0 < self.sample_rate <= 1.0:
             raise ConfigError(f"sample_rate is {self.sample_rate}; allowed: above 0 up to 1")
+        check_gamma(self.focal_gamma)
+        if not 0.0 <= self.centre_weight < math.inf:
+            raise ConfigError(f"centre_weight is {self.centre_weight}; allowed: 0 or more (the paper: 0.003)")
         for name in ("weight_dtype", "momentum_dtype", "matmul_dtype"):
             if getattr(self, name) not in BYTES_OF:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(BYTES_OF)}")
@@ -74,7 +91,7 @@ class ClassifierSettings:
 
 @dataclass
 class _RowGradient:
-    """A gradient for some rows: sorted local rows (None = all) and (rows, D) float32."""
+    """A gradient for some rows: sorted local rows (None = all) and (rows, row size) float32."""
 
     rows: Optional[np.ndarray]
     values: paddle.Tensor
@@ -89,18 +106,23 @@ class BatchClasses:
         row_indices: the same as a tensor on the device; None = all of them.
         columns: (B,) int64, place of the sample's class among these rows; anything valid where it is not here.
         owned: (B,) bool, whether it is here.
+        places: (B,) int64, place of the sample's class among all of this rank's, whether or not only some take part;
+            behind the last one where it is another rank's.
     """
 
     rows: Optional[np.ndarray]
     row_indices: Optional[paddle.Tensor]
     columns: paddle.Tensor
     owned: paddle.Tensor
+    places: paddle.Tensor
 
 
 class ShardedClassifier:
     """Class centres of classes ``start`` to ``end`` (exclusive) of ``settings.num_classes``.
 
     Attributes:
+        row_size: values that are kept of a class.
+        feature_centres: those of the centre loss; None without it.
         margin: may be replaced between steps (softmax warm start).
         statistics: figures of the last ``loss``, 0-d tensors on the device: mean target cosine, mean target cosine with
             margin, mean feature norm.
@@ -111,7 +133,11 @@ class ShardedClassifier:
         self.margin = margin
         self.statistics: dict[str, paddle.Tensor] = {}
         self.start, self.end = class_range(settings.num_classes, distributed.rank(), distributed.world_size())
-        self._weight = paddle.to_tensor(_initial_rows(self.start, self.end, settings)).astype(settings.weight_dtype)
+        self._scores = _scores_of(margin, settings.subcentres)
+        self.row_size = self._scores.row_size(settings.embedding_size)
+        self.feature_centres = self._new_feature_centres() if settings.centre_weight > 0.0 else None
+        self._decay = self._decay_of_row()
+        self._weight = paddle.to_tensor(self._initial_rows()).astype(settings.weight_dtype)
         self._velocity = paddle.zeros(self._weight.shape, dtype=settings.momentum_dtype)
         self._passes: list[tuple[Optional[np.ndarray], ShardPass]] = []
         self._gradient: Optional[_RowGradient] = None
@@ -138,7 +164,7 @@ class ShardedClassifier:
         return self._all_classes(distributed.all_gather(paddle.to_tensor(labels)))
 
     def loss(self, features: paddle.Tensor, classes: BatchClasses) -> paddle.Tensor:
-        """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+        """Return the mean loss of the global batch, centre loss included, 0-d float32, the same on every rank.
 
         Args:
             features: (B, D) of this rank, not normalised; B is the same on all ranks.
@@ -150,6 +176,8 @@ class ShardedClassifier:
             columns=classes.columns,
             owned=classes.owned,
             margin=self.margin,
+            scores=self._scores,
+            focal_gamma=settings.focal_gamma,
             logits_bytes=settings.logits_bytes,
             matmul_dtype=settings.matmul_dtype,
         )
@@ -157,6 +185,8 @@ class ShardedClassifier:
             self._passes.append((classes.rows, shard_pass))
         loss = sharded_softmax_loss(features, shard_pass)
         self.statistics = shard_pass.statistics
+        if self.feature_centres is not None:
+            loss = loss + settings.centre_weight * self.feature_centres.loss(features, classes.places)
         return loss
 
     def gradient_square_sum(self) -> paddle.Tensor:
@@ -167,7 +197,7 @@ class ShardedClassifier:
         return self._gradient.values.square().sum()
 
     def gradient(self) -> np.ndarray:
-        """Return the gradient of this rank's centres, (end - start, D) float32, zero in rows that took no part."""
+        """Return the gradient of this rank's centres, (end - start, row size), zero in rows that took no part."""
         self._collect()
         dense = np.zeros(self._weight.shape, np.float32)
         if self._gradient is not None:
@@ -180,12 +210,17 @@ class ShardedClassifier:
     ) -> None:
         """Update the rows that took part, ``v = mu v + factor g + decay w; w = w - lr v``, and clear the gradient.
 
+        The feature centres of the centre loss move, and the margin's statistics are settled, too.
+
         Args:
             lr: learning rate.
             factor: number that the gradient is multiplied with (1 / loss scale, clipping).
             finite: 0-d bool on the device; when False nothing changes, whatever the gradient holds.
         """
         self._collect()
+        self.margin.settle(finite)
+        if self.feature_centres is not None:
+            self.feature_centres.step(finite)
         gradient, self._gradient = self._gradient, None
         if gradient is None:
             return
@@ -196,7 +231,7 @@ class ShardedClassifier:
         for rows, part in _blocks(gradient):
             weight = _read(self._weight, rows).astype("float32")
             velocity = _read(self._velocity, rows).astype("float32")
-            change = part * factor + settings.weight_decay * weight
+            change = part * factor + self._decay * weight
             if finite is not None:
                 change = paddle.where(finite.reshape([1, 1]), change, paddle.zeros_like(change))
             velocity = velocity * mu + change
@@ -204,11 +239,11 @@ class ShardedClassifier:
             _write(self._weight, rows, (weight - velocity * (lr * permitted)).astype(settings.weight_dtype))
 
     def weight(self) -> np.ndarray:
-        """Return this rank's centres, (end - start, D) float32."""
+        """Return this rank's centres, (end - start, row size) float32."""
         return self._weight.astype("float32").numpy()
 
     def velocity(self) -> np.ndarray:
-        """Return this rank's momentum, (end - start, D) float32."""
+        """Return this rank's momentum, (end - start, row size) float32."""
         return self._velocity.astype("float32").numpy()
 
     def load_rows(self, start: int, weight: np.ndarray, velocity: Optional[np.ndarray] = None) -> int:
@@ -218,13 +253,13 @@ class ShardedClassifier:
 
         Args:
             start: global class of the first row.
-            weight: (rows, D).
-            velocity: (rows, D); None leaves the momentum of the rows alone.
+            weight: (rows, row size).
+            velocity: (rows, row size); None leaves the momentum of the rows alone.
 
         Raises:
-            CheckpointError: another embedding size, or classes beyond the last.
+            CheckpointError: another size of a row, or classes beyond the last.
         """
-        size, end = self.settings.embedding_size, start + len(weight)
+        size, end = self.row_size, start + len(weight)
         for array in (weight, velocity):
             if array is not None and array.shape != (end - start, size):
                 raise CheckpointError(f"classifier rows are {array.shape}, expected ({end - start}, {size})")
@@ -243,10 +278,39 @@ class ShardedClassifier:
             )
         return last - first
 
+    def _new_feature_centres(self) -> FeatureCentres:
+        settings = self.settings
+        return FeatureCentres(
+            self.start, self.end, size=settings.embedding_size, alpha=settings.centre_alpha, seed=settings.seed
+        )
+
+    def _decay_of_row(self) -> Union[float, paddle.Tensor]:
+        """Return the weight decay; 0 for a bias, as the published head has it."""
+        if self.margin.on_cosines:
+            return self.settings.weight_decay
+        decay = np.full((1, self.row_size), self.settings.weight_decay, np.float32)
+        decay[0, -1] = 0.0
+        return paddle.to_tensor(decay)
+
+    def _initial_rows(self) -> np.ndarray:
+        """Draw the first centres of this rank, N(0, .01), whatever the number of ranks; a bias begins at 0."""
+        start, end = self.start, self.end
+        rows = np.empty((end - start, self.row_size), np.float32)
+        for block in range(start // _INIT_BLOCK_ROWS, -(-end // _INIT_BLOCK_ROWS)):
+            first = block * _INIT_BLOCK_ROWS
+            random = np.random.default_rng([self.settings.seed, block])
+            drawn = random.standard_normal((_INIT_BLOCK_ROWS, self.row_size), np.float32)
+            here, there = max(first, start), min(first + _INIT_BLOCK_ROWS, end)
+            rows[here - start : there - start] = drawn[here - first : there - first] * np.float32(_INIT_STD)
+        if not self.margin.on_cosines:
+            rows[:, -1] = 0.0
+        return rows
+
     def _all_classes(self, labels: paddle.Tensor) -> BatchClasses:
         local = labels - self.start
         owned = (local >= 0).logical_and(local < self.end - self.start)
-        return BatchClasses(None, None, paddle.where(owned, local, paddle.zeros_like(local)), owned)
+        places = paddle.where(owned, local, paddle.full_like(local, self.end - self.start))
+        return BatchClasses(None, None, paddle.where(owned, local, paddle.zeros_like(local)), owned, places)
 
     def _some_classes(self, labels: np.ndarray, step: int, sampled: Optional[np.ndarray]) -> BatchClasses:
         settings = self.settings
@@ -256,7 +320,10 @@ class ShardedClassifier:
         rows = classes[(classes >= self.start) & (classes < self.end)] - self.start
         owned = (labels >= self.start) & (labels < self.end)
         columns = np.where(owned, np.searchsorted(rows, labels - self.start), 0)
-        return BatchClasses(rows, paddle.to_tensor(rows), paddle.to_tensor(columns), paddle.to_tensor(owned))
+        places = np.where(owned, labels - self.start, self.end - self.start)
+        return BatchClasses(
+            rows, paddle.to_tensor(rows), paddle.to_tensor(columns), paddle.to_tensor(owned), paddle.to_tensor(places)
+        )
 
     def _check_labels(self, labels: np.ndarray) -> None:
         if labels.size and not (labels.min() >= 0 and labels.max() < self.settings.num_classes):
@@ -321,13 +388,9 @@ def _blocks(gradient: _RowGradient) -> Iterator[tuple[_Rows, paddle.Tensor]]:
         yield rows, gradient.values[start:end]
 
 
-def _initial_rows(start: int, end: int, settings: ClassifierSettings) -> np.ndarray:
-    """Draw the first centres of classes [start, end), N(0, .01), whatever the number of ranks."""
-    rows = np.empty((end - start, settings.embedding_size), np.float32)
-    for block in range(start // _INIT_BLOCK_ROWS, -(-end // _INIT_BLOCK_ROWS)):
-        first = block * _INIT_BLOCK_ROWS
-        random = np.random.default_rng([settings.seed, block])
-        drawn = random.standard_normal((_INIT_BLOCK_ROWS, settings.embedding_size), np.float32)
-        here, there = max(first, start), min(first + _INIT_BLOCK_ROWS, end)
-        rows[here - start : there - start] = drawn[here - first : there - first] * np.float32(_INIT_STD)
-    return rows
+def _scores_of(margin: Margin, subcentres: int) -> Union[CosineScores, LinearScores]:
+    if margin.on_cosines:
+        return CosineScores(subcentres)
+    if subcentres != 1:
+        raise ConfigError(f"subcentres is {subcentres}, but this loss has no cosines; choose ArcFace, CosFace, ...")
+    return LinearScores()

@@ -12,15 +12,16 @@ the backbone, which every rank holds, need the SUM of the ranks' gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional, Union
 
 import paddle
 
 from arcface_paddle import distributed
+from arcface_paddle.heads.class_scores import LEAST_NORM, CosineScores, LinearScores, Nearer
+from arcface_paddle.heads.focal import focal_loss
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import LOGITS_BYTES
 
-_LEAST_NORM = 1e-6  # of features and centres: below it a direction is not defined, and dividing would give NaN
 _MINUS_INFINITY = -1e30  # below every logit; a true infinity would give NaN as infinity minus infinity
 
 
@@ -29,20 +30,24 @@ class ShardPass:
     """What one rank brings to one forward and backward pass of the softmax, and what the pass leaves with it.
 
     Attributes:
-        centres: (n, D), this rank's centres that take part, not normalised; float32, or half precision.
+        centres: (n, row size), this rank's classes that take part, not normalised; float32, or half precision.
         columns: (B,) int64, where in ``centres`` the sample's class is; anything valid where it is not here.
         owned: (B,) bool, whether it is here.
         margin: what happens to the cosines before the softmax.
+        scores: what a row holds of a class, and how it gives the cosine or the logit.
+        focal_gamma: exponent of the focal loss; 0 = the cross-entropy.
         logits_bytes: above this the logits are worked through in pieces, and computed twice.
         matmul_dtype: dtype of the three large products; ``"float32"`` unless the device has fast half precision.
         statistics: filled by the forward pass; 0-d tensors for the log.
-        centre_gradient: filled by the backward pass; (n, D) float32.
+        centre_gradient: filled by the backward pass; (n, row size) float32.
     """
 
     centres: paddle.Tensor
     columns: paddle.Tensor
     owned: paddle.Tensor
     margin: Margin
+    scores: Union[CosineScores, LinearScores] = field(default_factory=CosineScores)
+    focal_gamma: float = 0.0
     logits_bytes: int = LOGITS_BYTES
     matmul_dtype: str = "float32"
     statistics: dict[str, paddle.Tensor] = field(default_factory=dict)
@@ -50,7 +55,7 @@ class ShardPass:
 
 
 def sharded_softmax_loss(features: paddle.Tensor, shard_pass: ShardPass) -> paddle.Tensor:
-    """Return the mean cross-entropy of the global batch, 0-d float32, the same on every rank.
+    """Return the mean cross-entropy, or focal loss, of the global batch, 0-d float32, the same on every rank.
 
     Args:
         features: (B_local, D) of this rank, not normalised, any float dtype; B_local is the same on all ranks.
@@ -74,11 +79,15 @@ class _ShardedSoftmax(paddle.autograd.PyLayer):
 
 
 class _Piece(NamedTuple):
-    """Some centres' part of the softmax: exp(logit - largest) (B, n), largest (B,), slopes of rewritten negatives."""
+    """Some classes' part of the softmax.
+
+    exp(logit - largest) (B, n), largest (B,), slopes of rewritten negatives, and which sub-centre is the nearest.
+    """
 
     exponentials: paddle.Tensor
     largest: paddle.Tensor
     negative_slopes: Optional[paddle.Tensor]
+    nearer: Nearer
 
 
 class _Computation:
@@ -88,18 +97,20 @@ class _Computation:
         self.shard_pass = shard_pass
         self.feature_dtype = features.dtype
         gathered = distributed.all_gather(features).astype("float32")
-        self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=_LEAST_NORM)
-        self.directions = gathered / self.norms.unsqueeze(1)
+        self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=LEAST_NORM)
+        self.inputs = shard_pass.scores.inputs(gathered, self.norms)
         self.batch = gathered.shape[0]
         self.kept: Optional[_Piece] = None
 
     def loss(self) -> paddle.Tensor:
         margin, statistics = self.shard_pass.margin, self.shard_pass.statistics
-        cosine = self._target_cosine()
+        score, cosine = self._target_scores()
         margin.observe(cosine, self.norms)
-        self.target_value, self.target_slope = margin.target(cosine, self.norms)
+        self.target_value, self.target_slope = margin.target(score, self.norms)
         self.largest, self.exponential_sum = self._normaliser()
         losses = self.largest + paddle.log(self.exponential_sum) - margin.scale * self.target_value
+        if self.shard_pass.focal_gamma > 0.0:
+            losses, self.loss_slope = focal_loss(losses, gamma=self.shard_pass.focal_gamma)
         statistics["target_cosine"] = cosine.mean()
         statistics["target_with_margin"] = self.target_value.mean()
         statistics["feature_norm"] = self.norms.mean()
@@ -109,29 +120,34 @@ class _Computation:
         """Return the gradient of this rank's features and leave the centres' with the pass."""
         shard_pass = self.shard_pass
         factor = outer.astype("float32") * (shard_pass.margin.scale / self.batch)
-        direction_gradient = paddle.zeros_like(self.directions)
+        if shard_pass.focal_gamma > 0.0:
+            factor = factor * self.loss_slope
+        input_gradient = paddle.zeros_like(self.inputs)
         pieces = []
         for rows in self._pieces():
-            centres, inverse_norms = self._centres(rows)
-            slopes = self._cosine_gradient(rows, factor)
-            slopes.multiply_(inverse_norms)
-            direction_gradient.add_(self._matmul(slopes, centres))
-            raw = self._matmul(slopes, self.directions, transpose_x=True)
-            radial = (raw * centres).sum(1, keepdim=True) * inverse_norms.square().unsqueeze(1)
-            pieces.append(raw.subtract_(centres * radial))
+            slopes, nearer = self._score_gradient(rows, factor)
+            to_inputs, to_rows = shard_pass.scores.gradients(
+                slopes, nearer, inputs=self.inputs, rows=self._centres(rows), matmul=self._matmul
+            )
+            input_gradient.add_(to_inputs)
+            pieces.append(to_rows)
         shard_pass.centre_gradient = pieces[0] if len(pieces) == 1 else _joined(pieces, shard_pass.centres)
-        return self._own_feature_gradient(direction_gradient)
+        return self._own_feature_gradient(input_gradient)
 
-    def _target_cosine(self) -> paddle.Tensor:
-        """Cosine of every sample to its centre, (B,); each rank adds the classes it owns."""
+    def _target_scores(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Score and cosine of every sample to its class, (B,) each; each rank adds the classes it owns."""
         shard_pass = self.shard_pass
         if shard_pass.centres.shape[0] == 0:
-            own = paddle.zeros_like(self.norms)
+            score = cosine = paddle.zeros_like(self.norms)
         else:
-            centres = shard_pass.centres[shard_pass.columns].astype("float32")
-            lengths = paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
-            own = (self.directions * centres).sum(1) / lengths * shard_pass.owned.astype("float32")
-        return distributed.all_reduce_sum(own)
+            rows = shard_pass.centres[shard_pass.columns].astype("float32")
+            score, cosine = shard_pass.scores.of_targets(self.inputs, rows)
+        owned = shard_pass.owned.astype("float32")
+        if not shard_pass.margin.on_cosines:
+            score, cosine = distributed.all_reduce_sum(paddle.stack([score * owned, cosine * owned])).unbind()
+            return score, cosine
+        cosine = distributed.all_reduce_sum(cosine * owned)
+        return cosine, cosine
 
     def _normaliser(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Largest logit and sum of exp(logit - largest) over the classes of all ranks, (B,) each."""
@@ -146,29 +162,29 @@ class _Computation:
         overall = distributed.all_reduce_max(largest)
         return overall, distributed.all_reduce_sum(exponential_sum * paddle.exp(largest - overall))
 
-    def _cosine_gradient(self, rows: slice, factor: paddle.Tensor) -> paddle.Tensor:
-        """Derivative of the loss with respect to the cosines of these centres, (B, rows)."""
+    def _score_gradient(self, rows: slice, factor: paddle.Tensor) -> tuple[paddle.Tensor, Nearer]:
+        """Derivative of the loss with respect to the scores of these classes, (B, rows), and their sub-centres."""
         piece, self.kept = self._exponentials(rows), None
         to_loss = paddle.exp(piece.largest - self.largest) * factor / self.exponential_sum
         slopes = piece.exponentials.multiply_(to_loss.unsqueeze(1))
         if piece.negative_slopes is not None:
             slopes.multiply_(piece.negative_slopes)
         probability = paddle.exp(self.shard_pass.margin.scale * self.target_value - self.largest) / self.exponential_sum
-        return self._put_targets(slopes, rows, (probability - 1.0) * factor * self.target_slope)
+        to_targets = (probability - 1.0) * factor * self.target_slope
+        return self._put_targets(slopes, rows, to_targets), piece.nearer
 
     def _exponentials(self, rows: slice) -> _Piece:
-        """Scaled and margined cosines to these centres, exponentiated in the one buffer that holds them."""
+        """Scaled and margined scores of these classes, exponentiated in the one buffer that holds them."""
         if self.kept is not None:
             return self.kept
         margin = self.shard_pass.margin
-        centres, inverse_norms = self._centres(rows)
-        cosines = self._matmul(self.directions, centres, transpose_y=True).multiply_(inverse_norms)
+        scores, nearer = self.shard_pass.scores.of_all(self.inputs, self._centres(rows), matmul=self._matmul)
         slopes = None
         if margin.rewrites_negatives:
-            cosines, slopes = margin.negatives(cosines, self.target_value)
-        logits = self._put_targets(cosines, rows, self.target_value).scale_(margin.scale)
+            scores, slopes = margin.negatives(scores, self.target_value)
+        logits = self._put_targets(scores, rows, self.target_value).scale_(margin.scale)
         largest = logits.max(1)
-        piece = _Piece(logits.subtract_(largest.unsqueeze(1)).exp_(), largest, slopes)
+        piece = _Piece(logits.subtract_(largest.unsqueeze(1)).exp_(), largest, slopes, nearer)
         if self._is_one_piece():
             self.kept = piece
         return piece
@@ -185,21 +201,19 @@ class _Computation:
         there = paddle.take_along_axis(matrix, columns, 1)
         return matrix.put_along_axis_(columns, paddle.where(here.unsqueeze(1), values.unsqueeze(1), there), 1)
 
-    def _own_feature_gradient(self, direction_gradient: paddle.Tensor) -> paddle.Tensor:
-        own = distributed.own_part_of_sum(direction_gradient)
+    def _own_feature_gradient(self, input_gradient: paddle.Tensor) -> paddle.Tensor:
+        own = distributed.own_part_of_sum(input_gradient)
         first = distributed.rank() * own.shape[0]
-        directions = self.directions[first : first + own.shape[0]]
-        norms = self.norms[first : first + own.shape[0]].unsqueeze(1)
-        tangential = own - directions * (own * directions).sum(1, keepdim=True)
-        return (tangential / norms).astype(self.feature_dtype)
+        here = slice(first, first + own.shape[0])
+        gradient = self.shard_pass.scores.feature_gradient(own, inputs=self.inputs[here], norms=self.norms[here])
+        return gradient.astype(self.feature_dtype)
 
-    def _centres(self, rows: slice) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """These centres in float32 and their inverse norms (n,)."""
+    def _centres(self, rows: slice) -> paddle.Tensor:
+        """These rows in float32."""
         centres = self.shard_pass.centres
         if not self._is_one_piece():
             centres = centres[rows.start : rows.stop]
-        centres = centres.astype("float32")
-        return centres, 1.0 / paddle.clip(paddle.linalg.norm(centres, axis=1), min=_LEAST_NORM)
+        return centres.astype("float32")
 
     def _matmul(self, x: paddle.Tensor, y: paddle.Tensor, **transposes: bool) -> paddle.Tensor:
         dtype = self.shard_pass.matmul_dtype

@@ -31,6 +31,10 @@ class Scenario:
 
     network: str = "plain"
     margin: str = "ArcFace"
+    scale: float = 16.0
+    subcentres: int = 1
+    focal_gamma: float = 0.0
+    centre_weight: float = 0.0
     sample_rate: float = 1.0
     inject: bool = False
     accumulation: int = 1
@@ -54,6 +58,13 @@ SCENARIOS = {
     "curricular": Scenario(margin="CurricularFace"),
     "adaface": Scenario(margin="AdaFace"),
     "cosface_sampled": Scenario(margin="CosFace", sample_rate=0.1),
+    "dense_head_and_centre_loss": Scenario(
+        margin="CenterLoss", scale=1.0, centre_weight=1.0, sample_rate=0.3, accumulation=2, lr=0.005, steps=4
+    ),
+    "focal_subcentres": Scenario(
+        subcentres=3, focal_gamma=2.0, centre_weight=0.1, logits_bytes=BATCH * 4 * 5, steps=4
+    ),
+    "subcentres_sampled": Scenario(subcentres=2, sample_rate=0.3, steps=4),
     "few_classes": Scenario(classes=3, sample_rate=0.01),  # a rank often has no class in the step at all
 }
 
@@ -102,11 +113,14 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
         scenario.classes,
         SIZE,
         sample_rate=scenario.sample_rate,
+        subcentres=scenario.subcentres,
+        focal_gamma=scenario.focal_gamma,
+        centre_weight=scenario.centre_weight,
         weight_decay=5e-4,
         logits_bytes=scenario.logits_bytes,
         seed=3,
     )
-    classifier = ShardedClassifier(settings, build_margin(scenario.margin, scale=16.0))
+    classifier = ShardedClassifier(settings, build_margin(scenario.margin, scale=scenario.scale))
     optimizer = paddle.optimizer.Momentum(scenario.lr, 0.9, [weight for _, weight in parameters], weight_decay=5e-4)
     own = BATCH // distributed.world_size()
     part_of_rank = slice(distributed.rank() * own, (distributed.rank() + 1) * own)
@@ -135,6 +149,8 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
     results["loss"] = np.array(losses)
     results["rows:centres"] = classifier.weight()
     results["rows:velocity"] = classifier.velocity()
+    if classifier.feature_centres is not None:
+        results["rows:feature_centres"] = classifier.feature_centres.rows()
     results.update({f"weight:{name}": tensor.numpy() for name, tensor in network.state_dict().items()})
     results["margin"] = np.array(sorted(classifier.margin.state().values()))
     return results
