@@ -42,6 +42,8 @@ class PlanSettings:
         ranks: number of processes.
         batch_size: pictures per rank and forward pass.
         sample_rate: share of the class centres in a step.
+        subcentres: centres a class.
+        centre_loss: whether a centre loss is added, which has centres of its own.
         precision: dtype of the activations: float32, float16 or bfloat16.
         weight_dtype: storage of the class centres.
         momentum_dtype: storage of their momentum.
@@ -53,13 +55,15 @@ class PlanSettings:
     ranks: int = 1
     batch_size: int = 128
     sample_rate: float = 1.0
+    subcentres: int = 1
+    centre_loss: bool = False
     precision: str = "float32"
     weight_dtype: str = "float32"
     momentum_dtype: str = "float32"
     logits_bytes: int = LOGITS_BYTES
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "embedding_size", "ranks", "batch_size", "logits_bytes"):
+        for name in ("num_classes", "embedding_size", "ranks", "batch_size", "subcentres", "logits_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if self.num_classes < self.ranks:
@@ -86,6 +90,7 @@ class Memory:
     classifier_logits: int
     classifier_temporaries: int
     classifier_update: int
+    feature_centres: int
     gathered_features: int
     backbone_weights: int
     backbone_gradients_and_momentum: int
@@ -94,7 +99,7 @@ class Memory:
     @property
     def classifier_peak(self) -> int:
         """Largest sum that is alive at one time in the classifier."""
-        resident = self.classifier_weights + self.classifier_momentum + self.classifier_gradient
+        resident = self.classifier_weights + self.classifier_momentum + self.classifier_gradient + self.feature_centres
         backward = (
             self.classifier_sampled_copy + self.classifier_logits + self.classifier_temporaries + self.gathered_features
         )
@@ -154,7 +159,7 @@ def make_plan(settings: PlanSettings, backbone: BackboneSize) -> Plan:
         settings=settings,
         rows_per_rank=rows,
         rows_in_step=rows_in_step,
-        multiplications_per_step=3 * batch * rows_in_step * settings.embedding_size,
+        multiplications_per_step=3 * batch * rows_in_step * settings.embedding_size * settings.subcentres,
         memory=_memory(settings, backbone, rows=rows, rows_in_step=rows_in_step),
         communication=_communication(settings, backbone),
     )
@@ -212,7 +217,8 @@ def _rows_in_step(settings: PlanSettings, rows: int) -> int:
 
 
 def _memory(settings: PlanSettings, backbone: BackboneSize, *, rows: int, rows_in_step: int) -> Memory:
-    size, batch = settings.embedding_size, settings.batch_size * settings.ranks
+    batch = settings.batch_size * settings.ranks
+    size = settings.embedding_size * settings.subcentres  # of a row
     step_matrix = 4 * rows_in_step * size
     piece_rows = max(1, min(rows_in_step, settings.logits_bytes // (4 * batch)))
     in_pieces = piece_rows < rows_in_step
@@ -224,16 +230,23 @@ def _memory(settings: PlanSettings, backbone: BackboneSize, *, rows: int, rows_i
         classifier_gradient=step_matrix,
         classifier_sampled_copy=(step_matrix if settings.sample_rate < 1.0 else 0)
         + (piece_matrix if settings.weight_dtype != "float32" else 0),
-        classifier_logits=4 * batch * piece_rows,
+        classifier_logits=_logits_bytes_of_one(settings.subcentres) * batch * piece_rows,
         # One product with the centres is alive beside the gradient; pieces of it are joined at the end.
         classifier_temporaries=step_matrix if in_pieces else piece_matrix,
         classifier_update=UPDATE_TEMPORARIES * 4 * min(rows_in_step, UPDATE_BLOCK_ROWS) * size
         + (step_matrix if copied else 0),
-        gathered_features=4 * 4 * batch * size,
+        feature_centres=4 * rows * settings.embedding_size if settings.centre_loss else 0,
+        # The centre loss gathers the features once more, and keeps the differences from their centres.
+        gathered_features=4 * (6 if settings.centre_loss else 4) * batch * settings.embedding_size,
         backbone_weights=4 * backbone.parameters,
         backbone_gradients_and_momentum=3 * 4 * backbone.parameters,
         backbone_activations=backbone.activations_per_image * settings.batch_size * BYTES_OF[settings.precision],
     )
+
+
+def _logits_bytes_of_one(subcentres: int) -> int:
+    """Return the bytes for one logit: of several cosines the largest and the present one, and which were larger."""
+    return 4 if subcentres == 1 else 2 * 4 + (subcentres - 1)
 
 
 def _communication(settings: PlanSettings, backbone: BackboneSize) -> Communication:
@@ -241,9 +254,9 @@ def _communication(settings: PlanSettings, backbone: BackboneSize) -> Communicat
     others = ranks - 1
     feature_block = settings.batch_size * settings.embedding_size * 4
     return Communication(
-        features_gather=others * feature_block,
+        features_gather=others * feature_block * (2 if settings.centre_loss else 1),
         softmax_reductions=2 * others * 3 * 4 * batch // ranks,
-        feature_gradients=others * feature_block,
+        feature_gradients=others * feature_block * (2 if settings.centre_loss else 1),
         backbone_gradients=2 * others * 4 * backbone.parameters // ranks,
     )
 

@@ -48,11 +48,13 @@ def test_half_precision_halves_what_it_stores():
     assert half.classifier_gradient == full.classifier_gradient
 
 
-@pytest.mark.parametrize("sample_rate", [1.0, 0.2])
-def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate):
-    settings = PlanSettings(num_classes=5000, embedding_size=32, batch_size=64, sample_rate=sample_rate)
+@pytest.mark.parametrize(("sample_rate", "subcentres"), [(1.0, 1), (0.2, 1), (0.2, 3)])
+def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate, subcentres):
+    settings = PlanSettings(5000, 32, batch_size=64, sample_rate=sample_rate, subcentres=subcentres, centre_loss=True)
     plan = make_plan(settings, BACKBONE)
-    classifier = ShardedClassifier(ClassifierSettings(5000, 32, sample_rate=sample_rate), build_margin("ArcFace"))
+    own = ClassifierSettings(5000, 32, sample_rate=sample_rate, subcentres=subcentres, centre_weight=0.1)
+    classifier = ShardedClassifier(own, build_margin("ArcFace"))
+    assert classifier.feature_centres.rows().nbytes == plan.memory.feature_centres
     assert classifier.weight().nbytes == plan.memory.classifier_weights
     assert classifier.velocity().nbytes == plan.memory.classifier_momentum
     random = np.random.default_rng(0)
@@ -61,7 +63,7 @@ def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate):
     (rows, shard_pass), *_ = classifier._passes
     used = 5000 if rows is None else len(rows)
     assert used == pytest.approx(plan.rows_in_step, rel=0.15)
-    assert shard_pass.centre_gradient.shape == [used, 32]
+    assert shard_pass.centre_gradient.shape == [used, 32 * subcentres]
 
 
 def test_a_smaller_logits_limit_shrinks_the_peak():
@@ -69,6 +71,18 @@ def test_a_smaller_logits_limit_shrinks_the_peak():
     pieces = replace(large, logits_bytes=64 << 20)
     assert make_plan(pieces, BACKBONE).memory.classifier_logits <= 64 << 20
     assert make_plan(pieces, BACKBONE).memory.classifier_peak < make_plan(large, BACKBONE).memory.classifier_peak
+
+
+def test_subcentres_multiply_the_classifier_and_the_centre_loss_adds_one():
+    one, three = (make_plan(replace(SETTINGS, subcentres=count), BACKBONE) for count in (1, 3))
+    for part in ("classifier_weights", "classifier_momentum", "classifier_gradient"):
+        assert getattr(three.memory, part) == 3 * getattr(one.memory, part)
+    assert three.multiplications_per_step == 3 * one.multiplications_per_step
+    assert three.communication == one.communication  # ranks exchange features and figures of the softmax only
+    assert one.memory.classifier_logits * 10 == three.memory.classifier_logits * 4  # two cosines and two truth values
+    joint = make_plan(replace(SETTINGS, centre_loss=True), BACKBONE)
+    assert joint.memory.feature_centres == 251 * 64 * 4 and one.memory.feature_centres == 0
+    assert joint.communication.features_gather == 2 * one.communication.features_gather
 
 
 def test_advice_turns_with_the_number_of_classes():
@@ -124,6 +138,8 @@ def test_command_prints_json(capsys):
     assert values["memory"]["classifier_weights"] == 1000 * 128 * 4
     assert values["settings"]["num_classes"] == 1000
     assert values["memory"]["total"] > values["memory"]["classifier_peak"] > 0
+    assert main(["plan", "--num_classes", "1000", "--width", "0.5", "--format", "json", "--subcentres", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["memory"]["classifier_weights"] == 3 * 1000 * 128 * 4
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ranks", type=int, default=1, help="number of processes (1)")
     parser.add_argument("--batch_size", type=int, default=128, help="images per process and forward pass (128)")
     parser.add_argument("--sample_rate", type=float, default=1.0, help="share of the class centres in a step (1)")
+    parser.add_argument("--subcentres", type=int, default=1, help="centres a class (1)")
+    parser.add_argument("--centre_loss", action="store_true", help="with a centre loss, which has its own centres")
     parser.add_argument("--precision", choices=dtypes, default="float32", help="dtype of the activations (float32)")
     parser.add_argument("--weight_dtype", choices=dtypes, default="float32", help="dtype of class centres (float32)")
     parser.add_argument("--momentum_dtype", choices=dtypes, default="float32", help="dtype of their momentum (float32)")
@@ -50,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         ranks=args.ranks,
         batch_size=args.batch_size,
         sample_rate=args.sample_rate,
+        subcentres=args.subcentres,
+        centre_loss=args.centre_loss,
         precision=args.precision,
         weight_dtype=args.weight_dtype,
         momentum_dtype=args.momentum_dtype,
