@@ -8,6 +8,7 @@ A run's folder::
                                        backbone_momentum.pdparams
                                        rank_{r}_softmax_weight.pkl        one pair of shards per rank
                                        rank_{r}_softmax_weight_mom.pkl
+                                       rank_{r}_feature_centres.pkl       with a centre loss
     {output}/{network}.pdparams, rank:{r}_softmax_weight.pkl, ...    the newest, under the published names
     {output}/best/{network}.pdparams, best.json                      the best by validation
 
@@ -69,13 +70,15 @@ class ClassifierShard:
 
     Attributes:
         start: global label of the first row.
-        weight: (rows, D) float32.
-        momentum: (rows, D) float32.
+        weight: (rows, row size) float32; the row size is D, with K sub-centres K D, with a bias D + 1.
+        momentum: (rows, row size) float32.
+        feature_centres: (rows, D) float32, those of the centre loss; None without it.
     """
 
     start: int
     weight: np.ndarray
     momentum: np.ndarray
+    feature_centres: Optional[np.ndarray] = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,11 @@ def checkpoint_root(output: PathLike) -> Path:
 def shard_name(rank: int, *, momentum: bool) -> str:
     """Return the name of a shard's file inside a versioned checkpoint; it is legal on every system."""
     return f"rank_{rank}_softmax_weight{'_mom' if momentum else ''}.pkl"
+
+
+def feature_centres_name(rank: int) -> str:
+    """Return the name of a rank's centres of the centre loss inside a versioned checkpoint."""
+    return f"rank_{rank}_feature_centres.pkl"
 
 
 def published_shard_name(rank: int, *, momentum: bool) -> str:
@@ -229,6 +237,8 @@ def _write_own_files(aside: Path, snapshot: Snapshot) -> None:
         contents[STATE] = json.dumps(snapshot.state.to_json(), indent=2, allow_nan=False).encode()
     contents[shard_name(rank, momentum=False)] = safe_pickle.dump_array(snapshot.shard.weight)
     contents[shard_name(rank, momentum=True)] = safe_pickle.dump_array(snapshot.shard.momentum)
+    if snapshot.shard.feature_centres is not None:
+        contents[feature_centres_name(rank)] = safe_pickle.dump_array(snapshot.shard.feature_centres)
     described = {}
     for name, content in contents.items():
         write_bytes(aside / name, content)

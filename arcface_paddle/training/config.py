@@ -26,6 +26,10 @@ _BOOL_OR_AUTO = Union[bool, str]
 DEFAULT_NETWORK = "MobileFaceNet_128"
 """The published trainer's."""
 
+WITHOUT_COSINES = ("NormHead", "CenterLoss")
+"""Losses of a dense layer over features that are not normalised."""
+
+_FOCAL_GAMMA = 2.0  # of the paper and of the published trainer
 _TRUE = frozenset({"true", "t", "1", "yes"})
 _FALSE = frozenset({"false", "f", "0", "no"})
 _NOTHING = frozenset({"", "none", "null"})
@@ -120,7 +124,11 @@ class NetworkConfig:
 class ClassifierConfig:
     """The class centres and the margin."""
 
-    loss: str = _option("ArcFace", "margin: ArcFace, CosFace, SphereFace, AdaFace, CurricularFace, Softmax, Combined")
+    loss: str = _option(
+        "ArcFace",
+        "margin: ArcFace, CosFace, SphereFace, AdaFace, CurricularFace, Softmax, Combined; or a dense layer without "
+        "cosines: NormHead, and CenterLoss, which is NormHead with the centre loss",
+    )
     scale: float = _option(64.0, "factor s on the cosines", above=0.0)
     margin: Optional[float] = _option(None, "margin of the chosen loss instead of its published value", least=0.0)
     combined: Tuple[float, ...] = _option((), "loss=Combined: the three margins m1,m2,m3 of cos(m1 t + m2) - m3")
@@ -128,6 +136,51 @@ class ClassifierConfig:
         1.0, "share of the class centres used in a step (PartialFC); 1 = all", above=0.0, most=1.0
     )
     softmax_steps: int = _option(0, "first steps with plain normalised softmax, before the margin", least=0)
+    subcentres: int = _option(
+        1, "centres a class, of which the nearest counts: 3 bears noisy labels, see 'data noisy'", least=1, most=64
+    )
+    total_loss: str = _option(
+        "softmax",
+        "what is made of the probability of the right class: cross-entropy, or the focal loss, in which samples that "
+        "are right already count less",
+        choices=("softmax", "focal"),
+    )
+    focal_gamma: Optional[float] = _option(None, "total_loss=focal: exponent of the focal loss (default: 2)", least=0.0)
+    centre_weight: Optional[float] = _option(
+        None, "factor on the centre loss, added to the softmax (default: 1 for CenterLoss, else 0 = none)", least=0.0
+    )
+    centre_alpha: Optional[float] = _option(
+        None, "rate at which the centres of the centre loss follow the features (default: 0.5)", least=0.0, most=1.0
+    )
+
+    @property
+    def gamma(self) -> float:
+        """Exponent of the focal loss; 0 stands for the cross-entropy."""
+        if self.total_loss != "focal":
+            return 0.0
+        return _FOCAL_GAMMA if self.focal_gamma is None else self.focal_gamma
+
+    @property
+    def centre_factor(self) -> float:
+        """Factor on the centre loss; 0 = none."""
+        if self.centre_weight is None:
+            return 1.0 if self.loss == "CenterLoss" else 0.0
+        return self.centre_weight
+
+    def refuse_contradictions(self) -> None:
+        """Refuse options that would do nothing. Raises ``ConfigError``."""
+        if len(self.combined) not in (0, 3):
+            raise ConfigError(f"combined is {self.combined}; three margins m1,m2,m3 are needed")
+        if self.focal_gamma is not None and self.total_loss != "focal":
+            raise ConfigError(f"focal_gamma is {self.focal_gamma:g}, but total_loss is softmax; add --total_loss focal")
+        if self.centre_alpha is not None and not self.centre_factor:
+            raise ConfigError(f"centre_alpha is {self.centre_alpha:g} without a centre loss; add --centre_weight")
+        if self.loss == "CenterLoss" and not self.centre_factor:
+            raise ConfigError("CenterLoss with centre_weight 0 is NormHead; choose --loss NormHead")
+        if self.loss in WITHOUT_COSINES and self.softmax_steps:
+            raise ConfigError(
+                f"softmax_steps is {self.softmax_steps}, but {self.loss} has no margin to be led up to; leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -203,8 +256,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.optimizer.fp16 and self.optimizer.bf16:
             raise ConfigError("fp16 and bf16 are both set; choose one precision")
-        if len(self.classifier.combined) not in (0, 3):
-            raise ConfigError(f"combined is {self.classifier.combined}; three margins m1,m2,m3 are needed")
+        self.classifier.refuse_contradictions()
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
 

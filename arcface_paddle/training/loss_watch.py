@@ -14,6 +14,7 @@ from typing import Optional
 import numpy as np
 import paddle
 
+from arcface_paddle.heads.focal import focal_number
 from arcface_paddle.heads.margins import Margin
 
 # With these, one in a thousand runs of 200 intervals that learn nothing, with 20 % of noise an interval, is warned of.
@@ -25,13 +26,13 @@ _LEAST_STANDING_STEPS = 200
 _TYPICAL_NORM = 20.0  # of a feature, for margins that depend on it
 
 
-def chance_loss(margin: Margin, num_classes: int) -> float:
+def chance_loss(margin: Margin, num_classes: int, *, focal_gamma: float = 0.0) -> float:
     """Return the loss of features that are at right angles to all class centres, their own included.
 
-    It is ln(classes) for the plain softmax; ArcFace adds s sin(m), CosFace s m.
+    It is ln(classes) for the plain softmax; ArcFace adds s sin(m), CosFace s m. The focal loss is less than that.
     """
     value, _ = margin.target(paddle.zeros([1]), paddle.full([1], _TYPICAL_NORM))
-    return math.log(num_classes) - margin.scale * value.item()
+    return focal_number(math.log(num_classes) - margin.scale * value.item(), gamma=focal_gamma)
 
 
 class LossWatch:

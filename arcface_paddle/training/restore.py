@@ -21,6 +21,7 @@ from arcface_paddle.training.checkpoint import (
     STATE,
     ClassifierShard,
     RunIdentity,
+    feature_centres_name,
     list_checkpoints,
     shard_name,
 )
@@ -28,6 +29,8 @@ from arcface_paddle.training.state import LoopState
 from arcface_paddle.weight_files import read_state_dict
 
 _PUBLISHED_WEIGHT = re.compile(r"rank[:_](\d+)_softmax_weight\.pkl")
+
+_NO_FEATURE_CENTRES = "centres of the centre loss, which start at random"
 
 _ADVICE = {
     "network": "choose that --network",
@@ -70,10 +73,19 @@ class Restored:
 
 @dataclass(frozen=True)
 class RowRange:
-    """The global labels ``start`` to ``stop - 1``."""
+    """The classes of a rank that wants to read, or of one that has written.
+
+    Attributes:
+        start: first global label.
+        stop: behind the last one.
+        width: values of a row that are wanted; None = the embedding size.
+        feature_centres: whether the centres of a centre loss are wanted too.
+    """
 
     start: int
     stop: int
+    width: Optional[int] = None
+    feature_centres: bool = False
 
 
 def restore(
@@ -161,22 +173,34 @@ def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Rest
             )
     state = LoopState.from_json(json.loads((folder / STATE).read_text(encoding="utf-8")), name=str(folder / STATE))
     stored = [RowRange(shard["start"], shard["start"] + shard["rows"]) for shard in manifest["shards"]]
+    width = rows.width or identity.embedding_size
     parts = [
         _read_rows(
-            [folder / shard_name(rank, momentum=momentum) for rank in range(len(stored))],
-            stored,
-            rows,
-            embedding_size=identity.embedding_size,
+            [folder / shard_name(rank, momentum=momentum) for rank in range(len(stored))], stored, rows, width=width
         )
         for momentum in (False, True)
     ]
+    feature_centres, missing = None, ()
+    if rows.feature_centres:
+        feature_centres, missing = _read_feature_centres(folder, stored, rows, width=identity.embedding_size)
     return Restored(
         source=folder,
         backbone=_read_weights(folder / f"{manifest['network']}.pdparams"),
         backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
-        shard=ClassifierShard(rows.start, *parts),
+        shard=ClassifierShard(rows.start, *parts, feature_centres),
         state=state,
+        missing=missing,
     )
+
+
+def _read_feature_centres(
+    folder: Path, stored: Sequence[RowRange], rows: RowRange, *, width: int
+) -> tuple[Optional[np.ndarray], tuple[str, ...]]:
+    """Read the centres of the centre loss; a checkpoint made without one has none, which is said."""
+    paths = [folder / feature_centres_name(rank) for rank in range(len(stored))]
+    if not paths[0].exists():  # the manifest vouches for what is there
+        return None, (_NO_FEATURE_CENTRES,)
+    return _read_rows(paths, stored, rows, width=width), ()
 
 
 def _read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -186,19 +210,20 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         raise DamagedError(str(error)) from None
 
 
-def _read_rows(paths: Sequence[Path], stored: Sequence[RowRange], rows: RowRange, *, embedding_size: int) -> np.ndarray:
-    """Read the wanted rows from the shards that hold some of them."""
+def _read_rows(paths: Sequence[Path], stored: Sequence[RowRange], rows: RowRange, *, width: int) -> np.ndarray:
+    """Read the wanted rows, ``width`` values each, from the shards that hold some of them."""
     parts = []
     for path, held in zip(paths, stored):
         start, stop = max(rows.start, held.start), min(rows.stop, held.stop)
         if start < stop:
             shard = _read_shard(path)
-            if shard.shape != (held.stop - held.start, embedding_size):
+            if shard.shape != (held.stop - held.start, width):
                 raise CheckpointError(
-                    f"{path}: shape {shard.shape}; needed: ({held.stop - held.start}, {embedding_size})"
+                    f"{path}: shape {shard.shape}; needed: ({held.stop - held.start}, {width}): go on with the --loss, "
+                    "--subcentres and --embedding_size that it was made with"
                 )
             parts.append(shard[start - held.start : stop - held.start])
-    found = np.concatenate(parts) if parts else np.zeros((0, embedding_size), np.float32)
+    found = np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
     if len(found) != rows.stop - rows.start:
         raise CheckpointError(
             f"{paths[0].parent}: the shards hold {len(found)} of the class centres {rows.start} to {rows.stop - 1}"
@@ -234,6 +259,8 @@ def _read_published(output: Path, identity: RunIdentity, rows: RowRange) -> Opti
     shard, problem = _read_published_shards(output, identity, rows)
     if problem:
         missing.append(problem)
+    if rows.feature_centres:
+        missing.append(_NO_FEATURE_CENTRES)
     return Restored(
         source=output,
         backbone=_read_weights(max(found, key=lambda path: path.stat().st_mtime)),
@@ -259,11 +286,12 @@ def _read_published_shards(
         )
     ends = np.cumsum(counts).tolist()
     stored = [RowRange(end - count, end) for end, count in zip(ends, counts)]
-    weight = _read_rows(weights, stored, rows, embedding_size=identity.embedding_size)
+    width = rows.width or identity.embedding_size
+    weight = _read_rows(weights, stored, rows, width=width)
     momenta = [path.with_name(path.name.replace("_weight.pkl", "_weight_mom.pkl")) for path in weights]
     if not all(path.is_file() for path in momenta):
         return ClassifierShard(rows.start, weight, np.zeros_like(weight)), "momentum of the class centres"
-    momentum = _read_rows(momenta, stored, rows, embedding_size=identity.embedding_size)
+    momentum = _read_rows(momenta, stored, rows, width=width)
     return ClassifierShard(rows.start, weight, momentum), ""
 
 

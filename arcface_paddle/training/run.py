@@ -165,7 +165,14 @@ def find_restored(run: Run, *, say: Say) -> Optional[Restored]:
     Raises:
         CheckpointError: nothing sound to continue from, or it belongs to another run.
     """
-    return restore(run.config.run.output, run.identity, RowRange(run.classifier.start, run.classifier.end), say=say)
+    classifier = run.classifier
+    rows = RowRange(
+        classifier.start,
+        classifier.end,
+        width=classifier.row_size,
+        feature_centres=classifier.feature_centres is not None,
+    )
+    return restore(run.config.run.output, run.identity, rows, say=say)
 
 
 def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
@@ -188,7 +195,8 @@ def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
         run.margin.load_state(restored.state.margin)
     say(f"resumed from {restored.source} at step {run.state.step}, epoch {run.state.epoch}, image {run.state.sample}")
     if restored.missing:
-        say(f"not restored, because the folder has only the published files: {'; '.join(restored.missing)}")
+        why = "folder has only the published files" if restored.versioned is None else "checkpoint was made without"
+        say(f"not restored, because the {why}: {'; '.join(restored.missing)}")
 
 
 def take_snapshot(run: Run) -> Snapshot:
@@ -200,13 +208,22 @@ def take_snapshot(run: Run) -> Snapshot:
         state=run.state,
         backbone={name: np.asarray(value.numpy()) for name, value in run.network.state_dict().items()},
         backbone_momentum=run.optimizer.velocities(),
-        shard=ClassifierShard(run.classifier.start, run.classifier.weight(), run.classifier.velocity()),
+        shard=ClassifierShard(
+            run.classifier.start,
+            run.classifier.weight(),
+            run.classifier.velocity(),
+            None if run.classifier.feature_centres is None else run.classifier.feature_centres.rows(),
+        ),
     )
 
 
 def _load_classifier(run: Run, restored: Restored) -> None:
-    if restored.shard is not None:
-        run.classifier.load_rows(restored.shard.start, restored.shard.weight, restored.shard.momentum)
+    shard, feature_centres = restored.shard, run.classifier.feature_centres
+    if shard is None:
+        return
+    run.classifier.load_rows(shard.start, shard.weight, shard.momentum)
+    if feature_centres is not None and shard.feature_centres is not None:
+        feature_centres.load_rows(shard.start, shard.feature_centres)
 
 
 def _load_momentum(run: Run, restored: Restored) -> None:
@@ -266,6 +283,10 @@ def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes
         num_classes=num_classes,
         embedding_size=choice.embedding_size,
         sample_rate=config.classifier.sample_rate,
+        subcentres=config.classifier.subcentres,
+        focal_gamma=config.classifier.gamma,
+        centre_weight=config.classifier.centre_factor,
+        centre_alpha=0.5 if config.classifier.centre_alpha is None else config.classifier.centre_alpha,
         momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,
         matmul_dtype=config.optimizer.precision if on_gpu else "float32",

@@ -87,7 +87,8 @@ class _Loop:
         self.interval = LogInterval()
         self.first_step = run.state.step
         self.saver = RunSaver(run, self.interval)
-        chance, warmup = chance_loss(run.margin, run.identity.num_classes), run.schedule.warmup_steps
+        chance = chance_loss(run.margin, run.identity.num_classes, focal_gamma=run.config.classifier.gamma)
+        warmup = run.schedule.warmup_steps
         switch = run.config.classifier.softmax_steps
         self.watch = LossWatch(chance=chance, warmup_steps=warmup, switch_step=switch)
         self.flat_watch = FlatWatch(

@@ -61,9 +61,7 @@ SCENARIOS = {
     "dense_head_and_centre_loss": Scenario(
         margin="CenterLoss", scale=1.0, centre_weight=1.0, sample_rate=0.3, accumulation=2, lr=0.005, steps=4
     ),
-    "focal_subcentres": Scenario(
-        subcentres=3, focal_gamma=2.0, centre_weight=0.1, logits_bytes=BATCH * 4 * 5, steps=4
-    ),
+    "focal_subcentres": Scenario(subcentres=3, focal_gamma=2.0, centre_weight=0.1, logits_bytes=BATCH * 4 * 5, steps=4),
     "subcentres_sampled": Scenario(subcentres=2, sample_rate=0.3, steps=4),
     "few_classes": Scenario(classes=3, sample_rate=0.01),  # a rank often has no class in the step at all
 }

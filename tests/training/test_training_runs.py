@@ -82,8 +82,10 @@ def losses(output: Path) -> dict[int, float]:
         {"sample_rate": 0.3, "accumulation": 2, "batch_size": 6, "loss": "CurricularFace", "decay_norm": False},
         {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
         {"worker_kind": "process", "augment": "adaface,light,erase:0.5"},
+        {"loss": "CenterLoss", "lr": 0.5, "accumulation": 2, "batch_size": 6},
+        {"subcentres": 2, "total_loss": "focal", "centre_weight": 0.01, "sample_rate": 0.5},
     ],
-    ids=["plain", "sampled-accumulated", "scaled-warm-start", "worker-process-augmented"],
+    ids=["plain", "sampled", "scaled-warm-start", "worker-process-augmented", "centre-loss", "focal-subcentres"],
 )
 def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
