@@ -10,6 +10,7 @@ from typing import Iterator
 import numpy as np
 
 from arcface_paddle import files, images
+from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.writing import place_file
 from arcface_paddle.doctor.examination import Report
@@ -102,28 +103,58 @@ def write_cleaned(report: Report, target: files.PathLike) -> CleanResult:
         ConfigError: the report covers a sample only, or ``target`` exists already.
         DataError: nothing would be left.
     """
-    label_file = Path(target)
     if report.settings.sample is not None:
         raise ConfigError("a cleaned label file needs an examination of the whole dataset; leave the sample out")
-    check_target(label_file)
     reasons, kept_copy = plan_removals(report)
-    kept = np.flatnonzero(reasons == Reason.KEPT)
-    if not len(kept):
-        raise DataError(f"{label_file}: not written; no image would be left of {len(reasons)}")
-    old_labels, new_labels, counts = np.unique(report.dataset.labels[kept], return_inverse=True, return_counts=True)
+    return write_kept(
+        report.dataset,
+        reasons == Reason.KEPT,
+        target,
+        removed={_WORDS[reason]: int((reasons == reason).sum()) for reason in _WORDS if (reasons == reason).any()},
+        removed_lines=_removed_lines(report, reasons, kept_copy),
+    )
+
+
+def write_kept(
+    dataset: FaceDataset,
+    kept: np.ndarray,
+    target: files.PathLike,
+    *,
+    removed: dict[str, int],
+    removed_lines: Iterator[str],
+) -> CleanResult:
+    """Write a label file of some images with contiguous labels, the map of labels, and the list of what was left out.
+
+    Args:
+        dataset: where the images are.
+        kept: (N,) bool.
+        target: the new label file; beside it ``.map.tsv`` and ``.removed.tsv``.
+        removed: number of images left out, by reason.
+        removed_lines: the list of what was left out.
+
+    Raises:
+        ConfigError: ``target`` exists already.
+        DataError: nothing would be left.
+    """
+    label_file = Path(target)
+    check_target(label_file)
+    indices = np.flatnonzero(kept)
+    if not len(indices):
+        raise DataError(f"{label_file}: not written; no image would be left of {len(kept)}")
+    old_labels, new_labels, counts = np.unique(dataset.labels[indices], return_inverse=True, return_counts=True)
     map_file, removed_file = _side_files(label_file)
     result = CleanResult(
         label_file=label_file,
         map_file=map_file,
         removed_file=removed_file,
-        kept=len(kept),
-        removed={_WORDS[reason]: int((reasons == reason).sum()) for reason in _WORDS if (reasons == reason).any()},
+        kept=len(indices),
+        removed=removed,
         identities=len(old_labels),
     )
     try:
-        _write_lines(removed_file, _removed_lines(report, reasons, kept_copy))
-        _write_lines(map_file, _map_lines(old_labels, counts))
-        write_label_file(label_file, _samples(report, kept, new_labels.ravel()))
+        write_lines(removed_file, removed_lines)
+        write_lines(map_file, _map_lines(old_labels, counts))
+        write_label_file(label_file, _samples(dataset, indices, new_labels.ravel()))
     except BaseException:
         # Half of the three would mislead, and would stand in the way of the next attempt.
         for path in (removed_file, map_file):
@@ -171,9 +202,9 @@ def _side_files(label_file: Path) -> tuple[Path, Path]:
     return label_file.with_name(f"{label_file.name}.map.tsv"), label_file.with_name(f"{label_file.name}.removed.tsv")
 
 
-def _samples(report: Report, kept: np.ndarray, new_labels: np.ndarray) -> Iterator[tuple[str, int]]:
+def _samples(dataset: FaceDataset, kept: np.ndarray, new_labels: np.ndarray) -> Iterator[tuple[str, int]]:
     for index, label in zip(kept.tolist(), new_labels.tolist()):
-        yield listed_name(report.dataset, index), label
+        yield listed_name(dataset, index), label
 
 
 def _map_lines(old_labels: np.ndarray, counts: np.ndarray) -> Iterator[str]:
@@ -194,7 +225,8 @@ def _removed_lines(report: Report, reasons: np.ndarray, kept_copy: np.ndarray) -
         yield f"{index}\t{line}\t{path}\t{place.label}\t{_WORDS[Reason(int(reasons[index]))]}\t{instead}"
 
 
-def _write_lines(path: Path, lines: Iterator[str]) -> None:
+def write_lines(path: Path, lines: Iterator[str]) -> None:
+    """Write lines atomically; paths that are not UTF-8 come out as they were."""
     with files.atomic_writer(path) as stream:
         for line in lines:
             stream.write(f"{line}\n".encode("utf-8", "surrogateescape"))
