@@ -13,6 +13,7 @@ AFFINITIES = ("cosine", "euclidean")
 
 LINKAGES = ("average", "complete", "single")
 """The distance of two clusters: mean, largest or smallest of their images' distances."""
+
 MAX_ANGLE_DEG = 75.0
 """Of the paper on sub-centres: pictures further than this from the dominant one are dropped (MS1MV0, K = 3)."""
 

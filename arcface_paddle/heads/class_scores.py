@@ -88,7 +88,8 @@ class CosineScores:
         """
         if not nearer:
             return self._gradients_of_one(slopes, inputs, rows, matmul)
-        to_inputs, to_rows = paddle.zeros_like(inputs), []
+        to_inputs = paddle.zeros_like(inputs)
+        to_rows: list[paddle.Tensor] = []
         for number in reversed(range(self._count)):
             own = slopes
             if number > 0:  # what is left belongs to the first

@@ -180,14 +180,15 @@ def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Rest
         )
         for momentum in (False, True)
     ]
-    feature_centres, missing = None, ()
+    feature_centres: Optional[np.ndarray] = None
+    missing: tuple[str, ...] = ()
     if rows.feature_centres:
         feature_centres, missing = _read_feature_centres(folder, stored, rows, width=identity.embedding_size)
     return Restored(
         source=folder,
         backbone=_read_weights(folder / f"{manifest['network']}.pdparams"),
         backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
-        shard=ClassifierShard(rows.start, *parts, feature_centres),
+        shard=ClassifierShard(rows.start, parts[0], parts[1], feature_centres),
         state=state,
         missing=missing,
     )

@@ -7,6 +7,7 @@ subcommands:
   pairs     build an lfw-style verification set (.bin)
   align     turn photographs into a dataset of aligned 112x112 faces
   doctor    report duplicates, broken pictures, doubtful labels; write a cleaned label file
+  noisy     doubt labels by the sub-centres of a training run; write a cleaned label file
 
 'arcface-paddle data SUBCOMMAND --help' lists the flags of each.
 """
@@ -17,7 +18,7 @@ import argparse
 
 from arcface_paddle.cli.main import run_module
 
-SUBCOMMANDS = ("info", "preview", "convert", "pairs", "align", "doctor")
+SUBCOMMANDS = ("info", "preview", "convert", "pairs", "align", "doctor", "noisy")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
