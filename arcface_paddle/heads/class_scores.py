@@ -103,9 +103,13 @@ class CosineScores:
     def feature_gradient(
         self, to_inputs: paddle.Tensor, *, inputs: paddle.Tensor, norms: paddle.Tensor
     ) -> paddle.Tensor:
-        """Return the gradient of the features from that of the inputs; all (b, D), ``norms`` (b,)."""
+        """Return the gradient of the features from that of the inputs; all (b, D), ``norms`` (b,) as clipped.
+
+        It is 0 for a feature without a direction: divided by its length, it would outweigh all others in clipping.
+        """
         tangential = to_inputs - inputs * (to_inputs * inputs).sum(1, keepdim=True)
-        return tangential / norms.unsqueeze(1)
+        inverse_norms = paddle.where(norms > LEAST_NORM, 1.0 / norms, paddle.zeros_like(norms))
+        return tangential * inverse_norms.unsqueeze(1)
 
     def _part(self, rows: paddle.Tensor, number: int) -> paddle.Tensor:
         """Return one sub-centre of every class, (n, D)."""

@@ -209,6 +209,18 @@ def test_focal_loss_of_a_sample_that_rounding_makes_more_than_certain():
     assert value.item() == 0.0 and slope.item() == 0.0
 
 
+@pytest.mark.parametrize("subcentres", [1, 3])
+def test_a_feature_without_a_direction_has_no_gradient_and_leaves_the_others_theirs(subcentres):
+    features, labels = batch()
+    features[2] = 0.0
+    classifier = make("ArcFace", SlowLoss(subcentres=subcentres))
+    loss, gradient = run(classifier, features, labels)
+    assert np.isfinite(loss) and not gradient[2].any()
+    others = np.delete(np.arange(BATCH), 2)
+    assert np.isfinite(gradient).all() and (np.abs(gradient[others]).max(1) > 0).all()
+    assert np.abs(gradient).max() < 100 and np.isfinite(classifier.gradient()).all()
+
+
 def test_published_settings_and_refusals():
     assert not build_margin("NormHead").on_cosines and build_margin("CenterLoss").scale == 1.0
     for arguments, words in (
