@@ -90,7 +90,9 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     for remark in dataset.remarks:
         say(remark)
     _say_changes(config, say=say)
-    check_classes(dataset.labels, dataset.num_classes, name=dataset.name, say=say)
+    check_classes(
+        dataset.labels, dataset.num_classes, name=dataset.name, say=say, subcentres=config.classifier.subcentres
+    )
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))
     loader = BatchLoader(

@@ -46,3 +46,13 @@ def test_the_labels_of_a_large_dataset_take_no_time():
     said: list[str] = []
     check_classes(labels, 85_742, name="faces", say=said.append)
     assert said == []
+
+
+def test_classes_with_fewer_samples_than_subcentres_are_counted():
+    said: list[str] = []
+    labels = np.repeat([0, 1, 2], [3, 2, 1])
+    check_classes(labels, 3, name="faces", say=said.append, subcentres=3)
+    (line,) = said
+    assert line.startswith("faces: 2 of 3 classes have fewer samples than sub-centres (3): ")
+    check_classes(labels, 3, name="faces", say=said.append)
+    assert len(said) == 1
