@@ -84,7 +84,7 @@ def _write_settings(run: Run, text: str) -> None:
 def _announce(run: Run, log: RunLog) -> None:
     identity, config = run.identity, run.config
     log.line(
-        f"{identity.network}, embedding {identity.embedding_size}, {config.classifier.loss}, "
+        f"{identity.network}, embedding {identity.embedding_size}, {config.classifier.words}, "
         f"{identity.num_classes} identities, {identity.epoch_images} images; "
         f"{distributed.world_size()} processes on {paddle.get_device()}, {identity.global_batch} images per step, "
         f"{run.schedule.total_steps} steps"

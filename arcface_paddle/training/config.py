@@ -167,6 +167,18 @@ class ClassifierConfig:
             return 1.0 if self.loss == "CenterLoss" else 0.0
         return self.centre_weight
 
+    @property
+    def words(self) -> str:
+        """The loss in words, for the log."""
+        parts = [self.loss]
+        if self.subcentres > 1:
+            parts.append(f"{self.subcentres} sub-centres")
+        if self.gamma:
+            parts.append(f"focal (gamma {self.gamma:g})")
+        if self.centre_factor:
+            parts.append(f"centre loss (weight {self.centre_factor:g})")
+        return " + ".join(parts)
+
     def refuse_contradictions(self) -> None:
         """Refuse options that would do nothing. Raises ``ConfigError``."""
         if len(self.combined) not in (0, 3):

@@ -78,6 +78,13 @@ def test_what_the_options_of_the_losses_stand_for():
     assert config_from({"centre_weight": 0.003, "centre_alpha": 0.1}).classifier.centre_factor == 0.003
 
 
+def test_words_for_the_log():
+    assert config_from({"loss": "CosFace"}).classifier.words == "CosFace"
+    options = {"subcentres": 3, "total_loss": "focal", "centre_weight": 0.01}
+    words = "ArcFace + 3 sub-centres + focal (gamma 2) + centre loss (weight 0.01)"
+    assert config_from(options).classifier.words == words
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
