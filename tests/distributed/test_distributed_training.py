@@ -107,6 +107,26 @@ def test_continued_on_another_number_of_ranks(data, runs, tmp_path, before, afte
     assert_same_run(runs[before], output)
 
 
+def feature_centres(folder: Path) -> np.ndarray:
+    """Read the centres of a checkpoint's centre loss, those of all ranks."""
+    paths = sorted(folder.glob("rank_*_feature_centres.pkl"))
+    return np.concatenate([safe_pickle.load_arrays(path.read_bytes(), name=path.name) for path in paths])
+
+
+@pytest.mark.long
+def test_subcentres_and_centre_loss_are_one_run_and_go_on_with_other_ranks(data, tmp_path):
+    changes = {"subcentres": 2, "total_loss": "focal", "centre_weight": 0.01, "sample_rate": 0.5}
+    for ranks in (1, 2):
+        train(ranks, data, tmp_path / str(ranks), **changes)
+    output = continue_from(tmp_path / "2", 3, tmp_path / "out")
+    train(1, data, output, resume=1, **changes)
+    for other in (tmp_path / "2", output):
+        assert_same_run(tmp_path / "1", other)
+        one, two = (feature_centres(checkpoint(folder, 5)) for folder in (tmp_path / "1", other))
+        assert one.shape == (10, 8)
+        np.testing.assert_allclose(two, one, atol=1e-4)
+
+
 def test_continued_on_the_same_number_is_bit_for_bit(data, tmp_path):
     """Local BatchNorm, sampling, accumulation: everything that may differ between ranks."""
     changes = {"batch_norm": "local", "sample_rate": 0.5, "accumulation": 2, "loss": "AdaFace"}
