@@ -131,6 +131,7 @@ def _identity_of(checkpoint: Path) -> RunIdentity:
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-        return RunIdentity(**{field.name: manifest[field.name] for field in dataclasses.fields(RunIdentity)})
+        names = [field.name for field in dataclasses.fields(RunIdentity)]
+        return RunIdentity(**{name: manifest[name] for name in names if name in manifest})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint / MANIFEST}: cannot be read: {error}") from None

@@ -188,7 +188,7 @@ def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Rest
         source=folder,
         backbone=_read_weights(folder / f"{manifest['network']}.pdparams"),
         backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
-        shard=ClassifierShard(rows.start, parts[0], parts[1], feature_centres),
+        shard=ClassifierShard(rows.start, parts[0], parts[1], feature_centres=feature_centres),
         state=state,
         missing=missing,
     )

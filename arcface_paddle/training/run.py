@@ -214,7 +214,7 @@ def take_snapshot(run: Run) -> Snapshot:
             run.classifier.start,
             run.classifier.weight(),
             run.classifier.velocity(),
-            None if run.classifier.feature_centres is None else run.classifier.feature_centres.rows(),
+            feature_centres=None if run.classifier.feature_centres is None else run.classifier.feature_centres.rows(),
         ),
     )
 

@@ -32,7 +32,7 @@ def read(output, rows: RowRange):
 
 
 def test_rows_of_subcentres_and_feature_centres_are_read_by_any_rank(tmp_path):
-    shard = ClassifierShard(0, array(6, 12), 2 * array(6, 12), 3 * array(6, 4))
+    shard = ClassifierShard(0, array(6, 12), 2 * array(6, 12), feature_centres=3 * array(6, 4))
     save(tmp_path, shard)
     for start, stop in ((0, 6), (1, 4), (4, 6)):
         restored = read(tmp_path, RowRange(start, stop, width=12, feature_centres=True))
@@ -57,7 +57,7 @@ def test_a_centre_loss_that_begins_on_resuming_is_said(tmp_path):
 
 
 def test_damaged_feature_centres_are_found(tmp_path):
-    folder = save(tmp_path, ClassifierShard(0, array(6, 4), array(6, 4), array(6, 4)))
+    folder = save(tmp_path, ClassifierShard(0, array(6, 4), array(6, 4), feature_centres=array(6, 4)))
     path = folder / checkpoint.feature_centres_name(0)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CheckpointError, match="none of the 1 checkpoints is sound"):
