@@ -54,10 +54,9 @@ class CosineScores:
 
     def of_targets(self, inputs: paddle.Tensor, rows: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return score and cosine of every sample to the class of the same place in ``rows`` (B, row size); (B,)."""
-        centres = rows.reshape([rows.shape[0], self._count, inputs.shape[1]])
-        lengths = paddle.clip(paddle.linalg.norm(centres, axis=2), min=LEAST_NORM)
-        cosines = (inputs.unsqueeze(1) * centres).sum(2) / lengths
-        largest = cosines.max(1)
+        largest = _cosines_of_pairs(inputs, self._part(rows, 0))
+        for number in range(1, self._count):
+            largest = paddle.maximum(largest, _cosines_of_pairs(inputs, self._part(rows, number)))
         return largest, largest
 
     def of_all(self, inputs: paddle.Tensor, rows: paddle.Tensor, *, matmul: Matmul) -> Scores:
@@ -108,8 +107,8 @@ class CosineScores:
         It is 0 for a feature without a direction: divided by its length, it would outweigh all others in clipping.
         """
         tangential = to_inputs - inputs * (to_inputs * inputs).sum(1, keepdim=True)
-        inverse_norms = paddle.where(norms > LEAST_NORM, 1.0 / norms, paddle.zeros_like(norms))
-        return tangential * inverse_norms.unsqueeze(1)
+        lengths = norms.unsqueeze(1)
+        return paddle.where(lengths > LEAST_NORM, tangential / lengths, paddle.zeros([1, 1]))
 
     def _part(self, rows: paddle.Tensor, number: int) -> paddle.Tensor:
         """Return one sub-centre of every class, (n, D)."""
@@ -172,6 +171,11 @@ class LinearScores:
     ) -> paddle.Tensor:
         """Return the gradient of the features, which is that of the inputs."""
         return to_inputs
+
+
+def _cosines_of_pairs(directions: paddle.Tensor, centres: paddle.Tensor) -> paddle.Tensor:
+    """Return the cosine of each direction to the centre of the same place, (B,)."""
+    return (directions * centres).sum(1) / paddle.clip(paddle.linalg.norm(centres, axis=1), min=LEAST_NORM)
 
 
 def _inverse_norms(centres: paddle.Tensor) -> paddle.Tensor:
