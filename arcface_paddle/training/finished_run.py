@@ -15,6 +15,7 @@ from arcface_paddle import safe_pickle
 from arcface_paddle.backbones import build_backbone
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.errors import CheckpointError, ConfigError
+from arcface_paddle.evaluation.embedder import Embedder, centre_cropped, network_embedder
 from arcface_paddle.files import PathLike, write_bytes, write_text
 from arcface_paddle.training.checkpoint import MANIFEST, RunIdentity, list_checkpoints, published_shard_name
 from arcface_paddle.training.config import (
@@ -48,12 +49,17 @@ class FinishedRun:
     centres: np.ndarray
 
     def network(self) -> nn.Layer:
-        """Build the network in evaluation mode."""
+        """Build the network, in evaluation mode."""
         width = self.config.network.width or 1.0
         network = build_backbone(self.identity.network, embedding_size=self.identity.embedding_size, width=width)
         load_arrays(network, self.backbone, name=str(self.checkpoint))
         network.eval()
         return network
+
+    def embedder(self) -> Embedder:
+        """Return the network as an embedder that sees crops as the training has shown them to it."""
+        embedder = network_embedder(self.network(), name=self.identity.network, description=str(self.checkpoint))
+        return centre_cropped(embedder) if self.config.data.ccrop else embedder
 
 
 def read_finished_run(output: PathLike, *, say: Callable[[str], None]) -> FinishedRun:

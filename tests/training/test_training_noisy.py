@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from noisy_data import write_noisy_dataset
 from arcface_paddle.cli import main
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.errors import CheckpointError, ConfigError
+from arcface_paddle.evaluation.embedder import centre_cropped
 from arcface_paddle.training.config import config_from, load_config
 from arcface_paddle.training.finished_run import read_finished_run, write_start
 from arcface_paddle.training.trainer import train
@@ -93,6 +95,15 @@ def test_runs_without_centres_and_damaged_manifests_are_refused(tmp_path):
     (tmp_path / "run/checkpoints/step_00000001/manifest.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"manifest\.json: cannot be read"):
         read_finished_run(tmp_path / "run", say=ignore)
+
+
+def test_pictures_are_judged_as_training_has_seen_them(short_run):
+    finished = read_finished_run(short_run[1], say=ignore)
+    cropped = replace(finished, config=config_from({"ccrop": True}, base=finished.config))
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+    plain, middle = finished.embedder().embed(crops), cropped.embedder().embed(crops)
+    np.testing.assert_array_equal(middle, centre_cropped(finished.embedder()).embed(crops))
+    assert np.abs(middle - plain).max() > 1e-4  # rounding is a thousandth of that
 
 
 def test_nothing_is_overwritten(short_run, tmp_path):

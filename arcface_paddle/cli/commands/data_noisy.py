@@ -103,9 +103,8 @@ def _dataset_of(finished: FinishedRun, args: argparse.Namespace) -> FaceDataset:
 
 def _examine(finished: FinishedRun, dataset: FaceDataset, args: argparse.Namespace) -> SubcentreReport:
     from arcface_paddle.doctor.subcentres import NoiseRule, judge_subcentres, subcentre_cosines
-    from arcface_paddle.evaluation.embedder import network_embedder
 
-    embed = network_embedder(finished.network()).embed
+    embed = finished.embedder().embed
     cosines = subcentre_cosines(
         dataset, embed, centres=finished.centres, batch_size=args.batch_size, workers=args.workers
     )
