@@ -62,6 +62,11 @@ def test_a_sound_run_has_no_likely_fault(tmp_path):
     assert keys_of(write_run(tmp_path / "run")) == set()
 
 
+@pytest.mark.parametrize("loss", ["Softmax", "NormHead", "CenterLoss"])
+def test_a_loss_without_a_margin_needs_no_warm_start(tmp_path, loss):
+    assert "margin_from_the_first_step" not in keys_of(write_run(tmp_path / "run", loss=loss, softmax_steps=0))
+
+
 @pytest.mark.parametrize(
     ("key", "run"),
     [

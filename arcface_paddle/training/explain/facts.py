@@ -157,4 +157,4 @@ def _chance(config: TrainConfig, num_classes: int) -> float:
         margin=classifier.margin,
         combined=(first, second, third) if classifier.combined else None,
     )
-    return chance_loss(margin, num_classes)
+    return chance_loss(margin, num_classes, focal_gamma=classifier.gamma)

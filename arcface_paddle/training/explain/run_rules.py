@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, Optional
 
+from arcface_paddle.training.config import WITHOUT_COSINES
 from arcface_paddle.training.explain.facts import RunFacts
 from arcface_paddle.training.explain.verdict import ABOVE_UNTRAINED, CERTAIN, LIKELY, POSSIBLE, Reason
 from arcface_paddle.training.schedule import REFERENCE_BATCH, learning_rate
@@ -81,7 +82,7 @@ def _early_decay(run: RunFacts) -> Optional[Reason]:
 
 def _margin_at_once(run: RunFacts) -> Optional[Reason]:
     classifier = run.config.classifier
-    if classifier.loss == "Softmax" or classifier.softmax_steps or run.config.network.pretrained:
+    if classifier.loss in ("Softmax", *WITHOUT_COSINES) or classifier.softmax_steps or run.config.network.pretrained:
         return None
     steps = max(200, min(5000, 2 * run.images // run.global_batch))
     return Reason(
