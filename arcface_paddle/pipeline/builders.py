@@ -10,6 +10,7 @@ from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.detection.base import Detector, detector_spec
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
+from arcface_paddle.pipeline.detection.mtcnn import CascadeStage, MtcnnDetector
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.detection.scrfd import ScrfdDetector
@@ -132,9 +133,26 @@ def _build_scrfd(
     return ScrfdDetector(folder, runtime, settings=settings)
 
 
+def _build_mtcnn(
+    folder: model_files.ModelFolder,
+    runtime: InferenceRuntime,
+    settings: DetectionSettings,
+    options: Optional[RuntimeOptions],
+) -> Detector:
+    spec = detector_spec(folder.card)
+    assert spec.cascade is not None, "the card was checked"
+
+    def stage(name: str) -> CascadeStage:
+        model = model_files.open_model(_refiner_of(folder, name), task=cards.REFINEMENT)
+        return CascadeStage(model, _runtime_of(model, options))
+
+    return MtcnnDetector(folder, runtime, stages=(stage(spec.cascade.filter), stage(spec.refiner)), settings=settings)
+
+
 DETECTORS: dict[str, DetectorBuilder] = {
     "blazeface": _build_blazeface,
     "centerface": _build_centerface,
+    "mtcnn": _build_mtcnn,
     "rows": _build_rows,
     "scrfd": _build_scrfd,
 }

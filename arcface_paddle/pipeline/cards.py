@@ -28,7 +28,7 @@ REFINEMENT = "face refinement"
 RECOGNITION = "face recognition"
 TASKS = (DETECTION, REFINEMENT, RECOGNITION)
 
-DECODERS = ("blazeface", "centerface", "rows", "scrfd")
+DECODERS = ("blazeface", "centerface", "mtcnn", "rows", "scrfd")
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,41 @@ class ScanSpec:
 
 
 @dataclass(frozen=True)
+class CascadeSpec:
+    """How MTCNN's networks follow each other.
+
+    Attributes:
+        filter: name of the model that looks at what the first network proposes (RNet).
+        min_face: pixels of the smallest face that is looked for, unless the user says.
+        factor: by which the picture shrinks from one pass to the next.
+        min_probability: of the first network, from which on a place goes on.
+        level_iou: overlap above which two places of one pass are one; among all passes it is ``nms_iou``.
+    """
+
+    filter: str = ""
+    min_face: int = 20
+    factor: float = 0.709
+    min_probability: float = 0.6
+    level_iou: float = 0.5
+
+    def problem(self) -> str:
+        if not self.filter:
+            return "filter is empty; allowed: the name of a model for face refinement"
+        if self.min_face < 1 or not 0.1 <= self.factor <= 0.95:
+            return f"min_face is {self.min_face} and factor {self.factor}; allowed: 1 or more, .1 to .95"
+        if not 0 < self.min_probability < 1 or not 0 < self.level_iou <= 1:
+            return "min_probability must be between 0 and 1, level_iou above 0 and at most 1"
+        return ""
+
+
+@dataclass(frozen=True)
 class DetectorSpec:
     """What a detector's output means.
 
     Attributes:
         decoder: ``"blazeface"`` (head maps with anchors), ``"centerface"`` (maps of centres, sizes and landmarks),
-            ``"rows"`` (class, score, left, top, right, bottom) or ``"scrfd"`` (tables with anchors).
+            ``"mtcnn"`` (the first of three networks), ``"rows"`` (class, score, left, top, right, bottom) or
+            ``"scrfd"`` (tables with anchors).
         score_threshold: faces with a lower score are dropped unless the user asks for another threshold.
         scales: the passes whose candidates are united.
         strides: pixels between neighbouring cells of each head map; none for rows.
@@ -143,6 +172,7 @@ class DetectorSpec:
         nms_iou: boxes that overlap more are merged into one, weighted by score.
         refiner: name of the model that refines and checks the candidates; empty for none.
         scan: how pictures of any size are gone over, centerface only, in place of ``scales``.
+        cascade: mtcnn only; the last network is the refiner, and the size in ``scales`` that of a piece of a picture.
     """
 
     decoder: str
@@ -155,6 +185,7 @@ class DetectorSpec:
     nms_iou: float = 0.3
     refiner: str = ""
     scan: Optional[ScanSpec] = None
+    cascade: Optional[CascadeSpec] = None
 
     def problem(self) -> str:
         if self.decoder not in DECODERS:
@@ -167,6 +198,8 @@ class DetectorSpec:
             return f"a {self.decoder} decoder needs as many strides as anchors, at least one"
         if self.decoder == "scrfd" and (self.keypoints not in (0, 5) or min(self.strides + self.anchors) < 1):
             return f"a scrfd decoder has 0 or 5 keypoints (here {self.keypoints}), and strides and anchors above 0"
+        if self.decoder == "mtcnn" and (self.cascade is None or not self.refiner or self.scales[0].size < 64):
+            return "an mtcnn decoder needs a cascade, a refiner, and pieces of 64 pixels or more"
         if any(scale.size % stride for scale in self.scales for stride in self.strides):
             return f"the sizes of scales must be multiples of the strides {list(self.strides)}"
         return ""

@@ -54,6 +54,8 @@ REGISTRY = {
     for model in (
         RegisteredModel("BlazeFace", cards.DETECTION),
         RegisteredModel("CenterFace", cards.DETECTION),
+        RegisteredModel("MTCNN", cards.DETECTION),
+        RegisteredModel("FaceFilter", cards.REFINEMENT),
         RegisteredModel("FaceRefiner", cards.REFINEMENT),
         RegisteredModel("MobileFace", cards.RECOGNITION),
         RegisteredModel("ResNet29", cards.RECOGNITION),

@@ -11,6 +11,7 @@ from arcface_paddle.backbones import BACKBONES, build_backbone, find_backbone
 from arcface_paddle.backbones.blazeface import BlazeBlock, BlazeFace
 from arcface_paddle.backbones.cpu_speed import use_cpu_layers
 from arcface_paddle.backbones.mobilefacenet import ConvBlock, MobileFaceNet
+from arcface_paddle.backbones.mtcnn import PNet, RNet
 from arcface_paddle.backbones.onet import ONet
 
 SMALL = ["MobileFaceNet_128", "MobileFaceNet_192", "iresnet18", "iresnet34", "iresnet50"]
@@ -267,3 +268,24 @@ def test_onet_gives_box_landmarks_and_probabilities(batch):
     assert (box.shape, landmarks.shape, probability.shape) == ([batch, 4], [batch, 10], [batch, 2])
     np.testing.assert_allclose(probability.numpy().sum(axis=1), 1.0, rtol=1e-5)
     assert count(network) == 389_040
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 12), (13, 40), (64, 91)])
+def test_pnet_gives_a_proposal_for_each_window(height, width):
+    network = PNet()
+    network.eval()
+    with paddle.no_grad():
+        box, probability = network(paddle.randn([2, 3, height, width]))
+    cells = [-(-(side - 2) // 2) - 4 for side in (height, width)]
+    assert (box.shape, probability.shape) == ([2, 4, *cells], [2, 2, *cells])
+    np.testing.assert_allclose(probability.numpy().sum(axis=1), 1.0, rtol=1e-5)
+    assert count(network) == 6_632
+
+
+def test_rnet_gives_box_and_probabilities():
+    network = RNet()
+    network.eval()
+    with paddle.no_grad():
+        box, probability = network(paddle.randn([3, 3, 24, 24]))
+    assert (box.shape, probability.shape) == ([3, 4], [3, 2])
+    assert count(network) == 100_178

@@ -47,7 +47,8 @@ def run(programs: Path, command: str, *arguments: str, cwd: Path) -> subprocess.
 def test_contents(wheel):
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("inference_model/BlazeFace/model.json", "inference_model/MobileFace/model.json", "py.typed"):
+    shipped = [f"inference_model/{name}/model.json" for name in ("BlazeFace", "MTCNN", "FaceFilter", "MobileFace")]
+    for needed in (*shipped, "py.typed"):
         assert f"arcface_paddle/{needed}" in names
     assert not [name for name in names if name.endswith((".tflite", ".pt")) or name.startswith("tests/")]
     photographs = [name for name in names if name.startswith("arcface_paddle/demo_photographs/")]

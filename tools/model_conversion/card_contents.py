@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from arcface_paddle.pipeline import cards
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.fusion import fused_similarity
@@ -103,6 +105,54 @@ FACE_REFINER = cards.ModelCard(
         same_points_distance=0.3,
         same_box_iou=0.4,
         same_box_containment=0.6,
+    ),
+)
+
+_MTCNN_INPUT = cards.InputSpec(
+    size_wh=(12, 12), color_order="RGB", mean=(127.5, 127.5, 127.5), std=(128.0, 128.0, 128.0), interpolation="area"
+)
+
+# Thresholds, smallest face and factor are those of the published systems (minsize 20; .6, .7, .7; .709).
+MTCNN = cards.ModelCard(
+    task=cards.DETECTION,
+    name="MTCNN",
+    version="1",
+    source="PNet of MTCNN (Zhang et al. 2016), data/pnet.pt of PyPI facenet-pytorch 2.6.0 "
+    "(sha256 a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f), converted by tools/convert_models.py",
+    licence="MIT (facenet-pytorch)",
+    input=_MTCNN_INPUT,
+    output="box (N, 4, h, w): added to left, top, right, bottom of the window, in sides of the window; probability "
+    "(N, 2, h, w): no face, face. The window of cell x, y reaches from 2 x, 2 y over 12 pixels; h = ceil((H - 2) / 2) "
+    "- 4. FaceFilter (RNet) looks at what is proposed, FaceRefiner (ONet) at the rest, and gives box and landmarks.",
+    detector=cards.DetectorSpec(
+        decoder="mtcnn",
+        score_threshold=0.7,
+        scales=(cards.ScaleSpec(size=512, square=False),),
+        strides=(2,),
+        keypoints=5,
+        nms_iou=0.7,
+        refiner="FaceRefiner",
+        cascade=cards.CascadeSpec(filter="FaceFilter", min_face=20, factor=0.709, min_probability=0.6, level_iou=0.5),
+    ),
+)
+
+FACE_FILTER = cards.ModelCard(
+    task=cards.REFINEMENT,
+    name="FaceFilter",
+    version="1",
+    source="RNet of MTCNN, data/rnet.pt of PyPI facenet-pytorch 2.6.0 "
+    "(sha256 bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86), converted by tools/convert_models.py",
+    licence="MIT (facenet-pytorch)",
+    input=dataclasses.replace(_MTCNN_INPUT, size_wh=(24, 24)),
+    output="box (N, 4): added to left, top, right, bottom of the crop, in sides of the crop; probability (N, 2): no "
+    "face, face.",
+    refiner=cards.RefinerSpec(
+        crop_factor=1.0,
+        passes=1,
+        min_probability=0.7,
+        same_points_distance=0.0,
+        same_box_iou=0.7,
+        same_box_containment=1.0,
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import paddle
@@ -10,12 +11,15 @@ from paddle import nn
 
 from arcface_paddle.backbones.blazeface import BlazeFace
 from arcface_paddle.backbones.centerface import CenterFace
+from arcface_paddle.backbones.mtcnn import PNet, RNet
 from arcface_paddle.backbones.onet import ONet
 from arcface_paddle.backbones.resnet29 import ResNet29
 from arcface_paddle.export.importing.tflite_file import TfliteFile
 from arcface_paddle.export.importing.torch_file import read_torch_file
 from tools.model_conversion.dlib_file import DlibFile
 from tools.model_conversion.onnx_file import read_weights
+
+_Network = TypeVar("_Network", bound=nn.Layer)
 
 
 def load_blazeface(path: Path) -> BlazeFace:
@@ -31,16 +35,36 @@ def load_blazeface(path: Path) -> BlazeFace:
     return network
 
 
+def load_pnet(path: Path) -> PNet:
+    """Return MTCNN's PNet."""
+    return _load_torch(PNet(), path)
+
+
+def load_rnet(path: Path) -> RNet:
+    """Return MTCNN's RNet."""
+    return _load_torch(RNet(), path, flattened="dense4.weight")
+
+
 def load_onet(path: Path) -> ONet:
-    """Return MTCNN's ONet; its flattened feature map is re-ordered from (width, height, channel) to Paddle's."""
-    network = ONet()
+    """Return MTCNN's ONet."""
+    return _load_torch(ONet(), path, flattened="dense5.weight")
+
+
+def _load_torch(network: _Network, path: Path, *, flattened: str = "") -> _Network:
+    """Fill a network of MTCNN; what it flattens is re-ordered from (width, height, channel) to Paddle's.
+
+    Args:
+        network: layers named as in the file.
+        path: legacy torch file.
+        flattened: the weight behind a map of 3 x 3 cells.
+    """
     parameters = dict(network.named_parameters())
     tensors = read_torch_file(path)
     assert isinstance(tensors, dict)
     for name, values in tensors.items():
-        if name == "dense5.weight":
-            out_features = values.shape[0]
-            values = values.reshape(out_features, 3, 3, 128).transpose(0, 3, 2, 1).reshape(out_features, -1)
+        if name == flattened:
+            rows = len(values)
+            values = values.reshape(rows, 3, 3, -1).transpose(0, 3, 2, 1).reshape(rows, -1)
         if name.startswith("dense") and values.ndim == 2:
             values = values.T  # torch keeps (out, in), Paddle (in, out)
         if name.startswith("prelu"):
