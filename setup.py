@@ -7,6 +7,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 MODELS = "arcface_paddle.inference_model"  # the shipped models live beside the package and are packed into it
+PUBLISHED_MODULE = "insightface_paddle"  # the name under which code written for the published wheel imports it
 PHOTOGRAPHS = "arcface_paddle.demo_photographs"  # likewise those of demo/, for 'arcface-paddle demo'
 
 
@@ -78,7 +79,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "THIRD_PARTY_NOTICES.md"],
     python_requires=">=3.9",
-    packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), MODELS, PHOTOGRAPHS],
+    packages=[*find_packages(include=["arcface_paddle", "arcface_paddle.*"]), PUBLISHED_MODULE, MODELS, PHOTOGRAPHS],
     package_dir={MODELS: "inference_model", PHOTOGRAPHS: "demo"},
     cmdclass={"build_py": BuildWithoutDemoPrograms},
     package_data={
@@ -92,6 +93,7 @@ setup(
         "console_scripts": [
             "arcface-paddle = arcface_paddle.cli.main:main",
             "test_recognition = arcface_paddle.cli.main:test_recognition",
+            "insightfacepaddle = arcface_paddle.cli.main:insightfacepaddle",
         ]
     },
     classifiers=[

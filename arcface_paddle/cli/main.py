@@ -92,6 +92,11 @@ def test_recognition() -> int:
     return run_module("recognize", prog="test_recognition")
 
 
+def insightfacepaddle() -> int:
+    """Console script of the published wheel, with its flags."""
+    return run_module("recognize", prog="insightfacepaddle")
+
+
 def _without_subcommand(arguments: Sequence[str]) -> int:
     if list(arguments) in (["-V"], ["--version"]):
         print(f"arcface_paddle {__version__}")

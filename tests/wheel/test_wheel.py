@@ -108,6 +108,28 @@ def test_two_pictures_are_compared_in_three_lines(installed, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_published_module_and_script_come_along(installed, tmp_path):
+    gallery = ROOT / "demo" / "gallery"
+    built = run(
+        installed,
+        "insightfacepaddle",
+        *("--build_index", "index.bin", "--img_dir", str(gallery), "--label", str(gallery / "label.txt")),
+        cwd=tmp_path,
+    )
+    assert built.returncode == 0 and "3 people" in built.stdout, built.stderr
+    code = (
+        "import insightface_paddle as face\n"
+        "args = face.parser().parse_args([])\n"
+        "args.det = args.rec = True\n"
+        "args.index, args.output = 'index.bin', 'output'\n"
+        f"found = next(face.InsightFace(args).predict({str(ROOT / 'demo' / 'queries' / 'obama_blue_room.jpg')!r}))\n"
+        "print(found['labels'])"
+    )
+    done = run(installed, "python", "-W", "error:insightface-paddle", "-c", code, cwd=tmp_path)
+    assert done.stdout.strip() == "['Barack Obama']", done.stderr
+
+
+@pytest.mark.slow
 def test_every_subcommand_answers_or_names_its_extra(installed, tmp_path):
     for name in ("demo", "recognize", "gallery", "models", "train", "valid", "export", "synth", "data"):
         shown = run(installed, "arcface-paddle", name, "--help", cwd=tmp_path)
