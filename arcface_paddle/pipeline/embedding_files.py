@@ -6,7 +6,7 @@ import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class EmbeddingTable:
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 
 
-def write_embeddings(path: files.PathLike, table: EmbeddingTable) -> None:
-    """Write a table atomically in the format that the suffix names.
+def write_embeddings(path: files.PathLike, table: EmbeddingTable, *, suffix: Optional[str] = None) -> None:
+    """Write a table atomically in the format that the suffix names: ``suffix``, or else that of the path.
 
     ``.npy`` holds the (N, D) matrix only; its rows follow the order of the pictures, which the other formats name.
 
@@ -48,7 +48,7 @@ def write_embeddings(path: files.PathLike, table: EmbeddingTable) -> None:
         MissingDependencyError: HDF5 without h5py, Parquet without pyarrow.
         DataError: the file cannot be written.
     """
-    encode = check_suffix(path)
+    encode = check_suffix(path, suffix=suffix)
     content = encode(_with_printable_names(table))
     try:
         files.write_bytes(path, content)
@@ -62,9 +62,9 @@ def _with_printable_names(table: EmbeddingTable) -> EmbeddingTable:
     return dataclasses.replace(table, persons=persons, sources=sources, model=files.printable(table.model))
 
 
-def check_suffix(path: files.PathLike) -> Callable[[EmbeddingTable], bytes]:
+def check_suffix(path: files.PathLike, *, suffix: Optional[str] = None) -> Callable[[EmbeddingTable], bytes]:
     """Return the encoder for a path, so that a wrong suffix or a missing package is known before the long work."""
-    suffix = Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower() if suffix is None else suffix
     if suffix not in _ENCODERS:
         raise ConfigError(f"{path}: no format for suffix {suffix!r}; allowed: {', '.join(sorted(_ENCODERS))}")
     if suffix in (".h5", ".hdf5"):
@@ -108,12 +108,16 @@ def _encode_hdf5(table: EmbeddingTable) -> bytes:
 
 
 def _rows_of_groups(persons: Sequence[str]) -> dict[str, list[int]]:
-    """Group the rows by person; a name that is empty, ``.`` or holds a slash cannot name a group as it is."""
     groups: dict[str, list[int]] = {}
     for row, person in enumerate(persons):
-        name = person.replace("/", "_")
-        groups.setdefault("_" if name in ("", ".") else name, []).append(row)
+        groups.setdefault(group_name(person), []).append(row)
     return groups
+
+
+def group_name(person: str) -> str:
+    """Return the HDF5 group of a person: empty, ``.`` and names with a slash cannot name a group as they are."""
+    name = person.replace("/", "_")
+    return "_" if name in ("", ".") else name
 
 
 def _encode_parquet(table: EmbeddingTable) -> bytes:

@@ -6,12 +6,14 @@
   arcface-paddle gallery remove people.index "Joe Biden"
   arcface-paddle gallery rename people.index "J. Biden" "Joe Biden"
   arcface-paddle gallery merge all.index people.index others.index
-  arcface-paddle gallery import people.index published_index.bin
+  arcface-paddle gallery import people.index published_index.bin        or a gallery in HDF5, people.h5
+  arcface-paddle gallery export people.index people.h5 --format h5
   arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names,
                                                                      people who look alike
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
-at the same time wait for each other. A published index.bin is read but never changed: import it first.
+at the same time wait for each other. A published index.bin or .h5 is read but never
+changed: import it first.
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ def merge(args: argparse.Namespace) -> int:
 
 
 def import_published(args: argparse.Namespace) -> int:
-    """Turn a published index.bin into a gallery file."""
+    """Turn a published index.bin, or a gallery in HDF5, into a gallery file."""
     from arcface_paddle.pipeline.builders import build_recognizer
     from arcface_paddle.pipeline.gallery import combine_galleries, identity_of
 
@@ -137,6 +139,22 @@ def import_published(args: argparse.Namespace) -> int:
     )
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
     print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
+    return EXIT_OK
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the embeddings of a gallery for other programs."""
+    from arcface_paddle.pipeline.embedding_files import check_suffix
+    from arcface_paddle.pipeline.gallery import Gallery
+    from arcface_paddle.pipeline.gallery.editing import export_gallery
+
+    target = args.target
+    suffix = f".{args.format}" if args.format else None
+    check_suffix(target, suffix=suffix)
+    writable.require_writable_file(target, option="gallery export")
+    gallery = Gallery.load(args.gallery)
+    export_gallery(target, gallery, suffix=suffix)
+    print(f"{target}: {len(gallery)} faces of {len(gallery.names)} people")
     return EXIT_OK
 
 
@@ -209,10 +227,18 @@ def _configure_making(commands: Any) -> None:
         parser.add_argument("--json", metavar="FILE", help="write the report as JSON")
         flags.add_workers_option(parser)
         flags.add_model_options(parser)
-    importing = _subcommand(commands, "import", import_published, "turn a published index.bin into a gallery")
-    importing.add_argument("source", help="published index.bin (it is never unpickled blindly)")
+    importing = _subcommand(
+        commands, "import", import_published, "turn a published index.bin, or a gallery in HDF5, into a gallery"
+    )
+    importing.add_argument("source", help="published index.bin (it is never unpickled blindly), or .h5 of {person: "
+                           "{embedding}}")  # fmt: skip
     importing.add_argument("--rec_model", help="the recogniser that made it, if you know: name or folder")
     flags.add_bool(importing, "--mirrored", "--flip", default=False, help="it was made with the mirrored average")
+    exporting = _subcommand(commands, "export", export, "write the embeddings of a gallery for other programs")
+    exporting.add_argument("target", help="file to write")
+    exporting.add_argument("--format", choices=("h5", "npz", "parquet"),
+                           help="h5: {person: {embedding, embeddings, sources}}, embedding being the mean of the "
+                           "person (default: as the suffix of the file says)")  # fmt: skip
     merging = _subcommand(commands, "merge", merge, "write the union of galleries of one model")
     merging.add_argument("sources", nargs="+", help="galleries to unite")
 

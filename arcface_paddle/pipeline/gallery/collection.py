@@ -13,7 +13,8 @@ import numpy as np
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
-from arcface_paddle.pipeline.gallery import matching, published_index, storage
+from arcface_paddle.pipeline.embedding_files import EmbeddingTable
+from arcface_paddle.pipeline.gallery import hdf5, matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
 from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
 from arcface_paddle.pipeline.model_files import PUBLISHED_RECOGNIZERS
@@ -89,10 +90,11 @@ class Gallery:
 
     @classmethod
     def load(cls, path: files.PathLike) -> Gallery:
-        """Read a gallery file, ours or the published pickle, told apart by content and not by suffix.
+        """Read a gallery file: ours, a published pickle or HDF5, told apart by content and not by suffix.
 
         Raises:
-            GalleryError: missing, unreadable, damaged, of a newer format, or a pickle that may not be read.
+            GalleryError: missing, unreadable, damaged, of a newer format, or one that may not be read.
+            MissingDependencyError: HDF5 without h5py.
         """
         try:
             content = Path(path).read_bytes()
@@ -102,7 +104,8 @@ class Gallery:
             raise GalleryError(f"{path}: the gallery file is empty; build it again")
         if storage.is_container(content):
             return cls._from_file(*storage.unpack(content, name=str(path)), name=str(path))
-        entries, embeddings = published_index.read_published(content, name=Path(path).name)
+        read = hdf5.read_hdf5 if hdf5.is_hdf5(content) else published_index.read_published
+        entries, embeddings = read(content, name=Path(path).name)
         return cls(entries, embeddings, parameters={"imported_from": Path(path).name})
 
     def save(self, path: files.PathLike) -> None:
@@ -123,6 +126,17 @@ class Gallery:
             files.write_bytes(path, storage.pack(header, self.embeddings))
         except OSError as error:
             raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
+
+    def table(self) -> EmbeddingTable:
+        """Return the embeddings and where they come from, for ``embedding_files.write_embeddings``."""
+        nowhere = (0.0, 0.0, 0.0, 0.0)  # an imported gallery does not say where the face was
+        return EmbeddingTable(
+            np.array(self.embeddings),
+            persons=[entry.name for entry in self.entries],
+            sources=[entry.path for entry in self.entries],
+            boxes_xyxy=np.array([entry.box_xyxy or nowhere for entry in self.entries], np.float32).reshape(-1, 4),
+            model="" if self.model is None else f"{self.model.name} {self.model.weights_sha256}",
+        )
 
     def __len__(self) -> int:
         """Return the number of faces (not of persons)."""

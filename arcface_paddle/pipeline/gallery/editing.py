@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import storage
+from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
+from arcface_paddle.pipeline.gallery import hdf5, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
 
 
@@ -64,6 +65,29 @@ def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
         raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
 
 
+def export_gallery(path: files.PathLike, gallery: Gallery, *, suffix: Optional[str] = None) -> None:
+    """Write the embeddings of a gallery for other programs.
+
+    Args:
+        path: file to write.
+        gallery: of at least one face.
+        suffix: one that ``embedding_files.write_embeddings`` knows; None for that of the path.
+
+    Raises:
+        ConfigError: an unknown suffix.
+        GalleryError: nobody in it, or two people whose names HDF5 cannot tell apart.
+        DataError: the file cannot be written.
+    """
+    if not len(gallery):
+        raise GalleryError("the gallery is empty; there is nothing to export")
+    groups: dict[str, str] = {}
+    for name in gallery.names if (suffix or Path(path).suffix.lower()) in (".h5", ".hdf5") else ():
+        other = groups.setdefault(group_name(name), name)
+        if other != name:
+            raise GalleryError(f"HDF5 cannot tell {other!r} from {name!r}; rename one, or export to .npz")
+    write_embeddings(path, gallery.table(), suffix=suffix)
+
+
 def load_own(path: files.PathLike) -> Gallery:
     """Read a gallery file that is to be changed, which a published index.bin must not be.
 
@@ -76,7 +100,7 @@ def load_own(path: files.PathLike) -> Gallery:
     gallery = Gallery.load(path)
     if not is_own_file(path):
         raise GalleryError(
-            f"{path}: is an index of the published tool and stays as it is; turn it into a gallery under another name, "
+            f"{path}: is {_foreign_kind(path)} and stays as it is; turn it into a gallery under another name, "
             f"which can be changed: arcface-paddle gallery import NEW {path}"
         )
     return gallery
@@ -86,6 +110,12 @@ def is_own_file(path: files.PathLike) -> bool:
     """Tell by the first bytes whether an existing gallery file is ours (the published one is a pickle)."""
     with Path(path).open("rb") as stream:
         return storage.is_container(stream.read(storage.SIGNATURE_BYTES))
+
+
+def _foreign_kind(path: files.PathLike) -> str:
+    with Path(path).open("rb") as stream:
+        in_hdf5 = hdf5.is_hdf5(stream.read(len(hdf5.SIGNATURE)))
+    return "a gallery in HDF5" if in_hdf5 else "an index of the published tool"
 
 
 def combine_galleries(
