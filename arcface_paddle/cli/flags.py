@@ -16,6 +16,7 @@ from arcface_paddle.pipeline.settings import (
     DEFAULT_DETECTOR,
     DEFAULT_FPIR,
     DEFAULT_RECOGNIZER,
+    DISTANCE_METRICS,
     ENGINES,
     FALSE_ACCEPTANCE_RATES,
     PRECISIONS,
@@ -143,6 +144,54 @@ def add_threshold_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+DISTANCE_NAMES = {"0": "squared_l2", "1": "arccos", **{name: name for name in DISTANCE_METRICS}}
+"""What ``--distance_metric`` takes, and what it means; the numbers are those of published programs."""
+
+_SIM_NAMES = {"diff": "squared_l2", "cos": "cosine"}
+
+
+def add_distance_options(parser: argparse._ActionsContainer, *, aliases: argparse._ActionsContainer) -> None:
+    """Declare thresholds and results as distances, as other programs have them; ``distance_metric`` reads the metric.
+
+    Args:
+        parser: where the help lists them.
+        aliases: the group of published names.
+    """
+    parser.add_argument(
+        "--max_threshold",
+        type=float,
+        metavar="DISTANCE",
+        help="largest distance of one person, instead of --rec_thresh",
+    )
+    parser.add_argument(
+        "--distance_metric",
+        choices=sorted(DISTANCE_NAMES),
+        help="of --max_threshold and --show_distance: 0 = squared_l2 (2 - 2 cos), 1 = arccos (acos(cos) / pi), cosine "
+        "(1 - cos) (0)",
+    )
+    add_bool(parser, "--show_distance", default=False, help="show the distance beside the name, not the similarity")
+    aliases.add_argument(
+        "--sim", dest="distance_metric", type=_sim, default=argparse.SUPPRESS, metavar="{diff,cos}",
+        help="= --distance_metric squared_l2 or cosine",
+    )  # fmt: skip
+
+
+def distance_metric(args: argparse.Namespace) -> str:
+    """Return the chosen distance. Raises ``ConfigError`` when one is chosen for nothing."""
+    wanted = getattr(args, "distance_metric", None)
+    if wanted is not None and args.max_threshold is None and not args.show_distance:
+        raise ConfigError("--distance_metric says which distance; give --max_threshold or --show_distance, too")
+    return DISTANCE_NAMES[wanted or "0"]
+
+
+def _sim(text: str) -> str:
+    if text not in _SIM_NAMES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not offered (correlations and ssim of embeddings say nothing of faces); allowed: diff, cos"
+        )
+    return _SIM_NAMES[text]
+
+
 def add_search_option(parser: argparse._ActionsContainer) -> None:
     """Declare how often a stranger may get a name, and how good a picture must be: where a gallery is searched."""
     parser.add_argument(
@@ -163,7 +212,10 @@ def add_search_option(parser: argparse._ActionsContainer) -> None:
 
 def threshold_settings(args: argparse.Namespace) -> ThresholdSettings:
     """Return what the flags say of the threshold; commands without them leave it to the card."""
-    return ThresholdSettings(*(getattr(args, name, None) for name in ("rec_thresh", "far", "fpir")))
+    similarity, far, fpir, distance = (
+        getattr(args, name, None) for name in ("rec_thresh", "far", "fpir", "max_threshold")
+    )
+    return ThresholdSettings(similarity, far, fpir, distance, distance_metric(args))
 
 
 def runtime_options(args: argparse.Namespace) -> RuntimeOptions:

@@ -34,7 +34,7 @@ from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import inputs
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
-from arcface_paddle.types import ImageResult
+from arcface_paddle.types import UNKNOWN, ImageResult
 
 ARRAY_NAME = "tmp.png"
 """Name of the annotated picture of an array in the output folder, as the published tool called it."""
@@ -115,7 +115,7 @@ class InsightFace:
                 continue
             _warn(finding.problems)
             if print_info:
-                _logger.info("File: %s, predict label(s): %s", name, _labels(finding.result))
+                _logger.info("File: %s, predict label(s): %s", name, self._labels(finding.result))
             yield self._as_published(finding.result)
 
     def _findings(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, SourceRecord]]:
@@ -139,7 +139,7 @@ class InsightFace:
     def _as_published(self, result: ImageResult) -> dict[str, Any]:
         faces, model = result.faces, self._open().model
         boxes = [[0.0, face.detection.score, *(float(value) for value in face.detection.box_xyxy)] for face in faces]
-        published = {"box_list": np.array(boxes, np.float32).reshape(-1, 6), "labels": _labels(result)}
+        published = {"box_list": np.array(boxes, np.float32).reshape(-1, 6), "labels": self._labels(result)}
         if model is None:
             return {**published, "features": None, "similarities": None}
         embeddings = np.array([face.embedding for face in faces], np.float32)
@@ -149,6 +149,10 @@ class InsightFace:
             "features": embeddings.reshape(-1, model.embedding_size),
             "similarities": similarities,
         }
+
+    def _labels(self, result: ImageResult) -> list[str]:
+        called = {None: _DETECTION_ONLY_LABEL, UNKNOWN: self.args.unknown_face or UNKNOWN}
+        return [called.get(face.name, str(face.name)) for face in result.faces]
 
     def _open(self) -> RecognitionSession:
         if self._session is None:
@@ -163,7 +167,3 @@ class InsightFace:
 def _warn(problems: Sequence[str]) -> None:
     for problem in problems:
         _logger.warning("%s", problem)
-
-
-def _labels(result: ImageResult) -> list[str]:
-    return [_DETECTION_ONLY_LABEL if face.name is None else face.name for face in result.faces]

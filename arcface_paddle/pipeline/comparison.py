@@ -66,7 +66,7 @@ def compare_faces(
         first: path, encoded bytes, PIL image, or array (H, W, 3) uint8 RGB.
         second: likewise.
         threshold_settings: from which similarity on the two are one person; without any, and with settings that
-            name neither a rate nor a similarity, the threshold of the recogniser's card for ``PAIR_FAR``.
+            name no rate, similarity or distance, the threshold of the recogniser's card for ``PAIR_FAR``.
         faces: which of several faces counts, one of ``ONE_FACE_CHOICES``.
         sources: what messages call the two pictures.
 
@@ -97,7 +97,7 @@ def compare_faces(
 
 
 def _settings_of_pair(settings: Optional[ThresholdSettings]) -> ThresholdSettings:
-    if settings is None or (settings.similarity is None and settings.far is None):
+    if settings is None or (settings.similarity is None and settings.far is None and settings.distance is None):
         return ThresholdSettings(far=PAIR_FAR)
     return settings
 

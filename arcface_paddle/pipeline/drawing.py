@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -58,12 +58,31 @@ class _Label:
     padding: int
 
 
+@dataclass(frozen=True)
+class LabelStyle:
+    """What labels say, and how large.
+
+    Attributes:
+        font_size: in pixels; None follows face and picture. A label that the picture cannot hold is smaller.
+        unknown: what strangers are called.
+        distance: makes of a similarity the number beside the name; None for the similarity itself.
+    """
+
+    font_size: Optional[int] = None
+    unknown: str = UNKNOWN
+    distance: Optional[Callable[[float], float]] = None
+
+
+USUAL_STYLE = LabelStyle()
+
+
 def draw_faces(
     image: np.ndarray,
     faces: Sequence[Face],
     *,
     font_path: Optional[files.PathLike] = None,
     colors: Optional[Mapping[str, Color]] = None,
+    style: LabelStyle = USUAL_STYLE,
 ) -> np.ndarray:
     """Return a copy of the picture with a box and a label for every face.
 
@@ -74,6 +93,7 @@ def draw_faces(
             to tell apart only those who are in this one.
         font_path: TrueType or OpenType font; None takes the one of the package. A character that it lacks is drawn
             as an empty box.
+        style: what labels say.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -92,7 +112,7 @@ def draw_faces(
         _draw_box(pen, box, color, width=_line_width(box, canvas.size))
     taken: list[Rectangle] = []
     for face, box, color in zip(faces, boxes, painted):
-        label = _fit_label(label_text(face), path, box=box, picture_wh=canvas.size)
+        label = _fit_label(label_text(face, style), path, box=box, picture_wh=canvas.size, size=style.font_size)
         others = [other for other in boxes if other is not box]
         place = _place_label(label.size_wh, box, canvas.size, taken=taken, faces=others)
         taken.append(place)
@@ -100,13 +120,14 @@ def draw_faces(
     return np.array(canvas)
 
 
-def label_text(face: Face) -> str:
+def label_text(face: Face, style: LabelStyle = USUAL_STYLE) -> str:
     """Return what is written at a face: name and similarity, or ``face`` and detection score without a gallery."""
     if face.name is None:
         return f"face {face.detection.score:.2f}"
+    name = style.unknown if face.name == UNKNOWN else face.name
     if face.similarity is None:
-        return face.name
-    return f"{face.name} {face.similarity:.2f}"
+        return name
+    return f"{name} {face.similarity if style.distance is None else style.distance(face.similarity):.2f}"
 
 
 def assign_colors(names: Iterable[Optional[str]]) -> dict[str, Color]:
@@ -175,14 +196,16 @@ def _font_size(box: Rectangle, picture_wh: tuple[int, int]) -> int:
     return min(max(round(face_side * _FONT_PER_FACE), least), most)
 
 
-def _fit_label(text: str, font_path: str, *, box: Rectangle, picture_wh: tuple[int, int]) -> _Label:
+def _fit_label(
+    text: str, font_path: str, *, box: Rectangle, picture_wh: tuple[int, int], size: Optional[int] = None
+) -> _Label:
     """Make a label that the picture can hold: first smaller, then in two lines, then with the name cut short."""
     text = " ".join(text.split())
-    size = _font_size(box, picture_wh)
+    size = size or _font_size(box, picture_wh)
     name, _, number = text.rpartition(" ")
     in_two_lines = f"{name}\n{number}" if name else text
     for candidate in (text, in_two_lines):
-        for smaller in range(size, _SMALLEST_FONT - 1, -max(1, size // 12)):
+        for smaller in range(size, min(size, _SMALLEST_FONT) - 1, -max(1, size // 12)):
             label = _measured(candidate, font_path, smaller)
             if label.size_wh[0] <= picture_wh[0]:
                 return label

@@ -15,6 +15,7 @@ that a run which is left early has written no more than it has told, under the s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ from arcface_paddle import files, images
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.cards import PLAIN_COSINE
+from arcface_paddle.pipeline.distances import distance_of
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
@@ -34,7 +37,7 @@ from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
 from arcface_paddle.pipeline.video import VideoReader, VideoWriter
-from arcface_paddle.types import ImageResult
+from arcface_paddle.types import UNKNOWN, ImageResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,9 @@ class RecognitionSession:
         if settings.decision is not None:
             gallery = gallery.with_decision(settings.decision)
 
+        if settings.outputs.unknown in gallery.names:
+            raise ConfigError(f"strangers cannot be called {settings.outputs.unknown!r}: a person of the gallery is")
+
         def opened() -> OpenPipeline:
             contents = DETECT if settings.detect else PORTRAIT
             return open_pipeline(settings.pipeline, contents=contents, gallery=gallery)
@@ -151,6 +157,13 @@ class RecognitionSession:
         """What is to be said about the gallery or its threshold; may be empty."""
         return self.pipeline.caution
 
+    @property
+    def label_style(self) -> drawing.LabelStyle:
+        """What is said of a face: how strangers are called, similarity or distance."""
+        metric, spec = self._outputs.distance, PLAIN_COSINE if self.model is None else self.model.similarity
+        distance = None if metric is None else functools.partial(distance_of, metric=metric, spec=spec)
+        return drawing.LabelStyle(self._outputs.font_size, self._outputs.unknown or UNKNOWN, distance)
+
     def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[SourceRecord]:
         """Give a finding for every picture in order, whatever happens to it.
 
@@ -180,7 +193,8 @@ class RecognitionSession:
 
     def draw(self, image: np.ndarray, result: ImageResult) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
-        return drawing.draw_faces(image, result.faces, font_path=self._outputs.font, colors=self._colors)
+        font = self._outputs.font
+        return drawing.draw_faces(image, result.faces, font_path=font, colors=self._colors, style=self.label_style)
 
     def _look_at(self, analyzer: Analyzer, found: FoundPicture) -> _Looked:
         """Find the faces of one picture and draw them; several threads do so at once, with an analyzer each."""

@@ -7,7 +7,8 @@ import io
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
-from arcface_paddle.types import Face, ImageResult
+from arcface_paddle.pipeline.drawing import USUAL_STYLE, LabelStyle
+from arcface_paddle.types import UNKNOWN, Face, ImageResult
 
 CSV_COLUMNS = (
     "source", "time_s", "face", "left", "top", "right", "bottom", "detection_score", "name", "similarity",
@@ -52,13 +53,19 @@ class RunRecord:
         summary: who was seen in a video.
     """
 
-    def __init__(self, *, keep_frames: bool = True) -> None:
-        """Begin; without ``keep_frames`` a camera that runs for days fills the summary only, and not the memory."""
+    def __init__(self, *, keep_frames: bool = True, style: LabelStyle = USUAL_STYLE) -> None:
+        """Begin.
+
+        Args:
+            keep_frames: without it, a camera that runs for days fills the summary only, and not the memory.
+            style: what strangers are called, and whether distances are told.
+        """
         self.found: list[dict[str, Any]] = []
         self.failed: list[dict[str, str]] = []
         self.unreadable = 0
         self.summary = VideoSummary()
         self._keep_frames = keep_frames
+        self._style = style
 
     def add(self, finding: SourceRecord) -> None:
         """Take down a finding."""
@@ -68,6 +75,8 @@ class RunRecord:
             self.unreadable += 1
             return
         content = result_to_json(finding.result, time_s=finding.time_s, note=finding.note)
+        for face in content["faces"]:
+            _restyle(face, self._style)
         if finding.time_s is not None:
             self.summary.add(content)
         if finding.time_s is None or self._keep_frames:
@@ -76,6 +85,14 @@ class RunRecord:
     def add_failure(self, source: str, problem: str) -> None:
         """Take down what went wrong with a source as a whole."""
         self.failed.append({"source": source, "error": problem})
+
+
+def _restyle(face: dict[str, Any], style: LabelStyle) -> None:
+    """Call a stranger as the style says, and tell the distance if it has one."""
+    if face["name"] == UNKNOWN:
+        face["name"] = style.unknown
+    if style.distance is not None and face["similarity"] is not None:
+        face["distance"] = round(style.distance(face["similarity"]), 4)
 
 
 def face_to_json(face: Face) -> dict[str, Any]:

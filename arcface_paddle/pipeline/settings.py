@@ -143,6 +143,10 @@ FALSE_ACCEPTANCE_RATES = {"1e-2": "far_1e2", "1e-3": "far_1e3", "1e-4": "far_1e4
 """Rates between two pictures for which a card may have a threshold, and the field of ``Calibration`` that holds it."""
 
 
+DISTANCE_METRICS = ("squared_l2", "arccos", "cosine")
+"""Names of ``distances.DISTANCES``."""
+
+
 @dataclass(frozen=True)
 class ThresholdSettings:
     """From which similarity on a face gets a name.
@@ -152,12 +156,16 @@ class ThresholdSettings:
         far: take the card's threshold for this rate of false acceptances between two pictures, one of
             ``FALSE_ACCEPTANCE_RATES``.
         fpir: at which rate a search for a stranger may end with a name, 0 to 1; None for ``DEFAULT_FPIR``. The
-            threshold follows from it, the size of the gallery, and the card; at most one of the three is given.
+            threshold follows from it, the size of the gallery, and the card; at most one of the four is given.
+        distance: in place of a similarity, the largest distance of two pictures of one person, see ``distances``.
+        metric: which distance that is, one of ``DISTANCE_METRICS``.
     """
 
     similarity: Optional[float] = None
     far: Optional[str] = None
     fpir: Optional[float] = None
+    distance: Optional[float] = None
+    metric: str = DISTANCE_METRICS[0]
 
 
 MAX_MIN_FACE = 100_000
@@ -237,11 +245,26 @@ class OutputSettings:
         drawn: folder for annotated pictures or video; None draws nothing, and needs no folder.
         crops: folder for the faces of pictures, a folder for each name inside; None for none.
         font: font of the labels; None for that of the package.
+        font_size: of the labels in pixels; None for one that follows face and picture.
+        unknown: what strangers are called; None for ``unknown``.
+        distance: which distance stands beside a name in place of the similarity, one of ``DISTANCE_METRICS``; None for
+            the similarity.
     """
 
     drawn: Optional[PathLike] = None
     crops: Optional[PathLike] = None
     font: Optional[PathLike] = None
+    font_size: Optional[int] = None
+    unknown: Optional[str] = None
+    distance: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if self.font_size is not None and not 4 <= self.font_size <= 1000:
+            raise ConfigError(f"font_size is {self.font_size}; allowed: 4 to 1000 pixels")
+        if self.unknown is not None and not (self.unknown.strip() and self.unknown.isprintable()):
+            raise ConfigError(f"the name of strangers is {self.unknown!r}; allowed: a printable text")
+        if self.distance is not None and self.distance not in DISTANCE_METRICS:
+            raise ConfigError(f"the distance is {self.distance!r}; allowed: {', '.join(DISTANCE_METRICS)}")
 
     @property
     def folders(self) -> tuple[PathLike, ...]:

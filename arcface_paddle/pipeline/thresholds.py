@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional, Sequence
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.cards import Calibration, ModelCard
+from arcface_paddle.pipeline.cards import PLAIN_COSINE, Calibration, ModelCard, SimilaritySpec
+from arcface_paddle.pipeline.distances import similarity_at_distance
 from arcface_paddle.pipeline.settings import DEFAULT_FPIR, FALSE_ACCEPTANCE_RATES, ThresholdSettings
 
 LOOK_ALIKES = (
@@ -145,7 +146,12 @@ def caution_about(card: ModelCard, threshold: Threshold) -> str:
 
 def _asked_for(card: ModelCard, settings: ThresholdSettings) -> Optional[Threshold]:
     """Return the threshold that the settings name themselves, by value or by a rate between two pictures."""
-    given = {"--rec_thresh": settings.similarity, "--far": settings.far, "--fpir": settings.fpir}
+    given = {
+        "--rec_thresh": settings.similarity,
+        "--far": settings.far,
+        "--fpir": settings.fpir,
+        "--max_threshold": settings.distance,
+    }
     named = [flag for flag, value in given.items() if value is not None]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)} both set the threshold; give one")
@@ -153,20 +159,23 @@ def _asked_for(card: ModelCard, settings: ThresholdSettings) -> Optional[Thresho
         if not -1 <= settings.similarity <= 1:
             raise ConfigError(f"--rec_thresh is {settings.similarity}; allowed: a similarity, -1 to 1")
         return Threshold(settings.similarity, evidence="given by the user")
+    if settings.distance is not None:
+        similarity = similarity_at_distance(settings.distance, settings.metric, _similarity_of(card))
+        return Threshold(similarity, evidence=f"given by the user: {settings.metric} {settings.distance:g}")
     if settings.far is None:
         return None
     calibration = _required(card)
     if settings.far not in FALSE_ACCEPTANCE_RATES:
         raise ConfigError(f"--far is {settings.far!r}; allowed: {', '.join(FALSE_ACCEPTANCE_RATES)}")
-    similarity: Optional[float] = getattr(calibration, FALSE_ACCEPTANCE_RATES[settings.far])
-    if similarity is None:
+    at_far: Optional[float] = getattr(calibration, FALSE_ACCEPTANCE_RATES[settings.far])
+    if at_far is None:
         raise ConfigError(
             f"the card of {card.name} has no threshold at FAR {settings.far}; give --rec_thresh or another --far"
         )
     far = float(settings.far)
-    from_tail = any(point == (far, similarity) for point in calibration.tail)
+    from_tail = any(point == (far, at_far) for point in calibration.tail)
     evidence = calibration.tail_evidence if from_tail else f"the card of {card.name}: {calibration.statement}"
-    return Threshold(similarity, far, evidence=evidence, note=LOOK_ALIKES)
+    return Threshold(at_far, far, evidence=evidence, note=LOOK_ALIKES)
 
 
 def _of_card(card: ModelCard) -> Threshold:
@@ -185,6 +194,10 @@ def _required(card: ModelCard) -> Calibration:
             "write one into its card with 'arcface-paddle calibrate'"
         )
     return calibration
+
+
+def _similarity_of(card: ModelCard) -> SimilaritySpec:
+    return card.recognizer.similarity if card.recognizer else PLAIN_COSINE
 
 
 def _calibration_of(card: ModelCard) -> Optional[Calibration]:

@@ -45,12 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a line")
     flags.add_threshold_options(parser)
+    flags.add_distance_options(parser, aliases=flags.published_group(parser))
     flags.add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from arcface_paddle import images
     from arcface_paddle.pipeline.comparison import compare_faces
+    from arcface_paddle.pipeline.distances import distance_of
     from arcface_paddle.pipeline.opening import open_pipeline
 
     pipeline = open_pipeline(flags.pipeline_settings(args), contents=ALIGNED if args.aligned else DETECT)
@@ -63,7 +65,13 @@ def run(args: argparse.Namespace) -> int:
         sources=(args.first, args.second),
     )
     document = {**asdict(result), "similarity": round(result.similarity, 4)}
-    print(json.dumps(document) if args.json else f"{describe(result, faces=args.faces)}\n{describe_basis(result)}")
+    line = describe(result, faces=args.faces)
+    if args.show_distance:
+        assert pipeline.model is not None
+        metric = flags.distance_metric(args)
+        document["distance"] = round(distance_of(result.similarity, metric, pipeline.model.similarity), 4)
+        line = f"distance {document['distance']:.4f} ({metric})   {line}"
+    print(json.dumps(document) if args.json else f"{line}\n{describe_basis(result)}")
     return EXIT_SAME if result.same_person else EXIT_DIFFERENT
 
 

@@ -53,6 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="pictures and folders of pictures; or one video file, number of a camera or rtsp:// address",
     )
+    aliases = flags.published_group(parser)
+    aliases.add_argument("--video", "--cam", dest="input", action="append", metavar="FILE | NUMBER",
+                         default=argparse.SUPPRESS, help="= --input, of a video or camera")  # fmt: skip
+    flags.add_bool(aliases, "--write_video", default=None, help="false: --no_draw; videos are written anyway")
     parser.add_argument("--output", default="./output/", help="folder for annotated pictures or video (%(default)s)")
     flags.add_search_options(parser)
     flags.add_workers_option(parser)
@@ -61,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     matching.add_argument("--index", help="gallery file, ours or a published index.bin")
     matching.add_argument("--cdd_num", type=int, default=5, help="candidates listed per face in --json (%(default)s)")
     flags.add_threshold_options(matching)
+    flags.add_distance_options(matching, aliases=flags.published_group(parser))
     flags.add_search_option(matching)
     building = parser.add_argument_group("building a gallery")
     building.add_argument("--build_index", metavar="FILE", help="build a gallery and write it to FILE")
@@ -70,6 +75,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     results.add_argument("--json", metavar="FILE", help="write everything found as JSON")
     results.add_argument("--csv", metavar="FILE", help="write one line per face")
     results.add_argument("--font", metavar="FILE", help="font for the labels (default: one with Chinese characters)")
+    results.add_argument(
+        "--font_size", type=int, metavar="PX", help="size of the labels (default: as face and picture)"
+    )
+    results.add_argument("--unknown_face", metavar="TEXT", help="what strangers are called (unknown)")
     results.add_argument("--save_crops", metavar="DIR", help="save the faces of pictures as DIR/name/picture_1.png")
     results.add_argument(
         "--no_draw", action="store_true", help="write no annotated pictures or video; --output is not needed then"
@@ -128,10 +137,13 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
         raise ConfigError("--input needs --det (find faces), --rec (name faces) or both")
     if args.rec and args.index is None and args.build_index is None:
         raise ConfigError("--rec needs --index FILE; make one with --build_index FILE --img_dir FOLDER")
+    if args.write_video and args.no_draw:
+        raise ConfigError("--write_video contradicts --no_draw; give one")
     if args.cdd_num < 1:
         raise ConfigError(f"--cdd_num is {args.cdd_num}; allowed: 1 or more")
+    output_settings(args)  # refuses what cannot be drawn
     listing = None if _is_video(args) else list_pictures(args, args.input)
-    if not args.no_draw:
+    if not _draws_nothing(args):
         writable.require_writable_folder(args.output, option="--output")
         drawing.load_font(str(args.font or drawing.FONT_PATH), 12)
     writable.require_writable_folder(args.save_crops, option="--save_crops")
@@ -154,7 +166,18 @@ def session_settings(args: argparse.Namespace, *, index: Optional[str]) -> Sessi
 
 def output_settings(args: argparse.Namespace) -> OutputSettings:
     """Return what the flags want to be made beside the results."""
-    return OutputSettings(None if args.no_draw else args.output, args.save_crops, args.font)
+    return OutputSettings(
+        None if _draws_nothing(args) else args.output,
+        args.save_crops,
+        args.font,
+        font_size=args.font_size,
+        unknown=args.unknown_face,
+        distance=flags.distance_metric(args) if args.show_distance else None,
+    )
+
+
+def _draws_nothing(args: argparse.Namespace) -> bool:
+    return bool(args.no_draw) or args.write_video is False
 
 
 def list_pictures(args: argparse.Namespace, sources: Sequence[str]) -> Listing:
@@ -192,7 +215,7 @@ def _run_pictures(
     from arcface_paddle.pipeline.results import PICTURE_COLUMNS, RunRecord, picture_rows
     from arcface_paddle.progress import progress
 
-    record, stopped = RunRecord(), _Stopped()
+    record, stopped = RunRecord(style=session.label_style), _Stopped()
     with stopped:
         for finding in session.pictures(progress(listing.pictures, unit="picture", shown=not listing.is_one_file)):
             if finding.result is None and listing.is_one_file:
@@ -215,7 +238,8 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     from arcface_paddle.progress import progress
 
     (source,) = args.input
-    record, stopped = RunRecord(keep_frames=bool(args.json or args.csv)), _Stopped()
+    record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
+    stopped = _Stopped()
     with session.video(source) as video, stopped:
         for finding in progress(video, total=video.frame_count, unit="frame"):
             _say(finding.problems)
