@@ -57,9 +57,11 @@ EXTRAS = {
     "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
     "bcolz": ["numcodecs>=0.10"],  # Blosc chunks of verification sets that bcolz stored
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
+    # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
+    "gui": ["opencv-python>=4.6"],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
-EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu") for name in EXTRAS[extra]})
+EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu", "gui") for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],

@@ -109,6 +109,8 @@ class InsightFace:
         """
         if not self.args.det and not self.args.rec:
             raise ConfigError("set args.det (find faces), args.rec (name faces) or both")
+        if self.args.show:
+            raise ConfigError("args.show is for the command line; the annotated pictures are in args.output")
         for name, finding in self._findings(input_data):
             if finding.result is None:
                 _warn([f"{problem}; left out" for problem in finding.problems])

@@ -19,7 +19,7 @@ import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -183,13 +183,18 @@ class RecognitionSession:
         looked = self._made(FoundPicture(Path(source)), image, SourceRecord(source, result), suffix=Path(source).suffix)
         return self._written(looked, target=target)
 
-    def video(self, source: str) -> VideoRun:
+    def video(self, source: str, *, watch: Optional[Callable[[np.ndarray], None]] = None) -> VideoRun:
         """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
+
+        Args:
+            source: path, number of a camera, or address.
+            watch: is given every annotated frame, (H, W, 3) uint8 RGB.
 
         Raises:
             ImageError: it cannot be opened.
         """
-        return VideoRun(self, source, target=None if self._names is None else self._names.for_video(source))
+        target = None if self._names is None else self._names.for_video(source)
+        return VideoRun(self, source, target=target, watch=watch)
 
     def draw(self, image: np.ndarray, result: ImageResult) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
@@ -262,12 +267,20 @@ class VideoRun:
         undrawn: whether the annotated copy was wanted and could not be written; likewise.
     """
 
-    def __init__(self, session: RecognitionSession, source: str, *, target: Optional[Path]) -> None:
+    def __init__(
+        self,
+        session: RecognitionSession,
+        source: str,
+        *,
+        target: Optional[Path],
+        watch: Optional[Callable[[np.ndarray], None]] = None,
+    ) -> None:
         """Open ``source``; the annotated copy goes to ``target``, or nowhere. Raises ``ImageError``."""
         self.source = source
         self.problems: list[str] = []
         self.undrawn = False
         self._session = session
+        self._watch = watch
         self._came_to_end = False
         self._reader = VideoReader(source)
         self._writer = None if target is None else VideoWriter(target, fps=self._reader.fps)
@@ -308,10 +321,15 @@ class VideoRun:
 
     def _draw(self, image: np.ndarray, result: ImageResult) -> tuple[str, ...]:
         """Append the annotated frame. After the first failure no more are drawn: a video with a gap is none."""
+        if self._writer is None and self._watch is None:
+            return ()
+        drawn = self._session.draw(image, result)
+        if self._watch is not None:
+            self._watch(drawn)
         if self._writer is None:
             return ()
         try:
-            self._writer.write(self._session.draw(image, result))
+            self._writer.write(drawn)
         except ImageError as error:
             self.undrawn = True
             self._close_writer(keep=False)

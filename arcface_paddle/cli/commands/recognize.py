@@ -15,7 +15,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle import files
-from arcface_paddle.cli import flags, gallery_flags, writable
+from arcface_paddle.cli import flags, gallery_flags, window, writable
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
@@ -81,6 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     results.add_argument("--unknown_face", metavar="TEXT", help="what strangers are called (unknown)")
     results.add_argument("--save_crops", metavar="DIR", help="save the faces of pictures as DIR/name/picture_1.png")
     results.add_argument(
+        "--show",
+        action="store_true",
+        help="show every picture in a window until a key is pressed, or the video; q or Esc ends",
+    )
+    results.add_argument(
         "--no_draw", action="store_true", help="write no annotated pictures or video; --output is not needed then"
     )
 
@@ -132,6 +137,8 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     if args.build_index is not None:
         gallery_flags.check_arguments(args, target=args.build_index, option="--build_index")
     if args.input is None:
+        if args.show:
+            raise ConfigError("--show needs --input with --det and/or --rec")
         return None
     if not args.det and not args.rec:
         raise ConfigError("--input needs --det (find faces), --rec (name faces) or both")
@@ -149,6 +156,8 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     writable.require_writable_folder(args.save_crops, option="--save_crops")
     writable.require_writable_file(args.json, option="--json")
     writable.require_writable_file(args.csv, option="--csv")
+    if args.show:
+        window.require_display()
     return listing
 
 
@@ -212,20 +221,28 @@ def _run_pictures(
     """Recognise pictures, write the results, and return the exit code."""
     from arcface_paddle.cli.console import complain
     from arcface_paddle.cli.tables import text_table
+    from arcface_paddle.images import read_image
     from arcface_paddle.pipeline.results import PICTURE_COLUMNS, RunRecord, picture_rows
     from arcface_paddle.progress import progress
 
     record, stopped = RunRecord(style=session.label_style), _Stopped()
-    with stopped:
-        for finding in session.pictures(progress(listing.pictures, unit="picture", shown=not listing.is_one_file)):
+    screen, pictures = window.Window(), progress(listing.pictures, unit="picture", shown=not listing.is_one_file)
+    with stopped, contextlib.closing(screen):
+        for found, finding in zip(listing.pictures, session.pictures(pictures)):
             if finding.result is None and listing.is_one_file:
                 raise ImageError(finding.problems[0])
             _say(finding.problems, f"{finding.source}: {finding.note}" if finding.note else "")
             record.add(finding)
+            if args.show and finding.result is not None:
+                screen.picture(session.draw(read_image(found.path, max_pixels=args.max_pixels), finding.result))
+                if screen.ended:
+                    break
     content = {**facts, "images": record.found, "failed": record.failed, "not_looked_at": listing.to_dict()}
     _write_results(args, record, content, table=text_table(PICTURE_COLUMNS, picture_rows(record.found)))
     if record.unreadable:
         complain(f"{record.unreadable} of {len(listing.pictures)} pictures could not be processed")
+    if screen.ended:
+        complain(f"ended at the window after {len(record.found)} of {len(listing.pictures)} pictures")
     if listing.sentence():
         complain(listing.sentence())
     return stopped.exit_code(record)
@@ -240,10 +257,13 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     (source,) = args.input
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
-    with session.video(source) as video, stopped:
+    screen = window.Window()
+    with session.video(source, watch=screen.frame if args.show else None) as video, stopped, contextlib.closing(screen):
         for finding in progress(video, total=video.frame_count, unit="frame"):
             _say(finding.problems)
             record.add(finding)
+            if screen.ended:
+                break
     for problem in video.problems:
         record.add_failure(files.printable(source), problem)
     _say(video.problems)
