@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ does
     from arcface_paddle.pipeline.builders import build_detector as build_detector
     from arcface_paddle.pipeline.builders import build_recognizer as build_recognizer
     from arcface_paddle.pipeline.comparison import Comparison as Comparison
+    from arcface_paddle.pipeline.face_analysis import FaceAnalysis as FaceAnalysis
     from arcface_paddle.pipeline.gallery import Gallery as Gallery
     from arcface_paddle.pipeline.opening import open_pipeline as open_pipeline
     from arcface_paddle.pipeline.settings import PipelineSettings as PipelineSettings
@@ -62,6 +63,7 @@ _NAMES_BY_HOME = {
     "pipeline.analyzer": ("Analyzer",),
     "pipeline.builders": ("build_detector", "build_recognizer"),
     "pipeline.comparison": ("Comparison",),
+    "pipeline.face_analysis": ("FaceAnalysis",),
     "pipeline.gallery": ("Gallery",),
     "pipeline.opening": ("open_pipeline",),
     "pipeline.settings": ("PipelineSettings", "RuntimeOptions", "ThresholdSettings"),
