@@ -155,6 +155,19 @@ def test_settings_that_cannot_work(args, change, message):
         next(arcface_paddle.InsightFace(args, print_info=False).predict(str(QUERIES / "group.jpg")))
 
 
+def test_strangers_are_called_as_the_arguments_say_and_windows_are_for_the_command(predictor_of, tmp_path):
+    predictor = predictor_of(tmp_path)
+    predictor.args.unknown_face = "Nobody"
+    try:
+        labels = next(predictor.predict(QUERIES / "stranger_collins.jpg"))["labels"]
+        predictor.args.show = True
+        with pytest.raises(ConfigError, match=r"args\.show"):
+            next(predictor.predict(QUERIES / "stranger_collins.jpg"))
+    finally:
+        predictor.args.unknown_face, predictor.args.show = None, False
+    assert labels == ["Nobody"]
+
+
 def test_missing_input(predictor_of, tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         next(predictor_of(tmp_path).predict("none.jpg"))
