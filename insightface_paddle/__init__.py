@@ -7,8 +7,9 @@
     for result in face.InsightFace(args).predict("friends.jpg"):
         print(result["box_list"], result["labels"])
 
-There is nothing in it but these two names, see ``arcface_paddle.cli.insightface_api``. The published distribution has a
-module of this name, too: of two that are installed, the one installed last has written the files.
+There is nothing in it but these two names and ``main``, the console script; see ``arcface_paddle.cli.insightface_api``.
+The published distribution has a module of this name, too: of two that are installed, the one installed last has written
+the files.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import warnings
 from arcface_paddle import __version__ as __version__
 from arcface_paddle.cli.insightface_api import InsightFace as InsightFace
 from arcface_paddle.cli.insightface_api import parser as parser
+from arcface_paddle.cli.main import insightfacepaddle as main
 
-__all__ = ["InsightFace", "__version__", "parser"]
+__all__ = ["InsightFace", "__version__", "main", "parser"]
 
 
 def _warn_of_the_published_distribution() -> None:

@@ -44,13 +44,18 @@ _DETECTION_ONLY_LABEL = "face"
 _logger = logging.getLogger("arcface_paddle")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(add_help: bool = True) -> argparse.ArgumentParser:
     """Return the parser of ``test_recognition``; ``parser().parse_args([])`` gives all defaults.
+
+    Without ``add_help`` it can be a parent of another parser.
 
     Arguments that cannot be understood raise ``ConfigError``. ``parse_args()`` gives the defaults in a notebook.
     """
     result = NotebookParser(
-        prog="test_recognition", description=recognize.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="test_recognition",
+        description=recognize.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=add_help,
     )
     recognize.configure(result)
     return result

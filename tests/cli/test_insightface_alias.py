@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ def test_the_module_has_the_published_names() -> None:
 
     assert insightface_paddle.InsightFace is arcface_paddle.InsightFace
     assert insightface_paddle.parser is arcface_paddle.parser
+    assert insightface_paddle.main is main.insightfacepaddle
+    program = argparse.ArgumentParser(parents=[insightface_paddle.parser(add_help=False)])
+    assert program.parse_args(["--det"]).det is True
     assert insightface_paddle.__version__ == arcface_paddle.__version__
 
 
