@@ -180,7 +180,7 @@ def test_damaged_files_are_read_or_refused_in_one_line() -> None:
         file.create_group("Grace").create_dataset("embeddings", data=np.stack([GRACE, ADA]), chunks=(1, 192))
         file["Grace"].create_dataset("sources", data=["a.jpg", "b.jpg"], dtype=h5py.string_dtype())
     whole, dice, refused = buffer.getvalue(), random.Random(0), 0
-    for number in range(400):
+    for number in range(200):
         content = bytearray(whole)
         for _ in range(dice.choice([1, 2, 5, 20])):
             content[dice.randrange(8, len(content))] = dice.randrange(256)
@@ -191,4 +191,4 @@ def test_damaged_files_are_read_or_refused_in_one_line() -> None:
         except GalleryError as error:
             assert "\n" not in str(error) and "people.h5" in str(error)
             refused += 1
-    assert refused > 50
+    assert refused > 25
