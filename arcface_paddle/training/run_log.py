@@ -132,8 +132,14 @@ def progress_lines(summary: IntervalSummary, progress: Progress) -> tuple[str, s
         f"lr_backbone_value: {progress.learning_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
         f"[train][{progress.step}]Data wait: {100 * summary.wait_share:.1f} %   "
         f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
-        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB",
+        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB{_regularisation(summary)}",
     )
+
+
+def _regularisation(summary: IntervalSummary) -> str:
+    if summary.reg_loss is None or summary.reg_coef is None:
+        return ""
+    return f"   Reg loss: {summary.reg_loss:.4f}   Reg coef: {summary.reg_coef:.4f}"
 
 
 def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, float]:
@@ -150,7 +156,8 @@ def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, 
         "memory_mb": progress.memory_mb,
         "epoch": progress.epoch,
     }
-    return scalars if progress.loss_scale is None else {**scalars, "loss_scale": progress.loss_scale}
+    sometimes = {"loss_scale": progress.loss_scale, "reg_loss": summary.reg_loss, "reg_coef": summary.reg_coef}
+    return {**scalars, **{name: value for name, value in sometimes.items() if value is not None}}
 
 
 def memory_megabytes() -> float:

@@ -14,20 +14,20 @@ from arcface_paddle import distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
-from arcface_paddle.training.optimizer import judge_gradient
+from arcface_paddle.training.optimizer import StepVerdict, judge_gradient
 from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import seed_step
 
-RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm")
-"""What ``train_step`` notes of a step, in this order."""
+RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm", "reg_loss", "reg_coef")
+"""What ``train_step`` notes of a step, in this order; the last two only where the weight decay can shrink."""
 
 
 def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     """Do the step of ``run.state.step`` on one batch per accumulated pass; all ranks together.
 
     Returns:
-        (5,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+        (5,) or (7,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
     """
     state, optimizer = run.state, run.config.optimizer
     seed_step(state.seed, state.step, distributed.rank())
@@ -45,13 +45,32 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
         square_sum = square_sum + gradient.square().sum()
     verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=optimizer.clip_norm)
 
-    rate = learning_rate(run.schedule, state.step)
-    run.optimizer.apply(gradients, verdict, rate)
-    run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite)
+    loss, cosine, feature_norm = paddle.stack(noted).mean(axis=0).unbind()
+    record = [loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm]
+    penalty = _penalty(run) if run.decay.enabled else None
+    _update(run, gradients, verdict)
+    if penalty is not None:
+        record += [penalty, run.decay.value]
+        run.decay.update(penalty, loss, finite=verdict.finite)
+    return paddle.stack(record)
+
+
+def _update(run: Run, gradients: Sequence[paddle.Tensor], verdict: StepVerdict) -> None:
+    """Change weights, class centres, loss scale and statistics as the verdict permits."""
+    rate = learning_rate(run.schedule, run.state.step)
+    share = run.decay.value if run.decay.enabled else 1.0
+    run.optimizer.apply(gradients, verdict, rate, decay_share=share)
+    run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite, decay_share=share)
     run.scaler.update(verdict.finite)
     run.statistics.settle(verdict.finite)
-    loss, cosine, feature_norm = paddle.stack(noted).mean(axis=0).unbind()
-    return paddle.stack([loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm])
+
+
+@paddle.no_grad()
+def _penalty(run: Run) -> paddle.Tensor:
+    """Return the L2 term of the loss, 0-d, the same on all ranks: that of everything that weight decay will act on."""
+    centres = distributed.all_reduce_sum(run.classifier.weight_square_sum().reshape([1]))[0]
+    squares = run.optimizer.decayed_square_sum() + centres
+    return squares * run.decay.value * (0.5 * run.config.optimizer.weight_decay)
 
 
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
