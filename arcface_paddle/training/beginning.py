@@ -12,7 +12,7 @@ from arcface_paddle import distributed
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import write_text
 from arcface_paddle.training.checkpoint import list_checkpoints, make_newest, save_checkpoint
-from arcface_paddle.training.config import CONFIG_FILE, RESUME_AUTO, config_text
+from arcface_paddle.training.config import CONFIG_FILE, RESUME_AUTO, config_text, plain_settings
 from arcface_paddle.training.earlier_run import set_aside_checkpoint, set_aside_earlier_run
 from arcface_paddle.training.override import apply_override, text_of
 from arcface_paddle.training.restore import DamagedError, Restored
@@ -52,7 +52,7 @@ def begin(run: Run, log: RunLog) -> None:
         _begin_again(run, log)
     else:
         _prepare_folder(run, log, restored, anew=anew)
-    log.open()
+    log.open(first_step=run.state.step, settings=plain_settings(run.config))
     if not anew:
         log.rewind(run.state.step)
     _write_settings(run, settings)

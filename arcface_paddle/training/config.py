@@ -274,7 +274,13 @@ class RunConfig:
     """What the run writes, how often, and its random seed."""
 
     output: str = _option("emore_arcface", "folder of checkpoints, training.log, metrics.jsonl, curves")
-    logdir: str = _option("log", "folder of the VisualDL log; empty: none")
+    logdir: str = _option("log", "folder of the logs of --logger; empty: none")
+    logger: Tuple[str, ...] = _option(
+        ("visualdl",),
+        "programs that get the scalars, one or several with commas between, or none. wandb sends nothing (wandb sync "
+        "does) unless WANDB_MODE is set",
+        choices=("visualdl", "tensorboard", "wandb"),
+    )
     resume: Union[bool, str] = _option(
         False,
         "1: continue from the newest sound checkpoint in output; auto: the same, or begin anew where there is nothing "
@@ -317,6 +323,9 @@ class TrainConfig:
             )
         if parse_override(self.run.override) and not self.run.resume:
             raise ConfigError("override changes a run that goes on: it needs --resume 1 or --resume auto")
+        without_folder = [name for name in self.run.logger if name != "visualdl" and not self.run.logdir]
+        if without_folder:  # an empty logdir alone has always meant: no VisualDL
+            raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")
         self.classifier.refuse_contradictions()
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
@@ -443,6 +452,11 @@ def config_text(config: TrainConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return every option with its value, as JSON has it."""
+    return {key: _plain(value) for group, _ in _groups() for key, value in vars(getattr(config, group.name)).items()}
+
+
 def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
     hints = get_type_hints(TrainConfig)
     for group in dataclasses.fields(TrainConfig):
@@ -516,7 +530,8 @@ def _checked(field: dataclasses.Field, value: Any, origin: str) -> Any:
     """Hold a converted value against the choices and the range of its option."""
     limits = field.metadata
     where = f"{origin}: {field.name} is {value!r}"
-    if limits["choices"] and value not in limits["choices"]:
+    chosen = value if isinstance(value, tuple) else (value,)
+    if limits["choices"] and not set(chosen) <= set(limits["choices"]):
         raise ConfigError(f"{where}; allowed: {', '.join(limits['choices'])}")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return value

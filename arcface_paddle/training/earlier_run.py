@@ -13,6 +13,7 @@ from arcface_paddle.files import PathLike
 from arcface_paddle.training.checkpoint import PUBLISHED_SHARD, checkpoint_root, list_checkpoints
 from arcface_paddle.training.config import CONFIG_FILE
 from arcface_paddle.training.curves import CURVES_FILE
+from arcface_paddle.training.loggers import WANDB_RUN_FILE
 from arcface_paddle.training.run_log import LOG_FILE, METRICS_FILE
 
 BEST_FOLDER = "best"
@@ -100,7 +101,8 @@ def _parts_of_a_run(folder: Path) -> Iterator[Path]:
 def _is_file_of_a_run(path: Path) -> bool:
     if path.suffix == ".pdparams":
         return _is_network(path.stem)
-    return path.name in (LOG_FILE, METRICS_FILE, CURVES_FILE) or PUBLISHED_SHARD.fullmatch(path.name) is not None
+    named = path.name in (LOG_FILE, METRICS_FILE, CURVES_FILE, WANDB_RUN_FILE)
+    return named or PUBLISHED_SHARD.fullmatch(path.name) is not None
 
 
 def _is_network(name: str) -> bool:

@@ -69,7 +69,7 @@ def train(config: TrainConfig, *, say: Say) -> Outcome:
         ModelFileError: ``--pretrained`` is no model.
         DivergedError: too many steps in a row had a non-finite gradient.
     """
-    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
+    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main(), loggers=config.run.logger)
     try:
         run = build_run(config, say=log.line)
         begin(run, log)
