@@ -299,6 +299,13 @@ class RunConfig:
     validate_every: int = _option(2000, "steps between validations; 0 = only at the end", least=0)
     save_every: int = _option(2000, "steps between checkpoints; one more is written at the end", least=1)
     keep_last: int = _option(3, "number of checkpoints kept", least=1)
+    profile: int = _option(
+        0,
+        "profile this many steps, behind three of warm-up: a table of data, forward, classifier, backward, exchange, "
+        "update in the log and in OUTPUT/profile/table.txt, and a trace for chrome://tracing beside it; 0 = none",
+        least=0,
+        most=1000,
+    )
     seed: int = _option(0, "seed of weights, order of the data, mirroring and class sampling", least=0, most=2**31 - 1)
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
 

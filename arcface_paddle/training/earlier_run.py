@@ -14,6 +14,7 @@ from arcface_paddle.training.checkpoint import PUBLISHED_SHARD, checkpoint_root,
 from arcface_paddle.training.config import CONFIG_FILE
 from arcface_paddle.training.curves import CURVES_FILE
 from arcface_paddle.training.loggers import WANDB_RUN_FILE
+from arcface_paddle.training.profile import PROFILE_FOLDER, TABLE_FILE
 from arcface_paddle.training.run_log import LOG_FILE, METRICS_FILE
 
 BEST_FOLDER = "best"
@@ -93,6 +94,8 @@ def _parts_of_a_run(folder: Path) -> Iterator[Path]:
             yield path
     if (folder / BEST_FOLDER / "best.json").is_file():
         yield folder / BEST_FOLDER
+    if (folder / PROFILE_FOLDER / TABLE_FILE).is_file():
+        yield folder / PROFILE_FOLDER
     root = checkpoint_root(folder)
     if root.is_dir() and any("step_" in path.name for path in root.iterdir()):
         yield root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -24,6 +25,7 @@ from arcface_paddle.training.config import RESUME_AUTO, OptimizerConfig, TrainCo
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.optimizer import DecayCoefficient, FlatOptimizer, LossScaler, RunningStatistics
 from arcface_paddle.training.override import Changes, is_due, parse_override
+from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
 from arcface_paddle.training.state import LoopState, seed_step
@@ -50,6 +52,7 @@ class Run:
         decay: the factor on the weight decay.
         statistics: the running statistics of BatchNorm.
         state: where the loop stands.
+        profile: measures the phases of a step, or does nothing.
     """
 
     config: TrainConfig
@@ -65,6 +68,7 @@ class Run:
     decay: DecayCoefficient
     statistics: RunningStatistics
     state: LoopState
+    profile: NoProfile
 
 
 def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
@@ -129,6 +133,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),
         state=LoopState(seed=config.run.seed),
+        profile=_profile(config),
     )
 
 
@@ -137,6 +142,12 @@ def _say_changes(config: TrainConfig, *, say: Say) -> None:
     steps = parse_steps(config.data.augment)
     if steps:
         say(f"augment: {', '.join(map(str, steps))}")
+
+
+def _profile(config: TrainConfig) -> NoProfile:
+    if not config.run.profile or not distributed.is_main():
+        return NoProfile()
+    return StepProfile(Path(config.run.output) / PROFILE_FOLDER, steps=config.run.profile)
 
 
 def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:

@@ -34,18 +34,35 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     run.classifier.margin = _margin_now(run)
     run.statistics.remember()
     first_pass = state.step * optimizer.accumulation
-    chosen = [
-        run.classifier.choose_classes(batch.labels, step=first_pass + number) for number, batch in enumerate(batches)
-    ]
+    with run.profile.phase("classifier"):
+        chosen = [
+            run.classifier.choose_classes(batch.labels, step=first_pass + number)
+            for number, batch in enumerate(batches)
+        ]
     noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
 
-    gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
-    square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
+    with run.profile.phase("exchange"):
+        gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
+        square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
+    with run.profile.phase("update"):
+        return _judge_and_update(run, gradients, square_sum, paddle.stack(noted).mean(axis=0))
+
+
+def _judge_and_update(
+    run: Run, gradients: Sequence[paddle.Tensor], square_sum: paddle.Tensor, means: paddle.Tensor
+) -> paddle.Tensor:
+    """Decide on the step, do it, and return its record.
+
+    Args:
+        run: the run.
+        gradients: of the backbone, summed over the ranks.
+        square_sum: 0-d, of the classifier's gradient over all ranks.
+        means: (3,), what ``_forward_backward`` gives, over the passes.
+    """
     for gradient in gradients:
         square_sum = square_sum + gradient.square().sum()
-    verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=optimizer.clip_norm)
-
-    loss, cosine, feature_norm = paddle.stack(noted).mean(axis=0).unbind()
+    verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=run.config.optimizer.clip_norm)
+    loss, cosine, feature_norm = means.unbind()
     record = [loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm]
     penalty = _penalty(run) if run.decay.enabled else None
     _update(run, gradients, verdict)
@@ -76,10 +93,13 @@ def _penalty(run: Run) -> paddle.Tensor:
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
-    with paddle.amp.auto_cast(enable=_has_mixed_precision(settings.precision), dtype=_amp_dtype(settings.precision)):
+    mixed, dtype = _has_mixed_precision(settings.precision), _amp_dtype(settings.precision)
+    with run.profile.phase("forward"), paddle.amp.auto_cast(enable=mixed, dtype=dtype):
         features = run.network(paddle.to_tensor(batch.images))
-    loss = run.classifier.loss(features.astype("float32"), classes)
-    (loss * (run.scaler.scale / settings.accumulation)).backward()
+    with run.profile.phase("classifier"):
+        loss = run.classifier.loss(features.astype("float32"), classes)
+    with run.profile.phase("backward"):
+        (loss * (run.scaler.scale / settings.accumulation)).backward()
     statistics = run.classifier.statistics
     noted = [loss, statistics["target_cosine"], statistics["feature_norm"]]
     return paddle.stack([value.detach().astype("float32").reshape([]) for value in noted])
