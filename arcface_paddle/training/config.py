@@ -307,6 +307,12 @@ class RunConfig:
         most=1000,
     )
     seed: int = _option(0, "seed of weights, order of the data, mirroring and class sampling", least=0, most=2**31 - 1)
+    mode: str = _option(
+        "dynamic",
+        "how the backbone is computed: operation by operation, or as a program that is compiled at its first step "
+        "(paddle.jit.to_static); the results are the same",
+        choices=("dynamic", "static"),
+    )
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
 
 
@@ -330,6 +336,10 @@ class TrainConfig:
             )
         if parse_override(self.run.override) and not self.run.resume:
             raise ConfigError("override changes a run that goes on: it needs --resume 1 or --resume auto")
+        if self.run.mode == "static" and self.network.batch_norm == "sync":
+            raise ConfigError(
+                "mode static cannot compile synchronised BatchNorm; choose mode dynamic, or batch_norm local or frozen"
+            )
         without_folder = [name for name in self.run.logger if name != "visualdl" and not self.run.logdir]
         if without_folder:  # an empty logdir alone has always meant: no VisualDL
             raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")

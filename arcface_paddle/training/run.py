@@ -93,7 +93,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     )
     choice = choose_network(config.network)
     config = choice.written_into(config)
-    network = build_network(choice, batch_norm=config.network.batch_norm, say=say)
+    network = build_network(choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode)
     dataset = dataset or open_training_data(config)
     for remark in dataset.remarks:
         say(remark)

@@ -143,6 +143,7 @@ def test_continued_on_the_same_number_is_bit_for_bit(data, tmp_path):
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.long
 def test_two_ranks_of_amsgrad_are_one_run_and_go_on_as_one(data, tmp_path):
     """The noise of float32 in gradients that are all but zero stays small through epsilon."""
     changes = {"optimizer": "amsgrad", "lr": 0.5, "epsilon": 1e-2, "weight_decay_shrink": 0.8, "weight_decay": 0.05}
