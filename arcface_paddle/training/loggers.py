@@ -125,7 +125,8 @@ def _find_tensorboard(logdir: str) -> Opener:
 
 
 def _find_wandb(logdir: str) -> Opener:
-    # Read on import; without it the package reports its own errors to its makers.
+    # Without these the package would send the figures away, and its own errors to its makers.
+    os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         import wandb
@@ -136,16 +137,15 @@ def _find_wandb(logdir: str) -> Opener:
 
     def open_log(facts: RunFacts) -> ScalarWriter:
         Path(logdir).mkdir(parents=True, exist_ok=True)
-        quiet = wandb.Settings(
-            mode=os.environ.get("WANDB_MODE") or "offline",
-            console="off",  # the terminal and training.log have the lines already
-            silent=True,
-            disable_git=True,
-            save_code=False,
-            x_disable_meta=True,
-            x_disable_stats=True,
-        )
         try:
+            quiet = wandb.Settings(
+                console="off",  # the terminal and training.log have the lines already
+                silent=True,
+                disable_git=True,
+                save_code=False,
+                x_disable_meta=True,
+                x_disable_stats=True,
+            )
             run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT") or "arcface-paddle",
                 name=os.environ.get("WANDB_NAME") or facts.output.resolve().name,
@@ -155,7 +155,7 @@ def _find_wandb(logdir: str) -> Opener:
                 config=dict(facts.settings or {}),
                 settings=quiet,
             )
-        except wandb.Error as error:
+        except (wandb.Error, ValueError) as error:  # no account, no network; a wrong word in a variable
             raise ConfigError(f"the log for Weights & Biases cannot begin: {' '.join(str(error).split())}") from None
         return _Wandb(run)
 

@@ -121,6 +121,18 @@ def test_wandb_writes_offline_and_goes_on_under_the_same_name(tmp_path):
 
 
 @pytest.mark.usefixtures("offline")
+def test_a_wrong_word_for_wandb_is_one_line(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # it reads the environment once
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    log = RunLog(tmp_path / "out", str(tmp_path / "log"), say=print, active=True, loggers=("wandb",))
+    with pytest.raises(ConfigError, match=r"the log for Weights & Biases cannot begin: .*mode") as caught:
+        log.open()
+    assert "\n" not in str(caught.value)
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("offline")
 def test_wandb_asks_nobody_on_the_network(tmp_path):
     """Every connection of the process is seen by an audit hook; its helper process runs offline too."""
     pytest.importorskip("wandb")
