@@ -133,6 +133,8 @@ def restore(
             f"{Path(output)}: none of the {len(checkpoints)} checkpoints is sound; "
             f"start again with --resume 0, or from a sound .pdparams with --pretrained"
         )
+    if leaves_states(LoopState()):
+        identity = dataclasses.replace(identity, optimizer=None)
     return _read_published(Path(output), identity, rows)
 
 
@@ -336,7 +338,8 @@ def _read_published_shards(
     width = rows.width or identity.embedding_size
     weight = _read_rows(weights, stored, rows, width=width)
     momenta = [path.with_name(path.name.replace("_weight.pkl", "_weight_mom.pkl")) for path in weights]
-    if not all(path.is_file() for path in momenta):
+    # The first moment of Adam is of another size than the momentum of SGD, and useless without the second.
+    if identity.optimizer != "sgd" or not all(path.is_file() for path in momenta):
         return ClassifierShard(rows.start, weight, np.zeros_like(weight)), "momentum of the class centres"
     momentum = _read_rows(momenta, stored, rows, width=width)
     return ClassifierShard(rows.start, weight, momentum), ""

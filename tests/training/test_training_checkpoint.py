@@ -402,6 +402,14 @@ def test_published_files_without_momentum_and_without_shards(tmp_path):
     assert any("start at random" in text for text in restored.missing)
 
 
+@pytest.mark.parametrize("optimizer", ["amsgrad", None])
+def test_published_momentum_is_left_behind_where_it_means_nothing(tmp_path, optimizer):
+    published_folder(tmp_path)
+    restored, _ = read(tmp_path, dataclasses.replace(IDENTITY, optimizer=optimizer))
+    np.testing.assert_array_equal(restored.shard.weight, snapshot(3).shard.weight)
+    assert not restored.shard.momentum.any() and "momentum of the class centres" in restored.missing
+
+
 def test_published_files_that_do_not_fit(tmp_path):
     published_folder(tmp_path, shards=3)
     with pytest.raises(CheckpointError, match="3 shards hold 6 class centres, the data has 7"):
