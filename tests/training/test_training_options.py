@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_training_loggers import tensorboard_scalars
 from test_training_runs import Listener, settings
 from tiny_data import write_dataset
 
@@ -48,10 +49,14 @@ def test_the_penalty_is_that_of_backbone_and_centres_and_shrinks(data, tmp_path)
 
 def test_a_shrinking_decay_is_logged_and_a_fixed_one_is_not(data, tmp_path):
     listener = Listener()
-    train(settings(data, tmp_path / "a", steps=2, weight_decay=4.0, weight_decay_shrink=0.8), say=listener)
+    shrinking = {"weight_decay": 4.0, "weight_decay_shrink": 0.8}
+    shown = {"logger": "visualdl,tensorboard", "logdir": str(tmp_path / "log")}
+    train(settings(data, tmp_path / "a", steps=2, **shrinking, **shown), say=listener)
     assert any("Reg loss: " in line and line.endswith("Reg coef: 0.8000") for line in listener.lines)
     rows = read_metrics(tmp_path / "a")
     assert [round(row["reg_coef"], 6) for row in rows] == [1.0, 0.8]
+    scalars = tensorboard_scalars(tmp_path / "log")
+    assert [scalars["reg_coef", step] for step in (1, 2)] == pytest.approx([1.0, 0.8])
     listener = Listener()
     train(settings(data, tmp_path / "b", steps=1), say=listener)
     assert "Reg " not in listener and "reg_coef" not in read_metrics(tmp_path / "b")[0]
