@@ -110,10 +110,12 @@ def test_none_writes_no_log_of_a_logger(tmp_path):
 @pytest.mark.usefixtures("offline")
 def test_wandb_writes_offline_and_goes_on_under_the_same_name(tmp_path):
     pytest.importorskip("wandb")
-    write(tmp_path / "out", tmp_path / "log", ("wandb",))
-    write(tmp_path / "out", tmp_path / "log", ("wandb",), {10: {"loss": 3.25}}, first_step=9)  # a step made again
-    records = wandb_records(tmp_path / "log")
-    assert wandb_scalars(records) == pytest.approx({**FINITE, ("loss", 10): 3.25})
+    first, second = tmp_path / "first", tmp_path / "second"  # folders of one log are named by the second of their start
+    write(tmp_path / "out", first, ("wandb",))
+    write(tmp_path / "out", second, ("wandb",), {10: {"loss": 3.25}}, first_step=9)  # a step that is made again
+    assert wandb_scalars(wandb_records(first)) == pytest.approx(FINITE)
+    assert wandb_scalars(wandb_records(second)) == pytest.approx({("loss", 10): 3.25})
+    records = wandb_records(first) + wandb_records(second)
     runs = [record.run for record in records if record.HasField("run")]
     assert {run.run_id for run in runs} == {(tmp_path / "out" / "wandb_run.txt").read_text().strip()}
     assert {(run.project, run.display_name) for run in runs} == {("arcface-paddle", "out")}
