@@ -109,10 +109,12 @@ def test_none_writes_no_log_of_a_logger(tmp_path):
 
 @pytest.mark.usefixtures("offline")
 def test_wandb_writes_offline_and_goes_on_under_the_same_name(tmp_path):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     first, second = tmp_path / "first", tmp_path / "second"  # folders of one log are named by the second of their start
     write(tmp_path / "out", first, ("wandb",))
+    wandb.teardown()  # as the end of the process does: waits until its helper has written everything
     write(tmp_path / "out", second, ("wandb",), {10: {"loss": 3.25}}, first_step=9)  # a step that is made again
+    wandb.teardown()
     assert wandb_scalars(wandb_records(first)) == pytest.approx(FINITE)
     assert wandb_scalars(wandb_records(second)) == pytest.approx({("loss", 10): 3.25})
     records = wandb_records(first) + wandb_records(second)
