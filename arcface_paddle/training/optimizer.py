@@ -20,6 +20,7 @@ from arcface_paddle.heads.update_rules import COUNT, Update, UpdateRule, change_
 
 _SCALE_GROWTH_INTERVAL = 2000  # good steps before the loss scale doubles (Micikevicius et al. 2018, as apex has it)
 _SCALE_LEAST, _SCALE_MOST = 1.0, 2.0**24
+_UNDECAYED_LAYERS = (nn.PReLU, nn.layer.norm._BatchNormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,16 @@ class _FlatGroup:
 
 
 def norm_parameter_names(network: nn.Layer) -> frozenset[str]:
-    """Return the names of the parameters of BatchNorm and PReLU layers and of all biases."""
+    """Return the names of all biases, of the parameters of normalisations and PReLU, and of what layers name.
+
+    A layer names position embeddings, scales and the like in its attribute ``undecayed_parameters``.
+    """
     return frozenset(
         f"{path}.{name}" if path else name
         for path, layer in network.named_sublayers(include_self=True)
         for name, weight in layer.named_parameters(include_sublayers=False)
         if not weight.stop_gradient
-        if name == "bias" or isinstance(layer, (nn.PReLU, nn.layer.norm._BatchNormBase))
+        if name == "bias" or isinstance(layer, _UNDECAYED_LAYERS) or name in getattr(layer, "undecayed_parameters", ())
     )
 
 
