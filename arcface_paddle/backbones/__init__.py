@@ -19,6 +19,26 @@ if TYPE_CHECKING:
     from paddle import nn
 
 
+LARGEST_WIDTH = 16.0  # factor on the channel counts
+
+
+@dataclass(frozen=True)
+class TellingKeys:
+    """Names of the arrays of a state_dict that tell what its network is like.
+
+    Attributes:
+        stem: the convolution that sees the picture.
+        feature: an array as long as the feature; if it is that of a normalisation, it is the last one.
+        width: an array whose first axis grows with the width.
+        channels: its length at width 1.
+    """
+
+    stem: str
+    feature: str
+    width: str
+    channels: int
+
+
 @dataclass(frozen=True)
 class Backbone:
     """Where a network is and how it is made.
@@ -28,28 +48,41 @@ class Backbone:
         class_name: a ``paddle.nn.Layer`` whose constructor takes ``embedding_size`` and ``width_mult``.
         embedding_size: default length of the feature.
         arguments: what this name fixes of the constructor's further arguments.
+        keys: what tells its weights from those of other networks; None = they tell nothing.
     """
 
     module: str
     class_name: str
     embedding_size: int
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    keys: Optional[TellingKeys] = None
+
+
+def _mobilefacenet(embedding_size: int, **arguments: Any) -> Backbone:
+    keys = TellingKeys("conv1.conv.weight", "linear1.bn.weight", "conv1.conv.weight", 64)
+    return Backbone("mobilefacenet", "MobileFaceNet", embedding_size, arguments, keys)
 
 
 def _iresnet(*units: int) -> Backbone:
-    return Backbone("iresnet", "IResNet", 512, {"units": units})
+    keys = TellingKeys("conv1.weight", "features.weight", "conv1.weight", 64)
+    return Backbone("iresnet", "IResNet", 512, {"units": units}, keys)
+
+
+def _mbf(*units: int, scale: int) -> Backbone:
+    keys = TellingKeys("layers.0.layers.0.weight", "features.layers.3.weight", "conv_sep.layers.0.weight", 512)
+    return Backbone("mbf", "Mbf", 512, {"units": units, "scale": scale}, keys)
 
 
 BACKBONES: Mapping[str, Backbone] = {
-    "MobileFaceNet_128": Backbone("mobilefacenet", "MobileFaceNet", 128),
-    "MobileFaceNet_192": Backbone("mobilefacenet", "MobileFaceNet", 192, {"stride_2_padding": "tf_same"}),  # shipped
+    "MobileFaceNet_128": _mobilefacenet(128),
+    "MobileFaceNet_192": _mobilefacenet(192, stride_2_padding="tf_same"),  # shipped
     "iresnet18": _iresnet(2, 2, 2, 2),
     "iresnet34": _iresnet(3, 4, 6, 3),
     "iresnet50": _iresnet(3, 4, 14, 3),
     "iresnet100": _iresnet(3, 13, 30, 3),
     "iresnet200": _iresnet(6, 26, 60, 6),
-    "mbf": Backbone("mbf", "Mbf", 512, {"units": (1, 4, 6, 2), "scale": 2}),  # of insightface's arcface_torch
-    "mbf_large": Backbone("mbf", "Mbf", 512, {"units": (2, 8, 12, 4), "scale": 4}),
+    "mbf": _mbf(1, 4, 6, 2, scale=2),  # of insightface's arcface_torch
+    "mbf_large": _mbf(2, 8, 12, 4, scale=4),
 }
 
 ALIASES: Mapping[str, str] = {
@@ -130,8 +163,10 @@ def build_backbone(name: str, *, embedding_size: Optional[int] = None, width: fl
     """
     entry = find_backbone(name)
     size = entry.embedding_size if embedding_size is None else embedding_size
-    if size < 1 or not 0.0 < width <= 16.0:
-        raise ConfigError(f"{name}: embedding_size is {size} (allowed: 1 or more), width is {width} (allowed: ]0, 16])")
+    if size < 1 or not 0.0 < width <= LARGEST_WIDTH:
+        raise ConfigError(
+            f"{name}: embedding_size is {size} (allowed: 1 or more), width is {width} (allowed: ]0, {LARGEST_WIDTH:g}])"
+        )
     network_class = getattr(importlib.import_module(f"{__name__}.{entry.module}"), entry.class_name)
     allowed = set(inspect.signature(network_class).parameters) - {"embedding_size", "width_mult", *entry.arguments}
     unknown = sorted(set(options) - allowed)

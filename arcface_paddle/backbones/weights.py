@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Mapping, Optional
 
 import numpy as np
+import paddle
 from paddle import nn
 
-from arcface_paddle.backbones import BACKBONES, build_backbone, find_backbone
+from arcface_paddle.backbones import (
+    BACKBONES,
+    LARGEST_WIDTH,
+    TellingKeys,
+    build_backbone,
+    canonical_name,
+    find_backbone,
+)
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
 _NOT_FINITE = "holds NaN or infinity"
-_LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight", "features.layers.3.weight")
-"""Of MobileFaceNet, of iResNet, of mbf."""
-STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "layers.0.layers.0.weight")
-"""Key of the convolution that sees the picture, of the same networks."""
-_WIDE_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "conv_sep.layers.0.weight")
-_CHANNELS = {"conv_sep.layers.0.weight": 512}  # at width 1; of the others 64
 
 
 def open_backbone(
@@ -42,56 +44,83 @@ def open_backbone(
         arrays = read_state_dict(path)
     except ModelFileError as error:
         raise CheckpointError(str(error)) from error
-    size = embedding_size_of(arrays) if embedding_size is None else embedding_size
-    network = build_backbone(name, embedding_size=size, width=width_of(arrays) if width is None else width)
+    network = _build_for(arrays, name, embedding_size=embedding_size, width=width)
     load_arrays(network, arrays, name=str(path))
     network.eval()
     return network
 
 
-def width_of(arrays: Mapping[str, np.ndarray]) -> float:
-    """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
-    return next((len(arrays[key]) / _CHANNELS.get(key, 64) for key in _WIDE_CONVOLUTION if key in arrays), 1.0)
+def width_of(arrays: Mapping[str, np.ndarray], *, network: Optional[str] = None) -> float:
+    """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network.
+
+    Args:
+        arrays: the state_dict.
+        network: its name, where it is known; vision transformers of one depth differ in nothing but their width.
+    """
+    keys = None if network is None else find_backbone(network).keys
+    if keys is None or keys.width not in arrays:
+        name = network_of(arrays)
+        keys = _keys_of(arrays) if name is None else BACKBONES[name].keys
+    return 1.0 if keys is None else len(arrays[keys.width]) / keys.channels
 
 
 def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
     """Read the length of the feature off a state_dict, or None when its keys are not those of a known network."""
-    for key in _LAST_NORMALIZATION:
-        if key in arrays:
-            return int(np.asarray(arrays[key]).size)
-    return None
+    keys = _keys_of(arrays)
+    return None if keys is None else int(np.asarray(arrays[keys.feature]).size)
+
+
+def stems_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the keys of the convolutions that see the picture: one, or the branches of one layer.
+
+    Empty when no known network has these keys.
+    """
+    keys = _keys_of(arrays)
+    stem = "" if keys is None else keys.stem
+    return [key for key in dict.fromkeys((stem, stem.replace(".conv.", ".pointwise."))) if key in arrays]
 
 
 def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
     """Tell which network a state_dict belongs to, or None when its keys are not those of a known one.
 
     MobileFaceNets differ by nothing but their padding, which weights do not show; of them the one is taken whose own
-    embedding size the weights have, and none if there is no such network.
+    embedding size the weights have, and none if there is no such network. Vision transformers of one depth differ by
+    nothing but their width; of them the one is taken whose own width the weights have, and none if there is none.
     """
-    units = tuple(
-        len({key.split(".")[1] for key in arrays if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)
+    fitting = [name for name in BACKBONES if _fits(name, arrays)]
+    if len({BACKBONES[name].keys for name in fitting}) > 1:
+        fitting = [name for name in fitting if width_of(arrays, network=name) == 1.0]
+    elif len(fitting) > 1:
+        fitting = [name for name in fitting if BACKBONES[name].embedding_size == embedding_size_of(arrays)]
+    return fitting[0] if fitting else None
+
+
+def _build_for(
+    arrays: Mapping[str, np.ndarray], name: str, *, embedding_size: Optional[int], width: Optional[float]
+) -> nn.Layer:
+    """Build the named network with the sizes that its weights show."""
+    size = embedding_size_of(arrays) if embedding_size is None else embedding_size
+    return build_backbone(
+        name, embedding_size=size, width=width_of(arrays, network=canonical_name(name)) if width is None else width
     )
-    size = embedding_size_of(arrays)
-    mbf_units = _mbf_units(arrays)
-    for name, entry in BACKBONES.items():
-        if entry.class_name == "Mbf" and entry.arguments["units"] == mbf_units:
-            return name
-        if entry.class_name == "IResNet" and entry.arguments["units"] == units and "features.weight" in arrays:
-            return name
-        if entry.class_name == "MobileFaceNet" and entry.embedding_size == size and "linear7.conv.weight" in arrays:
-            return name
-    return None
 
 
-def _mbf_units(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """Count the residual bottlenecks in the four stages of an mbf; zeros for another network's arrays."""
-    first, *others = (_indices(arrays, f"layers.{layer}.layers.") for layer in (1, 3, 5, 7))
-    grouped = "layers.1.layers.0.weight" in arrays
-    return (1 if grouped else first, *others)
+def _keys_of(arrays: Mapping[str, np.ndarray]) -> Optional[TellingKeys]:
+    candidates = [entry.keys for entry in BACKBONES.values() if entry.keys is not None]
+    return next((keys for keys in candidates if keys.width in arrays and keys.feature in arrays), None)
 
 
-def _indices(arrays: Mapping[str, np.ndarray], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in arrays if key.startswith(prefix)})
+def _fits(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    keys = BACKBONES[name].keys
+    if keys is None or keys.feature not in arrays or np.ndim(arrays.get(keys.width, 0)) == 0:
+        return False
+    if np.size(arrays[keys.feature]) == 0 or not 0.0 < width_of(arrays, network=name) <= LARGEST_WIDTH:
+        return False
+    with paddle.LazyGuard():  # shapes, but no memory and no random numbers
+        network = _build_for(arrays, name, embedding_size=None, width=None)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == {
+        key: np.shape(array) for key, array in arrays.items()
+    }
 
 
 def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: str) -> None:
