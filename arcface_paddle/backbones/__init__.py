@@ -73,6 +73,22 @@ def _mbf(*units: int, scale: int) -> Backbone:
     return Backbone("mbf", "Mbf", 512, {"units": units, "scale": scale}, keys)
 
 
+def _vit(*, channels: int, depth: int) -> Backbone:
+    keys = TellingKeys("patch_embed.proj.weight", "feature.3.weight", "patch_embed.proj.weight", channels)
+    return Backbone("vit", "VisionTransformer", 512, {"channels": channels, "depth": depth}, keys)
+
+
+def _edgeface(*channels: int, heads: int, rank_ratio: float) -> Backbone:
+    keys = TellingKeys("stem.0.weight", "head.fc.linear2.bias", "head.norm.weight", channels[-1])
+    arguments = {"channels": channels, "heads": heads, "rank_ratio": rank_ratio}
+    return Backbone("edgeface", "EdgeFace", 512, arguments, keys)
+
+
+def _facelivt(class_name: str, *, width: str) -> Backbone:
+    keys = TellingKeys("stem.0.conv.weight", "head.linear.bias", width, 320)
+    return Backbone("facelivt", class_name, 512, {}, keys)
+
+
 BACKBONES: Mapping[str, Backbone] = {
     "MobileFaceNet_128": _mobilefacenet(128),
     "MobileFaceNet_192": _mobilefacenet(192, stride_2_padding="tf_same"),  # shipped
@@ -83,6 +99,13 @@ BACKBONES: Mapping[str, Backbone] = {
     "iresnet200": _iresnet(6, 26, 60, 6),
     "mbf": _mbf(1, 4, 6, 2, scale=2),  # of insightface's arcface_torch
     "mbf_large": _mbf(2, 8, 12, 4, scale=4),
+    "vit_t": _vit(channels=256, depth=12),
+    "vit_s": _vit(channels=512, depth=12),
+    "vit_b": _vit(channels=512, depth=24),
+    "EdgeFace_XS": _edgeface(32, 64, 100, 192, heads=4, rank_ratio=0.6),
+    "EdgeFace_S": _edgeface(48, 96, 160, 304, heads=8, rank_ratio=0.5),
+    "FaceLiVT_S": _facelivt("FaceLiVT", width="stages.3.1.0.norm.weight"),
+    "FaceLiVTv2_S": _facelivt("FaceLiVTv2", width="stages.3.1.1.scale"),
 }
 
 ALIASES: Mapping[str, str] = {
@@ -93,6 +116,14 @@ ALIASES: Mapping[str, str] = {
     "iResNet50": "iresnet50",
     "iResNet100": "iresnet100",
     "iResNet200": "iresnet200",
+    "FaceViT_tiny_patch9_112": "vit_t",
+    "FaceViT_small_patch9_112": "vit_s",
+    "FaceViT_base_patch9_112": "vit_b",
+    "vit_t_dp005_mask0": "vit_t",
+    "vit_s_dp005_mask_0": "vit_s",
+    "vit_b_dp005_mask_005": "vit_b",
+    "edgeface_xs_gamma_06": "EdgeFace_XS",
+    "edgeface_s_gamma_05": "EdgeFace_S",
 }
 """Published spellings. Weights of FresResNet50 and FresResNet100 (one PReLU slope a layer, other keys) become those of
 iresnet50 and iresnet100 by ``arcface-paddle import``."""

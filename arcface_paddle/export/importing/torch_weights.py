@@ -120,7 +120,7 @@ def built_for(arrays: Mapping[str, np.ndarray], *, name: str, network: str) -> n
     """
     if any(np.ndim(array) > 4 for array in arrays.values()) or any(np.ndim(arrays[key]) == 0 for key in arrays):
         raise ModelFileError(f"{name}: holds arrays without sides, or with more than four; this is no {network}")
-    size, width = embedding_size_of(arrays), width_of(arrays)
+    size, width = embedding_size_of(arrays), width_of(arrays, network=network)
     if (size is not None and size > _LARGEST_EMBEDDING) or not 0 < width <= _LARGEST_WIDTH:
         raise ModelFileError(
             f"{name}: features of {size} values and {width:g} times the usual channels; imported are networks of up to "
