@@ -227,7 +227,7 @@ class OptimizerConfig:
         above=0.0,
         most=1.0,
     )
-    decay_norm: bool = _option(True, "apply weight_decay to BatchNorm and PReLU parameters and biases too")
+    decay_norm: bool = _option(True, "apply weight_decay to biases, normalisations, PReLU and position embeddings too")
     clip_norm: float = _option(5.0, "largest global gradient norm, classifier included; 0 = no clipping", least=0.0)
     accumulation: int = _option(1, "forward and backward passes per step", least=1)
     fp16: bool = _option(False, "mixed precision O1 in float16 with dynamic loss scaling")
