@@ -18,7 +18,7 @@ What the papers leave open, or where we differ from the authors' released defini
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar
+from typing import Callable, ClassVar, Optional
 
 import numpy as np
 import paddle
@@ -118,8 +118,13 @@ class BranchedConv(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.bn(self.conv(x) + self.pointwise(x))
 
-    def merged(self) -> nn.Conv2D:
-        """Return the convolution with bias that computes the same in evaluation mode."""
+    def merged(self) -> Optional[nn.Conv2D]:
+        """Return the convolution with bias that computes the same in evaluation mode.
+
+        None when another normalisation, without running statistics, has taken the place of the own one.
+        """
+        if not hasattr(self.bn, "_variance"):
+            return None
         kernel = self.conv.weight.numpy().astype(np.float64)
         kernel[:, :, 1, 1] += self.pointwise.weight.numpy()[:, :, 0, 0]
         scale, shift = _scale_and_shift(self.bn)

@@ -5,7 +5,7 @@ W' = W gamma / sqrt(var + eps) and b' = (b - mean) gamma / sqrt(var + eps) + bet
 come straight from such a layer (the first one of an iResNet block: the convolution behind it pads with zeros) stays.
 
 A layer that trains in several branches (structural re-parameterisation, as in FaceLiVT) says itself which single layer
-computes the same: its method ``merged`` returns it.
+computes the same: its method ``merged`` returns it, or None where there is none.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ def find_pairs(network: nn.Layer, *, input_shape: tuple[int, ...]) -> list[Foldi
 
 
 def _merge_branches(network: nn.Layer) -> int:
-    layers = {name: layer for name, layer in network.named_sublayers() if hasattr(layer, "merged")}
-    for name, layer in layers.items():
-        _replace(network, name, layer.merged())
-    return len(layers)
+    merged = {name: layer.merged() for name, layer in network.named_sublayers() if hasattr(layer, "merged")}
+    single = {name: layer for name, layer in merged.items() if layer is not None}
+    for name, layer in single.items():
+        _replace(network, name, layer)
+    return len(single)
 
 
 def _is_batch_norm(layer: nn.Layer) -> bool:

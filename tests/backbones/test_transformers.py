@@ -278,6 +278,16 @@ def test_merged_facelivt_equals_the_trained_one_and_has_no_branch_left(name):
     np.testing.assert_allclose(merged(faces()).numpy(), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
+def test_branches_before_a_normalisation_without_statistics_stay():
+    network = nn.Sequential(BranchedConv(4, 8))
+    network[0].bn = nn.GroupNorm(2, 8)
+    network.eval()
+    x = paddle.randn([1, 4, 6, 6])
+    folded, replaced = fold_batch_norm(network, input_shape=(1, 4, 6, 6))
+    assert replaced == 0
+    np.testing.assert_array_equal(folded(x).numpy(), network(x).numpy())
+
+
 def test_linear_attention_mixes_the_pixels_of_each_head_by_its_own_matrix():
     layer = give_seeded_values(LiteLinearAttention(8, size=2))
     x = np.random.default_rng(3).normal(size=(2, 8, 2, 2)).astype(np.float32)
