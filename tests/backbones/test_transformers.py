@@ -32,6 +32,7 @@ from arcface_paddle.export import exporter
 from arcface_paddle.export.exporter import parity_crops
 from arcface_paddle.export.folding import fold_batch_norm
 from arcface_paddle.export.graph import GraphSettings
+from arcface_paddle.export.importing.torch_weights import backbone_arrays, network_from_torch, torch_key
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.runtime import RuntimeOptions
@@ -382,6 +383,21 @@ def test_the_convolutions_that_see_the_picture_are_known(name, stems):
 )
 def test_published_names_are_known(alias, name):
     assert canonical_name(alias) == name
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("vit_t", ""), ("EdgeFace_S", "model.")])
+def test_weights_of_torch_come_under_the_published_keys(name, prefix):
+    source = give_seeded_values(build_backbone(name, width=0.125, embedding_size=16))
+    source.eval()
+    flipped = {f"{path}.weight" for path, layer in source.named_sublayers() if isinstance(layer, nn.Linear)}
+    document = {
+        prefix + torch_key(key): tensor.numpy().T if key in flipped else tensor.numpy()
+        for key, tensor in source.state_dict().items()
+    }
+    if name == "vit_t":
+        document |= {"mask_token": np.zeros((1, 1, 32), np.float32), "feature.1.num_batches_tracked": np.array(3)}
+    _, network = network_from_torch(backbone_arrays(document, name="a.pt"), name="a.pt", network=name)
+    np.testing.assert_array_equal(network(faces(1)).numpy(), source(faces(1)).numpy())
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
