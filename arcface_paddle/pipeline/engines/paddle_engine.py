@@ -5,7 +5,7 @@ Three settings make it as fast as its rivals (measured on the shipped models, on
 
 - Paddle 3's new intermediate representation also for .pdmodel files, which Paddle itself would run the old way:
   detector 17 to 9.7 ms, embedding 10.2 to 7.6 ms, and loading takes a third.
-- Kernels that were made for an input's shape are kept for ten shapes: a shape that was there before costs 3 to 4 ms less
+- Kernels that were made for an input's shape are kept for ten shapes: one that was there before costs 3 to 4 ms less
   (CenterFace), and a picture goes through several in turn.
 - glibc returns freed blocks of more than 128 KB to the system at once, and every run of a network allocates all its
   feature maps anew, so that the time goes into page faults: detector 22 to 9.2 ms when the C library keeps them.
