@@ -139,7 +139,7 @@ def _scene(people: Sequence[scenes.Person], width: int, number: int, *, per_band
     height = width // 4 if width >= _PANORAMA_FROM else width * 9 // 16
     kind = ("calm", "busy")[number % 2]
     rng = scenes.scene_stream(seed, width, number)
-    return scenes.compose(people, (width, height), kind=kind, per_band=per_band, rng=rng)
+    return scenes.compose(people, (width, height), kind=kind, bands=scenes.of_every_band(per_band), rng=rng)
 
 
 def _mixed(photographed: List[scenes.Person], rendered: List[scenes.Person]) -> List[scenes.Person]:
