@@ -1,9 +1,10 @@
 """Recall by face size, false faces, landmark errors and time of the detectors, on pictures put together of known faces.
 
 Rendered people and the demo photographs are pasted at known sizes and places into calm and busy backgrounds of several
-widths; some pictures show a crowd of all sizes, some few faces. Of the rendered faces only open ones are taken, because most others cannot be told apart at 16 pixels. The bars
-are: .97 of the faces of 16 pixels and more at every width, and at most one false face per 20 pictures. Rendering takes
-about a second per person; the people are kept in a folder for the next run.
+widths; some pictures show a crowd of all sizes, some few faces. Of the rendered faces only open ones are taken, because
+most others cannot be told apart at 16 pixels. The bars are: .97 of the faces of 16 pixels and more at every width, and
+at most one false face per 20 pictures. Rendering takes about a second per person; the people are kept in a folder for
+the next run.
 """
 
 from __future__ import annotations

@@ -247,7 +247,8 @@ class CenterFaceDetector:
         fresh = [not (overlaps(row[:4], whole.rows[:, :4])[1] > _CONTAINED).any() for row in cut.rows]
         cut = cut.take(np.flatnonzero(fresh))
         cut = cut.take(nms(cut.rows, iou=self._spec.nms_iou))
-        united = _Noticed(*(np.concatenate(pair) for pair in zip(_parts(whole), _parts(cut))), found.faint)
+        rows, widths, is_cut = (np.concatenate(pair) for pair in zip(_parts(whole), _parts(cut)))
+        united = _Noticed(rows, widths, is_cut, found.faint)
         return united.take(np.argsort(-united.rows[:, 4], kind="stable")[:_MOST_LOOKS])
 
     def _looked_at(self, image: np.ndarray, noticed: _Noticed) -> list[Detection]:

@@ -67,7 +67,7 @@ def _piece(center: np.ndarray, factor: float, size_wh: tuple[int, int]) -> scann
     low = [max(0, min(round(float(at) - side / 2), whole - side)) for at, whole in zip(center, size_wh)]
     high = [min(start + side, whole) for start, whole in zip(low, size_wh)]
     scaled = [min(_SIDE, max(1, round((end - start) * factor))) for start, end in zip(low, high)]
-    return scanning.Piece((*low, *high), (scaled[0], scaled[1]), 0, (False,) * 4)
+    return scanning.Piece((low[0], low[1], high[0], high[1]), (scaled[0], scaled[1]), 0, (False,) * 4)
 
 
 def _corner(number: int, grid: tuple[int, int]) -> tuple[int, int]:
