@@ -51,11 +51,13 @@ def marks_of_tests_in(path: Path) -> dict[str, set[str]]:
     """Return the marks of every test function of a file, by name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-    return {node.name: {name for mark in node.decorator_list for name in names_in(mark)} for node in functions}
+    return {node.name: {mark_of(mark) for mark in node.decorator_list} for node in functions}
 
 
-def names_in(node: ast.AST) -> Iterator[str]:
-    return (part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute))
+def mark_of(decorator: ast.expr) -> str:
+    """Return ``slow`` of ``@pytest.mark.slow(...)``; what stands in its arguments does not count."""
+    target = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return target.attr if isinstance(target, ast.Attribute) else ""
 
 
 def parsers_in(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
