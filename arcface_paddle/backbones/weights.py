@@ -5,21 +5,17 @@ from __future__ import annotations
 from typing import Mapping, Optional
 
 import numpy as np
+import paddle
 from paddle import nn
 
-from arcface_paddle.backbones import BACKBONES, build_backbone, find_backbone
+from arcface_paddle.backbones import BACKBONES, TellingKeys, build_backbone, find_backbone
+from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_group_norm
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
 
 _DIFFERENCES_SHOWN = 3
 _NOT_FINITE = "holds NaN or infinity"
-_LAST_NORMALIZATION = ("linear1.bn.weight", "features.weight", "features.layers.3.weight")
-"""Of MobileFaceNet, of iResNet, of mbf."""
-STEM_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "layers.0.layers.0.weight")
-"""Key of the convolution that sees the picture, of the same networks."""
-_WIDE_CONVOLUTION = ("conv1.conv.weight", "conv1.weight", "conv_sep.layers.0.weight")
-_CHANNELS = {"conv_sep.layers.0.weight": 512}  # at width 1; of the others 64
 
 
 def open_backbone(
@@ -42,8 +38,7 @@ def open_backbone(
         arrays = read_state_dict(path)
     except ModelFileError as error:
         raise CheckpointError(str(error)) from error
-    size = embedding_size_of(arrays) if embedding_size is None else embedding_size
-    network = build_backbone(name, embedding_size=size, width=width_of(arrays) if width is None else width)
+    network = _build_for(arrays, name, embedding_size=embedding_size, width=width)
     load_arrays(network, arrays, name=str(path))
     network.eval()
     return network
@@ -51,15 +46,20 @@ def open_backbone(
 
 def width_of(arrays: Mapping[str, np.ndarray]) -> float:
     """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
-    return next((len(arrays[key]) / _CHANNELS.get(key, 64) for key in _WIDE_CONVOLUTION if key in arrays), 1.0)
+    keys = _keys_of(arrays)
+    return 1.0 if keys is None else len(arrays[keys.width]) / keys.channels
 
 
 def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
     """Read the length of the feature off a state_dict, or None when its keys are not those of a known network."""
-    for key in _LAST_NORMALIZATION:
-        if key in arrays:
-            return int(np.asarray(arrays[key]).size)
-    return None
+    keys = _keys_of(arrays)
+    return None if keys is None else int(np.asarray(arrays[keys.feature]).size)
+
+
+def stem_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
+    """Return the key of the convolution that sees the picture, or None when no known network has these keys."""
+    keys = _keys_of(arrays)
+    return None if keys is None or keys.stem not in arrays else keys.stem
 
 
 def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
@@ -68,30 +68,39 @@ def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
     MobileFaceNets differ by nothing but their padding, which weights do not show; of them the one is taken whose own
     embedding size the weights have, and none if there is no such network.
     """
-    units = tuple(
-        len({key.split(".")[1] for key in arrays if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)
-    )
-    size = embedding_size_of(arrays)
-    mbf_units = _mbf_units(arrays)
-    for name, entry in BACKBONES.items():
-        if entry.class_name == "Mbf" and entry.arguments["units"] == mbf_units:
-            return name
-        if entry.class_name == "IResNet" and entry.arguments["units"] == units and "features.weight" in arrays:
-            return name
-        if entry.class_name == "MobileFaceNet" and entry.embedding_size == size and "linear7.conv.weight" in arrays:
-            return name
-    return None
+    keys, size = _keys_of(arrays), embedding_size_of(arrays)
+    fitting = [name for name, entry in BACKBONES.items() if keys and entry.keys == keys and _fits(name, arrays)]
+    if len(fitting) > 1:
+        fitting = [name for name in fitting if BACKBONES[name].embedding_size == size]
+    return fitting[0] if fitting else None
 
 
-def _mbf_units(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
-    """Count the residual bottlenecks in the four stages of an mbf; zeros for another network's arrays."""
-    first, *others = (_indices(arrays, f"layers.{layer}.layers.") for layer in (1, 3, 5, 7))
-    grouped = "layers.1.layers.0.weight" in arrays
-    return (1 if grouped else first, *others)
+def has_group_norm(arrays: Mapping[str, np.ndarray], network: nn.Layer) -> bool:
+    """Tell whether arrays are those of ``network`` with group normalisation, which has no running statistics."""
+    norms = norms_of_maps(network)
+    return bool(norms) and all(f"{norm}.weight" in arrays and f"{norm}._mean" not in arrays for norm in norms)
 
 
-def _indices(arrays: Mapping[str, np.ndarray], prefix: str) -> int:
-    return len({key[len(prefix) :].split(".")[0] for key in arrays if key.startswith(prefix)})
+def _build_for(
+    arrays: Mapping[str, np.ndarray], name: str, *, embedding_size: Optional[int], width: Optional[float]
+) -> nn.Layer:
+    """Build the named network with the sizes and the kind of normalisation that its weights show."""
+    size = embedding_size_of(arrays) if embedding_size is None else embedding_size
+    network = build_backbone(name, embedding_size=size, width=width_of(arrays) if width is None else width)
+    return use_group_norm(network) if has_group_norm(arrays, network) else network
+
+
+def _keys_of(arrays: Mapping[str, np.ndarray]) -> Optional[TellingKeys]:
+    candidates = [entry.keys for entry in BACKBONES.values() if entry.keys is not None]
+    return next((keys for keys in candidates if keys.width in arrays and keys.feature in arrays), None)
+
+
+def _fits(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    with paddle.LazyGuard():  # shapes, but no memory and no random numbers
+        network = _build_for(arrays, name, embedding_size=None, width=None)
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == {
+        key: np.shape(array) for key, array in arrays.items()
+    }
 
 
 def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: str) -> None:
@@ -106,28 +115,41 @@ def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: st
         CheckpointError: a key is missing or unknown, a shape differs, or a value is not finite.
     """
     targets = network.state_dict()
-    differences = _differences({key: tuple(tensor.shape) for key, tensor in targets.items()}, arrays)
-    if differences:
-        shown = "; ".join(differences[:_DIFFERENCES_SHOWN])
-        more = len(differences) - _DIFFERENCES_SHOWN
+    kinds = _differences({key: tuple(tensor.shape) for key, tensor in targets.items()}, arrays)
+    count = sum(map(len, kinds))
+    if count:
+        shown = _shown(kinds)
         raise CheckpointError(
-            f"{name} does not fit {type(network).__name__}: {shown}"
-            + (f"; and {more} more differences" if more > 0 else "")
-            + ("" if _NOT_FINITE in differences[0] else "; check the name of the network, embedding_size and width")
+            f"{name} does not fit {type(network).__name__}: {'; '.join(shown)}"
+            + (f"; and {count - len(shown)} more differences" if count > len(shown) else "")
+            + ("" if _NOT_FINITE in shown[0] else "; check the name of the network, embedding_size and width")
         )
     for key, tensor in targets.items():
         tensor.set_value(np.asarray(arrays[key]).astype(np.dtype("float32"), copy=False).reshape(tensor.shape))
 
 
-def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> list[str]:
-    found = [f"{key} is missing" for key in shapes if key not in arrays]
-    found += [f"{key} is not part of the network" for key in arrays if key not in shapes]
+def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """Return what is missing, what is too much, and what has another shape or broken values, in words."""
+    missing = [f"{key} is missing" for key in shapes if key not in arrays]
+    unknown = [f"{key} is not part of the network" for key in arrays if key not in shapes]
+    others = []
     for key, shape in shapes.items():
         if key not in arrays:
             continue
         array = np.asarray(arrays[key])
         if array.shape != shape:
-            found.append(f"{key} is {array.shape} instead of {shape}")
+            others.append(f"{key} is {array.shape} instead of {shape}")
         elif not np.isfinite(array).all():
-            found.append(f"{key} {_NOT_FINITE}")
-    return found
+            others.append(f"{key} {_NOT_FINITE}")
+    return [missing, unknown, others]
+
+
+def _shown(kinds: list[list[str]]) -> list[str]:
+    """Choose some of the differences: at least one of every kind that there is, since one kind may be hundreds."""
+    room = _DIFFERENCES_SHOWN - sum(bool(kind) for kind in kinds)
+    shown = []
+    for kind in kinds:
+        taken = kind[: 1 + room] if kind else []
+        room -= max(0, len(taken) - 1)
+        shown += taken
+    return shown

@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle.backbones import canonical_name
-from arcface_paddle.backbones.weights import STEM_CONVOLUTION, embedding_size_of, network_of, width_of
+from arcface_paddle.backbones.weights import embedding_size_of, network_of, stem_of, width_of
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.files import sha256_of_file
 from arcface_paddle.pipeline.cards import CARD_NAME, InputSpec, ModelCard, read_card
@@ -144,9 +144,9 @@ def _adapt_to_training_input(arrays: dict[str, np.ndarray], spec: InputSpec, *, 
             f"{name}: input {spec.size_wh[0]}x{spec.size_wh[1]} with mean {mean.tolist()}; fine-tuning needs 112x112 "
             f"with mean {_INPUT_MEAN}"
         )
-    key = next((key for key in STEM_CONVOLUTION if key in arrays), None)
+    key = stem_of(arrays)
     if key is None:
-        raise CheckpointError(f"{name}: no first convolution ({' or '.join(STEM_CONVOLUTION)})")
+        raise CheckpointError(f"{name}: the weights of no known network: its first convolution is not found")
     factors = (_INPUT_STD / std).reshape(1, 3, 1, 1)
     adapted = (arrays[key] * factors).astype(np.float32)
     reverse = spec.color_order == "BGR"
