@@ -142,13 +142,13 @@ class _FlatGroup:
 
 
 def norm_parameter_names(network: nn.Layer) -> frozenset[str]:
-    """Return the names of the parameters of BatchNorm and PReLU layers and of all biases."""
+    """Return the names of the parameters of BatchNorm, GroupNorm and PReLU layers and of all biases."""
     return frozenset(
         f"{path}.{name}" if path else name
         for path, layer in network.named_sublayers(include_self=True)
         for name, weight in layer.named_parameters(include_sublayers=False)
         if not weight.stop_gradient
-        if name == "bias" or isinstance(layer, (nn.PReLU, nn.layer.norm._BatchNormBase))
+        if name == "bias" or isinstance(layer, (nn.PReLU, nn.GroupNorm, nn.layer.norm._BatchNormBase))
     )
 
 
