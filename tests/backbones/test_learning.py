@@ -17,9 +17,10 @@ from arcface_paddle.synthetic.generator import SyntheticFaces
 from arcface_paddle.weight_files import write_state_dict
 
 PEOPLE, PICTURES, EMBEDDING_SIZE = 8, 2, 32
-MOST_STEPS, SMALL_LOSS = 60, 0.02
-# With an eighth of its channels a branch of HRNet would have two, LightNet's first layers too.
-WIDTHS = {"HRNetV2_W18": 0.25, "LightNet": 0.25}
+MOST_STEPS, SMALL_LOSS = 60, 0.05
+WIDTHS = {"HRNetV2_W18": 0.25}  # with an eighth of its channels a branch would have two
+# Seconds a step; their layers are those of the shallower ones, which see two pictures of everybody.
+DEEP = {name for name in BACKBONES if name.endswith(("100", "101", "152", "200"))}
 SCALE = 16.0  # of the cosines: a loss near 0 asks for margins of a quarter of it
 
 
@@ -65,7 +66,8 @@ def take_statistics(network, images):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_learns_eight_people_by_heart_and_is_exported(name, faces, tmp_path):
     paddle.seed(1)
-    crops, people = faces
+    every = PICTURES if name in DEEP else 1
+    crops, people = (values[::every] for values in faces)
     images, labels = paddle.to_tensor(network_input(crops)), paddle.to_tensor(people)
     options = {"dropout": 0.0} if "dropout" in options_of(name) else {}
     network = build_backbone(name, embedding_size=EMBEDDING_SIZE, width=WIDTHS.get(name, 0.125), **options)

@@ -86,15 +86,7 @@ def losses(output: Path) -> dict[int, float]:
         {"subcentres": 2, "total_loss": "focal", "centre_weight": 0.01, "sample_rate": 0.5},
         {"norm": "batch_renorm"},  # stopped amid the ramp of its limits
     ],
-    ids=[
-        "plain",
-        "sampled",
-        "scaled-warm-start",
-        "worker-process-augmented",
-        "centre-loss",
-        "focal-subcentres",
-        "renorm",
-    ],  # fmt: skip
+    ids=["plain", "sampled", "scaled-warm-start", "worker-augmented", "centre-loss", "focal-subcentres", "renorm"],
 )
 def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -184,6 +176,12 @@ def test_a_step_fetches_nothing_and_chooses_its_classes_before_the_forward_pass(
             record = train_step(own, batches)
     assert happened == ["choose", "choose", "forward", "forward"]
     assert np.isfinite(record.numpy()).all()
+
+
+@pytest.mark.long
+def test_group_norm_and_dropout_resume_bit_for_bit(data, tmp_path):
+    changes = {"network": "MobileNetV3_small", "norm": "group", "dropout": 0.3}
+    test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes)
 
 
 def test_limits_of_batch_renormalisation_grow_with_the_steps_of_the_warm_up(data, tmp_path):
