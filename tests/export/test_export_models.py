@@ -54,11 +54,13 @@ QUICK = {
 }
 
 
+EXPORTED = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in BACKBONES if name not in DEEPER
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in BACKBONES if name not in DEEPER],
-)
+@pytest.mark.parametrize("name", EXPORTED)
 def test_every_backbone_in_every_format(tmp_path, name, monkeypatch):
     weights = save_weights(tmp_path / "w.pdparams", name)
     settings = GraphSettings(mirror=name == "MobileFaceNet_128", normalize=name != "iresnet34")
