@@ -76,4 +76,6 @@ FACTS: Mapping[str, BackboneFacts] = {
     "iresnet50": BackboneFacts(43_590_848, 6_309_330_944, _ARCFACE),
     "iresnet100": BackboneFacts(65_156_160, 12_089_606_144, _ARCFACE, Published(65.131, 12.1045, _MODEL_ZOO)),
     "iresnet200": BackboneFacts(118_833_920, 23_418_945_536, _ARCFACE),
+    "mbf": BackboneFacts(2_059_520, 437_520_896, "arcface_torch"),
+    "mbf_large": BackboneFacts(6_314_880, 1_816_482_816, "arcface_torch"),
 }

@@ -11,7 +11,7 @@ from arcface_paddle.backbones.facts import FACTS
 from arcface_paddle.training.planner import measure_backbone
 
 # Quick to run; the others are counted among the long tests.
-SMALL = ["MobileFaceNet_128", "MobileFaceNet_192", "MobileNetV2", "MobileNetV3_large", "MobileNetV3_small"]
+SMALL = ["MobileFaceNet_128", "MobileFaceNet_192", "MobileNetV2", "MobileNetV3_large", "MobileNetV3_small", "mbf"]
 # Parameters of the whole model of paddle.vision and torchvision, 1000 classes included.
 WITH_CLASSIFIER = {
     "ResNet50": 25_557_032,
