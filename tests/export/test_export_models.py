@@ -46,14 +46,8 @@ def source(tmp_path_factory) -> NetworkSource:
 # Deeper networks of the same layers, and one that takes minutes: tests/backbones/test_learning.py exports them, in one
 # format.
 DEEPER = {"HRNetV2_W18", "ResNet101", "ResNet152", "IR_101", "IR_152", "IR_SE_101", "IR_SE_152"}
-QUICK = {
-    "MobileFaceNet_128",
-    "MobileFaceNet_192",
-    "MobileNetV3_small",
-    *(name for name in BACKBONES if "iresnet" in name),
-}
-
-
+QUICK = {"MobileFaceNet_128", "MobileFaceNet_192", "MobileNetV3_small", "mbf", "mbf_large"}
+QUICK |= {name for name in BACKBONES if "iresnet" in name}
 EXPORTED = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in BACKBONES if name not in DEEPER
 ]
