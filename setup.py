@@ -46,6 +46,8 @@ EXTRAS = {
         "pyyaml>=5.4",  # recipes in configs/
         "psutil>=5.8",  # memory in the log, dead ranks
     ],
+    "tensorboard": ["tensorboardX>=2.5"],  # scalars of a training run for TensorBoard (train.py --logger tensorboard)
+    "wandb": ["wandb>=0.19"],  # scalars of a training run for Weights & Biases (train.py --logger wandb)
     "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves
     "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces
     "onnx": [

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from paddle import nn
 
 
+LARGEST_WIDTH = 16.0  # factor on the channel counts
+
+
 @dataclass(frozen=True)
 class TellingKeys:
     """Names of the arrays of a state_dict that tell what its network is like.
@@ -70,6 +73,22 @@ def _mbf(*units: int, scale: int) -> Backbone:
     return Backbone("mbf", "Mbf", 512, {"units": units, "scale": scale}, keys)
 
 
+def _vit(*, channels: int, depth: int) -> Backbone:
+    keys = TellingKeys("patch_embed.proj.weight", "feature.3.weight", "patch_embed.proj.weight", channels)
+    return Backbone("vit", "VisionTransformer", 512, {"channels": channels, "depth": depth}, keys)
+
+
+def _edgeface(*channels: int, heads: int, rank_ratio: float) -> Backbone:
+    keys = TellingKeys("stem.0.weight", "head.fc.linear2.bias", "head.norm.weight", channels[-1])
+    arguments = {"channels": channels, "heads": heads, "rank_ratio": rank_ratio}
+    return Backbone("edgeface", "EdgeFace", 512, arguments, keys)
+
+
+def _facelivt(class_name: str, *, width: str) -> Backbone:
+    keys = TellingKeys("stem.0.conv.weight", "head.linear.bias", width, 320)
+    return Backbone("facelivt", class_name, 512, {}, keys)
+
+
 def _ir(*units: int, squeeze: bool) -> Backbone:
     keys = TellingKeys("input_layer.0.weight", "output_layer.4.weight", "input_layer.0.weight", 64)
     return Backbone("ir", "IR", 512, {"units": units, "squeeze": squeeze}, keys)
@@ -113,6 +132,13 @@ BACKBONES: Mapping[str, Backbone] = {
     "iresnet200": _iresnet(6, 26, 60, 6),
     "mbf": _mbf(1, 4, 6, 2, scale=2),  # of insightface's arcface_torch
     "mbf_large": _mbf(2, 8, 12, 4, scale=4),
+    "vit_t": _vit(channels=256, depth=12),
+    "vit_s": _vit(channels=512, depth=12),
+    "vit_b": _vit(channels=512, depth=24),
+    "EdgeFace_XS": _edgeface(32, 64, 100, 192, heads=4, rank_ratio=0.6),
+    "EdgeFace_S": _edgeface(48, 96, 160, 304, heads=8, rank_ratio=0.5),
+    "FaceLiVT_S": _facelivt("FaceLiVT", width="stages.3.1.0.norm.weight"),
+    "FaceLiVTv2_S": _facelivt("FaceLiVTv2", width="stages.3.1.1.scale"),
 }
 
 ALIASES: Mapping[str, str] = {
@@ -133,9 +159,17 @@ ALIASES: Mapping[str, str] = {
     "mobilenet_v2_x1.0": "MobileNetV2",
     "mobilenet_v3_small_x1.0": "MobileNetV3_small",
     "mobilenet_v3_large_x1.0": "MobileNetV3_large",
+    "FaceViT_tiny_patch9_112": "vit_t",
+    "FaceViT_small_patch9_112": "vit_s",
+    "FaceViT_base_patch9_112": "vit_b",
+    "vit_t_dp005_mask0": "vit_t",
+    "vit_s_dp005_mask_0": "vit_s",
+    "vit_b_dp005_mask_005": "vit_b",
+    "edgeface_xs_gamma_06": "EdgeFace_XS",
+    "edgeface_s_gamma_05": "EdgeFace_S",
 }
-"""Published spellings, and how paddle.vision names its files. Weights of FresResNet50 and FresResNet100 (one PReLU
-slope a layer, other keys) become those of iresnet50 and iresnet100 by ``arcface-paddle import``."""
+"""Published spellings. Weights of FresResNet50 and FresResNet100 (one PReLU slope a layer, other keys) become those of
+iresnet50 and iresnet100 by ``arcface-paddle import``."""
 _ALIASES_SHOWN = 2  # in errors, which are to stay readable
 
 
@@ -200,7 +234,7 @@ def build_backbone(name: str, *, embedding_size: Optional[int] = None, width: fl
     Args:
         name: a key of ``BACKBONES`` or ``ALIASES``, in any case.
         embedding_size: D; None = the default of the name.
-        width: factor on the channel counts, which are rounded, of most networks to multiples of 8.
+        width: factor on the channel counts, rounded to multiples of 8.
         **options: further arguments of the network's constructor, such as ``dropout`` of an iResNet.
 
     Raises:
@@ -208,8 +242,10 @@ def build_backbone(name: str, *, embedding_size: Optional[int] = None, width: fl
     """
     entry = find_backbone(name)
     size = entry.embedding_size if embedding_size is None else embedding_size
-    if size < 1 or not 0.0 < width <= 16.0:
-        raise ConfigError(f"{name}: embedding_size is {size} (allowed: 1 or more), width is {width} (allowed: ]0, 16])")
+    if size < 1 or not 0.0 < width <= LARGEST_WIDTH:
+        raise ConfigError(
+            f"{name}: embedding_size is {size} (allowed: 1 or more), width is {width} (allowed: ]0, {LARGEST_WIDTH:g}])"
+        )
     allowed = options_of(name)
     unknown = sorted(set(options) - allowed)
     if unknown:

@@ -1,7 +1,8 @@
 """How large every network is, counted, beside what others have published of it.
 
 The figures are those of the default embedding size, width 1 and one 112x112 picture: trainable values, and
-multiplications of convolutions and matrix products. ``tests/backbones/test_facts.py`` counts them again.
+multiplications with weights in convolutions and matrix products; those of attention, without weights, are left out.
+``tests/backbones/test_facts.py`` counts them again.
 """
 
 from __future__ import annotations
@@ -78,4 +79,11 @@ FACTS: Mapping[str, BackboneFacts] = {
     "iresnet200": BackboneFacts(118_833_920, 23_418_945_536, _ARCFACE),
     "mbf": BackboneFacts(2_059_520, 437_520_896, "arcface_torch"),
     "mbf_large": BackboneFacts(6_314_880, 1_816_482_816, "arcface_torch"),
+    "vit_t": BackboneFacts(19_137_536, 1_377_480_704, "arcface_torch"),
+    "vit_s": BackboneFacts(76_022_784, 5_491_744_768, "arcface_torch"),
+    "vit_b": BackboneFacts(113_832_960, 10_927_562_752, "arcface_torch"),
+    "EdgeFace_XS": BackboneFacts(1_770_492, 76_080_916, "EdgeFace"),
+    "EdgeFace_S": BackboneFacts(3_652_520, 151_924_688, "EdgeFace"),
+    "FaceLiVT_S": BackboneFacts(5_069_136, 2_449_701_920, "FaceLiVT, before its branches are merged"),
+    "FaceLiVTv2_S": BackboneFacts(4_646_560, 380_471_488, "FaceLiVTv2, before its branches are merged"),
 }

@@ -8,7 +8,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from arcface_paddle.backbones import BACKBONES, TellingKeys, build_backbone, find_backbone
+from arcface_paddle.backbones import (
+    BACKBONES,
+    LARGEST_WIDTH,
+    TellingKeys,
+    build_backbone,
+    canonical_name,
+    find_backbone,
+)
 from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_group_norm
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
@@ -44,9 +51,17 @@ def open_backbone(
     return network
 
 
-def width_of(arrays: Mapping[str, np.ndarray]) -> float:
-    """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network."""
-    keys = _keys_of(arrays)
+def width_of(arrays: Mapping[str, np.ndarray], *, network: Optional[str] = None) -> float:
+    """Read the factor on the channel counts off a state_dict; 1 when its keys are not those of a known network.
+
+    Args:
+        arrays: the state_dict.
+        network: its name, where it is known; vision transformers of one depth differ in nothing but their width.
+    """
+    keys = None if network is None else find_backbone(network).keys
+    if keys is None or keys.width not in arrays:
+        name = network_of(arrays)
+        keys = _keys_of(arrays) if name is None else BACKBONES[name].keys
     return 1.0 if keys is None else len(arrays[keys.width]) / keys.channels
 
 
@@ -56,22 +71,28 @@ def embedding_size_of(arrays: Mapping[str, np.ndarray]) -> Optional[int]:
     return None if keys is None else int(np.asarray(arrays[keys.feature]).size)
 
 
-def stem_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
-    """Return the key of the convolution that sees the picture, or None when no known network has these keys."""
+def stems_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the keys of the convolutions that see the picture: one, or the branches of one layer.
+
+    Empty when no known network has these keys.
+    """
     keys = _keys_of(arrays)
-    return None if keys is None or keys.stem not in arrays else keys.stem
+    stem = "" if keys is None else keys.stem
+    return [key for key in dict.fromkeys((stem, stem.replace(".conv.", ".pointwise."))) if key in arrays]
 
 
 def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
     """Tell which network a state_dict belongs to, or None when its keys are not those of a known one.
 
     MobileFaceNets differ by nothing but their padding, which weights do not show; of them the one is taken whose own
-    embedding size the weights have, and none if there is no such network.
+    embedding size the weights have, and none if there is no such network. Vision transformers of one depth differ by
+    nothing but their width; of them the one is taken whose own width the weights have, and none if there is none.
     """
-    keys, size = _keys_of(arrays), embedding_size_of(arrays)
-    fitting = [name for name, entry in BACKBONES.items() if keys and entry.keys == keys and _fits(name, arrays)]
-    if len(fitting) > 1:
-        fitting = [name for name in fitting if BACKBONES[name].embedding_size == size]
+    fitting = [name for name in BACKBONES if _fits(name, arrays)]
+    if len({BACKBONES[name].keys for name in fitting}) > 1:
+        fitting = [name for name in fitting if width_of(arrays, network=name) == 1.0]
+    elif len(fitting) > 1:
+        fitting = [name for name in fitting if BACKBONES[name].embedding_size == embedding_size_of(arrays)]
     return fitting[0] if fitting else None
 
 
@@ -84,9 +105,11 @@ def has_group_norm(arrays: Mapping[str, np.ndarray], network: nn.Layer) -> bool:
 def _build_for(
     arrays: Mapping[str, np.ndarray], name: str, *, embedding_size: Optional[int], width: Optional[float]
 ) -> nn.Layer:
-    """Build the named network with the sizes and the kind of normalisation that its weights show."""
+    """Build the named network with the sizes that its weights show."""
     size = embedding_size_of(arrays) if embedding_size is None else embedding_size
-    network = build_backbone(name, embedding_size=size, width=width_of(arrays) if width is None else width)
+    network = build_backbone(
+        name, embedding_size=size, width=width_of(arrays, network=canonical_name(name)) if width is None else width
+    )
     return use_group_norm(network) if has_group_norm(arrays, network) else network
 
 
@@ -96,6 +119,11 @@ def _keys_of(arrays: Mapping[str, np.ndarray]) -> Optional[TellingKeys]:
 
 
 def _fits(name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    keys = BACKBONES[name].keys
+    if keys is None or keys.feature not in arrays or np.ndim(arrays.get(keys.width, 0)) == 0:
+        return False
+    if np.size(arrays[keys.feature]) == 0 or not 0.0 < width_of(arrays, network=name) <= LARGEST_WIDTH:
+        return False
     with paddle.LazyGuard():  # shapes, but no memory and no random numbers
         network = _build_for(arrays, name, embedding_size=None, width=None)
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == {

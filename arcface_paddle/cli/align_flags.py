@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from arcface_paddle.cli.flags import add_detection_options
 from arcface_paddle.data.data_settings import ALIGN_CHOICES
 from arcface_paddle.pipeline.settings import CENTRE, CROP_RECOGNIZER, DEFAULT_DETECTOR, LARGEST
 
@@ -26,7 +27,7 @@ def add_face_cutting(parser: argparse._ActionsContainer, *, default: str) -> Non
         default=CROP_RECOGNIZER,
         help="recogniser whose alignment is used: name or folder (%(default)s)",
     )
-    parser.add_argument("--det_thresh", type=float, help="least detection score (default: the model's card)")
+    add_detection_options(parser)
     parser.add_argument(
         "--faces",
         choices=ALIGN_CHOICES,
@@ -39,4 +40,11 @@ def face_cutter(args: argparse.Namespace, *, faces: str) -> FaceCutter:
     """Load what the flags of ``add_face_cutting`` name."""
     from arcface_paddle.data.align import open_face_cutter
 
-    return open_face_cutter(args.det_model, args.rec_model, det_thresh=args.det_thresh, faces=faces)
+    return open_face_cutter(
+        args.det_model,
+        args.rec_model,
+        det_thresh=args.det_thresh,
+        min_face=args.min_face,
+        rotate=args.rotate,
+        faces=faces,
+    )

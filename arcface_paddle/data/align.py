@@ -25,7 +25,7 @@ from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
 from arcface_paddle.pipeline.inputs import find_pictures
-from arcface_paddle.pipeline.settings import ONE
+from arcface_paddle.pipeline.settings import AUTO, ONE
 
 # ---------------------------------------------------------------------------------------------------------------
 # One photograph
@@ -78,6 +78,8 @@ def open_face_cutter(
     recognizer: Union[str, files.PathLike],
     *,
     det_thresh: Optional[float] = None,
+    min_face: Optional[int] = None,
+    rotate: str = AUTO,
     faces: str = ONE,
 ) -> FaceCutter:
     """Load a detector and the template of a recogniser, whose network itself is not needed.
@@ -86,6 +88,8 @@ def open_face_cutter(
         detector: name or folder of the detector.
         recognizer: name or folder of the recogniser.
         det_thresh: least detection score, 0 to 1; None takes the card's.
+        min_face: pixels that a face's longer side has at least; see ``builders.build_detector``.
+        rotate: degrees clockwise by which the photographs must be turned to stand upright, or ``"auto"``.
         faces: one of ``ALIGN_CHOICES``.
 
     Raises:
@@ -95,7 +99,8 @@ def open_face_cutter(
     if faces not in ALIGN_CHOICES:
         raise ConfigError(f"faces {faces!r}; allowed: {', '.join(ALIGN_CHOICES)}")
     card = model_files.open_model(recognizer, task=cards.RECOGNITION).card
-    return FaceCutter(build_detector(detector, threshold=det_thresh), card, faces)
+    found = build_detector(detector, threshold=det_thresh, min_face=min_face, rotate=rotate)
+    return FaceCutter(found, card, faces)
 
 
 # ---------------------------------------------------------------------------------------------------------------

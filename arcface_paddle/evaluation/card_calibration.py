@@ -7,7 +7,7 @@ import datetime
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from arcface_paddle.evaluation.embedding import EmbeddingSettings, embed_crops
 from arcface_paddle.evaluation.metrics import OperatingPoint, operating_points
 from arcface_paddle.evaluation.verification import compare_pairs, l2_normalized
 from arcface_paddle.pipeline.cards import CARD_NAME, Calibration, ModelCard, SimilaritySpec, edit_card
-from arcface_paddle.pipeline.model_files import ModelFolder
+from arcface_paddle.pipeline.model_files import FusionFolder, ModelFolder
 
 _TAIL_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
@@ -114,7 +114,32 @@ def calibrate_card(
     Raises:
         DataError: data that cannot be read, are not aligned, or are too few for any threshold.
     """
-    cosines, described = _measure(embed, data, settings)
+    return calibrate_on_pairs(card, measure_crops(embed, data, settings=settings), settings=settings)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSet:
+    """The cosines of the pairs of one set, and what it is in words."""
+
+    scores: PairScores
+    described: str
+
+
+def calibrate_on_pairs(
+    card: ModelCard, measured_sets: Sequence[MeasuredSet], *, settings: CalibrationSettings
+) -> CardCalibration:
+    """Choose the thresholds of a card by pairs that were compared, those of ``photograph_calibration`` for one.
+
+    Args:
+        card: of the recogniser.
+        measured_sets: at least one; pairs across sets are not formed.
+        settings: what else is known.
+
+    Raises:
+        DataError: too few pairs for any threshold.
+    """
+    cosines = _pooled([one.scores for one in measured_sets])
+    described = " and ".join(one.described for one in measured_sets)
     scores = cosines if card.recognizer is None else _in_similarities(cosines, card.recognizer.similarity)
     measured = calibrate(scores)
     search = measured.identification or gallery_threshold(scores.impostor, people=settings.gallery_people)
@@ -152,7 +177,7 @@ def _rounded_up(threshold: float) -> float:
     return min(1.0, math.ceil(threshold * 1e4) / 1e4)
 
 
-def write_calibration(folder: ModelFolder, chosen: Calibration) -> Path:
+def write_calibration(folder: Union[ModelFolder, FusionFolder], chosen: Calibration) -> Path:
     """Write thresholds into the card of a model's folder, which may have had none, and return the card's path.
 
     Raises:
@@ -171,26 +196,29 @@ def write_calibration(folder: ModelFolder, chosen: Calibration) -> Path:
     return folder.path / CARD_NAME
 
 
-def _measure(embed: Embed, data: Sequence[str], settings: CalibrationSettings) -> tuple[PairScores, str]:
-    """Compare the pairs of every set, and say in words what was compared; pairs across sets are not formed."""
-    parts, texts = [], []
-    for path in data:
-        if Path(path).suffix == ".bin":
-            parts.append(_pairs_of_set(embed, path, settings))
-            texts.append(f"the pairs of {Path(path).name}")
-        else:
-            parts.append(_pairs_of_people(embed, path, settings))
-            texts.append(f"{parts[-1].pictures} pictures of {parts[-1].people} people in {Path(path).resolve().name}")
+def measure_crops(embed: Embed, data: Sequence[str], *, settings: CalibrationSettings) -> list[MeasuredSet]:
+    """Compare the pairs of labelled sets of aligned crops and of ``.bin`` verification sets, see ``calibrate_card``."""
+    return [_measured_set(embed, path, settings) for path in data]
+
+
+def _measured_set(embed: Embed, path: str, settings: CalibrationSettings) -> MeasuredSet:
+    """Compare the pairs of a set of crops."""
+    if Path(path).suffix == ".bin":
+        return MeasuredSet(_pairs_of_set(embed, path, settings), f"the pairs of {Path(path).name}")
+    scores = _pairs_of_people(embed, path, settings)
+    return MeasuredSet(scores, f"{scores.pictures} pictures of {scores.people} people in {Path(path).resolve().name}")
+
+
+def _pooled(parts: Sequence[PairScores]) -> PairScores:
     labelled = [part for part in parts if part.top_stranger is not None]
     tops = [part.top_stranger for part in labelled if part.top_stranger is not None]
-    pooled = PairScores(
+    return PairScores(
         genuine=np.concatenate([part.genuine for part in parts]),
         impostor=np.concatenate([part.impostor for part in parts]),
         top_stranger=np.concatenate(tops) if tops else None,
         pictures=sum(part.pictures for part in labelled),
         people=sum(part.people for part in labelled),
     )
-    return pooled, " and ".join(texts)
 
 
 def _embedding(settings: CalibrationSettings) -> EmbeddingSettings:

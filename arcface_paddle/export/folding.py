@@ -1,8 +1,11 @@
-"""Fold batch normalisation into the convolution or linear layer before it, where that is exact.
+"""Fold batch normalisation into the convolution or linear layer before it, and merge branches, where that is exact.
 
 In evaluation y = gamma (Wx + b - mean) / sqrt(var + eps) + beta is again a linear map of x, with
 W' = W gamma / sqrt(var + eps) and b' = (b - mean) gamma / sqrt(var + eps) + beta. A normalisation whose input does not
 come straight from such a layer (the first one of an iResNet block: the convolution behind it pads with zeros) stays.
+
+A layer that trains in several branches (structural re-parameterisation, as in FaceLiVT) says itself which single layer
+computes the same: its method ``merged`` returns it, or None where there is none.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ class FoldingPair:
 def fold_batch_norm(network: nn.Layer, *, input_shape: tuple[int, ...]) -> tuple[nn.Layer, int]:
     """Return a copy of ``network`` in evaluation mode with every foldable normalisation gone, and their number.
 
+    Layers with a method ``merged`` are replaced first, each by what it returns, and count as one.
+
     Args:
         network: any network; it is not changed.
         input_shape: shape of one input batch, (1, 3, 112, 112) for a recogniser; the pairs are found by watching
@@ -36,12 +41,13 @@ def fold_batch_norm(network: nn.Layer, *, input_shape: tuple[int, ...]) -> tuple
     """
     folded = copy.deepcopy(network)
     folded.eval()
+    merged = _merge_branches(folded)
     pairs = find_pairs(folded, input_shape=input_shape)
     layers = dict(folded.named_sublayers())
     for pair in pairs:
         _absorb(layers[pair.linear], layers[pair.batch_norm])
         _replace(folded, pair.batch_norm, nn.Identity())
-    return folded, len(pairs)
+    return folded, merged + len(pairs)
 
 
 def find_pairs(network: nn.Layer, *, input_shape: tuple[int, ...]) -> list[FoldingPair]:
@@ -84,6 +90,14 @@ def find_pairs(network: nn.Layer, *, input_shape: tuple[int, ...]) -> list[Foldi
         and isinstance(layers[producer], (nn.Conv2D, nn.Linear))
         and _is_batch_norm(layers[names[0]])
     ]
+
+
+def _merge_branches(network: nn.Layer) -> int:
+    merged = {name: layer.merged() for name, layer in network.named_sublayers() if hasattr(layer, "merged")}
+    single = {name: layer for name, layer in merged.items() if layer is not None}
+    for name, layer in single.items():
+        _replace(network, name, layer)
+    return len(single)
 
 
 def _is_batch_norm(layer: nn.Layer) -> bool:

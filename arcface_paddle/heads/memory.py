@@ -18,3 +18,22 @@ UPDATE_TEMPORARIES = 5
 
 BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of a value by the dtypes in which centres and momentum can be stored."""
+
+STATES_OF = {
+    "sgd": ("momentum",),
+    "adam": ("momentum", "second"),
+    "amsgrad": ("momentum", "second", "largest"),
+    "adamw": ("momentum", "second"),
+}
+"""The update rules (``heads.update_rules``), and which states of the size of the weights each keeps: the first moment
+or velocity, the second moment, and the largest second moment so far. The latter two are always float32."""
+
+
+def extra_states_of(rule: str) -> tuple[str, ...]:
+    """Return the states of a rule besides the momentum, which every rule has."""
+    return STATES_OF[rule][1:]
+
+
+def counts_updates(rule: str) -> bool:
+    """Tell whether a rule also keeps the number of updates, one float32 per class centre."""
+    return "second" in STATES_OF[rule]

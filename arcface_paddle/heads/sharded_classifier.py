@@ -1,8 +1,8 @@
-"""The class centres of a training run, split over the ranks, with their own momentum SGD.
+"""The class centres of a training run, split over the ranks, with their own update rule and its states.
 
 One class serves 1 to N ranks. A row of the arrays is a class: its centre, its sub-centres one behind the other, or the
 weights of a dense layer and their bias (``class_scores``). A rank holds a contiguous range of classes
-(``sampling.class_range``). With ``sample_rate`` below 1 a step touches only the sampled rows of centres and momentum
+(``sampling.class_range``). With ``sample_rate`` below 1 a step touches only the sampled rows of centres and states
 (PartialFC).
 
 Who divides by what: ``loss`` is the mean over the global batch. A caller that accumulates k passes per step multiplies
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterator, Optional, Union
+from typing import Iterator, Mapping, Optional, Union
 
 import numpy as np
 import paddle
@@ -29,10 +29,12 @@ from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS
 from arcface_paddle.heads.sampling import class_range, sampled_classes
 from arcface_paddle.heads.sharded_softmax import ShardPass, sharded_softmax_loss
+from arcface_paddle.heads.update_rules import MOMENTUM_SGD, Update, UpdateRule, change_of, first_states
 
 _INIT_STD = 0.01  # of the published training code
 _INIT_BLOCK_ROWS = 1024  # rows drawn from one random stream, so that a centre's start depends on its class only
 _Rows = Union[slice, paddle.Tensor]
+_Number = Union[float, paddle.Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,16 @@ class ClassifierSettings:
         num_classes: number of classes over all ranks; at least the number of ranks.
         embedding_size: length of the embedding, D.
         sample_rate: share of the classes that take part in a step, besides those of the batch; 1 = all.
+        rule: how the centres follow their gradient.
         subcentres: centres a class, K; its cosine is the largest.
         focal_gamma: exponent of the focal loss; 0 = the cross-entropy.
         centre_weight: factor lambda on the centre loss, which is added to the softmax; 0 = none.
         centre_alpha: rate at which the feature centres of the centre loss move.
-        momentum: momentum of SGD.
         weight_decay: L2 penalty on the rows that take part.
         weight_dtype: dtype in which the centres are stored. Half precision saves memory but loses updates that are
             below its resolution.
-        momentum_dtype: dtype in which their momentum is stored.
+        momentum_dtype: dtype in which their momentum is stored; second moments are always float32, because a bfloat16
+            moves by a share of 1/256 at the least, and they move by 1/1000.
         matmul_dtype: dtype of the large products; half precision needs a GPU.
         logits_bytes: size of the logits above which they are worked through in pieces and computed twice.
         seed: seed of the first centres and of the sampling.
@@ -60,11 +63,11 @@ class ClassifierSettings:
     num_classes: int
     embedding_size: int
     sample_rate: float = 1.0
+    rule: UpdateRule = MOMENTUM_SGD
     subcentres: int = 1
     focal_gamma: float = 0.0
     centre_weight: float = 0.0
     centre_alpha: float = 0.5
-    momentum: float = 0.9
     weight_decay: float = 0.0
     weight_dtype: str = "float32"
     momentum_dtype: str = "float32"
@@ -138,7 +141,8 @@ class ShardedClassifier:
         self.feature_centres = self._new_feature_centres() if settings.centre_weight > 0.0 else None
         self._decay = self._decay_of_row()
         self._weight = paddle.to_tensor(self._initial_rows()).astype(settings.weight_dtype)
-        self._velocity = paddle.zeros(self._weight.shape, dtype=settings.momentum_dtype)
+        self._states = first_states(settings.rule, self._weight, count_shape=[self.end - self.start, 1])
+        self._states["momentum"] = self._states["momentum"].astype(settings.momentum_dtype)
         self._passes: list[tuple[Optional[np.ndarray], ShardPass]] = []
         self._gradient: Optional[_RowGradient] = None
 
@@ -196,6 +200,18 @@ class ShardedClassifier:
             return paddle.zeros([], dtype="float32")
         return self._gradient.values.square().sum()
 
+    def weight_square_sum(self) -> paddle.Tensor:
+        """Return the sum of squares of this rank's centres that take part in the step, 0-d float32.
+
+        These are the centres that weight decay acts on; add it over ranks, before ``step``.
+        """
+        self._collect()
+        total = paddle.zeros([], dtype="float32")
+        for rows, _ in _blocks(self._gradient) if self._gradient is not None else ():
+            squares = _read(self._weight, rows).astype("float32").square()
+            total = total + (squares if isinstance(self._decay, float) else squares * (self._decay > 0)).sum()
+        return total
+
     def gradient(self) -> np.ndarray:
         """Return the gradient of this rank's centres, (end - start, row size), zero in rows that took no part."""
         self._collect()
@@ -206,9 +222,14 @@ class ShardedClassifier:
 
     @paddle.no_grad()
     def step(
-        self, lr: float, *, factor: Union[float, paddle.Tensor] = 1.0, finite: Optional[paddle.Tensor] = None
+        self,
+        lr: float,
+        *,
+        factor: _Number = 1.0,
+        finite: Optional[paddle.Tensor] = None,
+        decay_share: _Number = 1.0,
     ) -> None:
-        """Update the rows that took part, ``v = mu v + factor g + decay w; w = w - lr v``, and clear the gradient.
+        """Update the rows that took part by the rule of the settings, and clear the gradient.
 
         The feature centres of the centre loss move, and the margin's statistics are settled, too.
 
@@ -216,6 +237,7 @@ class ShardedClassifier:
             lr: learning rate.
             factor: number that the gradient is multiplied with (1 / loss scale, clipping).
             finite: 0-d bool on the device; when False nothing changes, whatever the gradient holds.
+            decay_share: number that the weight decay is multiplied with.
         """
         self._collect()
         self.margin.settle(finite)
@@ -225,18 +247,14 @@ class ShardedClassifier:
         if gradient is None:
             return
         settings = self.settings
-        ones = paddle.ones([], dtype="float32")
-        permitted = ones if finite is None else finite.astype("float32").reshape([])
-        mu = settings.momentum * permitted + (1.0 - permitted)
+        update = Update(lr, decay=self._decay * decay_share, finite=finite)
         for rows, part in _blocks(gradient):
             weight = _read(self._weight, rows).astype("float32")
-            velocity = _read(self._velocity, rows).astype("float32")
-            change = part * factor + self._decay * weight
-            if finite is not None:
-                change = paddle.where(finite.reshape([1, 1]), change, paddle.zeros_like(change))
-            velocity = velocity * mu + change
-            _write(self._velocity, rows, velocity.astype(settings.momentum_dtype))
-            _write(self._weight, rows, (weight - velocity * (lr * permitted)).astype(settings.weight_dtype))
+            states = {name: _read(state, rows).astype("float32") for name, state in self._states.items()}
+            change, states = change_of(settings.rule, weight, part * factor, states=states, update=update)
+            for name, state in states.items():
+                _write(self._states[name], rows, state.astype(self._states[name].dtype))
+            _write(self._weight, rows, (weight - change).astype(settings.weight_dtype))
 
     def weight(self) -> np.ndarray:
         """Return this rank's centres, (end - start, row size) float32."""
@@ -244,9 +262,20 @@ class ShardedClassifier:
 
     def velocity(self) -> np.ndarray:
         """Return this rank's momentum, (end - start, row size) float32."""
-        return self._velocity.astype("float32").numpy()
+        return self._states["momentum"].astype("float32").numpy()
 
-    def load_rows(self, start: int, weight: np.ndarray, velocity: Optional[np.ndarray] = None) -> int:
+    def extra_states(self) -> dict[str, np.ndarray]:
+        """Return the rule's states besides the momentum: (end - start, row size), and (end - start, 1) of the count."""
+        return {name: state.numpy() for name, state in self._states.items() if name != "momentum"}
+
+    def load_rows(
+        self,
+        start: int,
+        weight: np.ndarray,
+        velocity: Optional[np.ndarray] = None,
+        *,
+        extra_states: Optional[Mapping[str, np.ndarray]] = None,
+    ) -> int:
         """Take over what these rows and this rank have in common, and return how many rows that was.
 
         Calling it for every shard of a checkpoint restores a run on any number of ranks.
@@ -255,14 +284,16 @@ class ShardedClassifier:
             start: global class of the first row.
             weight: (rows, row size).
             velocity: (rows, row size); None leaves the momentum of the rows alone.
+            extra_states: what ``extra_states`` has given; None leaves them alone.
 
         Raises:
             CheckpointError: another size of a row, or classes beyond the last.
         """
         size, end = self.row_size, start + len(weight)
-        for array in (weight, velocity):
-            if array is not None and array.shape != (end - start, size):
-                raise CheckpointError(f"classifier rows are {array.shape}, expected ({end - start}, {size})")
+        states = {**(extra_states or {}), **({} if velocity is None else {"momentum": velocity})}
+        for array, width in [(weight, size), *((states[name], self._states[name].shape[1]) for name in states)]:
+            if array.shape != (end - start, width):
+                raise CheckpointError(f"classifier rows are {array.shape}, expected ({end - start}, {width})")
         if start < 0 or end > self.settings.num_classes:
             raise CheckpointError(
                 f"classifier rows {start} to {end} are outside of {self.settings.num_classes} classes"
@@ -271,11 +302,10 @@ class ShardedClassifier:
         if first >= last:
             return 0
         own, theirs = slice(first - self.start, last - self.start), slice(first - start, last - start)
-        self._weight[own] = paddle.to_tensor(np.asarray(weight[theirs], np.float32)).astype(self._weight.dtype)
-        if velocity is not None:
-            self._velocity[own] = paddle.to_tensor(np.asarray(velocity[theirs], np.float32)).astype(
-                self._velocity.dtype
-            )
+        targets = {"weight": self._weight, **{name: self._states[name] for name in states}}
+        for name, array in {"weight": weight, **states}.items():
+            target = targets[name]
+            target[own] = paddle.to_tensor(np.asarray(array[theirs], np.float32)).astype(target.dtype)
         return last - first
 
     def _new_feature_centres(self) -> FeatureCentres:

@@ -86,7 +86,11 @@ def open_detection(settings: PipelineSettings) -> OpenPipeline:
         ConfigError: options that cannot work here.
     """
     detector = open_detector(settings)
-    return OpenPipeline(Analyzer(detector, None), None, "", _detector_facts(settings, detector))
+    facts = _detector_facts(settings, detector)
+    execution = getattr(detector, "execution", None)  # a detector of the user's own need not say
+    if execution is not None:
+        facts.update(dataclasses.asdict(execution))
+    return OpenPipeline(Analyzer(detector, None), None, "", facts)
 
 
 def open_pipeline(

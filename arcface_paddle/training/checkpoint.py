@@ -5,9 +5,9 @@ A run's folder::
     {output}/checkpoints/step_00001234/manifest.json                 written last
                                        state.json                    loop state
                                        {network}.pdparams            backbone
-                                       backbone_momentum.pdparams
+                                       backbone_momentum.pdparams         and backbone_{state}.pdparams of Adam
                                        rank_{r}_softmax_weight.pkl        one pair of shards per rank
-                                       rank_{r}_softmax_weight_mom.pkl
+                                       rank_{r}_softmax_weight_mom.pkl    and ..._{state}.pkl of Adam
                                        rank_{r}_feature_centres.pkl       with a centre loss
     {output}/{network}.pdparams, rank:{r}_softmax_weight.pkl, ...    the newest, under the published names
     {output}/best/{network}.pdparams, best.json                      the best by validation
@@ -23,7 +23,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional
 
@@ -55,6 +55,8 @@ class RunIdentity:
         num_classes: number of identities.
         global_batch: images per step over all ranks and accumulated passes.
         epoch_images: images in the data.
+        optimizer: the update rule; another one goes on only if it keeps the same states. None on reading = the states
+            are left behind.
     """
 
     network: str
@@ -62,6 +64,7 @@ class RunIdentity:
     num_classes: int
     global_batch: int
     epoch_images: int
+    optimizer: Optional[str] = "sgd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +75,14 @@ class ClassifierShard:
         start: global label of the first row.
         weight: (rows, row size) float32; the row size is D, with K sub-centres K D, with a bias D + 1.
         momentum: (rows, row size) float32.
+        extra_states: further states of the update rule, see ``ShardedClassifier.extra_states``.
         feature_centres: (rows, D) float32, those of the centre loss; None without it.
     """
 
     start: int
     weight: np.ndarray
     momentum: np.ndarray
+    extra_states: Mapping[str, np.ndarray] = field(default_factory=dict)
     feature_centres: Optional[np.ndarray] = None
 
 
@@ -90,6 +95,7 @@ class Snapshot:
     backbone: Mapping[str, np.ndarray]
     backbone_momentum: Mapping[str, np.ndarray]
     shard: ClassifierShard
+    backbone_extra: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
 
 def checkpoint_root(output: PathLike) -> Path:
@@ -100,6 +106,16 @@ def checkpoint_root(output: PathLike) -> Path:
 def shard_name(rank: int, *, momentum: bool) -> str:
     """Return the name of a shard's file inside a versioned checkpoint; it is legal on every system."""
     return f"rank_{rank}_softmax_weight{'_mom' if momentum else ''}.pkl"
+
+
+def backbone_state_name(state: str) -> str:
+    """Return the name of the file of an update rule's further state of the backbone."""
+    return f"backbone_{state}.pdparams"
+
+
+def shard_state_name(rank: int, state: str) -> str:
+    """Return the name of the file of an update rule's further state of a shard."""
+    return f"rank_{rank}_softmax_weight_{state}.pkl"
 
 
 def feature_centres_name(rank: int) -> str:
@@ -234,9 +250,13 @@ def _write_own_files(aside: Path, snapshot: Snapshot) -> None:
     if distributed.is_main():
         contents[f"{snapshot.identity.network}.pdparams"] = dump_state_dict(snapshot.backbone)
         contents[BACKBONE_MOMENTUM] = dump_state_dict(snapshot.backbone_momentum)
+        for state, arrays in snapshot.backbone_extra.items():
+            contents[backbone_state_name(state)] = dump_state_dict(arrays)
         contents[STATE] = json.dumps(snapshot.state.to_json(), indent=2, allow_nan=False).encode()
     contents[shard_name(rank, momentum=False)] = safe_pickle.dump_array(snapshot.shard.weight)
     contents[shard_name(rank, momentum=True)] = safe_pickle.dump_array(snapshot.shard.momentum)
+    for state, array in snapshot.shard.extra_states.items():
+        contents[shard_state_name(rank, state)] = safe_pickle.dump_array(array)
     if snapshot.shard.feature_centres is not None:
         contents[feature_centres_name(rank)] = safe_pickle.dump_array(snapshot.shard.feature_centres)
     described = {}

@@ -16,6 +16,8 @@ from arcface_paddle.data import augment_settings
 from arcface_paddle.data.data_settings import KINDS
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike
+from arcface_paddle.heads.memory import STATES_OF
+from arcface_paddle.training.override import parse_override
 
 CONFIG_FILE = "config.yaml"
 """Name of the resolved settings in the output folder."""
@@ -212,12 +214,35 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Momentum SGD, precision and gradient handling."""
+    """The update rule of backbone and class centres, precision and gradient handling."""
 
+    optimizer: str = _option(
+        "sgd",
+        "update rule of backbone and class centres; sgd_bn: sgd with decay_norm false. The adaptive ones move every "
+        "weight by about the learning rate a step: give them a small --lr, as 0.001",
+        choices=("sgd", "sgd_bn", *tuple(STATES_OF)[1:]),
+    )
     lr: float = _option(0.1, "learning rate for a global batch of 512; used: lr x global batch / 512", above=0.0)
-    momentum: float = _option(0.9, "momentum of SGD", least=0.0, most=0.9999)
-    weight_decay: float = _option(2e-4, "L2 penalty", least=0.0)
-    decay_norm: bool = _option(True, "apply weight_decay to BatchNorm and PReLU parameters and biases too")
+    momentum: float = _option(0.9, "momentum of sgd; beta 1 of adam, amsgrad, adamw", least=0.0, most=0.9999)
+    nesterov: bool = _option(False, "optimizer=sgd: Nesterov's momentum")
+    beta2: float = _option(0.999, "adam, amsgrad, adamw: decay of the second moment", least=0.0, most=0.999999)
+    epsilon: float = _option(
+        1e-8,
+        "adam, amsgrad, adamw: added to the root of the second moment; 0.001 keeps noise from being blown up",
+        above=0.0,
+        most=1.0,
+    )
+    weight_decay: float = _option(
+        2e-4, "L2 penalty; adamw: share of the weights that is taken off, times the learning rate", least=0.0
+    )
+    weight_decay_shrink: float = _option(
+        1.0,
+        "factor on weight_decay for the rest of the run each time the L2 term (half of weight_decay x sum of squares) "
+        "exceeds the loss, as 0.8; 1 = never. Reg loss and Reg coef are logged",
+        above=0.0,
+        most=1.0,
+    )
+    decay_norm: bool = _option(True, "apply weight_decay to biases, normalisations, PReLU and position embeddings too")
     clip_norm: float = _option(5.0, "largest global gradient norm, classifier included; 0 = no clipping", least=0.0)
     accumulation: int = _option(1, "forward and backward passes per step", least=1)
     fp16: bool = _option(False, "mixed precision O1 in float16 with dynamic loss scaling")
@@ -229,6 +254,16 @@ class OptimizerConfig:
     def precision(self) -> str:
         """``"float32"``, ``"float16"`` or ``"bfloat16"``."""
         return "float16" if self.fp16 else "bfloat16" if self.bf16 else "float32"
+
+    @property
+    def rule_name(self) -> str:
+        """The update rule: a key of ``STATES_OF``."""
+        return "sgd" if self.optimizer == "sgd_bn" else self.optimizer
+
+    @property
+    def decays_norm(self) -> bool:
+        """Whether weight decay acts on BatchNorm and PReLU parameters and biases too."""
+        return self.decay_norm and self.optimizer != "sgd_bn"
 
 
 @dataclass(frozen=True)
@@ -254,18 +289,45 @@ class RunConfig:
     """What the run writes, how often, and its random seed."""
 
     output: str = _option("emore_arcface", "folder of checkpoints, training.log, metrics.jsonl, curves")
-    logdir: str = _option("log", "folder of the VisualDL log; empty: none")
+    logdir: str = _option("log", "folder of the logs of --logger; empty: none")
+    logger: Tuple[str, ...] = _option(
+        ("visualdl",),
+        "programs that get the scalars, one or several with commas between, or none. wandb sends nothing (wandb sync "
+        "does) unless WANDB_MODE is set",
+        choices=("visualdl", "tensorboard", "wandb"),
+    )
     resume: Union[bool, str] = _option(
         False,
         "1: continue from the newest sound checkpoint in output; auto: the same, or begin anew where there is nothing "
         "sound, so that the same command again goes on; 0: begin anew. What an earlier run has written is set aside "
         "into OUTPUT/earlier_DATE_TIME whenever a run begins anew",
     )
+    override: Tuple[str, ...] = _option(
+        (),
+        "with --resume: change the state that is read, as step=0,epoch=0,best=none. step=N: steps count on from N, and "
+        "rate, warm-up and length of the run follow; epoch=N: go on with the first image of that epoch, without it at "
+        "the same image; best=none or an accuracy: forget or set the best one (published as monitor); optimizer=none: "
+        "momentum begins at zero, as another --optimizer needs. With --resume 1 it acts each time, with --resume auto "
+        "once. Where the step goes back, what the run wrote is set aside as if it began anew",
+    )
     log_every: int = _option(10, "steps between log lines", least=1)
     validate_every: int = _option(2000, "steps between validations; 0 = only at the end", least=0)
     save_every: int = _option(2000, "steps between checkpoints; one more is written at the end", least=1)
     keep_last: int = _option(3, "number of checkpoints kept", least=1)
+    profile: int = _option(
+        0,
+        "profile this many steps, behind three of warm-up: a table of data, forward, classifier, backward, exchange, "
+        "update in the log and in OUTPUT/profile/table.txt, and a trace for chrome://tracing beside it; 0 = none",
+        least=0,
+        most=1000,
+    )
     seed: int = _option(0, "seed of weights, order of the data, mirroring and class sampling", least=0, most=2**31 - 1)
+    mode: str = _option(
+        "dynamic",
+        "how the backbone is computed: operation by operation, or as a program that is compiled at its first step "
+        "(paddle.jit.to_static); the results are the same",
+        choices=("dynamic", "static"),
+    )
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
 
 
@@ -283,6 +345,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.optimizer.fp16 and self.optimizer.bf16:
             raise ConfigError("fp16 and bf16 are both set; choose one precision")
+        if self.optimizer.nesterov and self.optimizer.rule_name != "sgd":
+            raise ConfigError(
+                f"nesterov is a variant of optimizer sgd; with optimizer {self.optimizer.optimizer} leave it out"
+            )
+        if parse_override(self.run.override) and not self.run.resume:
+            raise ConfigError("override changes a run that goes on: it needs --resume 1 or --resume auto")
+        if self.run.mode == "static" and self.network.batch_norm == "sync":
+            raise ConfigError(
+                "mode static cannot compile synchronised BatchNorm; choose mode dynamic, or batch_norm local or frozen"
+            )
+        without_folder = [name for name in self.run.logger if name != "visualdl" and not self.run.logdir]
+        if without_folder:  # an empty logdir alone has always meant: no VisualDL
+            raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")
         self.classifier.refuse_contradictions()
         if self.network.norm == "batch_renorm" and self.network.batch_norm == "frozen":
             raise ConfigError(
@@ -414,6 +489,11 @@ def config_text(config: TrainConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return every option with its value, as JSON has it."""
+    return {key: _plain(value) for group, _ in _groups() for key, value in vars(getattr(config, group.name)).items()}
+
+
 def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
     hints = get_type_hints(TrainConfig)
     for group in dataclasses.fields(TrainConfig):
@@ -487,7 +567,8 @@ def _checked(field: dataclasses.Field, value: Any, origin: str) -> Any:
     """Hold a converted value against the choices and the range of its option."""
     limits = field.metadata
     where = f"{origin}: {field.name} is {value!r}"
-    if limits["choices"] and value not in limits["choices"]:
+    chosen = value if isinstance(value, tuple) else (value,)
+    if limits["choices"] and not set(chosen) <= set(limits["choices"]):
         raise ConfigError(f"{where}; allowed: {', '.join(limits['choices'])}")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return value

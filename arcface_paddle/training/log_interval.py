@@ -42,6 +42,8 @@ class IntervalSummary:
         feature_norm: mean L2 norm of the features.
         speed: images per second over all ranks.
         wait_share: share of the time in which this rank waited for data, 0 to 1.
+        reg_loss: mean L2 term; None where the weight decay is fixed.
+        reg_coef: the factor on the weight decay in the latest step; None where it is fixed.
     """
 
     loss: float
@@ -50,6 +52,8 @@ class IntervalSummary:
     feature_norm: float
     speed: float
     wait_share: float
+    reg_loss: Optional[float] = None
+    reg_coef: Optional[float] = None
 
 
 class LogInterval:
@@ -106,6 +110,8 @@ class LogInterval:
             feature_norm=figures["feature_norm"],
             speed=self._images / elapsed,
             wait_share=min(1.0, self._wait_s / elapsed),
+            reg_loss=figures.get("reg_loss"),
+            reg_coef=float(rows[-1, RECORD_FIELDS.index("reg_coef")]) if "reg_coef" in figures else None,
         )
         self._begin()
         return summary

@@ -19,6 +19,9 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import DEFAULT_NETWORK, NetworkConfig, TrainConfig, config_from
 from arcface_paddle.training.pretrained import PretrainedWeights, open_pretrained
 
+_FLAGS_OF_ONEDNN = ("FLAGS_use_onednn", "FLAGS_use_mkldnn")
+"""With either, Paddle 3.3.1 on CPU gives compiled backbones no gradient at all, or a wrong one."""
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkChoice:
@@ -66,19 +69,24 @@ def choose_network(settings: NetworkConfig) -> NetworkChoice:
     return NetworkChoice(name, size, width or 1.0, pretrained, settings.dropout, settings.norm)
 
 
-def build_network(choice: NetworkChoice, *, batch_norm: str, say: Callable[[str], None]) -> nn.Layer:
+def build_network(
+    choice: NetworkChoice, *, batch_norm: str, say: Callable[[str], None], mode: str = "dynamic"
+) -> nn.Layer:
     """Build the network in training mode, with the same weights on all ranks.
 
     Args:
         choice: what to build.
         batch_norm: ``local``, ``sync`` or ``frozen``, see ``NetworkConfig``.
         say: gets what the user should know.
+        mode: ``dynamic`` or ``static``, see ``RunConfig``.
 
     Raises:
         ConfigError: values that the network refuses, or an option that it does not have.
         CheckpointError: the weights to start from do not fit the network.
     """
     network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width, **_options(choice))
+    if choice.norm == "batch_renorm" and mode == "static":
+        raise ConfigError("--mode static would keep the limits of --norm batch_renorm of its first step; leave one out")
     if choice.norm != "batch" and not norms_of_maps(network):
         raise ConfigError(f"--norm {choice.norm}: {choice.name} has no BatchNorm to replace; leave it out")
     if choice.pretrained is not None:
@@ -93,7 +101,9 @@ def build_network(choice: NetworkChoice, *, batch_norm: str, say: Callable[[str]
         network = freeze_batch_norm(network)
     if choice.norm == "batch_renorm":  # of what is there by now, synchronised or not
         network = use_batch_renorm(network)
-    if paddle.get_device() == "cpu":
+    if mode == "static":
+        network = compile_network(network, say=say)
+    elif paddle.get_device() == "cpu":  # the compiler does not take these layers
         use_cpu_layers(network)
     distributed.broadcast_parameters(list(network.state_dict().values()))
     network.train()
@@ -139,6 +149,17 @@ def _load_pretrained(network: nn.Layer, pretrained: PretrainedWeights, *, say: C
     say(f"backbone starts from {path}; the class centres start at random")
     if pretrained.adapted:
         say(f"{pretrained.source}: {pretrained.adapted}")
+
+
+def compile_network(network: nn.Layer, *, say: Callable[[str], None]) -> nn.Layer:
+    """Let the network run as a compiled program; keys and weights stay, and any batch size goes through one program."""
+    wrong = [name for name, is_on in paddle.get_flags(list(_FLAGS_OF_ONEDNN)).items() if is_on]
+    if wrong:
+        paddle.set_flags(dict.fromkeys(wrong, False))
+        say(f"{' and '.join(wrong)} switched off: in mode static it gives the backbone no gradients or wrong ones")
+    say("mode static: the backbone is compiled at its first step, and again at the first validation")
+    picture = paddle.static.InputSpec([None, 3, 112, 112], "float32", name="images")
+    return paddle.jit.to_static(network, input_spec=[picture], full_graph=True)
 
 
 def _refuse_contradictions(settings: NetworkConfig, model: PretrainedWeights) -> None:

@@ -1,23 +1,26 @@
-"""Momentum SGD, loss scaling and the skipping of broken steps, all without asking the device for a number.
+"""The backbone's optimizer, loss scaling and the skipping of broken steps, without asking the device for a number.
 
 A step whose gradient is not finite must leave no trace: weights, momentum, BatchNorm statistics and classifier stay
 as they were. Whether it is finite is known on the device only, and fetching it would stall the device once per step;
-so the decision stays a tensor and enters the update through ``paddle.where``. The host reads it at log steps.
+so the decision stays a tensor and enters the update as one. The host reads it at log steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
+from typing import Iterable, Mapping, Sequence, Union
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from arcface_paddle import distributed
+from arcface_paddle.heads.memory import STATES_OF
+from arcface_paddle.heads.update_rules import COUNT, Update, UpdateRule, change_of, first_states
 
 _SCALE_GROWTH_INTERVAL = 2000  # good steps before the loss scale doubles (Micikevicius et al. 2018, as apex has it)
 _SCALE_LEAST, _SCALE_MOST = 1.0, 2.0**24
+_UNDECAYED_LAYERS = (nn.PReLU, nn.layer.norm._BatchNormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,22 @@ def judge_gradient(square_sum: paddle.Tensor, *, loss_scale: paddle.Tensor, clip
     return StepVerdict(finite=finite, norm=norm, factor=paddle.where(finite, factor, paddle.zeros_like(factor)))
 
 
-class MomentumSgd:
-    """Momentum SGD over the trainable parameters of a network: ``v = mu v + g + decay w``, ``w = w - lr v``.
+class FlatOptimizer:
+    """An update rule over the trainable parameters of a network.
 
-    Velocity and gradients live in flat tensors, one per weight-decay group, so that a step costs a few large
+    States and gradients live in flat tensors, one per weight-decay group, so that a step costs a few large
     operations, and one all-reduce, instead of a few per parameter.
     """
 
     def __init__(
-        self, network: nn.Layer, *, momentum: float = 0.9, weight_decay: float = 0.0, decay_norm: bool = True
+        self, network: nn.Layer, rule: UpdateRule, *, weight_decay: float = 0.0, decay_norm: bool = True
     ) -> None:
-        self._momentum = momentum
+        """Begin without momentum; ``decay_norm`` False leaves out what ``norm_parameter_names`` names."""
+        self._rule = rule
         undecayed = frozenset() if decay_norm else norm_parameter_names(network)
         trainable = [(name, weight) for name, weight in network.named_parameters() if not weight.stop_gradient]
         self._groups = [
-            _FlatGroup([pair for pair in trainable if (pair[0] in undecayed) == is_undecayed], decay)
+            _FlatGroup([pair for pair in trainable if (pair[0] in undecayed) == is_undecayed], rule, decay)
             for is_undecayed, decay in ((False, weight_decay), (True, 0.0))
         ]
         self._groups = [group for group in self._groups if group.names]
@@ -75,36 +79,70 @@ class MomentumSgd:
         return [group.collect_gradients() for group in self._groups]
 
     @paddle.no_grad()
-    def apply(self, gradients: Sequence[paddle.Tensor], verdict: StepVerdict, lr: float) -> None:
-        """Update the parameters from the flat gradients, unless the verdict forbids it."""
+    def apply(
+        self,
+        gradients: Sequence[paddle.Tensor],
+        verdict: StepVerdict,
+        lr: float,
+        *,
+        decay_share: Union[float, paddle.Tensor] = 1.0,
+    ) -> None:
+        """Update the parameters from the flat gradients, unless the verdict forbids it.
+
+        Args:
+            gradients: what ``collect_gradients`` has given, summed over the ranks.
+            verdict: on the step.
+            lr: learning rate.
+            decay_share: number that the weight decay is multiplied with.
+        """
         for group, gradient in zip(self._groups, gradients):
-            group.apply(gradient, verdict, momentum=self._momentum, lr=lr)
+            group.apply(gradient, verdict, lr=lr, decay_share=decay_share)
 
-    def velocities(self) -> dict[str, np.ndarray]:
-        """Return the velocity of every parameter by its structured name."""
-        return {name: array for group in self._groups for name, array in group.velocities().items()}
+    @paddle.no_grad()
+    def decayed_square_sum(self) -> paddle.Tensor:
+        """Return the sum of squares of the parameters that weight decay acts on, 0-d float32."""
+        squares = [group.square_sum() for group in self._groups if group.weight_decay > 0]
+        return paddle.stack(squares).sum() if squares else paddle.zeros([], dtype="float32")
 
-    def load_velocities(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set all velocities; the names and shapes are those of ``velocities``.
+    def states(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return every state of the rule (``STATES_OF``) as arrays by the structured names of the parameters."""
+        return {
+            state: {name: array for group in self._groups for name, array in group.state(state).items()}
+            for state in STATES_OF[self._rule.name]
+        }
+
+    def load_states(self, states: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Set all states; the names and shapes are those of ``states``.
 
         Raises:
-            KeyError: a parameter has no velocity in ``arrays``.
-            ValueError: a velocity has another shape.
+            KeyError: a state is missing, or a parameter in it.
+            ValueError: an array has another shape.
         """
         for group in self._groups:
-            group.load_velocities(arrays)
+            for state in STATES_OF[self._rule.name]:
+                group.load_state(state, states[state])
+
+    def updates(self) -> dict[str, float]:
+        """Return the number of updates that the correction of Adam's moments counts; nothing for SGD."""
+        return {COUNT: self._groups[0].count()} if self._groups and self._rule.name != "sgd" else {}
+
+    def load_updates(self, updates: Mapping[str, float]) -> None:
+        """Continue from what ``updates`` has given."""
+        for group in self._groups if self._rule.name != "sgd" else ():
+            group.load_count(updates.get(COUNT, 0.0))
 
 
 class _FlatGroup:
-    """Parameters that share a weight decay, with their velocity in one flat tensor."""
+    """Parameters that share a weight decay, with the states of the rule in one flat tensor each."""
 
-    def __init__(self, named: Iterable[tuple[str, paddle.Tensor]], weight_decay: float) -> None:
+    def __init__(self, named: Iterable[tuple[str, paddle.Tensor]], rule: UpdateRule, weight_decay: float) -> None:
         pairs = list(named)
         self.names = [name for name, _ in pairs]
         self._weights = [weight for _, weight in pairs]
         self._sizes = [int(np.prod(weight.shape)) for weight in self._weights]
-        self._weight_decay = weight_decay
-        self._velocity = paddle.zeros([sum(self._sizes)], dtype="float32")
+        self.weight_decay = weight_decay
+        self._rule = rule
+        self._states = first_states(rule, paddle.zeros([sum(self._sizes)]), count_shape=[1])
 
     @paddle.no_grad()
     def collect_gradients(self) -> paddle.Tensor:
@@ -118,37 +156,51 @@ class _FlatGroup:
             weight.clear_gradient(set_to_zero=False)
         return flat
 
-    def apply(self, gradient: paddle.Tensor, verdict: StepVerdict, *, momentum: float, lr: float) -> None:
-        gradient = gradient * verdict.factor
-        if self._weight_decay > 0:
-            flat_weights = paddle.concat([weight.flatten() for weight in self._weights])
-            gradient = gradient + self._weight_decay * flat_weights
-        velocity = self._velocity * momentum + gradient
-        change = paddle.where(verdict.finite, velocity * lr, paddle.zeros_like(velocity))
-        self._velocity = paddle.where(verdict.finite, velocity, self._velocity)
+    def apply(
+        self, gradient: paddle.Tensor, verdict: StepVerdict, *, lr: float, decay_share: Union[float, paddle.Tensor]
+    ) -> None:
+        update = Update(lr, decay=self.weight_decay * decay_share, finite=verdict.finite)
+        change, self._states = change_of(
+            self._rule, self._flat_weights(), gradient * verdict.factor, states=self._states, update=update
+        )
         for weight, part in zip(self._weights, paddle.split(change, self._sizes)):
             weight.subtract_(part.reshape(weight.shape))
 
-    def velocities(self) -> dict[str, np.ndarray]:
-        parts = np.split(self._velocity.numpy(), np.cumsum(self._sizes)[:-1])
+    def square_sum(self) -> paddle.Tensor:
+        return self._flat_weights().square().sum()
+
+    def _flat_weights(self) -> paddle.Tensor:
+        return paddle.concat([weight.flatten() for weight in self._weights])
+
+    def state(self, state: str) -> dict[str, np.ndarray]:
+        parts = np.split(self._states[state].numpy(), np.cumsum(self._sizes)[:-1])
         return {name: part.reshape(weight.shape) for name, weight, part in zip(self.names, self._weights, parts)}
 
-    def load_velocities(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def load_state(self, state: str, arrays: Mapping[str, np.ndarray]) -> None:
         parts = [np.asarray(arrays[name], np.float32) for name in self.names]
         for name, part, weight in zip(self.names, parts, self._weights):
             if part.shape != tuple(weight.shape):
                 raise ValueError(f"{name} has shape {part.shape}, needed: {tuple(weight.shape)}")
-        self._velocity = paddle.to_tensor(np.concatenate([part.reshape(-1) for part in parts]))
+        self._states[state] = paddle.to_tensor(np.concatenate([part.reshape(-1) for part in parts]))
+
+    def count(self) -> float:
+        return float(self._states[COUNT].item())
+
+    def load_count(self, count: float) -> None:
+        self._states[COUNT] = paddle.to_tensor([float(count)], dtype="float32")
 
 
 def norm_parameter_names(network: nn.Layer) -> frozenset[str]:
-    """Return the names of the parameters of BatchNorm, GroupNorm and PReLU layers and of all biases."""
+    """Return the names of all biases, of the parameters of normalisations and PReLU, and of what layers name.
+
+    A layer names position embeddings, scales and the like in its attribute ``undecayed_parameters``.
+    """
     return frozenset(
         f"{path}.{name}" if path else name
         for path, layer in network.named_sublayers(include_self=True)
         for name, weight in layer.named_parameters(include_sublayers=False)
         if not weight.stop_gradient
-        if name == "bias" or isinstance(layer, (nn.PReLU, nn.GroupNorm, nn.layer.norm._BatchNormBase))
+        if name == "bias" or isinstance(layer, _UNDECAYED_LAYERS) or name in getattr(layer, "undecayed_parameters", ())
     )
 
 
@@ -180,6 +232,39 @@ class LossScaler:
         if self.enabled:
             self.scale = paddle.to_tensor(float(state["scale"]), dtype="float32")
             self._good_steps = paddle.to_tensor(int(state["good_steps"]), dtype="int32")
+
+
+class DecayCoefficient:
+    """A factor on the weight decay that shrinks whenever the L2 term exceeds the data loss, kept on the device.
+
+    So a penalty that is too strong for the beginning, when the weights are large, finds its size by itself. The factor
+    never grows again.
+    """
+
+    def __init__(self, shrink: float) -> None:
+        """Begin at 1; ``shrink`` is what the factor is multiplied with each time, and 1 switches all of it off."""
+        self._shrink = shrink
+        self.value = paddle.ones([], dtype="float32")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the factor can change."""
+        return self._shrink < 1.0
+
+    @paddle.no_grad()
+    def update(self, penalty: paddle.Tensor, loss: paddle.Tensor, *, finite: paddle.Tensor) -> None:
+        """Shrink for the next step if ``penalty``, factor included, exceeds ``loss``; not on broken steps."""
+        exceeded = (penalty > loss).logical_and(finite)
+        self.value = paddle.where(exceeded, self.value * self._shrink, self.value)
+
+    def state(self) -> dict[str, float]:
+        """Return the factor as a plain number; nothing where it cannot change."""
+        return {"coefficient": float(self.value)} if self.enabled else {}
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Continue from ``state``; ignored where the factor cannot change."""
+        if self.enabled:
+            self.value = paddle.to_tensor(float(state.get("coefficient", 1.0)), dtype="float32")
 
 
 class RunningStatistics:

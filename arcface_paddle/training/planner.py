@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Iterator
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS, UPDATE_TEMPORARIES
+from arcface_paddle.heads.memory import (
+    BYTES_OF,
+    LOGITS_BYTES,
+    STATES_OF,
+    UPDATE_BLOCK_ROWS,
+    UPDATE_TEMPORARIES,
+    counts_updates,
+    extra_states_of,
+)
 
 _MB = 1 << 20
 
@@ -47,6 +55,7 @@ class PlanSettings:
         precision: dtype of the activations: float32, float16 or bfloat16.
         weight_dtype: storage of the class centres.
         momentum_dtype: storage of their momentum.
+        optimizer: update rule, a key of ``heads.memory.STATES_OF``.
         logits_bytes: limit above which the logits are worked through in pieces.
     """
 
@@ -60,6 +69,7 @@ class PlanSettings:
     precision: str = "float32"
     weight_dtype: str = "float32"
     momentum_dtype: str = "float32"
+    optimizer: str = "sgd"
     logits_bytes: int = LOGITS_BYTES
 
     def __post_init__(self) -> None:
@@ -73,11 +83,13 @@ class PlanSettings:
         for name in ("precision", "weight_dtype", "momentum_dtype"):
             if getattr(self, name) not in BYTES_OF:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(BYTES_OF)}")
+        if self.optimizer not in STATES_OF:
+            raise ConfigError(f"optimizer is {self.optimizer!r}; allowed: {', '.join(STATES_OF)}")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the rank with the largest shard, by what they are for.
+    """Bytes on the rank with the largest shard, by what they are for; second moments are those of Adam and its kin.
 
     ``classifier_*`` beyond weights and momentum exist during the backward pass of the classifier only, and
     ``classifier_update`` during the update only.
@@ -85,6 +97,7 @@ class Memory:
 
     classifier_weights: int
     classifier_momentum: int
+    classifier_second_moments: int
     classifier_gradient: int
     classifier_sampled_copy: int
     classifier_logits: int
@@ -94,12 +107,14 @@ class Memory:
     gathered_features: int
     backbone_weights: int
     backbone_gradients_and_momentum: int
+    backbone_second_moments: int
     backbone_activations: int
 
     @property
     def classifier_peak(self) -> int:
         """Largest sum that is alive at one time in the classifier."""
-        resident = self.classifier_weights + self.classifier_momentum + self.classifier_gradient + self.feature_centres
+        states = self.classifier_momentum + self.classifier_second_moments + self.feature_centres
+        resident = self.classifier_weights + states + self.classifier_gradient
         backward = (
             self.classifier_sampled_copy + self.classifier_logits + self.classifier_temporaries + self.gathered_features
         )
@@ -112,6 +127,7 @@ class Memory:
             self.classifier_peak
             + self.backbone_weights
             + self.backbone_gradients_and_momentum
+            + self.backbone_second_moments
             + self.backbone_activations
         )
 
@@ -223,23 +239,27 @@ def _memory(settings: PlanSettings, backbone: BackboneSize, *, rows: int, rows_i
     piece_rows = max(1, min(rows_in_step, settings.logits_bytes // (4 * batch)))
     in_pieces = piece_rows < rows_in_step
     piece_matrix = 4 * piece_rows * size
+    extra_states = len(extra_states_of(settings.optimizer))
     copied = settings.sample_rate < 1.0 or settings.weight_dtype != "float32"
     return Memory(
         classifier_weights=rows * size * BYTES_OF[settings.weight_dtype],
         classifier_momentum=rows * size * BYTES_OF[settings.momentum_dtype],
+        classifier_second_moments=4 * rows * (size * extra_states + counts_updates(settings.optimizer)),
         classifier_gradient=step_matrix,
         classifier_sampled_copy=(step_matrix if settings.sample_rate < 1.0 else 0)
         + (piece_matrix if settings.weight_dtype != "float32" else 0),
         classifier_logits=_logits_bytes_of_one(settings.subcentres) * batch * piece_rows,
         # One product with the centres is alive beside the gradient; pieces of it are joined at the end.
         classifier_temporaries=step_matrix if in_pieces else piece_matrix,
-        classifier_update=UPDATE_TEMPORARIES * 4 * min(rows_in_step, UPDATE_BLOCK_ROWS) * size
+        # Old and new of every second moment of the block are alive during its update.
+        classifier_update=(UPDATE_TEMPORARIES + 2 * extra_states) * 4 * min(rows_in_step, UPDATE_BLOCK_ROWS) * size
         + (step_matrix if copied else 0),
         feature_centres=4 * rows * settings.embedding_size if settings.centre_loss else 0,
         # The centre loss gathers the features once more, and keeps the differences from their centres.
         gathered_features=4 * (6 if settings.centre_loss else 4) * batch * settings.embedding_size,
         backbone_weights=4 * backbone.parameters,
         backbone_gradients_and_momentum=3 * 4 * backbone.parameters,
+        backbone_second_moments=extra_states * 4 * backbone.parameters,
         backbone_activations=backbone.activations_per_image * settings.batch_size * BYTES_OF[settings.precision],
     )
 

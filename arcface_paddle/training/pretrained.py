@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle.backbones import canonical_name
-from arcface_paddle.backbones.weights import embedding_size_of, network_of, stem_of, width_of
+from arcface_paddle.backbones.weights import embedding_size_of, network_of, stems_of, width_of
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.files import sha256_of_file
 from arcface_paddle.pipeline.cards import CARD_NAME, InputSpec, ModelCard, read_card
@@ -77,13 +77,14 @@ def open_pretrained(source: str) -> PretrainedWeights:
 
 def _from_file(source: str, path: Path) -> PretrainedWeights:
     arrays = _read(path)
+    network = _network_by_name(path)
     return PretrainedWeights(
         source=source,
         path=path,
         arrays=arrays,
-        network=_network_by_name(path),
+        network=network,
         embedding_size=embedding_size_of(arrays),
-        width=width_of(arrays),
+        width=width_of(arrays, network=network),
         has_card=False,
     )
 
@@ -144,13 +145,14 @@ def _adapt_to_training_input(arrays: dict[str, np.ndarray], spec: InputSpec, *, 
             f"{name}: input {spec.size_wh[0]}x{spec.size_wh[1]} with mean {mean.tolist()}; fine-tuning needs 112x112 "
             f"with mean {_INPUT_MEAN}"
         )
-    key = stem_of(arrays)
-    if key is None:
+    keys = stems_of(arrays)
+    if not keys:
         raise CheckpointError(f"{name}: the weights of no known network: its first convolution is not found")
     factors = (_INPUT_STD / std).reshape(1, 3, 1, 1)
-    adapted = (arrays[key] * factors).astype(np.float32)
     reverse = spec.color_order == "BGR"
-    arrays[key] = np.ascontiguousarray(adapted[:, ::-1]) if reverse else adapted
+    for key in keys:
+        adapted = (arrays[key] * factors).astype(np.float32)
+        arrays[key] = np.ascontiguousarray(adapted[:, ::-1]) if reverse else adapted
     if not reverse and np.all(factors == 1.0):
         return ""
     shown = "/".join(f"{value:g}" for value in sorted(set(std.tolist())))

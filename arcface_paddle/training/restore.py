@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
 
@@ -14,6 +15,8 @@ from arcface_paddle import distributed, safe_pickle
 from arcface_paddle.backbones import is_same_network
 from arcface_paddle.errors import CheckpointError, DataError, ModelFileError
 from arcface_paddle.files import PathLike, sha256_of_file
+from arcface_paddle.heads.memory import STATES_OF, counts_updates, extra_states_of
+from arcface_paddle.heads.update_rules import COUNT
 from arcface_paddle.training.checkpoint import (
     BACKBONE_MOMENTUM,
     FORMAT_VERSION,
@@ -21,9 +24,11 @@ from arcface_paddle.training.checkpoint import (
     STATE,
     ClassifierShard,
     RunIdentity,
+    backbone_state_name,
     feature_centres_name,
     list_checkpoints,
     shard_name,
+    shard_state_name,
 )
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.weight_files import read_state_dict
@@ -38,6 +43,7 @@ _ADVICE = {
     "num_classes": "the classifier belongs to other identities; to train on new data start from it with --pretrained",
     "global_batch": "keep it with --global_batch_size, or with another --batch_size or --accumulation",
     "epoch_images": "the data has changed; to train on new data start from it with --pretrained",
+    "optimizer": "continue with that --optimizer, or leave its momentum behind with --override optimizer=none",
 }
 
 
@@ -56,6 +62,7 @@ class Restored:
         shard: this rank's class centres and their momentum.
         state: the loop state.
         missing: what could not be restored, in words.
+        backbone_extra: further states of the update rule by their names.
     """
 
     source: Path
@@ -64,6 +71,7 @@ class Restored:
     shard: Optional[ClassifierShard]
     state: Optional[LoopState]
     missing: tuple[str, ...] = ()
+    backbone_extra: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def versioned(self) -> Optional[Path]:
@@ -89,7 +97,12 @@ class RowRange:
 
 
 def restore(
-    output: PathLike, identity: RunIdentity, rows: RowRange, *, say: Callable[[str], None]
+    output: PathLike,
+    identity: RunIdentity,
+    rows: RowRange,
+    *,
+    say: Callable[[str], None],
+    leaves_states: Callable[[LoopState], bool] = lambda _state: False,
 ) -> Optional[Restored]:
     """Read the newest sound checkpoint of a run, or, where there is none, the published files.
 
@@ -100,6 +113,7 @@ def restore(
         identity: of the run that wants to continue.
         rows: the class centres that this rank wants.
         say: gets what the user should know.
+        leaves_states: whether the states of the optimizer are left behind, those of another one included.
 
     Returns:
         None when the folder holds nothing to resume from.
@@ -112,13 +126,15 @@ def restore(
     for _, folder in checkpoints:
         problem = find_damage(folder)
         if problem is None:
-            return _read_versioned(folder, identity, rows)
+            return _read_versioned(folder, identity, rows, leaves_states=leaves_states)
         say(f"checkpoint {folder} is damaged ({problem}); trying the one before it")
     if checkpoints:
         raise DamagedError(
             f"{Path(output)}: none of the {len(checkpoints)} checkpoints is sound; "
             f"start again with --resume 0, or from a sound .pdparams with --pretrained"
         )
+    if leaves_states(LoopState()):
+        identity = dataclasses.replace(identity, optimizer=None)
     return _read_published(Path(output), identity, rows)
 
 
@@ -163,45 +179,77 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
-def _read_versioned(folder: Path, identity: RunIdentity, rows: RowRange) -> Restored:
+def _read_versioned(
+    folder: Path, identity: RunIdentity, rows: RowRange, *, leaves_states: Callable[[LoopState], bool]
+) -> Restored:
     manifest = _manifest(folder)
-    for key, wanted in vars(identity).items():
-        same = is_same_network(manifest[key], wanted) if key == "network" else manifest[key] == wanted
-        if not same:
-            raise CheckpointError(
-                f"{folder} was made with {key} {manifest[key]}, this run has {wanted}: {_ADVICE[key]}"
-            )
     state = LoopState.from_json(json.loads((folder / STATE).read_text(encoding="utf-8")), name=str(folder / STATE))
-    stored = [RowRange(shard["start"], shard["start"] + shard["rows"]) for shard in manifest["shards"]]
-    width = rows.width or identity.embedding_size
-    parts = [
-        _read_rows(
-            [folder / shard_name(rank, momentum=momentum) for rank in range(len(stored))], stored, rows, width=width
-        )
-        for momentum in (False, True)
-    ]
-    feature_centres: Optional[np.ndarray] = None
-    missing: tuple[str, ...] = ()
-    if rows.feature_centres:
-        feature_centres, missing = _read_feature_centres(folder, stored, rows, width=identity.embedding_size)
+    if leaves_states(state):
+        identity = dataclasses.replace(identity, optimizer=None)
+    _check_identity(folder, manifest, identity)
+    keeps_states = identity.optimizer is not None
+    extra = extra_states_of(identity.optimizer) if identity.optimizer is not None else ()
+    shard = _read_own_shard(folder, manifest, identity, rows=rows)
+    lacks_centres = rows.feature_centres and shard.feature_centres is None
     return Restored(
         source=folder,
         backbone=_read_weights(folder / f"{manifest['network']}.pdparams"),
-        backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM),
-        shard=ClassifierShard(rows.start, parts[0], parts[1], feature_centres=feature_centres),
+        backbone_momentum=_read_weights(folder / BACKBONE_MOMENTUM) if keeps_states else None,
+        shard=shard,
         state=state,
-        missing=missing,
+        missing=(_NO_FEATURE_CENTRES,) if lacks_centres else (),
+        backbone_extra={name: _read_weights(folder / backbone_state_name(name)) for name in extra},
     )
+
+
+def _check_identity(folder: Path, manifest: Mapping[str, Any], identity: RunIdentity) -> None:
+    """Refuse a checkpoint of another run.
+
+    Raises:
+        CheckpointError: it differs in something that must agree.
+    """
+    for key, wanted in vars(identity).items():
+        made_with = manifest.get(key, "sgd") if key == "optimizer" else manifest[key]
+        same = made_with == wanted
+        if key == "network":
+            same = is_same_network(made_with, wanted)
+        elif key == "optimizer":  # what matters is that the states mean the same
+            same = wanted is None or STATES_OF.get(made_with) == STATES_OF[wanted]
+        if not same:
+            raise CheckpointError(f"{folder} was made with {key} {made_with}, this run has {wanted}: {_ADVICE[key]}")
+
+
+def _read_own_shard(
+    folder: Path, manifest: Mapping[str, Any], identity: RunIdentity, *, rows: RowRange
+) -> ClassifierShard:
+    """Read the wanted rows of centres and states, from however many shards there are."""
+    stored = [RowRange(shard["start"], shard["start"] + shard["rows"]) for shard in manifest["shards"]]
+    ranks, size = range(len(stored)), rows.width or identity.embedding_size
+    feature_centres = None
+    if rows.feature_centres:
+        feature_centres = _read_feature_centres(folder, stored, rows, width=identity.embedding_size)
+    weight = _read_rows([folder / shard_name(rank, momentum=False) for rank in ranks], stored, rows, width=size)
+    if identity.optimizer is None:
+        return ClassifierShard(rows.start, weight, np.zeros_like(weight), feature_centres=feature_centres)
+    momentum = _read_rows([folder / shard_name(rank, momentum=True) for rank in ranks], stored, rows, width=size)
+    widths = dict.fromkeys(extra_states_of(identity.optimizer), size)
+    if counts_updates(identity.optimizer):
+        widths[COUNT] = 1
+    extra = {
+        name: _read_rows([folder / shard_state_name(rank, name) for rank in ranks], stored, rows, width=width)
+        for name, width in widths.items()
+    }
+    return ClassifierShard(rows.start, weight, momentum, extra_states=extra, feature_centres=feature_centres)
 
 
 def _read_feature_centres(
     folder: Path, stored: Sequence[RowRange], rows: RowRange, *, width: int
-) -> tuple[Optional[np.ndarray], tuple[str, ...]]:
-    """Read the centres of the centre loss; a checkpoint made without one has none, which is said."""
+) -> Optional[np.ndarray]:
+    """Read the centres of the centre loss; None from a checkpoint that was made without one."""
     paths = [folder / feature_centres_name(rank) for rank in range(len(stored))]
     if not paths[0].exists():  # the manifest vouches for what is there
-        return None, (_NO_FEATURE_CENTRES,)
-    return _read_rows(paths, stored, rows, width=width), ()
+        return None
+    return _read_rows(paths, stored, rows, width=width)
 
 
 def _read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -290,7 +338,8 @@ def _read_published_shards(
     width = rows.width or identity.embedding_size
     weight = _read_rows(weights, stored, rows, width=width)
     momenta = [path.with_name(path.name.replace("_weight.pkl", "_weight_mom.pkl")) for path in weights]
-    if not all(path.is_file() for path in momenta):
+    # The first moment of Adam is of another size than the momentum of SGD, and useless without the second.
+    if identity.optimizer != "sgd" or not all(path.is_file() for path in momenta):
         return ClassifierShard(rows.start, weight, np.zeros_like(weight)), "momentum of the class centres"
     momentum = _read_rows(momenta, stored, rows, width=width)
     return ClassifierShard(rows.start, weight, momentum), ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
@@ -17,11 +18,14 @@ from arcface_paddle.data.data_settings import default_workers
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
+from arcface_paddle.heads.update_rules import UpdateRule
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
 from arcface_paddle.training.class_check import check_classes
-from arcface_paddle.training.config import TrainConfig
+from arcface_paddle.training.config import RESUME_AUTO, OptimizerConfig, TrainConfig
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
-from arcface_paddle.training.optimizer import LossScaler, MomentumSgd, RunningStatistics
+from arcface_paddle.training.optimizer import DecayCoefficient, FlatOptimizer, LossScaler, RunningStatistics
+from arcface_paddle.training.override import Changes, is_due, parse_override
+from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
 from arcface_paddle.training.state import LoopState, seed_step
@@ -45,8 +49,10 @@ class Run:
         classifier: this rank's class centres.
         optimizer: updates the backbone; the classifier updates itself.
         scaler: the loss scale of float16.
+        decay: the factor on the weight decay.
         statistics: the running statistics of BatchNorm.
         state: where the loop stands.
+        profile: measures the phases of a step, or does nothing.
     """
 
     config: TrainConfig
@@ -57,10 +63,12 @@ class Run:
     network: nn.Layer
     margin: Margin
     classifier: ShardedClassifier
-    optimizer: MomentumSgd
+    optimizer: FlatOptimizer
     scaler: LossScaler
+    decay: DecayCoefficient
     statistics: RunningStatistics
     state: LoopState
+    profile: NoProfile
 
 
 def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
@@ -85,7 +93,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     )
     choice = choose_network(config.network)
     config = choice.written_into(config)
-    network = build_network(choice, batch_norm=config.network.batch_norm, say=say)
+    network = build_network(choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode)
     dataset = dataset or open_training_data(config)
     for remark in dataset.remarks:
         say(remark)
@@ -103,7 +111,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     )
     return Run(
         config=config,
-        identity=_identity(choice, dataset, global_batch),
+        identity=_identity(choice, dataset, global_batch, config.optimizer.rule_name),
         schedule=build_schedule(
             config.schedule,
             lr=config.optimizer.lr,
@@ -115,15 +123,17 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         network=network,
         margin=margin,
         classifier=ShardedClassifier(_classifier_settings(config, choice, dataset.num_classes), margin),
-        optimizer=MomentumSgd(
+        optimizer=FlatOptimizer(
             network,
-            momentum=config.optimizer.momentum,
+            _update_rule(config.optimizer),
             weight_decay=config.optimizer.weight_decay,
-            decay_norm=config.optimizer.decay_norm,
+            decay_norm=config.optimizer.decays_norm,
         ),
         scaler=LossScaler(config.optimizer.loss_scale, enabled=config.optimizer.fp16),
+        decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),
         state=LoopState(seed=config.run.seed),
+        profile=_profile(config),
     )
 
 
@@ -132,6 +142,12 @@ def _say_changes(config: TrainConfig, *, say: Say) -> None:
     steps = parse_steps(config.data.augment)
     if steps:
         say(f"augment: {', '.join(map(str, steps))}")
+
+
+def _profile(config: TrainConfig) -> NoProfile:
+    if not config.run.profile or not distributed.is_main():
+        return NoProfile()
+    return StepProfile(Path(config.run.output) / PROFILE_FOLDER, steps=config.run.profile)
 
 
 def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:
@@ -174,7 +190,20 @@ def find_restored(run: Run, *, say: Say) -> Optional[Restored]:
         width=classifier.row_size,
         feature_centres=classifier.feature_centres is not None,
     )
-    return restore(run.config.run.output, run.identity, rows, say=say)
+    return restore(
+        run.config.run.output,
+        run.identity,
+        rows,
+        say=say,
+        leaves_states=lambda state: "optimizer" in due_override(run, state),
+    )
+
+
+def due_override(run: Run, state: LoopState) -> Changes:
+    """Return the changes of ``--override`` that this state is due: none where ``--resume auto`` has made them."""
+    settings = run.config.run
+    changes = parse_override(settings.override)
+    return changes if is_due(changes, state, once=settings.resume == RESUME_AUTO) else {}
 
 
 def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
@@ -194,6 +223,7 @@ def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
     if restored.state is not None:
         run.state = restored.state
         run.scaler.load_state(restored.state.scaler)
+        run.decay.load_state(restored.state.decay)
         run.margin.load_state(restored.state.margin)
     say(f"resumed from {restored.source} at step {run.state.step}, epoch {run.state.epoch}, image {run.state.sample}")
     if restored.missing:
@@ -205,17 +235,23 @@ def take_snapshot(run: Run) -> Snapshot:
     """Copy everything that a checkpoint holds to the host."""
     run.state.scaler = run.scaler.state()
     run.state.margin = run.margin.state()
+    run.state.updates = run.optimizer.updates()
+    run.state.decay = run.decay.state()
+    states = run.optimizer.states()
+    classifier = run.classifier
     return Snapshot(
         identity=run.identity,
         state=run.state,
         backbone={name: np.asarray(value.numpy()) for name, value in run.network.state_dict().items()},
-        backbone_momentum=run.optimizer.velocities(),
+        backbone_momentum=states["momentum"],
         shard=ClassifierShard(
-            run.classifier.start,
-            run.classifier.weight(),
-            run.classifier.velocity(),
-            feature_centres=None if run.classifier.feature_centres is None else run.classifier.feature_centres.rows(),
+            classifier.start,
+            classifier.weight(),
+            classifier.velocity(),
+            extra_states=classifier.extra_states(),
+            feature_centres=None if classifier.feature_centres is None else classifier.feature_centres.rows(),
         ),
+        backbone_extra={name: arrays for name, arrays in states.items() if name != "momentum"},
     )
 
 
@@ -223,7 +259,7 @@ def _load_classifier(run: Run, restored: Restored) -> None:
     shard, feature_centres = restored.shard, run.classifier.feature_centres
     if shard is None:
         return
-    run.classifier.load_rows(shard.start, shard.weight, shard.momentum)
+    run.classifier.load_rows(shard.start, shard.weight, shard.momentum, extra_states=shard.extra_states)
     if feature_centres is not None and shard.feature_centres is not None:
         feature_centres.load_rows(shard.start, shard.feature_centres)
 
@@ -232,9 +268,11 @@ def _load_momentum(run: Run, restored: Restored) -> None:
     if restored.backbone_momentum is None:
         return
     try:
-        run.optimizer.load_velocities(restored.backbone_momentum)
+        run.optimizer.load_states({"momentum": restored.backbone_momentum, **restored.backbone_extra})
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{restored.source}: the momentum does not fit the network: {error}") from None
+    if restored.state is not None:
+        run.optimizer.load_updates(restored.state.updates)
 
 
 def open_training_data(config: TrainConfig) -> FaceDataset:
@@ -269,13 +307,24 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
     )
 
 
-def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int) -> RunIdentity:
+def _update_rule(settings: OptimizerConfig) -> UpdateRule:
+    return UpdateRule(
+        settings.rule_name,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        beta2=settings.beta2,
+        epsilon=settings.epsilon,
+    )
+
+
+def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int, optimizer: str) -> RunIdentity:
     return RunIdentity(
         network=choice.name,
         embedding_size=choice.embedding_size,
         num_classes=dataset.num_classes,
         global_batch=global_batch,
         epoch_images=len(dataset),
+        optimizer=optimizer,
     )
 
 
@@ -285,11 +334,11 @@ def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes
         num_classes=num_classes,
         embedding_size=choice.embedding_size,
         sample_rate=config.classifier.sample_rate,
+        rule=_update_rule(config.optimizer),
         subcentres=config.classifier.subcentres,
         focal_gamma=config.classifier.gamma,
         centre_weight=config.classifier.centre_factor,
         centre_alpha=0.5 if config.classifier.centre_alpha is None else config.classifier.centre_alpha,
-        momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,
         matmul_dtype=config.optimizer.precision if on_gpu else "float32",
         seed=config.run.seed,

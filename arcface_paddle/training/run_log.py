@@ -1,4 +1,4 @@
-"""What a run tells: the published log lines, VisualDL scalars, and the same figures as one JSON object per line."""
+"""What a run tells: the published log lines, scalars for VisualDL and others, and the same figures as JSON lines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 import paddle
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike, write_text
 from arcface_paddle.training.log_interval import IntervalSummary
+from arcface_paddle.training.loggers import RunFacts, ScalarWriter, find_loggers
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
@@ -21,35 +22,57 @@ METRICS_FILE = "metrics.jsonl"
 class RunLog:
     """The log of a run; on ranks other than 0 it is silent.
 
-    ``training.log`` gets every line, ``metrics.jsonl`` and VisualDL the scalars. Files are opened for each line: a
+    ``training.log`` gets every line, ``metrics.jsonl`` and the loggers the scalars. Files are opened for each line: a
     line every few seconds, and nothing is lost when the process is killed. Nothing is created before ``open``, so that
     a run which is refused leaves no trace; lines said until then are written by it.
     """
 
-    def __init__(self, output: PathLike, logdir: str, *, say: Callable[[str], None], active: bool) -> None:
-        """Note where the log goes; ``say`` gets every line for the terminal."""
+    def __init__(
+        self,
+        output: PathLike,
+        logdir: str,
+        *,
+        say: Callable[[str], None],
+        active: bool,
+        loggers: Sequence[str] = ("visualdl",),
+    ) -> None:
+        """Note where the log goes.
+
+        Args:
+            output: folder of the run.
+            logdir: folder of the loggers; empty = none of them.
+            say: gets every line for the terminal.
+            active: False on the ranks that are silent.
+            loggers: which programs get the scalars, see ``loggers.find_loggers``.
+        """
         self._say = say
         self._output = Path(output)
         self._logdir = logdir
-        self._visual: Optional[Any] = None
+        self._loggers = tuple(loggers) if logdir else ()
+        self._writers: list[ScalarWriter] = []
         self._active = active
         self._is_open = False
         self._waiting: list[str] = []
 
-    def open(self) -> None:
+    def open(self, *, first_step: int = 0, settings: Optional[Mapping[str, Any]] = None) -> None:
         """Create folder and files.
 
+        Args:
+            first_step: steps that are finished already.
+            settings: every option with its value, for the loggers that show them.
+
         Raises:
-            MissingDependencyError: ``logdir`` is given and VisualDL is not installed; nothing is created then.
+            MissingDependencyError: the package of a logger is not installed; nothing is created then.
             ConfigError: a file or folder cannot be written.
         """
         if not self._active:
             return
-        writer = _visualdl_writer(self._logdir) if self._logdir else None
+        openers = find_loggers(self._loggers, self._logdir)
         try:
             self._output.mkdir(parents=True, exist_ok=True)
             _append(self._output / LOG_FILE, "".join(f"{line}\n" for line in self._waiting))
-            self._visual = writer(logdir=self._logdir) if writer is not None else None
+            facts = RunFacts(self._output, first_step=first_step, settings=settings)
+            self._writers = [open_log(facts) for open_log in openers]
         except OSError as error:
             raise ConfigError(f"cannot write to the output folder {self._output}: {error.strerror or error}") from None
         self._is_open = True
@@ -66,14 +89,13 @@ class RunLog:
             self._waiting.append(text)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append figures of a step to ``metrics.jsonl`` and VisualDL; values that are not finite are left out."""
+        """Append figures of a step to ``metrics.jsonl`` and the loggers; values that are not finite are left out."""
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         if not self._active:
             return
         _append(self._output / METRICS_FILE, json.dumps({"step": step, **finite}) + "\n")
-        if self._visual is not None:
-            for name, value in finite.items():
-                self._visual.add_scalar(tag=name, value=value, step=step)
+        for writer in self._writers:
+            writer.scalars(step, finite)
 
     def rewind(self, step: int) -> None:
         """Drop the figures of steps after ``step``: they are about to be made again."""
@@ -82,9 +104,9 @@ class RunLog:
             write_text(self._output / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept))
 
     def close(self) -> None:
-        """Finish the VisualDL log."""
-        if self._visual is not None:
-            self._visual.close()
+        """Finish the logs of the loggers."""
+        for writer in self._writers:
+            writer.close()
 
 
 def read_metrics(output: PathLike) -> list[dict[str, float]]:
@@ -132,8 +154,14 @@ def progress_lines(summary: IntervalSummary, progress: Progress) -> tuple[str, s
         f"lr_backbone_value: {progress.learning_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
         f"[train][{progress.step}]Data wait: {100 * summary.wait_share:.1f} %   "
         f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
-        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB",
+        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB{_regularisation(summary)}",
     )
+
+
+def _regularisation(summary: IntervalSummary) -> str:
+    if summary.reg_loss is None or summary.reg_coef is None:
+        return ""
+    return f"   Reg loss: {summary.reg_loss:.4f}   Reg coef: {summary.reg_coef:.4f}"
 
 
 def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, float]:
@@ -150,7 +178,8 @@ def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, 
         "memory_mb": progress.memory_mb,
         "epoch": progress.epoch,
     }
-    return scalars if progress.loss_scale is None else {**scalars, "loss_scale": progress.loss_scale}
+    sometimes = {"loss_scale": progress.loss_scale, "reg_loss": summary.reg_loss, "reg_coef": summary.reg_coef}
+    return {**scalars, **{name: value for name, value in sometimes.items() if value is not None}}
 
 
 def memory_megabytes() -> float:
@@ -176,14 +205,3 @@ def _append(path: Path, text: str) -> None:
         raise ConfigError(
             f"cannot write to the output folder: {path}: {error.strerror or error}; checkpoints are intact"
         ) from None
-
-
-def _visualdl_writer(logdir: str) -> Any:
-    """Return VisualDL's class that writes a log."""
-    try:
-        from visualdl import LogWriter
-    except ImportError:
-        raise MissingDependencyError(
-            "visualdl", extra="train", purpose=f"the VisualDL log in {logdir!r} (--logdir '' does without)"
-        ) from None
-    return LogWriter

@@ -14,6 +14,9 @@ from arcface_paddle.errors import CheckpointError
 
 _PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # primes, which spread the seeds of neighbouring steps and ranks
 
+_ADDED_LATER = frozenset({"updates", "decay", "override"})
+"""Fields that checkpoints of earlier versions do not have; what they stand for was not there either."""
+
 
 @dataclass
 class LoopState:
@@ -33,6 +36,9 @@ class LoopState:
         scaler: state of the loss scaler.
         margin: running statistics of the margin.
         trained_s: seconds of training behind this state, over all sessions.
+        updates: updates that Adam's moments are corrected by; empty for SGD.
+        decay: state of the factor on the weight decay; empty where it is fixed.
+        override: the ``--override`` that this run went on with; empty for others.
     """
 
     step: int = 0
@@ -47,6 +53,9 @@ class LoopState:
     scaler: dict[str, float] = field(default_factory=dict)
     margin: dict[str, float] = field(default_factory=dict)
     trained_s: float = 0.0
+    updates: dict[str, float] = field(default_factory=dict)
+    decay: dict[str, float] = field(default_factory=dict)
+    override: str = ""
 
     @property
     def epoch_of_latest_step(self) -> int:
@@ -73,8 +82,9 @@ class LoopState:
             CheckpointError: fields are missing or unknown.
         """
         expected = {item.name for item in dataclasses.fields(cls)}
-        if set(values) != expected:
-            odd = ", ".join(sorted(expected.symmetric_difference(values)))
+        missing, unknown = expected - _ADDED_LATER - set(values), set(values) - expected
+        if missing or unknown:
+            odd = ", ".join(sorted(missing | unknown))
             raise CheckpointError(f"{name}: the fields of the loop state do not fit this version: {odd}")
         return cls(**values)
 

@@ -15,20 +15,20 @@ from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limi
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
-from arcface_paddle.training.optimizer import judge_gradient
+from arcface_paddle.training.optimizer import StepVerdict, judge_gradient
 from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import seed_step
 
-RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm")
-"""What ``train_step`` notes of a step, in this order."""
+RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm", "reg_loss", "reg_coef")
+"""What ``train_step`` notes of a step, in this order; the last two only where the weight decay can shrink."""
 
 
 def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     """Do the step of ``run.state.step`` on one batch per accumulated pass; all ranks together.
 
     Returns:
-        (5,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+        (5,) or (7,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
     """
     state, optimizer = run.state, run.config.optimizer
     seed_step(state.seed, state.step, distributed.rank())
@@ -37,33 +37,72 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
         set_renorm_limits(run.network, ramped_limits(state.step, run.schedule.warmup_steps))
     run.statistics.remember()
     first_pass = state.step * optimizer.accumulation
-    chosen = [
-        run.classifier.choose_classes(batch.labels, step=first_pass + number) for number, batch in enumerate(batches)
-    ]
+    with run.profile.phase("classifier"):
+        chosen = [
+            run.classifier.choose_classes(batch.labels, step=first_pass + number)
+            for number, batch in enumerate(batches)
+        ]
     noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
 
-    gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
-    square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
+    with run.profile.phase("exchange"):
+        gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
+        square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
+    with run.profile.phase("update"):
+        return _judge_and_update(run, gradients, square_sum, paddle.stack(noted).mean(axis=0))
+
+
+def _judge_and_update(
+    run: Run, gradients: Sequence[paddle.Tensor], square_sum: paddle.Tensor, means: paddle.Tensor
+) -> paddle.Tensor:
+    """Decide on the step, do it, and return its record.
+
+    Args:
+        run: the run.
+        gradients: of the backbone, summed over the ranks.
+        square_sum: 0-d, of the classifier's gradient over all ranks.
+        means: (3,), what ``_forward_backward`` gives, over the passes.
+    """
     for gradient in gradients:
         square_sum = square_sum + gradient.square().sum()
-    verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=optimizer.clip_norm)
+    verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=run.config.optimizer.clip_norm)
+    loss, cosine, feature_norm = means.unbind()
+    record = [loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm]
+    penalty = _penalty(run) if run.decay.enabled else None
+    _update(run, gradients, verdict)
+    if penalty is not None:
+        record += [penalty, run.decay.value]
+        run.decay.update(penalty, loss, finite=verdict.finite)
+    return paddle.stack(record)
 
-    rate = learning_rate(run.schedule, state.step)
-    run.optimizer.apply(gradients, verdict, rate)
-    run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite)
+
+def _update(run: Run, gradients: Sequence[paddle.Tensor], verdict: StepVerdict) -> None:
+    """Change weights, class centres, loss scale and statistics as the verdict permits."""
+    rate = learning_rate(run.schedule, run.state.step)
+    share = run.decay.value if run.decay.enabled else 1.0
+    run.optimizer.apply(gradients, verdict, rate, decay_share=share)
+    run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite, decay_share=share)
     run.scaler.update(verdict.finite)
     run.statistics.settle(verdict.finite)
-    loss, cosine, feature_norm = paddle.stack(noted).mean(axis=0).unbind()
-    return paddle.stack([loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm])
+
+
+@paddle.no_grad()
+def _penalty(run: Run) -> paddle.Tensor:
+    """Return the L2 term of the loss, 0-d, the same on all ranks: that of everything that weight decay will act on."""
+    centres = distributed.all_reduce_sum(run.classifier.weight_square_sum().reshape([1]))[0]
+    squares = run.optimizer.decayed_square_sum() + centres
+    return squares * run.decay.value * (0.5 * run.config.optimizer.weight_decay)
 
 
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
-    with paddle.amp.auto_cast(enable=_has_mixed_precision(settings.precision), dtype=_amp_dtype(settings.precision)):
+    mixed, dtype = _has_mixed_precision(settings.precision), _amp_dtype(settings.precision)
+    with run.profile.phase("forward"), paddle.amp.auto_cast(enable=mixed, dtype=dtype):
         features = run.network(paddle.to_tensor(batch.images))
-    loss = run.classifier.loss(features.astype("float32"), classes)
-    (loss * (run.scaler.scale / settings.accumulation)).backward()
+    with run.profile.phase("classifier"):
+        loss = run.classifier.loss(features.astype("float32"), classes)
+    with run.profile.phase("backward"):
+        (loss * (run.scaler.scale / settings.accumulation)).backward()
     statistics = run.classifier.statistics
     noted = [loss, statistics["target_cosine"], statistics["feature_norm"]]
     return paddle.stack([value.detach().astype("float32").reshape([]) for value in noted])

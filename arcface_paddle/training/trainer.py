@@ -69,7 +69,7 @@ def train(config: TrainConfig, *, say: Say) -> Outcome:
         ModelFileError: ``--pretrained`` is no model.
         DivergedError: too many steps in a row had a non-finite gradient.
     """
-    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main())
+    log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main(), loggers=config.run.logger)
     try:
         run = build_run(config, say=log.line)
         begin(run, log)
@@ -109,6 +109,7 @@ class _Loop:
         self._log()
         self._save()
         self._report_bad_samples()
+        self._say_all(self.run.profile.finish())
         if reason != "stopped":
             self._draw_curves()
         self.log.line(self._farewell(reason))
@@ -140,15 +141,24 @@ class _Loop:
         steps = min(left_in_epoch, run.schedule.total_steps - state.step)
         batches = run.loader.epoch(state.epoch, start_sample=state.sample)
         for _ in range(steps):
-            yield list(itertools.islice(batches, run.config.optimizer.accumulation))
+            run.profile.begin_step()
+            with run.profile.phase("data"):
+                own = list(itertools.islice(batches, run.config.optimizer.accumulation))
+            yield own
 
     def _step(self, batches: list[Batch]) -> None:
         run = self.run
-        distributed.barrier()  # a rank may have waited for its data for longer than a collective is patient
+        with run.profile.phase("exchange"):
+            distributed.barrier()  # a rank may have waited for its data for longer than a collective is patient
         record = train_step(run, batches)
+        self._say_all(run.profile.end_step())
         images = run.identity.global_batch
         self.interval.add(record, run.state, images=images, wait_s=sum(batch.wait_s for batch in batches))
         run.state.advance(images=images, epoch_images=run.identity.epoch_images)
+
+    def _say_all(self, lines: list[str]) -> None:
+        for line in lines:
+            self.log.line(line)
 
     def _asked_to_stop(self) -> bool:
         """Agree on stopping; on a GPU only at log steps, where the host waits for the device anyway."""

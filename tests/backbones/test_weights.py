@@ -49,9 +49,10 @@ def test_a_file_tells_its_network_embedding_size_and_width(name, size, width):
         return  # seconds, and nothing that the others do not show
     arrays = arrays_of(build_backbone(name, embedding_size=size, width=width))
     assert embedding_size_of(arrays) == (size or BACKBONES[name].embedding_size)
-    assert width_of(arrays) == width
-    expected = None if size and name.startswith("MobileFaceNet") else name
-    assert network_of(arrays) == expected
+    # The widest stage of EdgeFace_S has 304 channels, of which rounding does not leave an eighth or a quarter.
+    assert width_of(arrays, network=name) == pytest.approx(width, rel=0.06 if name == "EdgeFace_S" else 0.0)
+    is_ambiguous = name in ("vit_t", "vit_s") or (size and name.startswith("MobileFaceNet"))
+    assert network_of(arrays) == (None if is_ambiguous else name)
 
 
 def test_arrays_of_no_known_network_tell_nothing():

@@ -16,8 +16,9 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.evaluation.calibration import all_pairs, calibrate, probability
 from arcface_paddle.pipeline.builders import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
-from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold
+from arcface_paddle.pipeline.opening import ThresholdSettings, choose_threshold, open_pipeline
 from arcface_paddle.pipeline.probability import same_person_probability
+from arcface_paddle.pipeline.settings import PipelineSettings, RuntimeOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "inference_model" / "MobileFace"
@@ -223,3 +224,61 @@ def test_card_that_cannot_be_written(model, people, capsys, monkeypatch):
     code, _, err = run_calibrate(capsys, model, "--data", people)
     assert code == 2
     assert "model.json: cannot be written: Permission denied" in err
+
+
+def write_photographs(folder):
+    """Three people in seven small photographs each: smaller, darker, mirrored."""
+    for person in ("Barack Obama", "Grace Hopper", "Joe Biden"):
+        [path, *_] = sorted((ROOT / "demo" / "gallery" / person).glob("*.jpg"))
+        photograph = images.load_image(path)
+        for index in range(7):
+            factor = (200 - 10 * index) / photograph.shape[0]
+            small = cv2.resize(photograph, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            shaded = (small * (1 - 0.06 * index)).astype(np.uint8)
+            images.write_image(folder / person / f"{index}.png", shaded[:, :: -1 if index % 2 else 1])
+    images.write_image(folder / "Joe Biden" / "wall.png", np.full((80, 80, 3), 90, np.uint8))
+    return folder
+
+
+def test_a_fusion_is_calibrated_on_photographs_as_it_sees_them(capsys, tmp_path):
+    photographs = write_photographs(tmp_path / "photographs")
+    fusion = tmp_path / "fusion"
+    fusion.mkdir()
+    shutil.copy(SHIPPED.parent / "FaceFusion" / "model.json", fusion)
+    code, _, said = run_calibrate(capsys, fusion, "--photographs", photographs)
+    assert code == 0 and "wall.png: no face found" in said
+    card = read_card(fusion / "model.json")
+    calibration = card.recognizer.calibration
+    assert "21 photographs of 3 people in photographs" in calibration.statement
+    assert "63 pairs of one person, 147 of two" in calibration.statement
+    analyzer = open_pipeline(
+        PipelineSettings(rec_model=str(fusion), runtime=RuntimeOptions(threads=1, precision="fp32"))
+    ).analyzer
+    faces = [
+        (path.parent.name, analyzer.analyze(path).faces[0].embedding) for path in sorted(photographs.glob("*/?.png"))
+    ]
+    strangers = [
+        card.recognizer.similarity.of_cosine(float(embedding @ other))
+        for index, (person, embedding) in enumerate(faces)
+        for somebody, other in faces[index + 1 :]
+        if person != somebody
+    ]
+    assert calibration.far_1e2 == pytest.approx(np.sort(strangers)[-2], abs=2e-4)  # one of 147 may be above
+    assert dict(calibration.tail)[0.01] == calibration.far_1e2
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["FaceFusion", "--data", "crops"], "which FaceFusion does not take; give --photographs DIR"),
+        (["ResNet29", "--data", "crops"], "which ResNet29 does not take; give --photographs DIR"),
+        (["FaceFusion"], "nothing to measure on; give --data"),
+        (["MobileFace", "--photographs", "nowhere"], "nowhere: no such folder"),
+        (["MobileFace", "--photographs", "."], "shows faces of 0 people"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(flags, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images.write_image(tmp_path / "wall.png", np.full((80, 80, 3), 90, np.uint8))
+    code, _, error = run_calibrate(capsys, *flags, "--dry_run")
+    assert code == 2 and said in error.strip().splitlines()[-1]

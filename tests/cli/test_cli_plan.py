@@ -13,7 +13,10 @@ from arcface_paddle.backbones import build_backbone
 from arcface_paddle.cli.main import main
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.heads.margins import build_margin
+from arcface_paddle.heads.memory import STATES_OF
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
+from arcface_paddle.heads.update_rules import UpdateRule
+from arcface_paddle.training.optimizer import FlatOptimizer
 from arcface_paddle.training.planner import BackboneSize, PlanSettings, advice, make_plan, measure_backbone
 
 BACKBONE = BackboneSize(parameters=1_000_000, activations_per_image=5_000_000, multiplications_per_image=200_000_000)
@@ -57,6 +60,7 @@ def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate, subcentre
     assert classifier.feature_centres.rows().nbytes == plan.memory.feature_centres
     assert classifier.weight().nbytes == plan.memory.classifier_weights
     assert classifier.velocity().nbytes == plan.memory.classifier_momentum
+    assert classifier.extra_states() == {} and plan.memory.classifier_second_moments == 0
     random = np.random.default_rng(0)
     features = paddle.to_tensor(random.normal(size=(64, 32)).astype(np.float32), stop_gradient=False)
     classifier.loss(features, classifier.choose_classes(random.integers(0, 5000, 64), step=0)).backward()
@@ -64,6 +68,20 @@ def test_buffers_of_the_classifier_have_the_planned_sizes(sample_rate, subcentre
     used = 5000 if rows is None else len(rows)
     assert used == pytest.approx(plan.rows_in_step, rel=0.15)
     assert shard_pass.centre_gradient.shape == [used, 32 * subcentres]
+
+
+@pytest.mark.parametrize("optimizer", list(STATES_OF))
+def test_states_of_the_update_rules_have_the_planned_sizes(optimizer):
+    memory = make_plan(replace(SETTINGS, ranks=1, optimizer=optimizer), BACKBONE).memory
+    settings = ClassifierSettings(1001, 64, rule=UpdateRule(optimizer))
+    extra = ShardedClassifier(settings, build_margin("ArcFace")).extra_states().values()
+    assert memory.classifier_second_moments == sum(array.nbytes for array in extra)
+    network = paddle.nn.Linear(30, 20)
+    states = FlatOptimizer(network, UpdateRule(optimizer)).states()
+    values = sum(array.size for name, arrays in states.items() if name != "momentum" for array in arrays.values())
+    assert memory.backbone_second_moments == 4 * BACKBONE.parameters * values // (30 * 20 + 20)
+    plain = make_plan(replace(SETTINGS, ranks=1), BACKBONE).memory
+    assert (memory.total > plain.total) == (optimizer != "sgd")
 
 
 def test_a_smaller_logits_limit_shrinks_the_peak():
@@ -118,6 +136,7 @@ def test_measured_backbone():
         {"sample_rate": 2.0},
         {"batch_size": 0},
         {"momentum_dtype": "int4"},
+        {"optimizer": "lamb"},
     ],
 )
 def test_bad_settings_are_refused(change):
@@ -133,10 +152,12 @@ def test_command_prints_table_and_advice(capsys):
 
 
 def test_command_prints_json(capsys):
-    assert main(["plan", "--num_classes", "1000", "--width", "0.5", "--format", "json"]) == 0
+    flags = ["--num_classes", "1000", "--width", "0.5", "--format", "json", "--optimizer", "amsgrad"]
+    assert main(["plan", *flags]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["memory"]["classifier_weights"] == 1000 * 128 * 4
     assert values["settings"]["num_classes"] == 1000
+    assert values["memory"]["classifier_second_moments"] == 1000 * (2 * 128 + 1) * 4
     assert values["memory"]["total"] > values["memory"]["classifier_peak"] > 0
     assert main(["plan", "--num_classes", "1000", "--width", "0.5", "--format", "json", "--subcentres", "3"]) == 0
     assert json.loads(capsys.readouterr().out)["memory"]["classifier_weights"] == 3 * 1000 * 128 * 4

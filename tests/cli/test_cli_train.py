@@ -18,7 +18,7 @@ from tiny_data import write_dataset
 from arcface_paddle.cli.commands import train
 from arcface_paddle.cli.main import run_module
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.training.config import load_config
+from arcface_paddle.training.config import load_config, options
 from arcface_paddle.training.network import choose_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +64,24 @@ def test_the_published_command():
 def test_truth_values_of_flags(argv, expected):
     config = parse(*argv)
     assert (config.run.resume, config.data.is_bin, config.optimizer.fp16) == expected
+
+
+def test_the_rank_of_old_launchers_is_accepted():
+    assert parse("--local_rank", "3", "--lr", "0.2").optimizer.lr == 0.2
+
+
+def test_help_is_grouped_and_shows_every_default():
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawTextHelpFormatter)
+    train.configure(parser)
+    text = parser.format_help()
+    titles = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[0].isalpha()]
+    assert [title for title in titles if title not in ("options", "optional arguments")] == list(
+        train.GROUP_TITLES.values()
+    )
+    for option in options():
+        (described,) = [line for line in text.split("\n  --") if line.startswith(f"{option.name} ")]
+        assert "default: " in described or option.default is None, option.name
+        assert described.count("default: ") <= 1, option.name
 
 
 def test_flags_override_the_file_which_overrides_the_defaults(tmp_path):
@@ -117,8 +135,10 @@ def test_an_unknown_key_in_the_file(data, tmp_path, capsys):
 
 
 def test_finished_and_with_unreadable_samples(data, tmp_path, capsys):
-    assert run_module("train", flags(data, tmp_path / "a"), prog="train.py") == 0
-    assert "finished at step 2" in capsys.readouterr().out
+    assert run_module("train", [*flags(data, tmp_path / "a"), "--local-rank=0"], prog="train.py") == 0
+    said = capsys.readouterr().out
+    assert "finished at step 2" in said
+    assert said.startswith("--local_rank 0 is ignored: the launcher tells each process its rank by itself\n")
     broken = write_dataset(tmp_path / "data", identities=6, pictures=2)
     (broken / "images" / "00000003.bin").unlink()
     assert run_module("train", flags(broken, tmp_path / "b", steps=3), prog="train.py") == 1

@@ -152,3 +152,13 @@ def test_no_face_at_all(tmp_path):
     images.write_image(tmp_path / "in/ann/wall.jpg", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(DataError, match=r"none of the 1 photographs gave a face; .*wall\.jpg: no face found"):
         align(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_face_cutter_looks_for_the_faces_that_it_is_told_of():
+    photograph = images.read_image(HOPPER)
+    sideways = np.ascontiguousarray(np.rot90(photograph))
+    upright = open_face_cutter("CenterFace", "MobileFace").cut(photograph).crop
+    turned = open_face_cutter("CenterFace", "MobileFace", rotate="90").cut(sideways).crop
+    assert np.abs(turned.astype(int) - upright).mean() < 12  # of the upright crop's mirror image it is 50
+    with pytest.raises(ImageError, match="no face found"):
+        open_face_cutter("CenterFace", "MobileFace", min_face=400).cut(photograph)

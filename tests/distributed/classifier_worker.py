@@ -19,6 +19,7 @@ from arcface_paddle.backbones import build_backbone
 from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
 from arcface_paddle.heads.margins import build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
+from arcface_paddle.heads.update_rules import UpdateRule
 
 BATCH = 12
 SIZE = 8
@@ -42,6 +43,7 @@ class Scenario:
     logits_bytes: int = 1 << 30
     classes: int = CLASSES
     lr: float = 0.02
+    rule: str = "sgd"
     tolerance: float = 1e-5
 
 
@@ -58,6 +60,7 @@ SCENARIOS = {
     "curricular": Scenario(margin="CurricularFace"),
     "adaface": Scenario(margin="AdaFace"),
     "cosface_sampled": Scenario(margin="CosFace", sample_rate=0.1),
+    "amsgrad_sampled": Scenario(rule="amsgrad", sample_rate=0.3, steps=10),
     "dense_head_and_centre_loss": Scenario(
         margin="CenterLoss", scale=1.0, centre_weight=1.0, sample_rate=0.3, accumulation=2, lr=0.005, steps=4
     ),
@@ -111,6 +114,7 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
         scenario.classes,
         SIZE,
         sample_rate=scenario.sample_rate,
+        rule=UpdateRule(scenario.rule, epsilon=1e-3),
         subcentres=scenario.subcentres,
         focal_gamma=scenario.focal_gamma,
         centre_weight=scenario.centre_weight,
@@ -147,6 +151,7 @@ def train(scenario: Scenario) -> dict[str, np.ndarray]:
     results["loss"] = np.array(losses)
     results["rows:centres"] = classifier.weight()
     results["rows:velocity"] = classifier.velocity()
+    results.update({f"rows:{name}": array for name, array in classifier.extra_states().items()})
     if classifier.feature_centres is not None:
         results["rows:feature_centres"] = classifier.feature_centres.rows()
     results.update({f"weight:{name}": tensor.numpy() for name, tensor in network.state_dict().items()})

@@ -34,6 +34,8 @@ def save_weights(path: Path, name: str, *, width: float = WIDTH) -> NetworkSourc
             arrays[key] = random.uniform(0.5, 1.5, arrays[key].shape).astype(np.float32)
         if key.endswith(("bn3.weight", "res_layer.4.weight", "second.bn.weight")):
             arrays[key] *= 0.2  # untrained residual branches of a deep network would overflow
+        if key.endswith(("gamma", "gamma_xca", "layer_scale", "project.1.weight")):
+            arrays[key] = random.uniform(0.1, 0.5, arrays[key].shape).astype(np.float32)  # they start at next to 0
     write_state_dict(path, arrays)
     return NetworkSource(name, str(path))
 

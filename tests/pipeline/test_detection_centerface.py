@@ -17,6 +17,7 @@ from arcface_paddle.pipeline.detection import scanning
 from arcface_paddle.pipeline.detection.base import Detector, detector_spec
 from arcface_paddle.pipeline.detection.boxes import overlaps
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
+from arcface_paddle.pipeline.detection.small_patches import look_at_patches
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime
 from arcface_paddle.pipeline.settings import DetectionSettings
@@ -119,6 +120,39 @@ def test_the_finest_level_is_for_pictures_that_show_small_faces(
     runtime.shapes.clear()
     assert len(with_settings(runtime, DetectionSettings(min_face=16)).detect(picture)) == 1 + len(beside)
     assert sum(shape[0] * shape[2] * shape[3] for shape in runtime.shapes) > 900_000
+
+
+@pytest.mark.parametrize("corner", [(300, 200), (301, 202)])
+def test_a_small_face_far_behind_a_large_one_is_found_by_patches(
+    detector: CenterFaceDetector, corner: tuple[int, int]
+) -> None:
+    """Half the resolution shows this one too faintly for a second look."""
+    picture = np.full((1080, 1920, 3), 120, np.uint8)
+    picture[::7] = 100  # no wall
+    large = paste(picture, portrait(150), (1000, 500))
+    person = images.load_image(DEMO / "queries" / "obama_blue_room.jpg")
+    small = cv2.resize(person, None, fx=19 / 270, fy=19 / 270, interpolation=cv2.INTER_AREA)
+    picture[corner[1] : corner[1] + small.shape[0], corner[0] : corner[0] + small.shape[1]] = small
+    found = detector.detect(picture)
+    assert len(found) == 2
+    assert_found_once(found[:1], large)
+    assert_found_once(found[1:], np.array([430, 255, 700, 618]) * 19 / 270 + np.tile(corner, 2))
+
+
+def test_a_patch_tells_where_its_face_is(detector: CenterFaceDetector, runtime: CountingRuntime) -> None:
+    """Places in the middle, at the corner and outside of the picture, more than one input takes."""
+    picture = np.full((400, 600, 3), 120, np.uint8)
+    box = paste(picture, portrait(20), (300, 200))
+    centers = np.array([[301.0, 198.0], *([[0.0, 0.0], [599.0, 399.0], [-50.0, 900.0]] * 9)])
+    runtime.shapes.clear()
+    rows = look_at_patches(
+        picture, centers, factor=0.625, runtime=runtime, card_input=detector.card.input, stride=4, noticed=0.2
+    )
+    assert runtime.shapes == [(1, 3, 256, 384), (1, 3, 128, 256)]
+    assert len(rows)
+    for row in rows:
+        assert overlaps(row[:4], box[None].astype(float))[0][0] > 0.4
+        assert (row[:2] < row[5:7]).all() and (row[5:7] < row[2:4]).all()
 
 
 def test_a_wall_is_not_looked_at(detector: CenterFaceDetector, runtime: CountingRuntime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
@@ -124,3 +125,16 @@ def test_shrinking_keeps_the_mean_and_loses_no_pixel(factor: float) -> None:
 def test_a_scan_that_cannot_work_is_refused(change: dict[str, float], words: str) -> None:
     with pytest.raises(ModelFileError, match=words):
         parse_dataclass(ScanSpec, {**dataclasses.asdict(SPEC), **change}, name="model.json: scan")
+
+
+@pytest.mark.parametrize("size_wh", [(640, 360), (641, 363), (400, 400)])
+@pytest.mark.parametrize("factor", [0.5, 0.3125, 0.1])
+def test_shrinking_in_halves_takes_every_pixel_into_account(size_wh: tuple[int, int], factor: float) -> None:
+    """As the mean over areas does, but for rounding and the softer edges of bilinear sampling."""
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8), (0, 0), 2 / factor)
+    small_wh = (round(size_wh[0] * factor), round(size_wh[1] * factor))
+    found = shrink(picture, small_wh).astype(int)
+    assert np.abs(found - cv2.resize(picture, small_wh, interpolation=cv2.INTER_AREA).astype(int)).max() <= 4
+    noise = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    assert shrink(noise, small_wh).std() < min(0.6, 2.2 * factor) * noise.std()  # if pixels were left out, 1 times

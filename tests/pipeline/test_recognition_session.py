@@ -193,3 +193,16 @@ def test_settings_that_cannot_work(index, tmp_path):
         RecognitionSession.open(SessionSettings(index=tmp_path / "none.index"))
     assert RecognitionSession.open(SessionSettings(index=index, decision="mean")).facts["decision"] == "mean"
     assert RecognitionSession.open(SessionSettings(detect=True)).model is None
+
+
+@pytest.mark.parametrize("detector", ["CenterFace", "BlazeFace"])
+def test_detection_alone_says_what_runs_it(detector: str) -> None:
+    from arcface_paddle.pipeline.opening import open_detection
+    from arcface_paddle.pipeline.settings import PipelineSettings, RuntimeOptions
+
+    runtime = RuntimeOptions(engine="openvino", threads=1, precision="fp32")
+    facts = open_detection(PipelineSettings(det_model=detector, runtime=runtime)).facts
+    assert (facts["det_model"], facts["engine"], facts["precision"], facts["threads"]) == (
+        *(detector, "openvino", "fp32"),
+        1,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -86,6 +87,72 @@ def test_part_of_the_rows(tmp_path):
     restored, _ = read(tmp_path, rows=RowRange(2, 5))
     np.testing.assert_array_equal(restored.shard.weight, snapshot(7).shard.weight[2:5])
     assert restored.shard.start == 2
+
+
+def adaptive(step: int, shards: int = 1, rank: int = 0) -> Snapshot:
+    """The snapshot of AMSGrad, as one of several ranks sees it; arrays of the same step are the same."""
+    plain, rng = snapshot(step, dataclasses.replace(IDENTITY, optimizer="amsgrad")), np.random.default_rng(100 + step)
+    own = np.array_split(np.arange(6), shards)[rank]
+    widths = {"second": 4, "largest": 4, "count": 1}
+    extra = {name: rng.random((6, width)).astype(np.float32)[own] for name, width in widths.items()}
+    return dataclasses.replace(
+        plain,
+        shard=ClassifierShard(int(own[0]), plain.shard.weight[own], plain.shard.momentum[own], extra),
+        backbone_extra={name: {"conv.weight": rng.random((3, 2)).astype(np.float32)} for name in ("second", "largest")},
+    )
+
+
+def test_states_of_adam_are_kept_and_cut_for_other_ranks(tmp_path):
+    identity = adaptive(7).identity
+    save_checkpoint(tmp_path, adaptive(7), keep_last=3)
+    restored, _ = read(tmp_path, identity, RowRange(2, 5))
+    assert list(restored.shard.extra_states) == ["second", "largest", "count"]
+    for name, array in adaptive(7).shard.extra_states.items():
+        np.testing.assert_array_equal(restored.shard.extra_states[name], array[2:5])
+    for name, arrays in adaptive(7).backbone_extra.items():
+        np.testing.assert_array_equal(restored.backbone_extra[name]["conv.weight"], arrays["conv.weight"])
+    assert not (tmp_path / "rank:0_softmax_weight_second.pkl").exists()
+
+
+def test_another_optimizer_is_refused_unless_its_states_are_left_behind(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(
+        CheckpointError, match=r"made with optimizer sgd, this run has adam: .*--override optimizer=none"
+    ):
+        read(tmp_path, dataclasses.replace(IDENTITY, optimizer="adam"))
+    restored, _ = read(tmp_path, dataclasses.replace(IDENTITY, optimizer=None))
+    assert restored.backbone_momentum is None and not restored.shard.momentum.any()
+    np.testing.assert_array_equal(restored.shard.weight, snapshot(1).shard.weight)
+
+
+def test_adam_goes_on_as_adamw(tmp_path):
+    two = dataclasses.replace(adaptive(1), backbone_extra={"second": adaptive(1).backbone_extra["second"]})
+    extra = {name: array for name, array in two.shard.extra_states.items() if name != "largest"}
+    shard = dataclasses.replace(two.shard, extra_states=extra)
+    identity = dataclasses.replace(two.identity, optimizer="adam")
+    save_checkpoint(tmp_path, dataclasses.replace(two, identity=identity, shard=shard), keep_last=1)
+    restored, _ = read(tmp_path, dataclasses.replace(identity, optimizer="adamw"))
+    assert list(restored.shard.extra_states) == ["second", "count"]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path):
+    """Its manifest names no optimizer and its state has none of the fields that came later."""
+    folder = save(tmp_path, 1)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["optimizer"]
+    state = json.loads((folder / "state.json").read_text())
+    for name in ("updates", "decay", "override"):
+        del state[name]
+    content = json.dumps(state).encode()
+    (folder / "state.json").write_bytes(content)
+    manifest["files"]["state.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    restored, said = read(tmp_path)
+    assert_holds(restored, 1)
+    assert said == []
+    del state["seed"]
+    with pytest.raises(CheckpointError, match="do not fit this version: seed"):
+        LoopState.from_json(state, name="state.json")
 
 
 def test_newest_stands_under_the_published_names(tmp_path):
@@ -333,6 +400,14 @@ def test_published_files_without_momentum_and_without_shards(tmp_path):
     restored, _ = read(tmp_path / "b")
     assert restored.shard is None
     assert any("start at random" in text for text in restored.missing)
+
+
+@pytest.mark.parametrize("optimizer", ["amsgrad", None])
+def test_published_momentum_is_left_behind_where_it_means_nothing(tmp_path, optimizer):
+    published_folder(tmp_path)
+    restored, _ = read(tmp_path, dataclasses.replace(IDENTITY, optimizer=optimizer))
+    np.testing.assert_array_equal(restored.shard.weight, snapshot(3).shard.weight)
+    assert not restored.shard.momentum.any() and "momentum of the class centres" in restored.missing
 
 
 def test_published_files_that_do_not_fit(tmp_path):

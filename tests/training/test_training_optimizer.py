@@ -1,4 +1,4 @@
-"""Momentum SGD against paddle's own, skipped steps that leave no trace, and the loss scale."""
+"""The optimizer against paddle's own, skipped steps that leave no trace, and the loss scale."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
+from arcface_paddle.heads.update_rules import UpdateRule
 from arcface_paddle.training.optimizer import (
+    DecayCoefficient,
+    FlatOptimizer,
     LossScaler,
-    MomentumSgd,
     RunningStatistics,
     judge_gradient,
     norm_parameter_names,
@@ -45,7 +47,7 @@ def weights(network: paddle.nn.Layer) -> dict[str, np.ndarray]:
 
 def test_equals_paddles_momentum():
     ours, theirs = small_network(), small_network()
-    optimizer = MomentumSgd(ours, momentum=0.9, weight_decay=0.01)
+    optimizer = FlatOptimizer(ours, UpdateRule(momentum=0.9), weight_decay=0.01)
     reference = paddle.optimizer.Momentum(0.05, momentum=0.9, parameters=theirs.parameters(), weight_decay=0.01)
     for step in range(5):
         backward(ours, some_images(step))
@@ -62,7 +64,7 @@ def test_decay_can_leave_out_norms_slopes_and_biases():
     network = small_network()
     assert norm_parameter_names(network) == {"0.bias", "1.weight", "1.bias", "2._weight", "4.bias"}
     before = weights(network)
-    optimizer = MomentumSgd(network, momentum=0.0, weight_decay=0.1, decay_norm=False)
+    optimizer = FlatOptimizer(network, UpdateRule(momentum=0.0), weight_decay=0.1, decay_norm=False)
     zero = [paddle.zeros_like(gradient) for gradient in optimizer.collect_gradients()]
     optimizer.apply(zero, verdict_of(zero), 1.0)
     after = weights(network)
@@ -73,7 +75,7 @@ def test_decay_can_leave_out_norms_slopes_and_biases():
 
 def test_clipping_and_unscaling():
     network = small_network()
-    optimizer = MomentumSgd(network)
+    optimizer = FlatOptimizer(network, UpdateRule())
     backward(network, some_images(0))
     plain = optimizer.collect_gradients()
     norm = float(square_sum(plain)) ** 0.5
@@ -85,15 +87,16 @@ def test_clipping_and_unscaling():
     assert float(verdict_of(scaled, scale=1024.0, clip_norm=norm * 2).factor) == pytest.approx(1 / 1024.0)
 
 
+@pytest.mark.parametrize("name", ["sgd", "amsgrad"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_broken_step_leaves_no_trace(bad):
+def test_a_broken_step_leaves_no_trace(bad, name):
     network = small_network()
-    optimizer = MomentumSgd(network, weight_decay=0.1)
+    optimizer = FlatOptimizer(network, UpdateRule(name), weight_decay=0.1)
     statistics = RunningStatistics(network, average=True)
     backward(network, some_images(0))
     gradients = optimizer.collect_gradients()
     optimizer.apply(gradients, verdict_of(gradients), 0.1)
-    before, velocities = weights(network), optimizer.velocities()
+    before, states, updates = weights(network), optimizer.states(), optimizer.updates()
 
     images = some_images(1)
     images[2, 1, 3, 3] = float(bad)
@@ -105,10 +108,12 @@ def test_a_broken_step_leaves_no_trace(bad):
     optimizer.apply(gradients, verdict, 0.1)
     statistics.settle(verdict.finite)
 
-    for name, value in weights(network).items():
-        np.testing.assert_array_equal(value, before[name], err_msg=name)
-    for name, value in optimizer.velocities().items():
-        np.testing.assert_array_equal(value, velocities[name], err_msg=name)
+    for key, value in weights(network).items():
+        np.testing.assert_array_equal(value, before[key], err_msg=key)
+    assert optimizer.updates() == updates == ({} if name == "sgd" else {"count": 1.0})
+    for state, arrays in optimizer.states().items():
+        for key, value in arrays.items():
+            np.testing.assert_array_equal(value, states[state][key], err_msg=f"{state} {key}")
 
 
 def test_a_good_step_keeps_its_statistics():
@@ -122,18 +127,77 @@ def test_a_good_step_keeps_its_statistics():
     assert np.abs(moved).max() > 0
 
 
-def test_velocities_survive_saving():
+@pytest.mark.parametrize("name", ["sgd", "amsgrad"])
+def test_states_survive_saving(name):
     network, other = small_network(), small_network()
-    optimizer = MomentumSgd(network, decay_norm=False, weight_decay=0.1)
+    optimizer = FlatOptimizer(network, UpdateRule(name), decay_norm=False, weight_decay=0.1)
     backward(network, some_images(0))
     gradients = optimizer.collect_gradients()
     optimizer.apply(gradients, verdict_of(gradients), 0.1)
-    second = MomentumSgd(other, decay_norm=True)  # other grouping, same names
-    second.load_velocities(optimizer.velocities())
-    for name, value in second.velocities().items():
-        np.testing.assert_array_equal(value, optimizer.velocities()[name])
+    second = FlatOptimizer(other, UpdateRule(name), decay_norm=True)  # other grouping, same names
+    second.load_states(optimizer.states())
+    second.load_updates(optimizer.updates())
+    assert second.updates() == optimizer.updates()
+    for state, arrays in second.states().items():
+        for key, value in arrays.items():
+            assert value.any()
+            np.testing.assert_array_equal(value, optimizer.states()[state][key])
     with pytest.raises(KeyError):
-        second.load_velocities({})
+        second.load_states({state: {} for state in optimizer.states()})
+
+
+@pytest.mark.parametrize("name", ["adam", "amsgrad", "adamw"])
+def test_adaptive_rules_equal_paddles_own_with_norms_left_out_of_the_decay(name):
+    ours, theirs = small_network(), small_network()
+    undecayed = norm_parameter_names(theirs)
+    optimizer = FlatOptimizer(ours, UpdateRule(name, epsilon=1e-3), weight_decay=0.1, decay_norm=False)
+    kind = paddle.optimizer.AdamW if name == "adamw" else paddle.optimizer.Adam
+    groups = [
+        kind(
+            0.01,
+            parameters=[weight for key, weight in theirs.named_parameters() if (key in undecayed) == is_undecayed],
+            epsilon=1e-3,
+            weight_decay=0.0 if is_undecayed else 0.1,
+            amsgrad=name == "amsgrad",
+        )
+        for is_undecayed in (False, True)
+    ]
+    for step in range(5):
+        backward(ours, some_images(step))
+        gradients = optimizer.collect_gradients()
+        optimizer.apply(gradients, verdict_of(gradients), 0.01)
+        backward(theirs, some_images(step))
+        for group in groups:
+            group.step()
+            group.clear_grad()
+    for (key, mine), other in zip(weights(ours).items(), weights(theirs).values()):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_the_coefficient_shrinks_when_the_penalty_exceeds_the_loss_and_never_on_a_broken_step():
+    coefficient = DecayCoefficient(0.5)
+    penalty, loss, good, broken = (paddle.to_tensor(value) for value in (2.0, 1.0, True, False))
+    values = []
+    for arguments in ((penalty, loss, good), (loss, penalty, good), (penalty, loss, broken), (penalty, loss, good)):
+        coefficient.update(*arguments[:2], finite=arguments[2])
+        values.append(float(coefficient.value))
+    assert values == [0.5, 0.5, 0.5, 0.25]
+    copy = DecayCoefficient(0.5)
+    copy.load_state(coefficient.state())
+    assert copy.state() == {"coefficient": 0.25}
+    assert not DecayCoefficient(1.0).enabled and DecayCoefficient(1.0).state() == {}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_the_decay_share_scales_what_is_decayed(share):
+    network = small_network()
+    before = weights(network)
+    optimizer = FlatOptimizer(network, UpdateRule(momentum=0.0), weight_decay=0.1, decay_norm=False)
+    decayed = sum(float((before[key] ** 2).sum()) for key in ("0.weight", "4.weight"))
+    assert float(optimizer.decayed_square_sum()) == pytest.approx(decayed, rel=1e-5)
+    zero = [paddle.zeros_like(gradient) for gradient in optimizer.collect_gradients()]
+    optimizer.apply(zero, verdict_of(zero), 1.0, decay_share=paddle.to_tensor(share))
+    np.testing.assert_allclose(weights(network)["4.weight"], before["4.weight"] * (1 - 0.1 * share), rtol=1e-6)
 
 
 def test_loss_scale_halves_doubles_and_stays_in_range(monkeypatch):

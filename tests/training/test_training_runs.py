@@ -82,11 +82,33 @@ def losses(output: Path) -> dict[int, float]:
         {"sample_rate": 0.3, "accumulation": 2, "batch_size": 6, "loss": "CurricularFace", "decay_norm": False},
         {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
         {"worker_kind": "process", "augment": "adaface,light,erase:0.5"},
+        {
+            "optimizer": "amsgrad",
+            "lr": 0.5,
+            "epsilon": 1e-3,
+            "sample_rate": 0.3,
+            "weight_decay_shrink": 0.8,
+            "weight_decay": 0.5,
+            "subcentres": 2,
+            "centre_weight": 0.01,
+        },
         {"loss": "CenterLoss", "lr": 0.5, "accumulation": 2, "batch_size": 6},
         {"subcentres": 2, "total_loss": "focal", "centre_weight": 0.01, "sample_rate": 0.5},
         {"norm": "batch_renorm"},  # stopped amid the ramp of its limits
+        # A transformer leaves branches out at random.
+        pytest.param({"network": "vit_t", "decay_norm": False, "lr": 0.1}, marks=pytest.mark.long),
     ],
-    ids=["plain", "sampled", "scaled-warm-start", "worker-augmented", "centre-loss", "focal-subcentres", "renorm"],
+    ids=[
+        "plain",
+        "sampled",
+        "scaled-warm-start",
+        "worker-process-augmented",
+        "amsgrad-shrinking-decay",
+        "centre-loss",
+        "focal-subcentres",
+        "renorm",
+        "transformer",
+    ],
 )
 def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -1,9 +1,10 @@
 """Recall by face size, false faces, landmark errors and time of the detectors, on pictures put together of known faces.
 
 Rendered people and the demo photographs are pasted at known sizes and places into calm and busy backgrounds of several
-widths. Of the rendered faces only open ones are taken, because most others cannot be told apart at 16 pixels. The bars
-are: .97 of the faces of 16 pixels and more at every width, and at most one false face per 20 pictures. Rendering takes
-about a second per person; the people are kept in a folder for the next run.
+widths; some pictures show a crowd of all sizes, some few faces. Of the rendered faces only open ones are taken, because
+most others cannot be told apart at 16 pixels. The bars are: .97 of the faces of 16 pixels and more at every width, and
+at most one false face per 20 pictures. Rendering takes about a second per person; the people are kept in a folder for
+the next run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ _PANORAMA_FROM = 10_000  # pixels of width; such pictures are four times as wide
 _LEAST_BAND = 16  # pixels of width from which on the bar counts
 _PHOTOGRAPHED_SHARE = 0.5  # of the faces
 _FRAME_SIZE = 320
+_FEW_WIDTH = 1920
 _GROUP = "queries/group.jpg"
 _FACES_OF_GROUP = 4
 
@@ -41,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=[640, 1920, 5000, 16000], help="of the pictures")
     parser.add_argument("--pictures", nargs="+", type=int, default=[40, 20, 6, 2], help="number per width")
     parser.add_argument("--per_band", nargs="+", type=int, default=[2, 8, 20, 40], help="faces per size and picture")
+    parser.add_argument("--few", nargs="*", type=int, default=[2, 4], help="faces per picture of 1920 with few faces")
+    parser.add_argument("--few_pictures", type=int, default=30, help="number of each of these")
     parser.add_argument("--people", type=int, default=60, help="rendered people")
     parser.add_argument("--frames", type=int, default=60, help="rendered pictures for the landmarks; 0 for none")
     parser.add_argument("--min_face", type=int, help="smallest face that the detectors are told to find")
@@ -60,20 +64,28 @@ def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
     people = _mixed(photographed, scenes.kept_rendered_people(args.people, seed=args.seed, folder=args.cache))
     rows = []
     for width, pictures, per_band in zip(args.widths, args.pictures, args.per_band):
-        tallies = {model: _Tally.empty() for model in args.models}
-        for number in range(pictures):
-            scene = _scene(people, width, number, per_band=per_band, seed=args.seed)
-            for model, detector in detectors.items():
-                tallies[model].add(scene, detector)
-        rows += [
-            {"detector": model, "pictures": f"{pictures} of {width}", **tally.row()} for model, tally in tallies.items()
-        ]
+        shown = (_scene(people, width, number, per_band=per_band, seed=args.seed) for number in range(pictures))
+        rows += _rows_of_scenes(detectors, shown, title=f"{pictures} of {width}")
+    for faces in args.few:
+        shown = (_sparse_scene(people, faces, number, seed=args.seed) for number in range(args.few_pictures))
+        rows += _rows_of_scenes(detectors, shown, title=f"{args.few_pictures} of {_FEW_WIDTH}, {faces} faces")
     frames = _open_frames(args.frames, seed=args.seed + 1)
     for model, detector in detectors.items():
         rows.append({"detector": model, **_demo_row(detector, folder)})
         if frames:
             rows.append({"detector": model, **_landmark_row(detector, frames)})
     return rows
+
+
+def _rows_of_scenes(
+    detectors: Dict[str, Detector], shown: Iterable[scenes.Scene], *, title: str
+) -> List[Dict[str, Any]]:
+    """Return one row per detector for some scenes."""
+    tallies = {model: _Tally.empty() for model in detectors}
+    for scene in shown:
+        for model, detector in detectors.items():
+            tallies[model].add(scene, detector)
+    return [{"detector": model, "pictures": title, **tally.row()} for model, tally in tallies.items()]
 
 
 @dataclass
@@ -139,7 +151,13 @@ def _scene(people: Sequence[scenes.Person], width: int, number: int, *, per_band
     height = width // 4 if width >= _PANORAMA_FROM else width * 9 // 16
     kind = ("calm", "busy")[number % 2]
     rng = scenes.scene_stream(seed, width, number)
-    return scenes.compose(people, (width, height), kind=kind, per_band=per_band, rng=rng)
+    return scenes.compose(people, (width, height), kind=kind, bands=scenes.of_every_band(per_band), rng=rng)
+
+
+def _sparse_scene(people: Sequence[scenes.Person], faces: int, number: int, *, seed: int) -> scenes.Scene:
+    rng = scenes.scene_stream(seed + 1000 + faces, _FEW_WIDTH, number)
+    bands, kind = scenes.few_bands(faces, rng), ("calm", "busy")[number % 2]
+    return scenes.compose(people, (_FEW_WIDTH, _FEW_WIDTH * 9 // 16), kind=kind, bands=bands, rng=rng)
 
 
 def _mixed(photographed: List[scenes.Person], rendered: List[scenes.Person]) -> List[scenes.Person]:

@@ -107,34 +107,49 @@ def kept_rendered_people(count: int, *, seed: int, folder: Path) -> List[Person]
         return [Person(image, box, "rendered") for image, box in zip(kept["images"], kept["boxes"])]
 
 
+def of_every_band(per_band: int) -> List[Tuple[int, int]]:
+    """Return the bands of ``SIZES``, each ``per_band`` times: a crowd of all sizes."""
+    return [band for band in SIZES for _ in range(per_band)]
+
+
+def few_bands(count: int, rng: np.random.Generator) -> List[Tuple[int, int]]:
+    """Draw the bands of a few faces among those of 16 pixels and more, largest first, so that all find room."""
+    drawn = rng.integers(0, len(SIZES) - 1, count)
+    return [SIZES[int(index)] for index in np.sort(drawn)]
+
+
 def compose(
-    people: Sequence[Person], size_wh: Tuple[int, int], *, kind: str, per_band: int, rng: np.random.Generator
+    people: Sequence[Person],
+    size_wh: Tuple[int, int],
+    *,
+    kind: str,
+    bands: Sequence[Tuple[int, int]],
+    rng: np.random.Generator,
 ) -> Scene:
-    """Paste people into a background, ``per_band`` faces of each band of ``SIZES``, so that none touches another.
+    """Paste people into a background, a face for each of ``bands``, so that none touches another.
 
     Args:
         people: who is drawn from, again and again.
         size_wh: of the picture.
         kind: ``"calm"`` or ``"busy"``.
-        per_band: faces of each band; fewer where the picture has no room for them.
+        bands: the least and greatest width of each face; those for which the picture has no room are left out.
         rng: decides on everything else.
     """
     image = draw_scenery(people, size_wh, kind=kind, rng=rng)
     boxes: List[np.ndarray] = []
     origins: List[str] = []
     taken: List[Tuple[int, int, int, int]] = []
-    for low, high in SIZES:
-        for _ in range(per_band):
-            person = people[int(rng.integers(len(people)))]
-            patch, box = scaled_patch(person, width=float(rng.uniform(low, high)))
-            place = _free_place(patch.shape[:2], size_wh, taken, rng)
-            if place is None:
-                continue
-            x, y = place
-            image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
-            taken.append((x, y, x + patch.shape[1], y + patch.shape[0]))
-            boxes.append(box + np.array([x, y, x, y]))
-            origins.append(person.origin)
+    for low, high in bands:
+        person = people[int(rng.integers(len(people)))]
+        patch, box = scaled_patch(person, width=float(rng.uniform(low, high)))
+        place = _free_place(patch.shape[:2], size_wh, taken, rng)
+        if place is None:
+            continue
+        x, y = place
+        image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+        taken.append((x, y, x + patch.shape[1], y + patch.shape[0]))
+        boxes.append(box + np.array([x, y, x, y]))
+        origins.append(person.origin)
     return Scene(image, np.array(boxes).reshape(-1, 4), tuple(origins), kind)
 
 

@@ -13,7 +13,7 @@ import json
 from typing import TYPE_CHECKING
 
 from arcface_paddle.backbones import canonical_name, find_backbone
-from arcface_paddle.heads.memory import BYTES_OF
+from arcface_paddle.heads.memory import BYTES_OF, STATES_OF
 from arcface_paddle.training.planner import Plan, PlanSettings, advice, make_plan, measure_backbone
 
 if TYPE_CHECKING:  # imported where it is used, so that --help is quick
@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=dtypes, default="float32", help="dtype of the activations (float32)")
     parser.add_argument("--weight_dtype", choices=dtypes, default="float32", help="dtype of class centres (float32)")
     parser.add_argument("--momentum_dtype", choices=dtypes, default="float32", help="dtype of their momentum (float32)")
+    parser.add_argument("--optimizer", choices=tuple(STATES_OF), default="sgd", help="update rule of the run (sgd)")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print (table)")
 
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         weight_dtype=args.weight_dtype,
         momentum_dtype=args.momentum_dtype,
+        optimizer=args.optimizer,
     )
     backbone = measure_backbone(network, embedding_size=size, width=args.width)
     plan = make_plan(settings, backbone)

@@ -29,16 +29,33 @@ from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
 
+GROUP_TITLES = {
+    "data": "data",
+    "network": "network",
+    "classifier": "class centres and margin",
+    "optimizer": "optimizer, precision, gradients",
+    "schedule": "length of the run and learning rate",
+    "run": "output, log, resuming",
+}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--config`` and one flag per option."""
+    """Declare ``--config`` and one flag per option, in the groups of the settings."""
     parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
     parser.add_argument(
         "--explain", metavar="FOLDER", help="say why the run in this folder does not learn; train nothing"
     )
     parser.add_argument("--json", metavar="FILE", help="with --explain: write the same as JSON")
+    parser.add_argument(
+        "--local_rank",
+        "--local-rank",
+        type=int,
+        metavar="N",
+        help="accepted for launchers that pass it, and ignored: paddle.distributed.launch tells each process its rank",
+    )
+    groups = {name: parser.add_argument_group(title) for name, title in GROUP_TITLES.items()}
     for option in options():
-        _add_flag(parser, option)
+        _add_flag(groups[option.group], option)
 
 
 def config_of(args: argparse.Namespace) -> TrainConfig:
@@ -79,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
                 raise
 
     with distributed.process_group():
+        if args.local_rank is not None and distributed.is_main():
+            say(f"--local_rank {args.local_rank} is ignored: the launcher tells each process its rank by itself")
         outcome = train(config, say=say)
     if outcome.reason == "stopped":
         return EXIT_INTERRUPTED
@@ -111,17 +130,26 @@ def _hide_notes_of_paddle() -> None:
         warnings.filterwarnings("ignore", message=note)
 
 
-def _add_flag(parser: argparse.ArgumentParser, option: Option) -> None:
-    default = "" if option.default is None else f" (default: {_shown(option.default)})"
+def _add_flag(parser: argparse._ArgumentGroup, option: Option) -> None:
+    told = "default:" in option.help_text or option.default is None
+    default = "" if told else f" (default: {_shown(option.default)})"
     parser.add_argument(
         f"--{option.name}",
         default=argparse.SUPPRESS,
         nargs="?" if option.is_bool else None,
         const="true" if option.is_bool else None,
-        metavar="{" + ",".join(option.choices) + "}" if option.choices else option.name.upper(),
+        metavar=_metavar(option),
         help=(option.help_text + default).replace("%", "%%"),
     )
 
 
+def _metavar(option: Option) -> str:
+    if not option.choices:
+        return option.name.upper()
+    return "{" + ",".join(option.choices) + "}" + (",..." if isinstance(option.default, tuple) else "")
+
+
 def _shown(default: object) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(map(str, default)) or "none"
+    return "none" if default == "" else str(default)

@@ -16,6 +16,7 @@ _WRAPPERS = ("state_dict_backbone", "state_dict", "model_state_dict", "backbone"
 _PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.")
 """What DataParallel, torch.compile and modules around the network put before every key."""
 _COUNTER = "num_batches_tracked"
+_MASK = "mask_token"  # what arcface_torch's vision transformers put for hidden patches while training
 _CLASSIFIER = ("state_dict_softmax_fc", "weight")
 _SHOWN = 3
 _LARGEST_EMBEDDING = 4096
@@ -35,7 +36,7 @@ def backbone_arrays(document: object, *, name: str) -> dict[str, np.ndarray]:
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in found):
             found = {key[len(prefix) :]: array for key, array in found.items()}
-    return {key: array for key, array in found.items() if not key.endswith(_COUNTER)}
+    return {key: array for key, array in found.items() if not key.endswith(_COUNTER) and key != _MASK}
 
 
 def class_centres(document: object) -> Optional[np.ndarray]:
@@ -120,7 +121,7 @@ def built_for(arrays: Mapping[str, np.ndarray], *, name: str, network: str) -> n
     """
     if any(np.ndim(array) > 4 for array in arrays.values()) or any(np.ndim(arrays[key]) == 0 for key in arrays):
         raise ModelFileError(f"{name}: holds arrays without sides, or with more than four; this is no {network}")
-    size, width = embedding_size_of(arrays), width_of(arrays)
+    size, width = embedding_size_of(arrays), width_of(arrays, network=network)
     if (size is not None and size > _LARGEST_EMBEDDING) or not 0 < width <= _LARGEST_WIDTH:
         raise ModelFileError(
             f"{name}: features of {size} values and {width:g} times the usual channels; imported are networks of up to "

@@ -20,12 +20,13 @@ from arcface_paddle.pipeline.detection.base import (
     wanted,
 )
 from arcface_paddle.pipeline.detection.boxes import disagreement, nms, overlaps
-from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, POINTS, decode_maps
+from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, POINTS, decode_maps, small_peaks
 from arcface_paddle.pipeline.detection.second_look import MIRRORED_POINTS, SecondLook, rolls
+from arcface_paddle.pipeline.detection.small_patches import look_at_patches
 from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
-from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -36,11 +37,20 @@ _THIRD_LOOK = 0.15  # disagreement of two looks, in eye distances, from which on
 _THIRD_LOOK_WIDTH = 24  # pixels of the picture; smaller faces are not recognised whatever their landmarks are
 _CONTAINED = 0.7  # share of a box inside of a better one from which on both are one face
 _DOUBTFUL = 0.25  # score of what may be a face
-_HINT, _MOST_HINTS = 0.03, 8  # least score, and number, of places at coarser levels that may be a small face
+_HINT, _MOST_HINTS = 0.03, 8  # least score, and number, of places at coarser levels that may be a hidden face
+_FAINT = 0.005  # score of a small face at half the resolution that just shows it: of 16 to 20 pixels, 85 % have it
+_FAINT_WIDTH = 3  # times the smallest face: wider ones are seen well there
+_FAINT_PLACES = 24  # that are looked at, the best first, in each
+_FAINT_AREA = 2_100_000  # pixels of the picture, and at least; true ones are mostly among the best 22 in calm pictures
+_FAINT_SEEN = 0.4  # score in a patch: 18 of 18 small faces in 16 pictures had .42 and more, false places up to .45
+_AROUND = 0.3  # of a face's sides that is counted to it on each side: hair, ears and collar look like small faces
 _FAR_LARGER = 4  # times the smallest face: half the resolution sees well what is twice as large as that
 _RETRY_SIDE = 320  # longer side of the input
 _RETRY_BORDER = 0.25
 _RETRY_NOTICED = 0.03
+
+
+_NO_ROWS = np.empty((0, 5 + 2 * POINTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +61,16 @@ class _Noticed:
         rows: (N, 15) box, score, five points, in pixels of the picture.
         widths: (N,) of the boxes in the network's input.
         cut: (N,) whether the box ends at a seam.
+        faint: (M, 15) rows of places that show too little for a second look, but may be small faces.
     """
 
     rows: np.ndarray
     widths: np.ndarray
     cut: np.ndarray
+    faint: np.ndarray
 
     def take(self, indices: np.ndarray) -> _Noticed:
-        return _Noticed(self.rows[indices], self.widths[indices], self.cut[indices])
+        return _Noticed(self.rows[indices], self.widths[indices], self.cut[indices], self.faint)
 
 
 class CenterFaceDetector:
@@ -90,6 +102,11 @@ class CenterFaceDetector:
     def __repr__(self) -> str:
         return described(self)
 
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the network."""
+        return self._runtime.execution
+
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)
         plausible = self._spec.score_threshold
@@ -108,20 +125,46 @@ class CenterFaceDetector:
     def _find_once(self, image: np.ndarray) -> list[Detection]:
         """Go over the picture once: at the finest level only if the user asks for it, or the coarser leave doubt.
 
-        What is lost without being asked for are faces of less than twice the smallest size that stand alone among faces
-        of more than four times that size: too small to be recognised.
+        Where those show large faces only, the finest level is looked at in patches, around the best of the places that
+        may be small faces, and as a whole if one of them is.
         """
         finest, *coarser = scanning.levels(max(image.shape[:2]), min_face=self._min_face, spec=self._scan)
-        faces = self._looked_at(image, _with_few_weak(self._noticed(image, coarser, _HINT), self._scan.noticed))
+        noticed = self._noticed(image, coarser, _HINT)
+        faces = self._looked_at(image, self._with_few_weak(noticed))
         if self._settings.min_face is None and self._shows_large_faces_only(faces):
-            return faces
+            faces = self._with_small_ones(image, faces, noticed.faint, finest)
+            if not self._shows_small_face(faces):
+                return faces
         noticed = self._noticed(image, [finest], self._scan.noticed)
+        return self._with_further(image, faces, noticed)
+
+    def _with_further(self, image: np.ndarray, faces: list[Detection], noticed: _Noticed) -> list[Detection]:
+        """Add the faces at places that are not yet known to be faces."""
         confirmed = np.array([face.box_xyxy for face in faces if face.score >= self._spec.score_threshold], np.float64)
         fresh = [
             not (overlaps(row[:4], confirmed.reshape(-1, 4))[0] > self._spec.nms_iou).any() for row in noticed.rows
         ]
         found = self._looked_at(image, noticed.take(np.flatnonzero(fresh)))
         return _merged([*faces, *found], iou=self._spec.nms_iou)
+
+    def _with_small_ones(
+        self, image: np.ndarray, faces: list[Detection], faint: np.ndarray, finest: float
+    ) -> list[Detection]:
+        """Add the small faces at faint places that lie outside of the large faces."""
+        outside = faint[~_lie_in_faces((faint[:, :2] + faint[:, 2:4]) / 2, faces)]
+        most = round(_FAINT_PLACES * max(1.0, image.shape[0] * image.shape[1] / _FAINT_AREA))
+        best = outside[np.argsort(-outside[:, 4], kind="stable")[:most]]
+        rows = look_at_patches(
+            image,
+            (best[:, :2] + best[:, 2:4]) / 2,
+            factor=finest,
+            runtime=self._runtime,
+            card_input=self.card.input,
+            stride=self._spec.strides[0],
+            noticed=_FAINT_SEEN,
+        )
+        rows = rows[nms(rows, iou=self._spec.nms_iou)]
+        return self._with_further(image, faces, _whole(rows, (rows[:, 2] - rows[:, 0]) * finest))
 
     def _shows_large_faces_only(self, faces: list[Detection]) -> bool:
         """Say whether a picture shows upright faces, and none, not even a doubtful one, of a size near the smallest.
@@ -131,8 +174,13 @@ class CenterFaceDetector:
         possible = [face for face in faces if face.score >= _DOUBTFUL]
         if not any(face.score >= self._spec.score_threshold for face in possible):
             return False
-        smallest = min(float(face.box_xyxy[2] - face.box_xyxy[0]) for face in possible)
-        return smallest >= _FAR_LARGER * self._min_face and not any(_is_askew(face) for face in possible)
+        return not any(self._is_small(face) or _is_askew(face) for face in possible)
+
+    def _shows_small_face(self, faces: list[Detection]) -> bool:
+        return any(self._is_small(face) and face.score >= self._spec.score_threshold for face in faces)
+
+    def _is_small(self, face: Detection) -> bool:
+        return float(face.box_xyxy[2] - face.box_xyxy[0]) < _FAR_LARGER * self._min_face
 
     def _noticed(self, image: np.ndarray, factors: list[float], noticed: float) -> _Noticed:
         """Find the places of a picture, at some levels, that deserve a second look."""
@@ -161,26 +209,46 @@ class CenterFaceDetector:
     def _notice(self, image: np.ndarray, piece: scanning.Piece, noticed: float) -> _Noticed:
         canvas = piece.canvas(image)
         maps = self._runtime.run([to_blob([canvas], self.card.input)])
-        rows = decode_maps(maps, stride=self._spec.strides[0], threshold=noticed)
+        stride = self._spec.strides[0]
+        rows = decode_maps(maps, stride=stride, threshold=noticed)
         rows = rows[nms(rows, iou=self._spec.nms_iou)]
+        faint = small_peaks(
+            maps,
+            stride=stride,
+            scores=(_FAINT, self._scan.noticed),
+            widest=self._widest_faint * piece.factor,
+            most=2 * _FAINT_PLACES,
+        )
         widths = rows[:, 2] - rows[:, 0]
-        points = piece.to_picture(rows[:, COLUMNS].reshape(len(rows), 2 + POINTS, 2))
-        rows[:, COLUMNS] = points.reshape(len(rows), len(COLUMNS))
-        return _Noticed(rows, widths, piece.is_cut(rows[:, :4]))
+        rows, faint = _in_picture(rows, piece), _in_picture(faint, piece)
+        return _Noticed(rows, widths, piece.is_cut(rows[:, :4]), faint)
+
+    @property
+    def _widest_faint(self) -> float:
+        return _FAINT_WIDTH * self._min_face
+
+    def _with_few_weak(self, noticed: _Noticed) -> _Noticed:
+        """Keep the places that are noticed, and the best few of the weaker ones that would be large."""
+        weak = noticed.rows[:, 4] < self._scan.noticed
+        large = noticed.rows[:, 2] - noticed.rows[:, 0] >= self._widest_faint
+        few = weak & large & (np.cumsum(weak & large) <= _MOST_HINTS)
+        return noticed.take(np.flatnonzero(~weak | few))
 
     def _distinct(self, passes: list[_Noticed]) -> _Noticed:
         """Unite passes: of boxes that are one, the best stays; one that a seam cuts off gives way to whole ones."""
         found = _Noticed(
-            np.concatenate([one.rows for one in passes]) if passes else np.empty((0, 5 + 2 * POINTS)),
-            np.concatenate([one.widths for one in passes]) if passes else np.empty(0),
-            np.concatenate([one.cut for one in passes]) if passes else np.empty(0, bool),
+            np.concatenate([_NO_ROWS, *(one.rows for one in passes)]),
+            np.concatenate([np.empty(0), *(one.widths for one in passes)]),
+            np.concatenate([np.empty(0, bool), *(one.cut for one in passes)]),
+            np.concatenate([_NO_ROWS, *(one.faint for one in passes)]),
         )
         whole, cut = found.take(np.flatnonzero(~found.cut)), found.take(np.flatnonzero(found.cut))
         whole = whole.take(nms(whole.rows, iou=self._spec.nms_iou))
         fresh = [not (overlaps(row[:4], whole.rows[:, :4])[1] > _CONTAINED).any() for row in cut.rows]
         cut = cut.take(np.flatnonzero(fresh))
         cut = cut.take(nms(cut.rows, iou=self._spec.nms_iou))
-        united = _Noticed(*(np.concatenate(pair) for pair in zip(_parts(whole), _parts(cut))))
+        rows, widths, is_cut = (np.concatenate(pair) for pair in zip(_parts(whole), _parts(cut)))
+        united = _Noticed(rows, widths, is_cut, found.faint)
         return united.take(np.argsort(-united.rows[:, 4], kind="stable")[:_MOST_LOOKS])
 
     def _looked_at(self, image: np.ndarray, noticed: _Noticed) -> list[Detection]:
@@ -192,8 +260,10 @@ class CenterFaceDetector:
         first, second, noticed = first[seen], second[seen], noticed.take(seen)
         share = _share_of_first(noticed)
         united = share[:, None] * first + (1 - share[:, None]) * second
+        best = _distinct_rows(united, iou=self._spec.nms_iou)  # before further looks are spent on the others
+        first, second, share, united = first[best], second[best], share[best], united[best]
         doubts = self._settle(image, first, second, share, united)
-        faces = [
+        return [
             Detection(
                 row[:4].astype(np.float32),
                 float(row[4]),
@@ -202,7 +272,6 @@ class CenterFaceDetector:
             )
             for row, doubt in zip(united, doubts)
         ]
-        return _merged(faces, iou=self._spec.nms_iou)
 
     def _settle(
         self, image: np.ndarray, first: np.ndarray, second: np.ndarray, share: np.ndarray, united: np.ndarray
@@ -216,7 +285,7 @@ class CenterFaceDetector:
         """
         doubts = disagreement(_points(first), _points(second))
         large = united[:, 2] - united[:, 0] >= _THIRD_LOOK_WIDTH
-        disputed = np.flatnonzero((doubts > _THIRD_LOOK) & large & (united[:, 4] >= self._scan.noticed))
+        disputed = np.flatnonzero((doubts > _THIRD_LOOK) & large & (united[:, 4] >= _DOUBTFUL))
         if not len(disputed):
             return doubts
         third = self._second_look.look(image, second[disputed], mirror=1)
@@ -229,10 +298,27 @@ class CenterFaceDetector:
         return doubts
 
 
-def _with_few_weak(noticed: _Noticed, usual: float) -> _Noticed:
-    """Keep the places of at least the usual score, and the best few of the others."""
-    weak = noticed.rows[:, 4] < usual
-    return noticed.take(np.flatnonzero(~weak | (np.cumsum(weak) <= _MOST_HINTS)))
+def _in_picture(rows: np.ndarray, piece: scanning.Piece) -> np.ndarray:
+    """Bring rows (N, 15) of a piece's input to the picture."""
+    brought = rows.copy()
+    points = piece.to_picture(rows[:, COLUMNS].reshape(len(rows), 2 + POINTS, 2))
+    brought[:, COLUMNS] = points.reshape(len(rows), len(COLUMNS))
+    return brought
+
+
+def _whole(rows: np.ndarray, widths: np.ndarray) -> _Noticed:
+    """Return places that no seam cuts."""
+    return _Noticed(rows, widths, np.zeros(len(rows), bool), _NO_ROWS)
+
+
+def _lie_in_faces(points: np.ndarray, faces: list[Detection]) -> np.ndarray:
+    """Say which of the points (N, 2) lie in or close to one of some faces."""
+    inside = np.zeros(len(points), bool)
+    for face in faces:
+        low, high = face.box_xyxy[:2].astype(np.float64), face.box_xyxy[2:].astype(np.float64)
+        around = _AROUND * (high - low)
+        inside |= ((points > low - around) & (points < high + around)).all(axis=1)
+    return inside
 
 
 def _is_askew(face: Detection) -> bool:
@@ -257,15 +343,17 @@ def _share_of_first(noticed: _Noticed) -> np.ndarray:
     return np.where(badly_seen, 0.0, share)
 
 
+def _distinct_rows(rows: np.ndarray, *, iou: float) -> np.ndarray:
+    """Return the positions of the best of rows (N, 5 + K) that are one face, best first."""
+    kept: list[int] = []
+    for index in np.argsort(-rows[:, 4], kind="stable"):
+        shared, contained = overlaps(rows[index, :4], rows[kept, :4])
+        if not ((shared > iou).any() or (contained > _CONTAINED).any()):
+            kept.append(int(index))
+    return np.array(kept, np.int64)
+
+
 def _merged(faces: list[Detection], *, iou: float) -> list[Detection]:
     """Keep of faces that are one the best."""
-    kept: list[Detection] = []
-    for face in sorted(faces, key=lambda one: -one.score):
-        if kept:
-            shared, contained = overlaps(
-                face.box_xyxy.astype(np.float64), np.stack([one.box_xyxy for one in kept]).astype(np.float64)
-            )
-            if (shared > iou).any() or (contained > _CONTAINED).any():
-                continue
-        kept.append(face)
-    return kept
+    rows = np.array([[*face.box_xyxy, face.score] for face in faces], np.float64).reshape(-1, 5)
+    return [faces[index] for index in _distinct_rows(rows, iou=iou)]

