@@ -89,9 +89,42 @@ def _facelivt(class_name: str, *, width: str) -> Backbone:
     return Backbone("facelivt", class_name, 512, {}, keys)
 
 
+def _ir(*units: int, squeeze: bool) -> Backbone:
+    keys = TellingKeys("input_layer.0.weight", "output_layer.4.weight", "input_layer.0.weight", 64)
+    return Backbone("ir", "IR", 512, {"units": units, "squeeze": squeeze}, keys)
+
+
+def _imagenet(trunk: str, *, stem: str, width: str, channels: int) -> Backbone:
+    keys = TellingKeys(f"trunk.{stem}.weight", "head.features.weight", f"trunk.{width}.weight", channels)
+    return Backbone("imagenet", "ImageNetNetwork", 512, {"trunk": trunk}, keys)
+
+
+def _resnet(depth: int) -> Backbone:
+    return _imagenet(f"resnet{depth}", stem="conv1", width="layer4.0.conv1", channels=512)
+
+
 BACKBONES: Mapping[str, Backbone] = {
     "MobileFaceNet_128": _mobilefacenet(128),
     "MobileFaceNet_192": _mobilefacenet(192, stride_2_padding="tf_same"),  # shipped
+    "MobileNetV2": _imagenet("mobilenet_v2", stem="features.0.0", width="features.17.conv.2", channels=320),
+    # The large one first: it has all the names of arrays of the small one, and more.
+    "MobileNetV3_large": _imagenet("mobilenet_v3_large", stem="conv.0", width="blocks.14.expand_conv.0", channels=960),
+    "MobileNetV3_small": _imagenet("mobilenet_v3_small", stem="conv.0", width="blocks.10.expand_conv.0", channels=576),
+    "LightNet": Backbone(
+        "lightnet", "LightNet", 512, {}, TellingKeys("layers.0.weight", "fc.bias", "layers.17.weight", 1024)
+    ),
+    "HRNetV2_W18": Backbone(
+        "hrnet", "HRNet", 512, {"width": 18}, TellingKeys("stem.conv.weight", "features.weight", "stem.conv.weight", 64)
+    ),
+    "ResNet50": _resnet(50),
+    "ResNet101": _resnet(101),
+    "ResNet152": _resnet(152),
+    "IR_50": _ir(3, 4, 14, 3, squeeze=False),
+    "IR_101": _ir(3, 13, 30, 3, squeeze=False),
+    "IR_152": _ir(3, 8, 36, 3, squeeze=False),
+    "IR_SE_50": _ir(3, 4, 14, 3, squeeze=True),
+    "IR_SE_101": _ir(3, 13, 30, 3, squeeze=True),
+    "IR_SE_152": _ir(3, 8, 36, 3, squeeze=True),
     "iresnet18": _iresnet(2, 2, 2, 2),
     "iresnet34": _iresnet(3, 4, 6, 3),
     "iresnet50": _iresnet(3, 4, 14, 3),
@@ -116,6 +149,16 @@ ALIASES: Mapping[str, str] = {
     "iResNet50": "iresnet50",
     "iResNet100": "iresnet100",
     "iResNet200": "iresnet200",
+    "MobileNet_V2": "MobileNetV2",
+    "MobileNet_V3_Small": "MobileNetV3_small",
+    "MobileNet_V3_Large": "MobileNetV3_large",
+    "ResNet_50": "ResNet50",
+    "ResNet_101": "ResNet101",
+    "ResNet_152": "ResNet152",
+    "HRNetV2": "HRNetV2_W18",
+    "mobilenet_v2_x1.0": "MobileNetV2",
+    "mobilenet_v3_small_x1.0": "MobileNetV3_small",
+    "mobilenet_v3_large_x1.0": "MobileNetV3_large",
     "FaceViT_tiny_patch9_112": "vit_t",
     "FaceViT_small_patch9_112": "vit_s",
     "FaceViT_base_patch9_112": "vit_b",
@@ -127,6 +170,7 @@ ALIASES: Mapping[str, str] = {
 }
 """Published spellings. Weights of FresResNet50 and FresResNet100 (one PReLU slope a layer, other keys) become those of
 iresnet50 and iresnet100 by ``arcface-paddle import``."""
+_ALIASES_SHOWN = 2  # in errors, which are to stay readable
 
 
 def canonical_name(name: str) -> str:
@@ -145,7 +189,11 @@ def canonical_name(name: str) -> str:
         return by_lower_case[lowered]
     similar = difflib.get_close_matches(lowered, by_lower_case, n=1)
     meant = f"did you mean {by_lower_case[similar[0]]}? " if similar else ""
-    raise ConfigError(f"no network {name!r}; {meant}choose from {', '.join(BACKBONES)} (or {', '.join(ALIASES)})")
+    spellings = f"{', '.join(list(ALIASES)[:_ALIASES_SHOWN])} and other published spellings"
+    raise ConfigError(
+        f"no network {name!r}; {meant}choose from {', '.join(BACKBONES)} (or {spellings}); "
+        "'arcface-paddle models backbones' tells what they are"
+    )
 
 
 def is_same_network(name: str, other: str) -> bool:
@@ -198,9 +246,23 @@ def build_backbone(name: str, *, embedding_size: Optional[int] = None, width: fl
         raise ConfigError(
             f"{name}: embedding_size is {size} (allowed: 1 or more), width is {width} (allowed: ]0, {LARGEST_WIDTH:g}])"
         )
-    network_class = getattr(importlib.import_module(f"{__name__}.{entry.module}"), entry.class_name)
-    allowed = set(inspect.signature(network_class).parameters) - {"embedding_size", "width_mult", *entry.arguments}
+    allowed = options_of(name)
     unknown = sorted(set(options) - allowed)
     if unknown:
         raise ConfigError(f"{name} has no option {', '.join(unknown)}; it has: {', '.join(sorted(allowed)) or 'none'}")
-    return network_class(embedding_size=size, width_mult=width, **{**entry.arguments, **options})
+    return _network_class(entry)(embedding_size=size, width_mult=width, **{**entry.arguments, **options})
+
+
+def options_of(name: str) -> frozenset[str]:
+    """Return what else ``build_backbone`` takes for a network, such as ``dropout``.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    entry = find_backbone(name)
+    parameters = inspect.signature(_network_class(entry)).parameters
+    return frozenset(parameters) - {"embedding_size", "width_mult", *entry.arguments}
+
+
+def _network_class(entry: Backbone) -> Any:
+    return getattr(importlib.import_module(f"{__name__}.{entry.module}"), entry.class_name)

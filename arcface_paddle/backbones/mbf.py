@@ -95,6 +95,8 @@ class Mbf(nn.Layer):
         scale: factor on the channels between the bottlenecks, 2 of ``mbf`` and 4 of ``mbf_large``.
     """
 
+    VECTOR_NORMS = ("features.layers.0.layers.1",)  # of a map of one pixel
+
     def __init__(self, embedding_size: int = 512, width_mult: float = 1.0, *, units: Sequence[int], scale: int) -> None:
         super().__init__()
 

@@ -87,6 +87,8 @@ class MobileFaceNet(nn.Layer):
         ConfigError: an unknown ``stride_2_padding``.
     """
 
+    VECTOR_NORMS = ("linear7.bn", "linear1.bn")  # of maps of one pixel
+
     def __init__(
         self, embedding_size: int = 128, width_mult: float = 1.0, *, stride_2_padding: str = "symmetric"
     ) -> None:

@@ -26,15 +26,33 @@ class SynchronisedBatchNorm(_BatchNormBase):
             return F.batch_norm(
                 x, self._mean, self._variance, self.weight, self.bias, training=False, epsilon=self._epsilon
             )
-        y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self._epsilon)
-        with paddle.no_grad():
-            for running, new in ((self._mean, mean), (self._variance, variance)):
-                running.scale_(self._momentum).add_((1.0 - self._momentum) * new)
+        y, mean, variance = normalise_over_ranks(x, self.weight, self.bias, epsilon=self._epsilon)
+        self.update_running(mean, variance)
         return y
+
+    @paddle.no_grad()
+    def update_running(self, mean: paddle.Tensor, variance: paddle.Tensor) -> None:
+        """Move the running statistics towards those of a batch."""
+        for running, new in ((self._mean, mean), (self._variance, variance)):
+            running.scale_(self._momentum).add_((1.0 - self._momentum) * new)
+
+
+def normalise_over_ranks(
+    x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, *, epsilon: float
+) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """Normalise (B, C, ...) over all axes but 1 and over all ranks; also gives mean and (biased) variance."""
+    y, mean, variance = _Normalise.apply(x, weight, bias, epsilon)
+    return y, mean, variance
+
+
+def batch_statistics(x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Return mean and biased variance, (C,) float32 each, of (B, C, ...) over all axes but 1 and over all ranks."""
+    mean, variance, _ = _statistics(x.astype("float32"), _all_but_channels(x))
+    return mean, variance
 
 
 class _Normalise(paddle.autograd.PyLayer):
-    """Normalise (B, C, ...) over all axes but 1 and over all ranks; also gives mean and (biased) variance."""
+    """See ``normalise_over_ranks``."""
 
     @staticmethod
     def forward(

@@ -16,6 +16,7 @@ from arcface_paddle.backbones import (
     canonical_name,
     find_backbone,
 )
+from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_group_norm
 from arcface_paddle.errors import CheckpointError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.weight_files import read_state_dict
@@ -95,14 +96,21 @@ def network_of(arrays: Mapping[str, np.ndarray]) -> Optional[str]:
     return fitting[0] if fitting else None
 
 
+def has_group_norm(arrays: Mapping[str, np.ndarray], network: nn.Layer) -> bool:
+    """Tell whether arrays are those of ``network`` with group normalisation, which has no running statistics."""
+    norms = norms_of_maps(network)
+    return bool(norms) and all(f"{norm}.weight" in arrays and f"{norm}._mean" not in arrays for norm in norms)
+
+
 def _build_for(
     arrays: Mapping[str, np.ndarray], name: str, *, embedding_size: Optional[int], width: Optional[float]
 ) -> nn.Layer:
     """Build the named network with the sizes that its weights show."""
     size = embedding_size_of(arrays) if embedding_size is None else embedding_size
-    return build_backbone(
+    network = build_backbone(
         name, embedding_size=size, width=width_of(arrays, network=canonical_name(name)) if width is None else width
     )
+    return use_group_norm(network) if has_group_norm(arrays, network) else network
 
 
 def _keys_of(arrays: Mapping[str, np.ndarray]) -> Optional[TellingKeys]:
@@ -135,28 +143,41 @@ def load_arrays(network: nn.Layer, arrays: Mapping[str, np.ndarray], *, name: st
         CheckpointError: a key is missing or unknown, a shape differs, or a value is not finite.
     """
     targets = network.state_dict()
-    differences = _differences({key: tuple(tensor.shape) for key, tensor in targets.items()}, arrays)
-    if differences:
-        shown = "; ".join(differences[:_DIFFERENCES_SHOWN])
-        more = len(differences) - _DIFFERENCES_SHOWN
+    kinds = _differences({key: tuple(tensor.shape) for key, tensor in targets.items()}, arrays)
+    count = sum(map(len, kinds))
+    if count:
+        shown = _shown(kinds)
         raise CheckpointError(
-            f"{name} does not fit {type(network).__name__}: {shown}"
-            + (f"; and {more} more differences" if more > 0 else "")
-            + ("" if _NOT_FINITE in differences[0] else "; check the name of the network, embedding_size and width")
+            f"{name} does not fit {type(network).__name__}: {'; '.join(shown)}"
+            + (f"; and {count - len(shown)} more differences" if count > len(shown) else "")
+            + ("" if _NOT_FINITE in shown[0] else "; check the name of the network, embedding_size and width")
         )
     for key, tensor in targets.items():
         tensor.set_value(np.asarray(arrays[key]).astype(np.dtype("float32"), copy=False).reshape(tensor.shape))
 
 
-def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> list[str]:
-    found = [f"{key} is missing" for key in shapes if key not in arrays]
-    found += [f"{key} is not part of the network" for key in arrays if key not in shapes]
+def _differences(shapes: Mapping[str, tuple[int, ...]], arrays: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """Return what is missing, what is too much, and what has another shape or broken values, in words."""
+    missing = [f"{key} is missing" for key in shapes if key not in arrays]
+    unknown = [f"{key} is not part of the network" for key in arrays if key not in shapes]
+    others = []
     for key, shape in shapes.items():
         if key not in arrays:
             continue
         array = np.asarray(arrays[key])
         if array.shape != shape:
-            found.append(f"{key} is {array.shape} instead of {shape}")
+            others.append(f"{key} is {array.shape} instead of {shape}")
         elif not np.isfinite(array).all():
-            found.append(f"{key} {_NOT_FINITE}")
-    return found
+            others.append(f"{key} {_NOT_FINITE}")
+    return [missing, unknown, others]
+
+
+def _shown(kinds: list[list[str]]) -> list[str]:
+    """Choose some of the differences: at least one of every kind that there is, since one kind may be hundreds."""
+    room = _DIFFERENCES_SHOWN - sum(bool(kind) for kind in kinds)
+    shown = []
+    for kind in kinds:
+        taken = kind[: 1 + room] if kind else []
+        room -= max(0, len(taken) - 1)
+        shown += taken
+    return shown

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Iterator, Optional
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
+
+_GROUP_NORM_EPSILON = re.compile(rb'"1\.group_norm","A":\[\{"AT":\{"#":"0\.a_f64","D":([^}]+)\},"N":"epsilon"')
+"""In the JSON that Paddle 3 writes of a graph."""
 
 
 def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: int) -> bytes:
@@ -32,7 +36,28 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
         content = paddle2onnx.export(str(graph_file), str(weights_file), opset_version=opset, verbose=False)
     if content is None:
         raise ModelFileError(f"{graph_file}: paddle2onnx cannot convert it")
-    return bytes(content)
+    return _with_group_norm_epsilons(bytes(content), graph_file)
+
+
+def _with_group_norm_epsilons(content: bytes, graph_file: Path) -> bytes:
+    """Give the group normalisations of an ONNX file, there instance normalisations, the epsilon of the Paddle graph.
+
+    Paddle 3 writes it as a double, paddle2onnx 2 reads a float, and what it then stores is an accidental number.
+    """
+    epsilons = [float(text) for text in _GROUP_NORM_EPSILON.findall(graph_file.read_bytes())]
+    if not epsilons:
+        return content
+    import onnx  # a dependency of paddle2onnx
+
+    model = onnx.load_from_string(content)
+    nodes = [node for node in model.graph.node if node.op_type == "InstanceNormalization"]
+    if len(nodes) != len(epsilons):
+        raise ModelFileError(f"{graph_file}: paddle2onnx turns its group normalisations into something unknown")
+    for node, epsilon in zip(nodes, epsilons):
+        for attribute in node.attribute:
+            if attribute.name == "epsilon":
+                attribute.f = epsilon
+    return bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager

@@ -98,7 +98,9 @@ class NetworkConfig:
     """The network that maps a face to a feature."""
 
     network: Optional[str] = _option(
-        None, f"name of the backbone, in any case (default: {DEFAULT_NETWORK}, or the network of --pretrained)"
+        None,
+        f"name of the backbone, in any case, see 'arcface-paddle models backbones' (default: {DEFAULT_NETWORK}, or the "
+        "network of --pretrained)",
     )
     embedding_size: Optional[int] = _option(
         None,
@@ -113,7 +115,20 @@ class NetworkConfig:
     pretrained: Optional[str] = _option(
         None,
         "fine-tuning: start from this model (MobileFace, or a folder with training.pdparams), which then says network, "
-        "embedding size and input; or from this .pdparams file",
+        "embedding size and input; or from this .pdparams file; for a ResNet, MobileNetV2 or V3 it may be the ImageNet "
+        "weights of paddle.vision",
+    )
+    dropout: Optional[float] = _option(
+        None,
+        "probability of dropout before the last layer, for networks that have it (default: the network's own)",
+        least=0.0,
+        most=0.95,
+    )
+    norm: str = _option(
+        "batch",
+        "normalisation: BatchNorm; for small batches batch renormalisation (r to 3, d to 5, ramped up in the warm-up); "
+        "or GroupNorm, which needs no statistics of the batch",
+        choices=("batch", "batch_renorm", "group"),
     )
     batch_norm: str = _option(
         "local",
@@ -344,6 +359,11 @@ class TrainConfig:
         if without_folder:  # an empty logdir alone has always meant: no VisualDL
             raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")
         self.classifier.refuse_contradictions()
+        if self.network.norm == "batch_renorm" and self.network.batch_norm == "frozen":
+            raise ConfigError(
+                "norm batch_renorm corrects the statistics of the batch, and batch_norm frozen does not use them; "
+                "leave one of the two out"
+            )
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
 

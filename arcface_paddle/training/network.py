@@ -9,10 +9,12 @@ import paddle
 from paddle import nn
 
 from arcface_paddle import distributed
-from arcface_paddle.backbones import build_backbone, canonical_name, find_backbone
+from arcface_paddle.backbones import BACKBONES, build_backbone, canonical_name, find_backbone, options_of
+from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_batch_renorm, use_group_norm
 from arcface_paddle.backbones.cpu_speed import use_cpu_layers
+from arcface_paddle.backbones.imagenet import ImageNetNetwork, is_of_paddle_vision, trunk_arrays
 from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
-from arcface_paddle.backbones.weights import load_arrays
+from arcface_paddle.backbones.weights import has_group_norm, load_arrays
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import DEFAULT_NETWORK, NetworkConfig, TrainConfig, config_from
 from arcface_paddle.training.pretrained import PretrainedWeights, open_pretrained
@@ -30,12 +32,16 @@ class NetworkChoice:
         embedding_size: length of the feature.
         width: factor on the channel counts.
         pretrained: weights to start from; None = random ones.
+        dropout: probability before the last layer; None = the network's own.
+        norm: ``batch``, ``batch_renorm`` or ``group``, see ``NetworkConfig``.
     """
 
     name: str
     embedding_size: int
     width: float
     pretrained: Optional[PretrainedWeights]
+    dropout: Optional[float] = None
+    norm: str = "batch"
 
     def written_into(self, config: TrainConfig) -> TrainConfig:
         """Return ``config`` with the choice in place of what it left open."""
@@ -52,15 +58,15 @@ def choose_network(settings: NetworkConfig) -> NetworkChoice:
         CheckpointError, ModelFileError: ``--pretrained`` cannot be read.
     """
     pretrained = open_pretrained(settings.pretrained) if settings.pretrained else None
-    if pretrained is None:
-        name = canonical_name(settings.network or DEFAULT_NETWORK)
-        size = settings.embedding_size or find_backbone(name).embedding_size
-        return NetworkChoice(name, size, settings.width or 1.0, None)
-    if pretrained.has_card:
-        _refuse_contradictions(settings, pretrained)
-    name = canonical_name(settings.network or pretrained.network or DEFAULT_NETWORK)
-    size = settings.embedding_size or pretrained.embedding_size or find_backbone(name).embedding_size
-    return NetworkChoice(name, size, settings.width or pretrained.width, pretrained)
+    known: Optional[str] = None
+    size, width = settings.embedding_size, settings.width
+    if pretrained is not None:
+        if pretrained.has_card:
+            _refuse_contradictions(settings, pretrained)
+        known, size, width = pretrained.network, size or pretrained.embedding_size, width or pretrained.width
+    name = canonical_name(settings.network or known or DEFAULT_NETWORK)
+    size = size or find_backbone(name).embedding_size
+    return NetworkChoice(name, size, width or 1.0, pretrained, settings.dropout, settings.norm)
 
 
 def build_network(
@@ -75,19 +81,26 @@ def build_network(
         mode: ``dynamic`` or ``static``, see ``RunConfig``.
 
     Raises:
-        ConfigError: values that the network refuses.
+        ConfigError: values that the network refuses, or an option that it does not have.
         CheckpointError: the weights to start from do not fit the network.
     """
-    network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width)
+    network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width, **_options(choice))
+    if choice.norm == "batch_renorm" and mode == "static":
+        raise ConfigError("--mode static would keep the limits of --norm batch_renorm of its first step; leave one out")
+    if choice.norm != "batch" and not norms_of_maps(network):
+        raise ConfigError(f"--norm {choice.norm}: {choice.name} has no BatchNorm to replace; leave it out")
     if choice.pretrained is not None:
-        load_arrays(network, choice.pretrained.arrays, name=str(choice.pretrained.path))
-        say(f"backbone starts from {choice.pretrained.path}; the class centres start at random")
-        if choice.pretrained.adapted:
-            say(f"{choice.pretrained.source}: {choice.pretrained.adapted}")
+        _refuse_other_norm(network, choice, choice.pretrained)
+    if choice.norm == "group":
+        network = use_group_norm(network)
+    if choice.pretrained is not None:
+        _load_pretrained(network, choice.pretrained, say=say)
     if batch_norm == "sync":
         network = use_synchronised_batch_norm(network)
     elif batch_norm == "frozen":
         network = freeze_batch_norm(network)
+    if choice.norm == "batch_renorm":  # of what is there by now, synchronised or not
+        network = use_batch_renorm(network)
     if mode == "static":
         network = compile_network(network, say=say)
     elif paddle.get_device() == "cpu":  # the compiler does not take these layers
@@ -95,6 +108,47 @@ def build_network(
     distributed.broadcast_parameters(list(network.state_dict().values()))
     network.train()
     return network
+
+
+def _options(choice: NetworkChoice) -> dict[str, float]:
+    """Return the further arguments of the network.
+
+    Raises:
+        ConfigError: it has no dropout, but one is asked for.
+    """
+    if choice.dropout is None:
+        return {}
+    if "dropout" not in options_of(choice.name):
+        able = [name for name in BACKBONES if "dropout" in options_of(name)]
+        raise ConfigError(
+            f"--dropout {choice.dropout:g}: {choice.name} has no dropout; leave it out, or take {', '.join(able)}"
+        )
+    return {"dropout": choice.dropout}
+
+
+def _refuse_other_norm(network: nn.Layer, choice: NetworkChoice, pretrained: PretrainedWeights) -> None:
+    """Refuse weights of GroupNorm for BatchNorm and the other way round; ``network`` has BatchNorm."""
+    own_is_group = has_group_norm(pretrained.arrays, network)
+    if own_is_group != (choice.norm == "group"):
+        own = "group" if own_is_group else "batch"
+        raise ConfigError(
+            f"--norm {choice.norm}: the weights {pretrained.path} are not of a network with it; take --norm {own}"
+        )
+
+
+def _load_pretrained(network: nn.Layer, pretrained: PretrainedWeights, *, say: Callable[[str], None]) -> None:
+    arrays, path = pretrained.arrays, str(pretrained.path)
+    if isinstance(network, ImageNetNetwork) and is_of_paddle_vision(network, arrays):
+        load_arrays(network.trunk, trunk_arrays(arrays), name=path)
+        say(
+            f"trunk starts from the ImageNet weights {path}: their classifier is dropped and the first convolution "
+            "takes the training input (std 0.5) in place of ImageNet's; head and class centres start at random"
+        )
+        return
+    load_arrays(network, arrays, name=path)
+    say(f"backbone starts from {path}; the class centres start at random")
+    if pretrained.adapted:
+        say(f"{pretrained.source}: {pretrained.adapted}")
 
 
 def compile_network(network: nn.Layer, *, say: Callable[[str], None]) -> nn.Layer:

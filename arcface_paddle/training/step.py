@@ -11,6 +11,7 @@ from typing import Sequence
 import paddle
 
 from arcface_paddle import distributed
+from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limits
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
@@ -32,6 +33,8 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     state, optimizer = run.state, run.config.optimizer
     seed_step(state.seed, state.step, distributed.rank())
     run.classifier.margin = _margin_now(run)
+    if run.config.network.norm == "batch_renorm":
+        set_renorm_limits(run.network, ramped_limits(state.step, run.schedule.warmup_steps))
     run.statistics.remember()
     first_pass = state.step * optimizer.accumulation
     with run.profile.phase("classifier"):

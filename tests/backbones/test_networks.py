@@ -135,6 +135,31 @@ def test_the_gradient_reaches_every_parameter(name):
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["MobileNetV2", "MobileNetV3_small", "LightNet", "ResNet50"]
+    + [
+        pytest.param(name, marks=pytest.mark.long) for name in ("MobileNetV3_large", "HRNetV2_W18", "IR_50", "IR_SE_50")
+    ],
+)
+def test_the_other_networks_have_no_parameter_that_learns_nothing_and_one_feature_a_picture(name):
+    paddle.seed(4)
+    network = build_backbone(name, embedding_size=16, width=0.125)
+    network.train()
+    (network(paddle.randn([3, 3, 112, 112])) * paddle.randn([3, 16])).sum().backward()
+    for key, weight in trainable(network).items():
+        assert weight.grad is not None and np.isfinite(weight.grad.numpy()).all(), key
+    still = [key for key, weight in trainable(network).items() if not np.abs(weight.grad.numpy()).max() > 0]
+    # ReLU and hard sigmoid may hold a narrow layer shut for three pictures; whole parts of a network they do not.
+    assert len(still) <= 0.05 * len(trainable(network)), still
+    network.eval()
+    images = paddle.randn([3, 3, 112, 112])
+    with paddle.no_grad():
+        features, alone = network(images), paddle.concat([network(image.unsqueeze(0)) for image in images])
+    assert features.shape == [3, 16] and features.dtype == paddle.float32
+    np.testing.assert_allclose(features.numpy(), alone.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
     ("width", "stem", "head"), [(1.0, 64, 512), (0.5, 32, 256), (0.3, 16, 152), (0.01, 8, 8), (2.0, 128, 1024)]
 )
 def test_width_scales_all_channels_but_the_embedding(width, stem, head):

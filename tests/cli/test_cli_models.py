@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arcface_paddle.backbones import BACKBONES
 from arcface_paddle.cli.main import run_module
 from arcface_paddle.pipeline import model_files
 from arcface_paddle.pipeline.model_files import shipped_folder
@@ -48,6 +49,23 @@ def test_fetch_without_a_network_is_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "arcface_iresnet50_v1.0_infer.tar" in error and str(tmp_path) in error
     assert not (tmp_path / "models" / "ArcFace").exists()
+
+
+def test_backbones_are_listed_with_their_size_and_what_others_publish(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_module("models", ["backbones"]) == 0
+    table = capsys.readouterr().out
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
+    assert set(BACKBONES) <= set(rows)
+    assert "65.16" in rows["iresnet100"] and "12.090" in rows["iresnet100"] and "65.131 M" in rows["iresnet100"]
+    assert "0.221 G (the paper)" in rows["MobileFaceNet_128"]
+
+
+def test_an_unknown_network_is_one_line_that_names_them_all_and_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_module("plan", ["--num_classes", "100", "--network", "ResNet-50"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and len(error) < 700
+    assert "did you mean ResNet50?" in error and "arcface-paddle models backbones" in error
+    assert all(name in error for name in BACKBONES)
 
 
 def test_unknown_models_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

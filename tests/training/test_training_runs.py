@@ -94,6 +94,7 @@ def losses(output: Path) -> dict[int, float]:
         },
         {"loss": "CenterLoss", "lr": 0.5, "accumulation": 2, "batch_size": 6},
         {"subcentres": 2, "total_loss": "focal", "centre_weight": 0.01, "sample_rate": 0.5},
+        {"norm": "batch_renorm"},  # stopped amid the ramp of its limits
         # A transformer leaves branches out at random.
         pytest.param({"network": "vit_t", "decay_norm": False, "lr": 0.1}, marks=pytest.mark.long),
     ],
@@ -105,6 +106,7 @@ def losses(output: Path) -> dict[int, float]:
         "amsgrad-shrinking-decay",
         "centre-loss",
         "focal-subcentres",
+        "renorm",
         "transformer",
     ],
 )
@@ -196,6 +198,25 @@ def test_a_step_fetches_nothing_and_chooses_its_classes_before_the_forward_pass(
             record = train_step(own, batches)
     assert happened == ["choose", "choose", "forward", "forward"]
     assert np.isfinite(record.numpy()).all()
+
+
+@pytest.mark.long
+def test_group_norm_and_dropout_resume_bit_for_bit(data, tmp_path):
+    changes = {"network": "MobileNetV3_small", "norm": "group", "dropout": 0.3}
+    test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path, changes)
+
+
+def test_limits_of_batch_renormalisation_grow_with_the_steps_of_the_warm_up(data, tmp_path):
+    built = run.build_run(settings(data, tmp_path, norm="batch_renorm", warmup_steps=4), say=Listener())
+    norm = built.network.conv1.bn
+    seen = []
+    with built.loader:
+        batch = next(iter(built.loader.epoch(0, start_sample=0)))
+        for step in (0, 1, 4, 7):
+            built.state.step = step
+            train_step(built, [batch])
+            seen.append((norm.limits.r_max, norm.limits.d_max))
+    assert seen == [(1.0, 0.0), (1.5, 1.25), (3.0, 5.0), (3.0, 5.0)]
 
 
 def test_another_seed_is_another_run(data, tmp_path):

@@ -4,6 +4,7 @@
     arcface-paddle models check [MODEL ...]        hold the files against the hashes of their cards, and load them
     arcface-paddle models show MODEL               the card
     arcface-paddle models fetch MODEL ...          get published archives into the cache folder
+    arcface-paddle models backbones                networks to train (--network), with their size
 
 MODEL is a name of the list or a folder. Fetched models lie in $ARCFACE_PADDLE_HOME/models (~/.arcface_paddle/models).
 """
@@ -48,6 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetch = actions.add_parser("fetch", help="fetch published archives")
     fetch.add_argument("models", nargs="+", metavar="MODEL", choices=PUBLISHED_MODELS, help="%(choices)s")
     fetch.set_defaults(action=run_fetch)
+    backbones = actions.add_parser("backbones", help="table of the networks that can be trained")
+    backbones.set_defaults(action=run_backbones)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,6 +97,24 @@ def run_fetch(args: argparse.Namespace) -> int:
 
     for name in args.models:
         print(f"{name}: {model_files.find_folder(name)}")
+    return EXIT_OK
+
+
+def run_backbones(args: argparse.Namespace) -> int:
+    from arcface_paddle.backbones import BACKBONES
+    from arcface_paddle.backbones.facts import FACTS
+
+    rows = []
+    for name, entry in BACKBONES.items():
+        facts = FACTS[name]
+        published = facts.published
+        figures = published and f"{published.parameters:g} M, {published.multiply_adds:g} G ({published.of})"
+        size = [f"{facts.parameters / 1e6:.2f}", f"{facts.multiply_adds / 1e9:.3f}"]
+        rows.append([name, entry.embedding_size, *size, facts.origin, figures])
+    print(text_table(["network", "embedding", "10^6 parameters", "10^9 multiply-adds", "from", "published"], rows))
+    print(
+        "counted for one 112x112 picture at width 1; arcface-paddle plan --network NAME tells what training one takes"
+    )
     return EXIT_OK
 
 
