@@ -64,7 +64,7 @@ def test_the_stated_multiply_adds_are_those_of_a_forward_pass(name):
     assert (size.parameters, size.multiplications_per_image) == (FACTS[name].parameters, FACTS[name].multiply_adds)
 
 
-@pytest.mark.parametrize("name", ["MobileFaceNet_128", "iresnet34", "iresnet100"])
+@pytest.mark.parametrize("name", ["MobileFaceNet_128", "iresnet34", "iresnet100", "EdgeFace_XS", "EdgeFace_S"])
 def test_networks_that_others_count_have_their_figures(name):
     """Within a fiftieth: some leave out the values of PReLU or of biases."""
     facts = FACTS[name]

@@ -22,6 +22,7 @@ PUBLISHED_DATA = {  # folder: images, identities
     "WebFace4M": (4_235_242, 205_990),
     "WebFace12M": (12_720_066, 617_970),
     "glint360k": (17_091_657, 360_232),
+    "WebFace42M": (42_474_558, 2_059_906),
 }
 COST = re.compile(
     r"# Cost: ([\d,]+) steps of ([\d,]+) images on (\d+) GPUs; ([\d.]+) GiB a GPU; ([\d.]+)e18 multiplications in all\."
@@ -52,6 +53,7 @@ def plan_settings(config: TrainConfig, *, classes: int, size: int, ranks: int) -
         subcentres=config.classifier.subcentres,
         centre_loss=config.classifier.centre_factor > 0,
         precision=config.optimizer.precision,
+        optimizer=config.optimizer.optimizer,
     )
 
 
