@@ -21,7 +21,7 @@ from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedC
 from arcface_paddle.heads.update_rules import UpdateRule
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
 from arcface_paddle.training.class_check import check_classes
-from arcface_paddle.training.config import RESUME_AUTO, OptimizerConfig, TrainConfig
+from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.optimizer import DecayCoefficient, FlatOptimizer, LossScaler, RunningStatistics
 from arcface_paddle.training.override import Changes, is_due, parse_override
@@ -85,22 +85,12 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         CheckpointError, ModelFileError: ``--pretrained`` does not fit or cannot be read.
     """
     seed_step(config.run.seed, 0, 0)  # the same first weights on all ranks
-    margin = build_margin(
-        config.classifier.loss,
-        scale=config.classifier.scale,
-        margin=config.classifier.margin,
-        combined=_three_margins(config.classifier.combined),
-    )
+    margin = margin_of(config.classifier)
     choice = choose_network(config.network)
     config = choice.written_into(config)
     network = build_network(choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode)
     dataset = dataset or open_training_data(config)
-    for remark in dataset.remarks:
-        say(remark)
-    _say_changes(config, say=say)
-    check_classes(
-        dataset.labels, dataset.num_classes, name=dataset.name, say=say, subcentres=config.classifier.subcentres
-    )
+    _say_facts(config, dataset, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))
     loader = BatchLoader(
@@ -137,6 +127,16 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     )
 
 
+def _say_facts(config: TrainConfig, dataset: FaceDataset, *, say: Say) -> None:
+    """Say what is remarkable about the data, and refuse those from which nothing can be learnt."""
+    for remark in dataset.remarks:
+        say(remark)
+    _say_changes(config, say=say)
+    check_classes(
+        dataset.labels, dataset.num_classes, name=dataset.name, say=say, subcentres=config.classifier.subcentres
+    )
+
+
 def _say_changes(config: TrainConfig, *, say: Say) -> None:
     """Say what is done to the pictures at random, with the values that a preset stands for."""
     steps = parse_steps(config.data.augment)
@@ -148,6 +148,21 @@ def _profile(config: TrainConfig) -> NoProfile:
     if not config.run.profile or not distributed.is_main():
         return NoProfile()
     return StepProfile(Path(config.run.output) / PROFILE_FOLDER, steps=config.run.profile)
+
+
+def margin_of(settings: ClassifierConfig) -> Margin:
+    """Build the margin that the settings of the classifier name.
+
+    Raises:
+        ConfigError: an unknown name, or a value that this margin does not take.
+    """
+    m1, m2, m3 = settings.combined or (1.0, 0.0, 0.0)
+    return build_margin(
+        settings.loss,
+        scale=settings.scale,
+        margin=settings.margin,
+        combined=(m1, m2, m3) if settings.combined else None,
+    )
 
 
 def batch_sizes(config: TrainConfig, world_size: int) -> tuple[int, int]:
@@ -343,10 +358,3 @@ def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes
         matmul_dtype=config.optimizer.precision if on_gpu else "float32",
         seed=config.run.seed,
     )
-
-
-def _three_margins(values: tuple[float, ...]) -> Optional[tuple[float, float, float]]:
-    if not values:
-        return None
-    m1, m2, m3 = values
-    return m1, m2, m3

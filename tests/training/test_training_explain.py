@@ -27,9 +27,9 @@ from arcface_paddle.training.explain.data_rules import (
     sample_pictures,
 )
 from arcface_paddle.training.explain.explanation import explain, explanation_text
-from arcface_paddle.training.explain.facts import read_run
+from arcface_paddle.training.explain.recorded_run import read_run
 from arcface_paddle.training.explain.run_rules import run_reasons
-from arcface_paddle.training.explain.verdict import LIKELY, Verdict, verdict_of
+from arcface_paddle.training.explain.verdict import LIKELY, CurveVerdict, verdict_of
 from arcface_paddle.training.loss_watch import FlatWatch
 from arcface_paddle.training.trainer import train
 
@@ -90,7 +90,7 @@ def test_every_fault_is_named(tmp_path, key, run):
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         rows[:5] = [{**row, "loss": FLAT_LOSS} for row in rows[:5]]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        assert verdict_of(read_run(folder)) is Verdict.DIVERGED
+        assert verdict_of(read_run(folder)) is CurveVerdict.DIVERGED
     else:
         folder = write_run(tmp_path / "run", **run)
     assert keys_of(folder) == {key}
@@ -99,11 +99,11 @@ def test_every_fault_is_named(tmp_path, key, run):
 @pytest.mark.parametrize(
     ("verdict", "run"),
     [
-        (Verdict.FLAT, {}),
-        (Verdict.EARLY, {"steps": 120}),
-        (Verdict.LEARNING, {"figures": {"loss": 12.0, "target_cosine": 0.4}}),
-        (Verdict.LEARNING, {"figures": {"accuracy_mean": 0.9}}),
-        (Verdict.FLAT, {"figures": {"accuracy_mean": 0.57}}),
+        (CurveVerdict.FLAT, {}),
+        (CurveVerdict.EARLY, {"steps": 120}),
+        (CurveVerdict.LEARNING, {"figures": {"loss": 12.0, "target_cosine": 0.4}}),
+        (CurveVerdict.LEARNING, {"figures": {"accuracy_mean": 0.9}}),
+        (CurveVerdict.FLAT, {"figures": {"accuracy_mean": 0.57}}),
     ],
 )
 def test_the_verdict_follows_the_curve(tmp_path, verdict, run):
@@ -187,7 +187,7 @@ def test_a_real_run_is_explained(tmp_path, capsys):
 
 def test_data_that_have_gone_are_said(tmp_path):
     explanation = explain(write_run(tmp_path / "run", data_dir=str(tmp_path / "gone")))
-    assert explanation.verdict is Verdict.FLAT
+    assert explanation.verdict is CurveVerdict.FLAT
     assert "gone" in explanation.not_looked_at[0] and "not looked at" in explanation_text(explanation)
 
 

@@ -107,14 +107,14 @@ def run(args: argparse.Namespace) -> int:
 def _explain(folder: str, json_file: Optional[str]) -> int:
     _hide_notes_of_paddle()
     from arcface_paddle.training.explain.explanation import explain, explanation_text
-    from arcface_paddle.training.explain.verdict import LIKELY, Verdict
+    from arcface_paddle.training.explain.verdict import LIKELY, CurveVerdict
 
     explanation = explain(folder)
     print(explanation_text(explanation))
     if json_file is not None:
         write_json_result(json_file, explanation.to_dict())
     harmful = [reason for reason in explanation.reasons if reason.weight >= LIKELY]
-    return EXIT_OK if explanation.verdict is Verdict.LEARNING and not harmful else EXIT_PARTIAL
+    return EXIT_OK if explanation.verdict is CurveVerdict.LEARNING and not harmful else EXIT_PARTIAL
 
 
 def _share_cores() -> None:

@@ -18,7 +18,7 @@ from arcface_paddle.errors import DataError, ImageError
 from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.pipeline.alignment import COMMON_TEMPLATE
 from arcface_paddle.pipeline.detection.base import Detector
-from arcface_paddle.training.explain.verdict import CERTAIN, LIKELY, POSSIBLE, Reason
+from arcface_paddle.training.explain.verdict import CERTAIN, LIKELY, POSSIBLE, Obstacle
 
 _PEOPLE = 40
 """People looked at, two pictures each: enough to tell a mean similarity to +- .03."""
@@ -70,7 +70,7 @@ def sample_pictures(dataset: FaceDataset, *, seed: int = 0, people: int = _PEOPL
     return SampledPictures(stacked, tuple(sizes), unreadable)
 
 
-def label_reasons(labels: np.ndarray, num_classes: int) -> Iterator[Reason]:
+def label_reasons(labels: np.ndarray, num_classes: int) -> Iterator[Obstacle]:
     """Give what the labels alone show.
 
     Args:
@@ -80,14 +80,14 @@ def label_reasons(labels: np.ndarray, num_classes: int) -> Iterator[Reason]:
     counts = np.unique(labels, return_counts=True)[1]
     people = len(counts)
     if people < num_classes:
-        yield Reason(
+        yield Obstacle(
             "empty_classes",
             LIKELY if people < num_classes / 2 else POSSIBLE,
             f"{num_classes - people} of {num_classes} classes have no picture",
             "number the labels without gaps ('arcface-paddle data doctor --fix'), or check --num_classes",
         )
     if counts.mean() < _FEW_PICTURES:
-        yield Reason(
+        yield Obstacle(
             "few_pictures",
             LIKELY,
             f"a person has {counts.mean():.1f} pictures on average ({len(labels)} of {people} people)",
@@ -95,14 +95,14 @@ def label_reasons(labels: np.ndarray, num_classes: int) -> Iterator[Reason]:
         )
     lone = float((counts == 1).mean())
     if lone > _LONE_SHARE:
-        yield Reason(
+        yield Obstacle(
             "lone_pictures",
             LIKELY,
             f"{lone:.0%} of the people have a single picture: nothing pulls their pictures together",
             "leave them out, or take them as strangers in a verification set only",
         )
     if people > 2 and counts.max() > _LARGEST_SHARE * len(labels):
-        yield Reason(
+        yield Obstacle(
             "one_large_class",
             LIKELY,
             f"one label has {counts.max()} of {len(labels)} pictures",
@@ -112,7 +112,7 @@ def label_reasons(labels: np.ndarray, num_classes: int) -> Iterator[Reason]:
 
 def picture_reasons(
     sample: SampledPictures, *, embed: Optional[Embed] = None, detector: Optional[Detector] = None
-) -> Iterator[Reason]:
+) -> Iterator[Obstacle]:
     """Give what a sample of pictures shows.
 
     Args:
@@ -122,7 +122,7 @@ def picture_reasons(
     """
     if not len(sample.crops):
         if sample.unreadable:
-            yield Reason(
+            yield Obstacle(
                 "unreadable_pictures",
                 CERTAIN,
                 f"not one of {2 * sample.unreadable} pictures that were tried could be read",
@@ -137,11 +137,11 @@ def picture_reasons(
         yield from _unrelated_labels(sample, embed, aligned=misaligned is None)
 
 
-def _from_pixels(sample: SampledPictures) -> Iterator[Reason]:
+def _from_pixels(sample: SampledPictures) -> Iterator[Obstacle]:
     other = [size for size in sample.sizes_wh if size != (IMAGE_SIZE, IMAGE_SIZE)]
     if len(other) > len(sample.sizes_wh) / 10:
         width, height = other[0]
-        yield Reason(
+        yield Obstacle(
             "other_sizes",
             POSSIBLE,
             f"{len(other)} of {len(sample.sizes_wh)} pictures are not 112x112 (such as {width}x{height}): stretched",
@@ -150,7 +150,7 @@ def _from_pixels(sample: SampledPictures) -> Iterator[Reason]:
     levels = sample.crops.reshape(len(sample.crops), -1).mean(axis=1)
     flat = (sample.crops.reshape(len(sample.crops), -1).std(axis=1) < 4.0) | (levels < _DARK) | (levels > _BRIGHT)
     if flat.mean() > 0.1:
-        yield Reason(
+        yield Obstacle(
             "empty_pictures",
             CERTAIN,
             f"{flat.mean():.0%} of the pictures are black, white or of one colour",
@@ -158,7 +158,7 @@ def _from_pixels(sample: SampledPictures) -> Iterator[Reason]:
         )
     middle = sample.crops[:, 28:84, 28:84].reshape(-1, 3).mean(axis=0)
     if middle[2] > middle[0] + 8:
-        yield Reason(
+        yield Obstacle(
             "swapped_channels",
             LIKELY,
             f"faces are bluer ({middle[2]:.0f}) than red ({middle[0]:.0f}), so that the pictures seem to be BGR",
@@ -166,7 +166,7 @@ def _from_pixels(sample: SampledPictures) -> Iterator[Reason]:
         )
 
 
-def _alignment(sample: SampledPictures, detector: Detector) -> Optional[Reason]:
+def _alignment(sample: SampledPictures, detector: Detector) -> Optional[Obstacle]:
     """Look for a face in every second picture, with a border around it, and hold its points against the template."""
     distances = []
     looked = sample.crops[::2]
@@ -179,18 +179,18 @@ def _alignment(sample: SampledPictures, detector: Detector) -> Optional[Reason]:
             distances.append(float(np.linalg.norm(points - COMMON_TEMPLATE, axis=1).mean()))
     advice = "the networks learn from faces aligned to one template: 'arcface-paddle data align'"
     if len(distances) < _FACES_SHARE * len(looked):
-        return Reason(
+        return Obstacle(
             "no_faces", LIKELY, f"{len(looked) - len(distances)} of {len(looked)} pictures show no face", advice
         )
     median = float(np.median(distances))
     if median <= _ALIGNED_PX:
         return None
-    return Reason(
+    return Obstacle(
         "not_aligned", LIKELY, f"eyes, nose and mouth lie {median:.0f} pixels from their places on average", advice
     )
 
 
-def _unrelated_labels(sample: SampledPictures, embed: Embed, *, aligned: bool) -> Iterator[Reason]:
+def _unrelated_labels(sample: SampledPictures, embed: Embed, *, aligned: bool) -> Iterator[Obstacle]:
     features = np.concatenate([embed(sample.crops[i : i + 16]) for i in range(0, len(sample.crops), 16)])
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     if len(unit) < 8:
@@ -200,7 +200,7 @@ def _unrelated_labels(sample: SampledPictures, embed: Embed, *, aligned: bool) -
     between = float(similarities[~np.eye(len(similarities), dtype=bool)].mean())
     if same - between >= _UNRELATED_GAP:
         return
-    yield Reason(
+    yield Obstacle(
         "unrelated_labels",
         CERTAIN if aligned else POSSIBLE,
         f"by the shipped recogniser, two pictures under one label are hardly more alike ({same:.2f}) than under "

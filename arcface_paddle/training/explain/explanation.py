@@ -12,9 +12,9 @@ from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline.builders import build_detector
 from arcface_paddle.pipeline.settings import CROP_RECOGNIZER
 from arcface_paddle.training.explain.data_rules import label_reasons, picture_reasons, sample_pictures
-from arcface_paddle.training.explain.facts import RunFacts, read_run
+from arcface_paddle.training.explain.recorded_run import RecordedRun, read_run
 from arcface_paddle.training.explain.run_rules import run_reasons
-from arcface_paddle.training.explain.verdict import WEIGHTS, Reason, Verdict, verdict_of
+from arcface_paddle.training.explain.verdict import WEIGHTS, CurveVerdict, Obstacle, verdict_of
 from arcface_paddle.training.run import open_training_data
 
 
@@ -29,9 +29,9 @@ class Explanation:
         not_looked_at: what could not be examined, and why, a line each.
     """
 
-    run: RunFacts
-    verdict: Verdict
-    reasons: tuple[Reason, ...]
+    run: RecordedRun
+    verdict: CurveVerdict
+    reasons: tuple[Obstacle, ...]
     not_looked_at: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def explain(folder: PathLike) -> Explanation:
     return Explanation(run, verdict_of(run), tuple(ordered), tuple(missing))
 
 
-def _reasons_of_pictures(dataset: FaceDataset, missing: list[str]) -> list[Reason]:
+def _reasons_of_pictures(dataset: FaceDataset, missing: list[str]) -> list[Obstacle]:
     embed = _or_none(lambda: open_embedder(CROP_RECOGNIZER).embed, "labels by a recogniser", missing)
     detector = _or_none(build_detector, "alignment by a detector", missing)
     return list(picture_reasons(sample_pictures(dataset), embed=embed, detector=detector))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Callable, Iterator, Optional
 
 from arcface_paddle.training.config import WITHOUT_COSINES
-from arcface_paddle.training.explain.facts import RunFacts
-from arcface_paddle.training.explain.verdict import ABOVE_UNTRAINED, CERTAIN, LIKELY, POSSIBLE, Reason
+from arcface_paddle.training.explain.recorded_run import RecordedRun
+from arcface_paddle.training.explain.verdict import ABOVE_UNTRAINED, CERTAIN, LIKELY, POSSIBLE, Obstacle
 from arcface_paddle.training.schedule import REFERENCE_BATCH, learning_rate
 
 _SMALL_RATE = 0.004
@@ -24,7 +24,7 @@ _LARGE_DECAY = 5e-3
 _EMPTY_NORM, _HUGE_NORM = 0.05, 2000.0
 
 
-def run_reasons(run: RunFacts) -> Iterator[Reason]:
+def run_reasons(run: RecordedRun) -> Iterator[Obstacle]:
     """Give every reason that the settings and the curve show."""
     for rule in _RULES:
         reason = rule(run)
@@ -32,12 +32,12 @@ def run_reasons(run: RunFacts) -> Iterator[Reason]:
             yield reason
 
 
-def _small_rate(run: RunFacts) -> Optional[Reason]:
+def _small_rate(run: RecordedRun) -> Optional[Obstacle]:
     peak = run.schedule.peak_lr
     if run.config.network.pretrained or peak >= _SMALL_RATE:
         return None
     lr, better = run.config.optimizer.lr, _suggested_rate(run)
-    return Reason(
+    return Obstacle(
         "rate_too_small",
         LIKELY,
         f"the rate at its peak is {peak:.2g}: --lr {lr:g} holds for {REFERENCE_BATCH} images a step and is scaled to "
@@ -46,11 +46,11 @@ def _small_rate(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _suggested_rate(run: RunFacts) -> float:
+def _suggested_rate(run: RecordedRun) -> float:
     return float(f"{0.02 * REFERENCE_BATCH / run.global_batch:.1g}")
 
 
-def _large_rate(run: RunFacts) -> Optional[Reason]:
+def _large_rate(run: RecordedRun) -> Optional[Obstacle]:
     peak, loss = run.schedule.peak_lr, run.latest("loss")
     if loss is None:
         return None
@@ -58,7 +58,7 @@ def _large_rate(run: RunFacts) -> Optional[Reason]:
     if not above and peak <= _LARGE_RATE:
         return None
     lr = run.config.optimizer.lr
-    return Reason(
+    return Obstacle(
         "rate_too_large",
         LIKELY if above else POSSIBLE,
         f"the rate at its peak is {peak:.2g}; loss {loss:.2f}, that of an untrained network {run.untrained_loss:.2f}",
@@ -66,13 +66,13 @@ def _large_rate(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _early_decay(run: RunFacts) -> Optional[Reason]:
+def _early_decay(run: RecordedRun) -> Optional[Obstacle]:
     now = learning_rate(run.schedule, max(0, run.step - 1))
     if run.step <= run.schedule.warmup_steps or now > _DECAYED * run.schedule.peak_lr:
         return None
     if run.schedule.decay != "step" and run.step > 0.8 * run.schedule.total_steps:
         return None  # such a schedule is meant to end low
-    return Reason(
+    return Obstacle(
         "decay_too_early",
         LIKELY,
         f"after {run.step} steps the rate has fallen to {now:.2g}, {now / run.schedule.peak_lr:.2%} of its peak",
@@ -80,12 +80,12 @@ def _early_decay(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _margin_at_once(run: RunFacts) -> Optional[Reason]:
+def _margin_at_once(run: RecordedRun) -> Optional[Obstacle]:
     classifier = run.config.classifier
     if classifier.loss in ("Softmax", *WITHOUT_COSINES) or classifier.softmax_steps or run.config.network.pretrained:
         return None
     steps = max(200, min(5000, 2 * run.images // run.global_batch))
-    return Reason(
+    return Obstacle(
         "margin_from_the_first_step",
         LIKELY,
         f"the margin of {classifier.loss} counts from the first step, on a network that knows nothing yet",
@@ -93,11 +93,11 @@ def _margin_at_once(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _margin_in_the_warmup(run: RunFacts) -> Optional[Reason]:
+def _margin_in_the_warmup(run: RecordedRun) -> Optional[Obstacle]:
     switch, warmup = run.config.classifier.softmax_steps, run.schedule.warmup_steps
     if run.config.classifier.loss == "Softmax" or not 0 < switch < warmup:
         return None
-    return Reason(
+    return Obstacle(
         "margin_in_the_warmup",
         POSSIBLE,
         f"the margin sets in at step {switch}, before the warm-up of the rate ends at step {warmup}",
@@ -105,11 +105,11 @@ def _margin_in_the_warmup(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _few_views(run: RunFacts) -> Optional[Reason]:
+def _few_views(run: RecordedRun) -> Optional[Obstacle]:
     if run.seen_per_class >= _FEW_VIEWS:
         return None
     needed = int(_FEW_VIEWS * run.num_classes / run.global_batch) + 1
-    return Reason(
+    return Obstacle(
         "few_views",
         LIKELY,
         f"so far the network has seen {run.seen_per_class:.1f} pictures of each of {run.num_classes} people; the curve "
@@ -118,12 +118,12 @@ def _few_views(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _small_batch(run: RunFacts) -> Optional[Reason]:
+def _small_batch(run: RecordedRun) -> Optional[Obstacle]:
     share = run.global_batch // (run.processes * run.config.optimizer.accumulation)
     together = share * run.processes if run.config.network.batch_norm == "sync" else share
     if run.config.network.batch_norm == "frozen" or together >= _SMALL_BATCH:
         return None
-    return Reason(
+    return Obstacle(
         "batch_too_small",
         LIKELY,
         f"BatchNorm takes its statistics from {together} images",
@@ -131,10 +131,10 @@ def _small_batch(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _frozen_from_noise(run: RunFacts) -> Optional[Reason]:
+def _frozen_from_noise(run: RecordedRun) -> Optional[Obstacle]:
     if run.config.network.batch_norm != "frozen" or run.config.network.pretrained:
         return None
-    return Reason(
+    return Obstacle(
         "frozen_statistics",
         CERTAIN,
         "--batch_norm frozen keeps the statistics of an untrained network",
@@ -142,11 +142,11 @@ def _frozen_from_noise(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _clipped(run: RunFacts) -> Optional[Reason]:
+def _clipped(run: RecordedRun) -> Optional[Obstacle]:
     norm, limit = run.latest("gradient_norm"), run.config.optimizer.clip_norm
     if norm is None or not limit or norm < _CLIPPED * limit:
         return None
-    return Reason(
+    return Obstacle(
         "always_clipped",
         POSSIBLE,
         f"the gradient has a norm of {norm:.1f} and is clipped to {limit:g}: every step is {norm / limit:.0f} times "
@@ -155,10 +155,10 @@ def _clipped(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _skipped(run: RunFacts) -> Optional[Reason]:
+def _skipped(run: RecordedRun) -> Optional[Obstacle]:
     if run.skipped <= _SKIPPED_SHARE * run.step:
         return None
-    return Reason(
+    return Obstacle(
         "steps_skipped",
         CERTAIN,
         f"{run.skipped} of {run.step} steps changed nothing, because the gradient was not finite",
@@ -167,10 +167,10 @@ def _skipped(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _unreadable(run: RunFacts) -> Optional[Reason]:
+def _unreadable(run: RecordedRun) -> Optional[Obstacle]:
     if run.unreadable <= 0.01 * run.images:
         return None
-    return Reason(
+    return Obstacle(
         "unreadable_pictures",
         CERTAIN,
         f"{run.unreadable} of {run.images} pictures could not be read and were replaced by others",
@@ -178,11 +178,11 @@ def _unreadable(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _weight_decay(run: RunFacts) -> Optional[Reason]:
+def _weight_decay(run: RecordedRun) -> Optional[Obstacle]:
     decay = run.config.optimizer.weight_decay
     if decay < _LARGE_DECAY:
         return None
-    return Reason(
+    return Obstacle(
         "weight_decay_too_large",
         LIKELY,
         f"--weight_decay {decay:g} pulls the weights to zero faster than they learn",
@@ -190,12 +190,12 @@ def _weight_decay(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _feature_norm(run: RunFacts) -> Optional[Reason]:
+def _feature_norm(run: RecordedRun) -> Optional[Obstacle]:
     norm = run.latest("feature_norm")
     if norm is None or _EMPTY_NORM < norm < _HUGE_NORM:
         return None
     state = "vanished" if norm <= _EMPTY_NORM else "run away"
-    return Reason(
+    return Obstacle(
         "features_collapsed",
         CERTAIN,
         f"features have a norm of {norm:.3g}: they have {state}",
@@ -203,11 +203,11 @@ def _feature_norm(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _unscaled_loss(run: RunFacts) -> Optional[Reason]:
+def _unscaled_loss(run: RecordedRun) -> Optional[Obstacle]:
     scale = run.latest("loss_scale")
     if scale is None or scale > 2.0:
         return None
-    return Reason(
+    return Obstacle(
         "loss_scale_at_its_end",
         CERTAIN,
         f"the loss scale of float16 has fallen to {scale:g}: gradients overflow all the time",
@@ -215,11 +215,11 @@ def _unscaled_loss(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _foreign_weights(run: RunFacts) -> Optional[Reason]:
+def _foreign_weights(run: RecordedRun) -> Optional[Obstacle]:
     pretrained = run.config.network.pretrained
     if not pretrained or not pretrained.endswith(".pdparams"):
         return None
-    return Reason(
+    return Obstacle(
         "input_of_the_weights",
         POSSIBLE,
         f"{pretrained} does not say for which input it was trained; here it gets RGB, (x/255 - 0.5)/0.5",
@@ -228,10 +228,10 @@ def _foreign_weights(run: RunFacts) -> Optional[Reason]:
     )
 
 
-def _no_validation(run: RunFacts) -> Optional[Reason]:
+def _no_validation(run: RecordedRun) -> Optional[Obstacle]:
     if run.has_validation() or run.config.data.val_targets:
         return None
-    return Reason(
+    return Obstacle(
         "no_validation",
         POSSIBLE,
         "no verification set is measured, so that the loss is all there is to judge by",
@@ -239,7 +239,7 @@ def _no_validation(run: RunFacts) -> Optional[Reason]:
     )
 
 
-_RULES: tuple[Callable[[RunFacts], Optional[Reason]], ...] = (
+_RULES: tuple[Callable[[RecordedRun], Optional[Obstacle]], ...] = (
     _frozen_from_noise,
     _skipped,
     _unscaled_loss,

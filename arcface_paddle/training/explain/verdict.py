@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from arcface_paddle.training.explain.facts import RunFacts
+from arcface_paddle.training.explain.recorded_run import RecordedRun
 
 _LEAST_STEPS = 100
 """Behind the warm-up; before, no training is told from a slow one."""
@@ -20,7 +20,7 @@ _LEARNT_ACCURACY = 0.62
 """Untrained networks reach up to .60 on lfw-style sets, because they tell light pictures from dark ones."""
 
 
-class Verdict(enum.Enum):
+class CurveVerdict(enum.Enum):
     """What the curve says."""
 
     LEARNING = "the run is learning"
@@ -30,7 +30,7 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Reason:
+class Obstacle:
     """Something that keeps a training from learning.
 
     Attributes:
@@ -54,14 +54,14 @@ CERTAIN, LIKELY, POSSIBLE = 3, 2, 1
 WEIGHTS = {CERTAIN: "certain", LIKELY: "likely", POSSIBLE: "possible"}
 
 
-def verdict_of(run: RunFacts) -> Verdict:
+def verdict_of(run: RecordedRun) -> CurveVerdict:
     """Judge the latest loss, target cosine and accuracy."""
     loss, cosine = run.latest("loss"), run.latest("target_cosine")
     if loss is None:
-        return Verdict.EARLY
+        return CurveVerdict.EARLY
     learns = (cosine is not None and cosine > _LEARNT_COSINE) and loss < _LEARNT_LOSS * run.chance
     if learns or (run.best_accuracy() or 0.0) > _LEARNT_ACCURACY:
-        return Verdict.LEARNING
+        return CurveVerdict.LEARNING
     if run.step < run.schedule.warmup_steps + _LEAST_STEPS:
-        return Verdict.EARLY
-    return Verdict.DIVERGED if loss > ABOVE_UNTRAINED * run.untrained_loss else Verdict.FLAT
+        return CurveVerdict.EARLY
+    return CurveVerdict.DIVERGED if loss > ABOVE_UNTRAINED * run.untrained_loss else CurveVerdict.FLAT

@@ -11,10 +11,10 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.files import PathLike
-from arcface_paddle.heads.margins import build_margin
 from arcface_paddle.training.config import CONFIG_FILE, TrainConfig, load_config
 from arcface_paddle.training.curves import ACCURACY_PREFIX
 from arcface_paddle.training.loss_watch import chance_loss
+from arcface_paddle.training.run import margin_of
 from arcface_paddle.training.run_log import LOG_FILE, METRICS_FILE, read_metrics
 from arcface_paddle.training.schedule import Schedule, build_schedule
 
@@ -30,7 +30,7 @@ _LATEST = 20
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RecordedRun:
     """A run as its folder tells it.
 
     Attributes:
@@ -106,7 +106,7 @@ class RunFacts:
         return any(name.startswith(ACCURACY_PREFIX) for row in self.rows for name in row)
 
 
-def read_run(folder: PathLike) -> RunFacts:
+def read_run(folder: PathLike) -> RecordedRun:
     """Read a run's folder.
 
     Raises:
@@ -127,7 +127,7 @@ def read_run(folder: PathLike) -> RunFacts:
     if not announced:
         raise DataError(f"{folder}: {LOG_FILE} does not say how large a step was; it is no log of this trainer")
     said = {name: int(value) for name, value in announced[-1].groupdict().items()}
-    return RunFacts(
+    return RecordedRun(
         folder=folder,
         config=config,
         rows=rows,
@@ -149,12 +149,4 @@ def _log_of(folder: Path) -> str:
 
 
 def _chance(config: TrainConfig, num_classes: int) -> float:
-    classifier = config.classifier
-    first, second, third = classifier.combined or (1.0, 0.0, 0.0)
-    margin = build_margin(
-        classifier.loss,
-        scale=classifier.scale,
-        margin=classifier.margin,
-        combined=(first, second, third) if classifier.combined else None,
-    )
-    return chance_loss(margin, num_classes, focal_gamma=classifier.gamma)
+    return chance_loss(margin_of(config.classifier), num_classes, focal_gamma=config.classifier.gamma)
