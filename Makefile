@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Whole files go to one of several processes: many tests wait, and Paddle trains on one thread. Each takes about 1 GB.
+SHARED := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test test-fast capabilities check format wheel clean
 
@@ -15,10 +17,10 @@ demo: $(READY)  ## photographs in, named faces out; then a small training run, v
 	$(BIN)/python demo/run.py --output output
 
 test: $(READY) check  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 
 test-fast: $(READY)  ## the tests without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SHARED) -m "not slow"
 
 capabilities: $(READY)  ## the test of every row of docs/capabilities.md
 	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)

@@ -68,6 +68,7 @@ EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],
     "pytest>=7.0",  # tests
+    "pytest-xdist>=3.0",  # tests in several processes
     "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests
     "ruff>=0.5",  # lint and format
     "mypy>=1.8",  # types

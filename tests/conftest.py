@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers; tables would be folded to it
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> Iterator[None]:

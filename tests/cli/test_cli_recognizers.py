@@ -124,14 +124,14 @@ def test_commands_of_crops_say_what_they_need(name: str, tmp_path: Path, capsys:
     for number in range(2):
         noise = np.random.default_rng(number).integers(0, 256, (112, 112, 3), dtype=np.uint8)
         images.write_image(crops / f"{number}.png", noise)
-    for arguments in (
-        ("data", "doctor", tmp_path / "people", "--rec_model", name),
-        ("identify", "--data_dir", tmp_path / "people", "--model", name),
-        ("calibrate", name, "--data", tmp_path / "people"),
+    for arguments, remedy in (
+        (("data", "doctor", tmp_path / "people", "--rec_model", name), needs),
+        (("identify", "--data_dir", tmp_path / "people", "--model", name), needs),
+        (("calibrate", name, "--data", tmp_path / "people"), "--photographs"),
     ):
         assert command(*arguments) == 2, arguments
         said = capsys.readouterr().err
-        assert needs in said and "Traceback" not in said, (arguments, said)
+        assert remedy in said and "Traceback" not in said, (arguments, said)
 
 
 def test_models_list_leads_a_commercial_user(capsys: pytest.CaptureFixture[str]) -> None:
