@@ -14,16 +14,20 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable
-from arcface_paddle.pipeline.gallery import hdf5, matching, published_index, storage
-from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, clean_name
+from arcface_paddle.pipeline.gallery import documents, hdf5, matching, published_index, storage
+from arcface_paddle.pipeline.gallery.entries import (
+    GalleryEntry,
+    ModelIdentity,
+    checked_embeddings,
+    clean_name,
+    listed_names,
+    require_comparable,
+)
 from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
-from arcface_paddle.pipeline.model_files import PUBLISHED_RECOGNIZERS
 from arcface_paddle.pipeline.settings import DEFAULT_DECISION
 
 FORMAT_NAME = "arcface-paddle-gallery"
 FORMAT_VERSION = 1
-
-_UNIT_TOLERANCE = 1e-2
 
 _NAMES_SHOWN, _CHARACTERS_SHOWN = 3, 40  # at the prompt, so that a gallery fits on one line
 _ROWS_SHOWN = 100  # in a notebook, which keeps all that it shows
@@ -62,7 +66,7 @@ class Gallery:
         make_index: MakeIndex = ExactIndex,
         similarity: Optional[SimilaritySpec] = None,
     ) -> None:
-        matrix = _checked_embeddings(embeddings, count=len(entries), model=model)
+        matrix = np.array(checked_embeddings(embeddings, count=len(entries), model=model), dtype=np.float32)
         order = sorted(range(len(entries)), key=lambda i: entries[i].sort_key)
         self.entries = tuple(entries[i] for i in order)
         self.embeddings = matrix[order]
@@ -117,13 +121,14 @@ class Gallery:
         header = {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
-            "model": _json_of_model(self.model) if self.model else None,
+            "model": documents.json_of_model(self.model) if self.model else None,
             "decision": self.decision,
             "parameters": self.parameters,
-            "entries": [asdict(entry) for entry in self.entries],
+            "entries": [documents.json_of_entry(entry) for entry in self.entries],
         }
         try:
-            files.write_bytes(path, storage.pack(header, self.embeddings))
+            with files.atomic_writer(path) as stream:
+                storage.write(stream, header, [self.embeddings], shape=self.embeddings.shape)
         except OSError as error:
             raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
 
@@ -203,28 +208,15 @@ class Gallery:
         Raises:
             GalleryError: made with another model or other settings.
         """
-        if self.model is None:
-            if self.embedding_size != model.embedding_size:
-                raise GalleryError(self._other_size(model))
-            return (
-                "the gallery does not say which model made it: names are right only if it was "
-                f"{model.name} with the same crops; build it again from the pictures to be sure"
-            )
-        difference = self.model.difference_to(model)
-        if difference:
-            raise GalleryError(
-                f"the gallery was made with the model {self.model.name}, not with {model.name} as it is used here "
-                f"({difference}); use the model and options of the gallery or build it again"
-            )
-        return ""
+        return require_comparable(self.model, model, embedding_size=self.embedding_size)
 
     def with_faces(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> Gallery:
         """Return a gallery with more faces; a face that it has already (same person, picture, box) is not doubled."""
-        known = {_identity_of_face(entry) for entry in self.entries}
+        known = {entry.face_key for entry in self.entries}
         fresh: list[int] = []
         for row, entry in enumerate(entries):
-            if _identity_of_face(entry) not in known:
-                known.add(_identity_of_face(entry))
+            if entry.face_key not in known:
+                known.add(entry.face_key)
                 fresh.append(row)
         if len(embeddings) and embeddings.shape[1] != self.embedding_size:
             raise GalleryError(
@@ -302,17 +294,7 @@ class Gallery:
 
     def _require_person(self, name: str) -> None:
         if name not in self.names:
-            raise GalleryError(f"no person {name!r} in the gallery; it has {_listed(self.names)}")
-
-    def _other_size(self, model: ModelIdentity) -> str:
-        """Say what to do with an imported gallery whose embeddings ``model`` cannot have made."""
-        published = PUBLISHED_RECOGNIZERS.get(self.embedding_size)
-        use = f"use --rec_model {published} (get it with 'arcface-paddle models fetch {published}'), or "
-        rebuild = "arcface-paddle gallery build NEW --img_dir FOLDER [--label FILE]"
-        return (
-            f"the gallery holds embeddings of size {self.embedding_size}, but the model {model.name} makes "
-            f"{model.embedding_size}; {use if published else ''}build it again from its pictures: {rebuild}"
-        )
+            raise GalleryError(f"no person {name!r} in the gallery; it has {listed_names(self.names)}")
 
     def _where(self, wanted: Callable[[GalleryEntry], bool]) -> Gallery:
         kept = [row for row, entry in enumerate(self.entries) if wanted(entry)]
@@ -337,8 +319,8 @@ class Gallery:
                 f"{name}: gallery of format version {header.get('version')!r}; this program reads {FORMAT_VERSION}"
             )
         try:
-            model = _model_of_json(header["model"]) if header["model"] is not None else None
-            entries = [_entry_of_json(value) for value in header["entries"]]
+            model = documents.model_of_json(header["model"]) if header["model"] is not None else None
+            entries = [documents.entry_of_json(value) for value in header["entries"]]
             return cls(entries, embeddings, model=model, decision=header["decision"], parameters=header["parameters"])
         except GalleryError as error:
             raise GalleryError(f"{name}: {error}") from None
@@ -346,59 +328,5 @@ class Gallery:
             raise GalleryError(f"{name}: damaged gallery header ({error!r}); build it again") from None
 
 
-def _checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[ModelIdentity]) -> np.ndarray:
-    if embeddings.ndim != 2 or len(embeddings) != count or embeddings.shape[1] == 0:
-        raise GalleryError(f"embeddings of shape {embeddings.shape} for {count} entries; allowed: ({count}, D)")
-    if model is not None and embeddings.shape[1] != model.embedding_size:
-        raise GalleryError(
-            f"embeddings of size {embeddings.shape[1]}, but the model {model.name} makes {model.embedding_size}"
-        )
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
-    if not np.all(np.abs(lengths - 1.0) < _UNIT_TOLERANCE):
-        worst = int(np.argmax(np.abs(np.nan_to_num(lengths, nan=np.inf) - 1.0)))
-        raise GalleryError(f"embedding {worst} has length {lengths[worst]:.4g}; allowed: 1 (L2-normalised)")
-    return np.array(embeddings, dtype=np.float32)
-
-
-def _json_of_model(model: ModelIdentity) -> dict[str, Any]:
-    """Write an identity; plain cosines are left unsaid, so that earlier versions can read the file."""
-    document = asdict(model)
-    if model.similarity == PLAIN_COSINE:
-        del document["similarity"]
-    return document
-
-
-def _model_of_json(value: Any) -> ModelIdentity:
-    """Read an identity; files written before similarities were recorded have plain cosines."""
-    if not isinstance(value, dict):
-        raise TypeError(f"a model is an object, not {value!r:.60}")
-    similarity = SimilaritySpec(**value.get("similarity", {}))
-    if similarity.problem():
-        raise ValueError(similarity.problem())
-    return ModelIdentity(**{**value, "similarity": similarity})
-
-
-def _entry_of_json(value: Any) -> GalleryEntry:
-    if not isinstance(value, dict):
-        raise TypeError(f"an entry is an object, not {value!r:.60}")
-    box = value.get("box_xyxy")
-    if box is not None:
-        left, top, right, bottom = (float(number) for number in box)
-        value = {**value, "box_xyxy": (left, top, right, bottom)}
-    entry = GalleryEntry(**value)
-    if not isinstance(entry.name, str) or not isinstance(entry.path, str):
-        raise TypeError("name and path of an entry are strings")
-    return entry
-
-
-def _identity_of_face(entry: GalleryEntry) -> tuple[Any, ...]:
-    return (entry.name, entry.sha256 or entry.path, entry.box_xyxy)
-
-
 def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
-
-
-def _listed(names: Sequence[str], *, most: int = 10) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nobody"

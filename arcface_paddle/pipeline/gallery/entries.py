@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional, Sequence
+
+import numpy as np
 
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
+from arcface_paddle.pipeline.model_files import PUBLISHED_RECOGNIZERS
 from arcface_paddle.types import UNKNOWN
 
 if TYPE_CHECKING:
     from arcface_paddle.pipeline.recognition import FaceRecognizer
+
+_UNIT_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ class GalleryEntry:
         return (self.name, self.path, self.sha256, self.box_xyxy or ())
 
     @property
+    def face_key(self) -> tuple[Any, ...]:
+        """What one face of a person is known by: a gallery does not take it twice."""
+        return (self.name, self.sha256 or self.path, self.box_xyxy)
+
+    @property
     def is_from_file(self) -> bool:
         return bool(self.sha256)
 
@@ -105,6 +115,72 @@ def clean_name(name: str) -> str:
     if cleaned == UNKNOWN:
         raise GalleryError(f"the name {UNKNOWN!r} is reserved for faces that match nobody")
     return cleaned
+
+
+def checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[ModelIdentity]) -> np.ndarray:
+    """Return what was given when it is ``count`` finite rows of unit length and of the model's size.
+
+    Raises:
+        GalleryError: it is not.
+    """
+    if embeddings.ndim != 2 or len(embeddings) != count or embeddings.shape[1] == 0:
+        raise GalleryError(f"embeddings of shape {embeddings.shape} for {count} entries; allowed: ({count}, D)")
+    if model is not None and embeddings.shape[1] != model.embedding_size:
+        raise GalleryError(
+            f"embeddings of size {embeddings.shape[1]}, but the model {model.name} makes {model.embedding_size}"
+        )
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if not np.all(np.abs(lengths - 1.0) < _UNIT_TOLERANCE):
+        worst = int(np.argmax(np.abs(np.nan_to_num(lengths, nan=np.inf) - 1.0)))
+        raise GalleryError(f"embedding {worst} has length {lengths[worst]:.4g}; allowed: 1 (L2-normalised)")
+    return embeddings
+
+
+def require_comparable(made_with: Optional[ModelIdentity], model: ModelIdentity, *, embedding_size: int) -> str:
+    """Check that embeddings of ``model`` may be compared with those of a gallery.
+
+    Args:
+        made_with: the model that made the gallery; None when that is not known.
+        model: the one in use.
+        embedding_size: D of the gallery.
+
+    Returns:
+        A caution to show to the user; empty when the gallery was made with this very model.
+
+    Raises:
+        GalleryError: made with another model or other settings.
+    """
+    if made_with is None:
+        if embedding_size != model.embedding_size:
+            raise GalleryError(_other_size(embedding_size, model))
+        return (
+            "the gallery does not say which model made it: names are right only if it was "
+            f"{model.name} with the same crops; build it again from the pictures to be sure"
+        )
+    difference = made_with.difference_to(model)
+    if difference:
+        raise GalleryError(
+            f"the gallery was made with the model {made_with.name}, not with {model.name} as it is used here "
+            f"({difference}); use the model and options of the gallery or build it again"
+        )
+    return ""
+
+
+def listed_names(names: Sequence[str], *, most: int = 10) -> str:
+    """Return the first names for a message, and how many there are besides."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "nobody"
+
+
+def _other_size(embedding_size: int, model: ModelIdentity) -> str:
+    """Say what to do with an imported gallery whose embeddings ``model`` cannot have made."""
+    published = PUBLISHED_RECOGNIZERS.get(embedding_size)
+    use = f"use --rec_model {published} (get it with 'arcface-paddle models fetch {published}'), or "
+    rebuild = "arcface-paddle gallery build NEW --img_dir FOLDER [--label FILE]"
+    return (
+        f"the gallery holds embeddings of size {embedding_size}, but the model {model.name} makes "
+        f"{model.embedding_size}; {use if published else ''}build it again from its pictures: {rebuild}"
+    )
 
 
 def _on_off(value: bool) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
-from typing import Any
+from typing import IO, Any, Iterable
 
 import numpy as np
 
@@ -24,6 +25,8 @@ SIGNATURE_BYTES = len(_ZIP_SIGNATURE)
 """How much of a file ``is_container`` must see."""
 
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
+_LOCAL_HEADER_BYTES = 30
+_PADDING_FIELD = 0xD935  # the id that Android's zipalign gave to a field without meaning
 _MAX_HEADER_BYTES = 1 << 31  # some 250 bytes an entry: enough for eight million faces
 _EXPANSION_LIMIT = 2000
 """Deflate cannot shrink by more than about 1032; a header that claims more is a trap."""
@@ -34,18 +37,36 @@ def is_container(content: bytes) -> bool:
     return content.startswith(_ZIP_SIGNATURE)
 
 
-def pack(header: dict[str, Any], embeddings: np.ndarray) -> bytes:
-    """Return the file of a gallery with this header and embeddings (M, D) float32."""
+def write(stream: IO[bytes], header: dict[str, Any], rows: Iterable[np.ndarray], *, shape: tuple[int, int]) -> None:
+    """Write the file of a gallery: its header, and its embeddings as blocks that together are float32 of ``shape``.
+
+    The numbers start at a multiple of 64 bytes, so that they can be used where they lie, mapped into memory.
+    """
     # Without indentation json uses its C encoder: seconds less for a large gallery.
     # A folder of models may have a name that is not text; JSON can say that, UTF-8 cannot.
     text = json.dumps(header, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    array = io.BytesIO()
-    np.lib.format.write_array(array, np.ascontiguousarray(embeddings, dtype="<f4"), version=(1, 0), allow_pickle=False)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        _write_member(archive, HEADER_MEMBER, text.encode("utf-8", "backslashreplace"), zipfile.ZIP_DEFLATED)
-        _write_member(archive, ARRAY_MEMBER, array.getvalue(), zipfile.ZIP_STORED)
-    return buffer.getvalue()
+    magic = io.BytesIO()
+    np.lib.format.write_array_header_1_0(magic, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(stream, "w") as archive:
+        described = _member(HEADER_MEMBER, zipfile.ZIP_DEFLATED)
+        archive.writestr(described, text.encode("utf-8", "backslashreplace"))
+        numbers = _member(ARRAY_MEMBER, zipfile.ZIP_STORED)
+        numbers.file_size = magic.tell() + 4 * shape[0] * shape[1]
+        numbers.extra = _padding(stream.tell() + _LOCAL_HEADER_BYTES + len(ARRAY_MEMBER), size=numbers.file_size)
+        with archive.open(numbers, "w") as member:
+            member.write(magic.getvalue())
+            for block in rows:
+                member.write(np.ascontiguousarray(block, dtype="<f4").data)
+
+
+def _padding(end: int, *, size: int) -> bytes:
+    """Return the extra field that makes what follows a local header, which else ended at ``end``, start at 64 k.
+
+    zipfile puts a field of 20 bytes of its own before it when the size takes more than 31 bits.
+    """
+    end += 20 if size * 1.05 > zipfile.ZIP64_LIMIT else 0
+    count = -(end + 4) % 64
+    return struct.pack("<HH", _PADDING_FIELD, count) + bytes(count)
 
 
 def unpack(content: bytes, *, name: str) -> tuple[dict[str, Any], np.ndarray]:
@@ -69,12 +90,12 @@ def unpack(content: bytes, *, name: str) -> tuple[dict[str, Any], np.ndarray]:
     return header, array
 
 
-def _write_member(archive: zipfile.ZipFile, member: str, content: bytes, compression: int) -> None:
-    info = zipfile.ZipInfo(member, _EARLIEST_TIME)
+def _member(name: str, compression: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EARLIEST_TIME)
     info.compress_type = compression
     info.create_system = 3  # the same bytes on every system
     info.external_attr = 0o644 << 16
-    archive.writestr(info, content)
+    return info
 
 
 def _read_member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -> bytes:
