@@ -55,6 +55,18 @@ def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
         raise
 
 
+def remove_leftovers(path: PathLike) -> None:
+    """Remove what processes that were killed while they wrote ``path`` left beside it: it may hold what is to be gone.
+
+    Who calls this holds the lock of the file, so that nobody is writing it now.
+    """
+    target = Path(path)
+    leftover = re.compile(re.escape(f".{target.name[:80]}.") + r"[a-z0-9_]{8}\.tmp")  # as ``mkstemp`` names them
+    for entry in target.parent.iterdir():
+        if leftover.fullmatch(entry.name):
+            entry.unlink()
+
+
 def write_bytes(path: PathLike, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically."""
     with atomic_writer(path) as stream:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import secrets
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable
-from arcface_paddle.pipeline.gallery import documents, hdf5, matching, published_index, storage
+from arcface_paddle.pipeline.gallery import documents, hdf5, journal, matching, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import (
     GalleryEntry,
     ModelIdentity,
@@ -96,18 +97,24 @@ class Gallery:
     def load(cls, path: files.PathLike) -> Gallery:
         """Read a gallery file: ours, a published pickle or HDF5, told apart by content and not by suffix.
 
+        What the journal beside a file of ours holds is part of the gallery; see ``journal``.
+
         Raises:
             GalleryError: missing, unreadable, damaged, of a newer format, or one that may not be read.
             MissingDependencyError: HDF5 without h5py.
         """
         try:
-            content = Path(path).read_bytes()
+            stream, changes = journal.open_with_journal(path)
+            with stream:
+                content = stream.read()
         except OSError as error:
             raise GalleryError(f"{path}: cannot read the gallery: {error.strerror or error}") from None
         if not content:
             raise GalleryError(f"{path}: the gallery file is empty; build it again")
         if storage.is_container(content):
-            return cls._from_file(*storage.unpack(content, name=str(path)), name=str(path))
+            header, embeddings = storage.unpack(content, name=str(path))
+            records = journal.records_for(changes, content, embedding_size=embeddings.shape[1], name=str(path))
+            return cls._from_file(header, embeddings, records, name=str(path))
         read = hdf5.read_hdf5 if hdf5.is_hdf5(content) else published_index.read_published
         entries, embeddings = read(content, name=Path(path).name)
         return cls(entries, embeddings, parameters={"imported_from": Path(path).name})
@@ -118,19 +125,8 @@ class Gallery:
         Raises:
             GalleryError: the file cannot be written.
         """
-        header = {
-            "format": FORMAT_NAME,
-            "version": FORMAT_VERSION,
-            "model": documents.json_of_model(self.model) if self.model else None,
-            "decision": self.decision,
-            "parameters": self.parameters,
-            "entries": [documents.json_of_entry(entry) for entry in self.entries],
-        }
-        try:
-            with files.atomic_writer(path) as stream:
-                storage.write(stream, header, [self.embeddings], shape=self.embeddings.shape)
-        except OSError as error:
-            raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
+        header = FileHeader(self.model, self.decision, self.parameters, self.entries)
+        write_file(path, header, [self.embeddings], shape=(len(self), self.embedding_size))
 
     def table(self) -> EmbeddingTable:
         """Return the embeddings and where they come from, for ``embedding_files.write_embeddings``."""
@@ -311,21 +307,94 @@ class Gallery:
         return Gallery(entries, embeddings, **{**kept, **changes})
 
     @classmethod
-    def _from_file(cls, header: dict[str, Any], embeddings: np.ndarray, *, name: str) -> Gallery:
-        if header.get("format") != FORMAT_NAME:
-            raise GalleryError(f"{name}: a zip file, but not a gallery (format is {header.get('format')!r})")
-        if header.get("version") != FORMAT_VERSION:
-            raise GalleryError(
-                f"{name}: gallery of format version {header.get('version')!r}; this program reads {FORMAT_VERSION}"
-            )
+    def _from_file(
+        cls, header: dict[str, Any], embeddings: np.ndarray, records: Sequence[journal.Record], *, name: str
+    ) -> Gallery:
+        read = read_header(header, name=name)
         try:
-            model = documents.model_of_json(header["model"]) if header["model"] is not None else None
-            entries = [documents.entry_of_json(value) for value in header["entries"]]
-            return cls(entries, embeddings, model=model, decision=header["decision"], parameters=header["parameters"])
+            entries = list(read.entries)
+            rows = journal.fold(records, entries, embeddings) if records else embeddings
+            return cls(entries, rows, model=read.model, decision=read.decision, parameters=read.parameters)
         except GalleryError as error:
             raise GalleryError(f"{name}: {error}") from None
         except (KeyError, TypeError, ValueError) as error:
-            raise GalleryError(f"{name}: damaged gallery header ({error!r}); build it again") from None
+            raise GalleryError(f"{name}: damaged gallery journal ({error!r}); build it again") from None
+
+
+@dataclass(frozen=True, eq=False)
+class FileHeader:
+    """What a gallery file says about itself.
+
+    Attributes:
+        model: the recogniser that made the embeddings; None when that is not known.
+        decision: how several pictures of a person decide.
+        parameters: how it was made.
+        entries: one per embedding, in order.
+    """
+
+    model: Optional[ModelIdentity]
+    decision: str
+    parameters: dict[str, Any]
+    entries: tuple[GalleryEntry, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as the file holds it."""
+        return {
+            "format": FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            "model": documents.json_of_model(self.model) if self.model else None,
+            "decision": self.decision,
+            "parameters": self.parameters,
+            "entries": [documents.json_of_entry(entry) for entry in self.entries],
+        }
+
+
+def read_header(header: dict[str, Any], *, name: str) -> FileHeader:
+    """Read the header of a gallery file; ``name`` serves error messages.
+
+    Raises:
+        GalleryError: of another format or version, or damaged.
+    """
+    if header.get("format") != FORMAT_NAME:
+        raise GalleryError(f"{name}: a zip file, but not a gallery (format is {header.get('format')!r})")
+    if header.get("version") != FORMAT_VERSION:
+        raise GalleryError(
+            f"{name}: gallery of format version {header.get('version')!r}; this program reads {FORMAT_VERSION}"
+        )
+    try:
+        model = documents.model_of_json(header["model"]) if header["model"] is not None else None
+        entries = tuple(documents.entry_of_json(value) for value in header["entries"])
+        return FileHeader(model, header["decision"], dict(header["parameters"]), entries)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GalleryError(f"{name}: damaged gallery header ({error!r}); build it again") from None
+
+
+def write_file(
+    path: files.PathLike, header: FileHeader, blocks: Iterable[np.ndarray], *, shape: tuple[int, int]
+) -> None:
+    """Write a gallery file atomically and end its journal, which is part of it now or was given up.
+
+    Args:
+        path: the file.
+        header: with the entries in the order of ``Gallery.entries``.
+        blocks: the embeddings in that order, float32, together of ``shape``.
+        shape: M, D.
+
+    Raises:
+        GalleryError: the file cannot be written.
+    """
+    document = header.to_json()
+    beside = journal.journal_of(path)
+    try:
+        if beside.exists():
+            # Without it the file could have the bytes of an earlier one, whose journal would then count for it.
+            document["generation"] = secrets.token_hex(8)
+        with files.atomic_writer(path) as stream:
+            storage.write(stream, document, blocks, shape=shape)
+        journal.sync_folder(beside.parent)
+        journal.discard(beside)
+    except OSError as error:
+        raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
 
 
 def _counted(count: int, one: str, many: str) -> str:

@@ -43,6 +43,7 @@ def edit_gallery(
     """
     try:
         with files.locked(path, timeout_s=timeout_s):
+            files.remove_leftovers(path)
             before = load_own(path)
             after = change(before)
             after.save(path)
@@ -60,6 +61,7 @@ def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with files.locked(path):
+            files.remove_leftovers(path)
             gallery.save(path)
     except OSError as error:
         raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 import struct
+import sys
 import zipfile
 import zlib
-from typing import IO, Any, Iterable
+from typing import IO, Any, BinaryIO, Iterable
 
 import numpy as np
 
@@ -26,6 +27,7 @@ SIGNATURE_BYTES = len(_ZIP_SIGNATURE)
 
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
 _LOCAL_HEADER_BYTES = 30
+_CHECK_BYTES = 1 << 20
 _PADDING_FIELD = 0xD935  # the id that Android's zipalign gave to a field without meaning
 _MAX_HEADER_BYTES = 1 << 31  # some 250 bytes an entry: enough for eight million faces
 _EXPANSION_LIMIT = 2000
@@ -90,6 +92,49 @@ def unpack(content: bytes, *, name: str) -> tuple[dict[str, Any], np.ndarray]:
     return header, array
 
 
+def map_rows(stream: BinaryIO, *, name: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the header and the embeddings (M, D) float32 of an open gallery file, mapped into memory if they can be.
+
+    The file may be replaced and ``stream`` be closed meanwhile; the rows stay those of the file as it was.
+
+    Raises:
+        GalleryError: damaged, truncated, or a zip that is no gallery.
+    """
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            header = json.loads(_read_member(archive, HEADER_MEMBER, _MAX_HEADER_BYTES, name).decode("utf-8"))
+            info = archive.getinfo(ARRAY_MEMBER)
+            with archive.open(info) as member:
+                shape, numbers = _array_shape(member, name)
+                _require_size(shape, info.file_size - numbers, name)
+                while member.read(_CHECK_BYTES):  # to its end, where zipfile compares the checksum
+                    pass
+    except KeyError as error:
+        raise GalleryError(f"{name}: a zip file, but not a gallery ({error.args[0]})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise GalleryError(f"{name}: damaged gallery file ({error}); build it again") from None
+    if not isinstance(header, dict):
+        raise GalleryError(f"{name}: damaged gallery file (header is a {type(header).__name__}); build it again")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise GalleryError(f"{name}: {ARRAY_MEMBER} is compressed; allowed: stored")
+    return header, _mapped(stream, _start_of(stream, info) + numbers, shape)
+
+
+def _mapped(stream: BinaryIO, start: int, shape: tuple[int, int]) -> np.ndarray:
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    rows = np.asarray(np.memmap(stream, dtype="<f4", mode="r", offset=start, shape=shape))
+    # Files of earlier versions are not aligned, and Windows does not replace a file that is mapped.
+    return np.array(rows) if start % 4 or sys.platform == "win32" else rows
+
+
+def _start_of(stream: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Return where the content of a stored member begins; its local header has an extra field of its own length."""
+    stream.seek(info.header_offset + 26)
+    name_length, extra_length = struct.unpack("<HH", stream.read(4))
+    return int(info.header_offset + _LOCAL_HEADER_BYTES + name_length + extra_length)
+
+
 def _member(name: str, compression: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _EARLIEST_TIME)
     info.compress_type = compression
@@ -108,13 +153,22 @@ def _read_member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -
 def _read_array(content: bytes, name: str) -> np.ndarray:
     """Read a .npy of little-endian float32 in rows; the header is checked before anything is allocated."""
     stream = io.BytesIO(content)
+    shape, start = _array_shape(stream, name)
+    _require_size(shape, len(content) - start, name)
+    return np.frombuffer(content[start:], dtype="<f4").reshape(shape).astype(np.float32)
+
+
+def _array_shape(stream: IO[bytes], name: str) -> tuple[tuple[int, int], int]:
+    """Read the head of a .npy; returns M and D, and where the numbers begin."""
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
         raise GalleryError(f"{name}: {ARRAY_MEMBER} has format {version}; allowed: (1, 0)")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    values = content[stream.tell() :]
     if dtype != np.dtype("<f4") or fortran_order or len(shape) != 2:
         raise GalleryError(f"{name}: {ARRAY_MEMBER} holds {dtype} of shape {shape}; allowed: float32 (M, D)")
-    if shape[0] * shape[1] * 4 != len(values):
-        raise GalleryError(f"{name}: {ARRAY_MEMBER} says {shape} but holds {len(values):,} bytes; build it again")
-    return np.frombuffer(values, dtype="<f4").reshape(shape).astype(np.float32)
+    return (int(shape[0]), int(shape[1])), stream.tell()
+
+
+def _require_size(shape: tuple[int, int], size: int, name: str) -> None:
+    if shape[0] * shape[1] * 4 != size:
+        raise GalleryError(f"{name}: {ARRAY_MEMBER} says {shape} but holds {size:,} bytes; build it again")

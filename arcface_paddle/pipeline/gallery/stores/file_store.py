@@ -1,0 +1,309 @@
+"""The engine that needs nothing: a gallery file, its journal, and exact search in memory.
+
+One writer at a time holds the file's lock for as long as one change takes; readers hold none. They follow the journal
+from where they were, and read the file anew only when it was written anew. Rows are mapped into memory, so that several
+processes that search one gallery share them.
+
+What is added or renamed is appended to the journal (see ``journal``). It is folded into the file when it has grown, and
+when the store is closed, unless that would cost more than it is worth. Removing a person writes the file anew at once,
+so that no byte of them stays in the file, in the journal or in what a killed process left beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle import files
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import documents, journal, storage
+from arcface_paddle.pipeline.gallery.collection import FileHeader, read_header, write_file
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry, checked_embeddings
+from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock, GalleryContract, GalleryStore
+from arcface_paddle.pipeline.gallery.stores.table import FaceTable
+from arcface_paddle.types import Candidate
+
+_LEAST_JOURNAL_BYTES = 4 << 20  # below this, a longer journal is quicker than a new file
+_SHARE_OF_FILE = 4  # a journal may be as large as the file divided by this
+_QUICK_FILE_BYTES = 32 << 20  # a file up to here is written anew in less than half a second, when a store is closed
+
+
+class FileStore(GalleryStore):
+    """People in a gallery file. ``open`` and ``create`` make one."""
+
+    def __init__(self, path: files.PathLike) -> None:
+        self._path = Path(path)
+        self._journal = journal.journal_of(path)
+        self._guard = threading.RLock()
+        self._inside = False  # a transaction of this store
+        self._staged: list[tuple[dict[str, Any], np.ndarray]] = []
+        self._rewrite = False
+        self._wrote = False
+        self._closed = False
+        self._journal_file: Optional[int] = None  # its number in the file system, as long as it is this file's
+        self._offset = journal.HEAD_BYTES
+        self._table: Optional[FaceTable] = None
+        super().__init__(str(path), self._load())
+
+    @classmethod
+    def open(cls, path: files.PathLike) -> FileStore:
+        """Open a gallery file of ours.
+
+        Raises:
+            GalleryError: missing, unreadable, damaged, of a newer format, or an index of the published tool.
+        """
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: files.PathLike, contract: GalleryContract) -> FileStore:
+        """Write a gallery of nobody and open it.
+
+        Raises:
+            GalleryError: the file exists, or it cannot be written.
+        """
+        header = FileHeader(contract.model, contract.decision, dict(contract.parameters), ())
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with files.locked(path):
+                if Path(path).exists():
+                    raise GalleryError(f"{path}: exists already; open it, or remove it first")
+                files.remove_leftovers(path)
+                write_file(path, header, [], shape=(0, contract.embedding_size))
+        except OSError as error:
+            raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
+        return cls(path)
+
+    def count(self) -> int:
+        with self._guard:
+            return len(self._current())
+
+    def people(self) -> dict[str, int]:
+        with self._guard:
+            return self._current().people()
+
+    def blocks(self, *, name: Optional[str] = None) -> Iterator[FaceBlock]:
+        with self._guard:
+            table = self._current()
+            numbers = np.arange(len(table)) if name is None else table.rows_of([name])
+        for first in range(0, len(numbers), BLOCK_FACES):
+            with self._guard:
+                chosen = numbers[first : first + BLOCK_FACES]
+                block = FaceBlock([table.entries[number] for number in chosen], table.take(chosen))
+            yield block
+
+    def search(self, probes: np.ndarray, k: int) -> list[tuple[Candidate, ...]]:
+        with self._guard:
+            return self._current().search(probes, k)
+
+    def remove(self, name: str) -> int:
+        with self.transaction():
+            numbers = self._current().rows_of([name])
+            if not len(numbers):
+                raise self._nobody(name)
+            return self._remove(numbers)
+
+    def remove_picture(self, path: str) -> int:
+        with self.transaction():
+            entries = self._current().entries
+            numbers = np.array([row for row, entry in enumerate(entries) if entry.path == path], dtype=np.int64)
+            if not len(numbers):
+                raise self._no_picture(path)
+            return self._remove(numbers)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._guard:
+            if self._inside:
+                yield
+                return
+            self._require_open()
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(files.locked(self._path))
+                except OSError as error:
+                    raise self._unwritten(error) from None
+                self._current()
+                self._inside = True
+                try:
+                    yield
+                    self._commit()
+                except BaseException:
+                    if self._staged or self._rewrite:
+                        self._table = None  # it holds what did not come to be: the next call reads the file again
+                    raise
+                finally:
+                    self._inside, self._staged, self._rewrite = False, [], False
+
+    def close(self) -> None:
+        with self._guard:
+            if not self._closed and self._wrote and self._is_worth_folding():
+                # Everything is on the disk already: who cannot fold it now leaves it to the next one.
+                with contextlib.suppress(GalleryError), self.transaction():
+                    self._rewrite = self._offset > journal.HEAD_BYTES
+            self._closed, self._table = True, None
+
+    def _add(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> int:
+        with self.transaction():
+            table = self._current()
+            fresh = table.fresh(entries)
+            if not fresh:
+                return 0
+            added, rows = [entries[number] for number in fresh], embeddings[fresh]
+            step = {"step": "add", "entries": [documents.json_of_entry(entry) for entry in added]}
+            self._staged.append((step, rows))
+            table.add(added, rows)
+            return len(fresh)
+
+    def _has(self, name: str) -> bool:
+        with self._guard:
+            return self._current().has(name)
+
+    def _rename(self, name: str, new_name: str) -> int:
+        nothing = np.zeros((0, self.embedding_size), np.float32)
+        self._staged.append(({"step": "rename", "name": name, "new_name": new_name}, nothing))
+        return self._current().rename(name, new_name)
+
+    def _remove(self, numbers: np.ndarray) -> int:
+        self._rewrite = True
+        self._table = self._current().without(numbers)
+        return len(numbers)
+
+    def _commit(self) -> None:
+        """Make what was done in the transaction last."""
+        try:
+            if self._rewrite:
+                self._write_anew()
+            elif self._staged:
+                self._append()
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _append(self) -> None:
+        if self._journal_file is None:
+            journal.require_free(self._journal)
+            journal.start(self._journal, self._fingerprint)
+            self._journal_file, self._offset = self._journal.stat().st_ino, journal.HEAD_BYTES
+        rows = np.concatenate([rows for _, rows in self._staged])
+        record = journal.encode(journal.Record([step for step, _ in self._staged], rows))
+        self._offset = journal.append(self._journal, record, end=self._offset)
+        self._wrote = True
+        if self._offset > max(_LEAST_JOURNAL_BYTES, self._file_bytes // _SHARE_OF_FILE):
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        table = self._table
+        assert table is not None, "a transaction has the present state"
+        order = np.array(sorted(range(len(table)), key=lambda row: table.entries[row].sort_key), dtype=np.int64)
+        contract = self.contract
+        entries = tuple(table.entries[row] for row in order)
+        header = FileHeader(contract.model, contract.decision, dict(contract.parameters), entries)
+        blocks = (table.take(order[first : first + BLOCK_FACES]) for first in range(0, len(order), BLOCK_FACES))
+        files.remove_leftovers(self._path)
+        write_file(self._path, header, blocks, shape=(len(table), self.embedding_size))
+        self._load()
+
+    def _is_worth_folding(self) -> bool:
+        return self._file_bytes < _QUICK_FILE_BYTES or self._offset > self._file_bytes // (2 * _SHARE_OF_FILE)
+
+    def _current(self) -> FaceTable:
+        """Return the faces as the file and its journal hold them now."""
+        self._require_open()
+        if not self._inside:
+            try:
+                if self._table is None or _state_of(self._path.stat()) != self._state or not self._follow():
+                    self._load()
+            except OSError as error:
+                raise GalleryError(f"{self._path}: cannot read the gallery: {error.strerror or error}") from None
+        assert self._table is not None, "it was just read"
+        return self._table
+
+    def _load(self) -> GalleryContract:
+        """Read the file and what its journal holds."""
+        name = str(self._path)
+        try:
+            stream, content = journal.open_with_journal(self._path)
+            with stream:
+                return self._read(stream, content, name)
+        except OSError as error:
+            raise GalleryError(f"{name}: cannot read the gallery: {error.strerror or error}") from None
+
+    def _read(self, stream: BinaryIO, content: bytes, name: str) -> GalleryContract:
+        status = os.fstat(stream.fileno())
+        self._state, self._file_bytes = _state_of(status), status.st_size
+        if not storage.is_container(stream.read(storage.SIGNATURE_BYTES)):
+            raise GalleryError(
+                f"{name}: is no gallery of this program; if it is an index of the published tool, turn it into one: "
+                f"arcface-paddle gallery import NEW {name}"
+            )
+        document, rows = storage.map_rows(stream, name=name)
+        header = read_header(document, name=name)
+        try:
+            checked_embeddings(rows, count=len(header.entries), model=header.model)
+            contract = GalleryContract(header.model, rows.shape[1], header.decision, header.parameters)
+        except GalleryError as error:
+            raise GalleryError(f"{name}: {error}") from None
+        self._fingerprint = journal.fingerprint(stream, name=name)
+        self._table = FaceTable(header.entries, rows, decision=header.decision)
+        self._journal_file, self._offset = None, journal.HEAD_BYTES
+        if journal.has_head(content, self._fingerprint):
+            self._journal_file = _inode(self._journal)
+            self._take(content[journal.HEAD_BYTES :], rows.shape[1])
+        return contract
+
+    def _follow(self) -> bool:
+        """Take in what was appended to the journal since; False when everything must be read again."""
+        try:
+            status = self._journal.stat()
+        except FileNotFoundError:
+            return self._journal_file is None
+        if self._journal_file is None:
+            head = journal.read(self._journal, most=journal.HEAD_BYTES)
+            if head is None or not journal.has_head(head, self._fingerprint):
+                return True  # an old one that nobody has removed yet
+            self._journal_file = status.st_ino
+        if status.st_ino != self._journal_file or status.st_size < self._offset:
+            return False
+        if status.st_size > self._offset:
+            content = journal.read(self._journal, start=self._offset)
+            self._take(content or b"", self.embedding_size)
+        return True
+
+    def _take(self, content: bytes, embedding_size: int) -> None:
+        """Make the changes of a journal from ``_offset`` on."""
+        assert self._table is not None, "the file is read before its journal"
+        name = str(self._path)
+        records, end = journal.decode(content, origin=self._offset, embedding_size=embedding_size, name=name)
+        for record in records:
+            row = 0
+            for step in record.steps:
+                try:
+                    entries = [documents.entry_of_json(value) for value in step.get("entries", ())]
+                    self._table.apply(step, entries, record.rows[row : row + len(entries)])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise GalleryError(f"{name}: damaged gallery journal ({error!r}); build it again") from None
+                row += len(entries)
+        self._offset = end
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise GalleryError(f"{self._path}: the gallery was closed; open it again")
+
+    def _unwritten(self, error: OSError) -> GalleryError:
+        return GalleryError(f"{self._path}: cannot change the gallery: {error.strerror or error}")
+
+
+def _state_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _inode(path: Path) -> Optional[int]:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,106 @@
+"""Which engine keeps a gallery, by how it is called.
+
+============================================ =========================================================================
+``people.index``                             a file of ours, searched exactly in memory; needs nothing
+``faiss:FOLDER``                             FAISS, for millions of faces on one machine; ``?form=int8`` for exact
+                                             search in a quarter of the memory. Extra ``faiss``
+``milvus://HOST:19530/COLLECTION``           a Milvus server or cluster; ``?token=...`` or ``user:password@``. Extra
+                                             ``milvus``
+``postgresql://USER:PASSWORD@HOST/DATABASE`` PostgreSQL with pgvector; ``?gallery=NAME`` for several in one database.
+                                             Extra ``postgres``
+============================================ =========================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from arcface_paddle import files
+from arcface_paddle.pipeline.gallery.collection import Gallery
+from arcface_paddle.pipeline.gallery.entries import ModelIdentity
+from arcface_paddle.pipeline.gallery.stores.base import GalleryContract, GalleryStore
+
+_STORES = "arcface_paddle.pipeline.gallery.stores"
+_ENGINES: dict[str, tuple[str, str]] = {
+    "faiss:": (f"{_STORES}.faiss_store", "FaissStore"),
+    "milvus://": (f"{_STORES}.milvus_store", "MilvusStore"),
+    "postgresql://": (f"{_STORES}.postgres_store", "PostgresStore"),
+    "postgres://": (f"{_STORES}.postgres_store", "PostgresStore"),
+}
+"""Prefix, and the class that keeps galleries called so; imported when one is, for it needs an extra."""
+
+
+def is_engine_uri(uri: files.PathLike) -> bool:
+    """Tell whether a gallery is in an engine of its own; else it is a file. ``./faiss:x`` is a file of that name."""
+    return os.fsdecode(uri).startswith(tuple(_ENGINES))
+
+
+def open_gallery(uri: files.PathLike, identity: Optional[ModelIdentity] = None) -> GalleryStore:
+    """Open a gallery to search and to change it, whatever keeps it.
+
+    Args:
+        uri: see the table above.
+        identity: the model whose embeddings it will be asked with; None to ask later, with ``require_model``.
+
+    Raises:
+        GalleryError: no such gallery, damaged, not reachable, or made with another model than ``identity``.
+        MissingDependencyError: the engine's package is not installed.
+    """
+    store: GalleryStore = _engine(uri).open(uri)
+    if identity is not None:
+        try:
+            store.require_model(identity)
+        except BaseException:
+            store.close()
+            raise
+    return store
+
+
+def create_gallery(uri: files.PathLike, identity: Union[ModelIdentity, GalleryContract]) -> GalleryStore:
+    """Make a gallery of nobody and open it.
+
+    Args:
+        uri: see the table above; nothing may be there yet.
+        identity: the model that will embed its faces, or more: how it decides, what is recorded of its making.
+
+    Raises:
+        GalleryError: there is one already, or it cannot be made.
+        MissingDependencyError: the engine's package is not installed.
+    """
+    contract = identity if isinstance(identity, GalleryContract) else GalleryContract.of(identity)
+    store: GalleryStore = _engine(uri).create(uri, contract)
+    return store
+
+
+def load_gallery(uri: files.PathLike) -> Gallery:
+    """Read a whole gallery into memory, whatever keeps it, a published index.bin included.
+
+    Raises:
+        GalleryError: no such gallery, damaged, or not reachable.
+        MissingDependencyError: the engine's package is not installed.
+    """
+    if not is_engine_uri(uri):
+        return Gallery.load(uri)
+    with open_gallery(uri) as store:
+        return gallery_of(store)
+
+
+def gallery_of(store: GalleryStore) -> Gallery:
+    """Return all that a store holds as one gallery in memory."""
+    blocks = list(store.blocks())
+    rows = np.concatenate([np.zeros((0, store.embedding_size), np.float32), *(block.embeddings for block in blocks)])
+    entries = [entry for block in blocks for entry in block.entries]
+    contract = store.contract
+    return Gallery(entries, rows, model=contract.model, decision=contract.decision, parameters=contract.parameters)
+
+
+def _engine(uri: files.PathLike) -> Any:
+    text = os.fsdecode(uri)
+    for prefix, (module, name) in _ENGINES.items():
+        if text.startswith(prefix):
+            return getattr(importlib.import_module(module), name)
+    return importlib.import_module(f"{_STORES}.file_store").FileStore
