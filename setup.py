@@ -61,9 +61,13 @@ EXTRAS = {
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
     # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
     "gui": ["opencv-python>=4.6"],
+    "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER; the first version with signed bytes
+    "milvus": ["pymilvus>=2.4"],  # galleries on a Milvus server
+    "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
-EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu", "gui") for name in EXTRAS[extra]})
+NOT_FOR_ALL = ("cpu", "gpu", "gui", "milvus", "postgres")  # one of two each, and clients of servers that few have
+EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],

@@ -1,0 +1,194 @@
+"""The FAISS engine beyond the contract of all: cells, the kept index, damage, and what a removal leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("faiss")
+
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity
+from arcface_paddle.pipeline.gallery.stores import (
+    GalleryContract,
+    code_index,
+    create_gallery,
+    faiss_store,
+    open_gallery,
+)
+
+SIZE = 32
+MODEL = ModelIdentity("testnet", SIZE, "a", "b", mirrored=False)
+
+
+def random_unit(count: int, *, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, SIZE))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def entries_of(count: int, *, start: int = 0) -> list[GalleryEntry]:
+    return [GalleryEntry(f"p{i // 3:05d}", f"{i}.jpg") for i in range(start, start + count)]
+
+
+def like(rows: np.ndarray, *, cosine: float, seed: int = 1) -> np.ndarray:
+    """Return rows that resemble these."""
+    noise = np.random.default_rng(seed).normal(size=rows.shape)
+    noise -= (noise * rows).sum(axis=1, keepdims=True) * rows
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    return (cosine * rows + np.sqrt(1 - cosine**2) * noise).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_ones_are_large(monkeypatch):
+    monkeypatch.setattr(code_index, "LEAST_TO_TRAIN", 1000)
+    monkeypatch.setattr(faiss_store, "_WORTH_KEEPING", 1000)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "people"
+
+
+def made(folder: Path, count: int, *, form: str, decision: str = "best") -> np.ndarray:
+    rows = random_unit(count)
+    with create_gallery(f"faiss:{folder}?form={form}", GalleryContract.of(MODEL, decision=decision)) as store:
+        store.add(entries_of(count), rows)
+        store.search(rows[:1], 1)
+    return rows
+
+
+@pytest.mark.parametrize("decision", ["best", "mean"])
+def test_bytes_give_the_exact_answer(folder, decision):
+    """Rows that differ by less than a byte can tell are ranked as their exact numbers say."""
+    rows = random_unit(1500)
+    rows[::2] = like(np.repeat(rows[:1], 750, axis=0), cosine=0.9999)
+    entries = [GalleryEntry(f"p{i:05d}", f"{i}.jpg") for i in range(1500)]
+    gallery = Gallery(entries, rows, decision=decision)
+    with create_gallery(f"faiss:{folder}?form=int8", GalleryContract.of(MODEL, decision=decision)) as store:
+        store.add(entries, rows)
+        probes = np.concatenate([rows[:20], random_unit(20, seed=3)])
+        for ours, theirs in zip(store.search(probes, 5), gallery._index.search(probes, 5)):
+            assert [one.similarity for one in ours] == pytest.approx([one.similarity for one in theirs], abs=1e-6)
+            assert ours[0].name == theirs[0].name or theirs[0].similarity - theirs[1].similarity < 2e-6
+
+
+@pytest.mark.parametrize("decision", ["best", "mean"])
+def test_cells_find_who_is_alike(folder, decision):
+    people = random_unit(1200, seed=4)
+    rows = like(np.repeat(people, 3, axis=0), cosine=0.8)
+    with create_gallery(f"faiss:{folder}", GalleryContract.of(MODEL, decision=decision)) as store:
+        store.add(entries_of(3600), rows)
+        index = store._synced()
+        assert not index.is_exact and index._cells < index._index.nlist  # it did not look everywhere
+        gallery = Gallery(entries_of(3600), rows, decision=decision)
+        probes = like(people[::3], cosine=0.8, seed=2)
+        ours, theirs = store.search(probes, 1), gallery._index.search(probes, 1)
+        same = np.mean([one[0].name == other[0].name for one, other in zip(ours, theirs)])
+        assert same >= 0.98
+        assert all(one[0].similarity <= other[0].similarity + 1e-6 for one, other in zip(ours, theirs))
+        [everybody] = store.search(probes[:1], 5000)  # more than the cells looked at hold
+        assert len(everybody) == 1200 and {one.name for one in everybody} == set(gallery.names)
+
+
+def test_the_index_follows_changes_and_is_made_anew_when_it_is_outgrown(folder):
+    rows = made(folder, 1200, form="ivf")
+    with open_gallery(f"faiss:{folder}") as store:
+        assert store._synced().trained_with == 1200
+        store.remove("p00000")
+        assert store._synced().trained_with == 1200 and store._synced().count == 1197
+        assert store.search(rows[:1], 1)[0][0].name != "p00000"
+        more = random_unit(1300, seed=7)
+        store.add(entries_of(1300, start=3000), more)
+        assert store._synced().count == 2497
+        store.add([GalleryEntry("late", "late.jpg")], random_unit(1, seed=8))
+        assert store.search(random_unit(1, seed=8), 1)[0][0].name == "late"
+        assert store._synced().trained_with == 2498
+        assert store.search(more[700:701], 1)[0][0].name == entries_of(1300, start=3000)[700].name
+
+
+def test_a_kept_index_is_read_and_a_changed_one_is_not_believed(folder, monkeypatch):
+    rows = made(folder, 1200, form="ivf")
+    [kept] = folder.glob("index.ivf.*.faiss")
+    content = kept.read_bytes()
+    with open_gallery(f"faiss:{folder}") as store:
+        monkeypatch.setattr(faiss_store.CodeIndex, "of", None)  # whoever makes it anew fails
+        assert store.search(rows[30:31], 1)[0][0].name == "p00010"
+        store.add([GalleryEntry("late", "late.jpg")], random_unit(1, seed=8))
+    monkeypatch.undo()
+    monkeypatch.setattr(faiss_store, "_WORTH_KEEPING", 10**9)
+    for hostile in (content[:-1], content[:100], b"", content[:200] + b"\xff" * 64 + content[264:]):
+        for path in folder.glob("index.*"):
+            path.write_bytes(hostile)
+        with open_gallery(f"faiss:{folder}") as store:
+            assert store.search(random_unit(1, seed=8), 1)[0][0].name == "late"
+
+
+def test_a_removal_leaves_no_codes_of_the_person_in_a_kept_index(folder):
+    rows = made(folder, 1200, form="int8")
+    [kept] = folder.glob("index.int8.*.faiss")
+    with open_gallery(f"faiss:{folder}") as store:
+        index = store._synced()
+        codes = (index._codes(rows[30:33]) + 128).astype(np.uint8)
+        assert all(row.tobytes() in kept.read_bytes() for row in codes)
+        store.remove("p00010")
+        assert not list(folder.glob("*index*"))
+        store.add(entries_of(30, start=5000), random_unit(30, seed=5))
+        store.search(rows[:1], 1)
+    [kept] = folder.glob("index.int8.*.faiss")
+    assert not any(row.tobytes() in kept.read_bytes() for row in codes)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["gallery.sqlite", "rows.f32", kept.name])
+
+
+def test_a_removal_that_was_cut_short_is_finished_by_the_next_writer(folder, monkeypatch):
+    rows = made(folder, 60, form="int8")
+    store = open_gallery(f"faiss:{folder}")
+    monkeypatch.setattr(faiss_store.FaceDatabase, "wipe", lambda self: None)  # as if killed before it
+    store.remove("p00010")
+    assert rows[31].tobytes() in (folder / "rows.f32").read_bytes()
+    monkeypatch.undo()
+    with open_gallery(f"faiss:{folder}") as other:
+        other.add([GalleryEntry("late", "late.jpg")], random_unit(1, seed=8))
+        assert other.count() == 58
+    everything = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"p00010" not in everything and not any(row.tobytes() in everything for row in rows[30:33])
+
+
+def test_damage_is_one_clear_line(folder, tmp_path):
+    rows = made(folder, 60, form="int8")
+    numbers, database = (folder / "rows.f32").read_bytes(), (folder / "gallery.sqlite").read_bytes()
+    (folder / "rows.f32").write_bytes(numbers[:-1])
+    with open_gallery(f"faiss:{folder}") as store, pytest.raises(GalleryError, match="59 rows of 60; it is cut off"):
+        store.search(rows[:1], 1)
+    (folder / "rows.f32").write_bytes(numbers[:8] + b"\x01" + numbers[9:])
+    with open_gallery(f"faiss:{folder}") as store, pytest.raises(GalleryError, match=r"damaged gallery \(row 0\)"):
+        list(store.blocks())
+    (folder / "rows.f32").write_bytes(numbers)
+    for hostile in (b"", b"SQLite format 3\x00", database[:4096], b"\xff" * 8192, database[: len(database) // 2]):
+        (folder / "gallery.sqlite").write_bytes(hostile)
+        with pytest.raises(GalleryError, match=r"people: [^\n]*$"), open_gallery(f"faiss:{folder}") as store:
+            list(store.blocks())
+    for uri, message in [
+        (f"faiss:{tmp_path / 'none'}", "no gallery.sqlite"),
+        (f"faiss:{folder}?form=hnsw", "ivf, int8"),
+        (f"faiss:{folder}?from=ivf", "form=ivf"),
+        ("faiss:", "faiss:FOLDER"),
+    ]:
+        with pytest.raises(GalleryError, match=message):
+            open_gallery(uri)
+
+
+def test_what_fails_in_a_transaction_is_forgotten_by_the_index(folder):
+    rows = made(folder, 60, form="int8")
+    with open_gallery(f"faiss:{folder}") as store:
+        new = random_unit(1, seed=8)
+        with pytest.raises(KeyError), store.transaction():
+            store.add([GalleryEntry("late", "late.jpg")], new)
+            store.remove("p00010")
+            assert store.search(new, 1)[0][0].name == "late"
+            assert store.search(rows[30:31], 1)[0][0].name != "p00010"
+            raise KeyError
+        assert store.search(new, 1)[0][0].name != "late"
+        assert store.search(rows[30:31], 1)[0][0].name == "p00010"
+        assert new.tobytes() not in (folder / "rows.f32").read_bytes()
