@@ -21,10 +21,10 @@ from arcface_paddle.pipeline.settings import (
 from arcface_paddle.progress import progress
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
-    from arcface_paddle.pipeline.gallery import Gallery, LabelledPicture, Rejection
+    from arcface_paddle.pipeline.gallery import LabelledPicture, Rejection
     from arcface_paddle.pipeline.gallery.collecting import ImageAnalyzer
     from arcface_paddle.pipeline.gallery.enrolment import EnrolmentReport, ListedPeople
-    from arcface_paddle.pipeline.opening import OpenPipeline
+    from arcface_paddle.pipeline.opening import MadeByModel, OpenPipeline
     from arcface_paddle.pipeline.picture_workers import PictureWorkers
 
 
@@ -64,7 +64,26 @@ def check_arguments(args: argparse.Namespace, *, target: str, option: str) -> No
             f"{option} needs --img_dir FOLDER, and --label FILE unless the folder has one folder a person"
         )
     faces_wanted(args)
-    writable.require_writable_file(target, option=option)
+    check_target(target, option=option)
+
+
+def shown(gallery: str) -> str:
+    """Return how a gallery is called, without passwords."""
+    from arcface_paddle.pipeline.gallery.stores import shown_uri
+
+    return shown_uri(gallery)
+
+
+def check_target(target: str, *, option: str) -> None:
+    """Check before the long work that a gallery file can be written; what keeps others says so itself.
+
+    Raises:
+        ConfigError: it is a folder, or its folder may not be written to.
+    """
+    from arcface_paddle.pipeline.gallery.stores import is_engine_uri
+
+    if not is_engine_uri(target):
+        writable.require_writable_file(target, option=option)
 
 
 def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
@@ -103,14 +122,14 @@ def listed_people(args: argparse.Namespace) -> ListedPeople:
 
 
 def open_building_pipeline(
-    args: argparse.Namespace, *, pictures: int, extended: Optional[Gallery] = None
+    args: argparse.Namespace, *, pictures: int, extended: Optional[MadeByModel] = None
 ) -> tuple[OpenPipeline, PictureWorkers[ImageAnalyzer]]:
     """Load the models; ``--rec`` without ``--det`` says that a picture is one face, aligned crop or portrait.
 
     Args:
         args: parsed flags.
         pictures: how many there are to look at.
-        extended: the gallery that pictures are added to: flags that were not given are those with which it was made.
+        extended: what made the gallery that pictures are added to: flags that were not given are those of its making.
 
     Returns:
         The models, and the workers that look at the pictures with them.

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import model_files
-from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.analyzer import Analyzer, FaceGallery
 from arcface_paddle.pipeline.builders import build_detector, build_recognizer
 from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
-from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, identity_of
+from arcface_paddle.pipeline.gallery import ModelIdentity, identity_of
 from arcface_paddle.pipeline.recognition import FaceRecognizer
 from arcface_paddle.pipeline.settings import (
     ALIGNED,
@@ -44,6 +44,29 @@ __all__ = [
     "open_pipeline",
     "recognizer_of",
 ]
+
+
+class MadeByModel(Protocol):
+    """Whatever says which model made its embeddings: a ``Gallery``, a store, a contract."""
+
+    @property
+    def model(self) -> Optional[ModelIdentity]:
+        """The model's identity; None when it is not known."""
+
+
+class SearchedGallery(MadeByModel, Protocol):
+    """Known people to name faces by: a ``Gallery`` in memory, or a store that an engine keeps."""
+
+    @property
+    def comparisons(self) -> int:
+        """With how many pictures or persons each face is compared."""
+
+    @property
+    def decision(self) -> str:
+        """How several pictures of a person decide."""
+
+    def require_model(self, model: ModelIdentity) -> str: ...
+    def judged_by(self, model: ModelIdentity) -> FaceGallery: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +117,7 @@ def open_detection(settings: PipelineSettings) -> OpenPipeline:
 
 
 def open_pipeline(
-    settings: PipelineSettings, *, contents: str = DETECT, gallery: Optional[Gallery] = None
+    settings: PipelineSettings, *, contents: str = DETECT, gallery: Optional[SearchedGallery] = None
 ) -> OpenPipeline:
     """Load detector and recogniser; with a gallery, faces get names.
 
@@ -140,7 +163,7 @@ def open_pipeline(
     return OpenPipeline(analyzer, model, caution, facts)
 
 
-def recognizer_of(gallery: Optional[Gallery]) -> str:
+def recognizer_of(gallery: Optional[MadeByModel]) -> str:
     """Return the known recogniser that made a gallery, by its weights; the default where that cannot be told.
 
     A gallery that does not say what made it (an imported index.bin) is opened as ever, with ``CROP_RECOGNIZER``.
@@ -170,7 +193,7 @@ def _detector_facts(settings: PipelineSettings, detector: Detector) -> dict[str,
     return {"det_model": settings.det_model, "det_thresh": detector.threshold}
 
 
-def _mirrored(wanted: Optional[bool], gallery: Optional[Gallery]) -> bool:
+def _mirrored(wanted: Optional[bool], gallery: Optional[MadeByModel]) -> bool:
     if wanted is not None:
         return wanted
     if gallery is None:

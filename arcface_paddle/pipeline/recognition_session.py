@@ -30,6 +30,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.cards import PLAIN_COSINE
 from arcface_paddle.pipeline.distances import distance_of
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
+from arcface_paddle.pipeline.gallery.stores import open_searched, shown_uri
 from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.pipeline.opening import OpenPipeline, open_detection, open_pipeline
 from arcface_paddle.pipeline.outputs import CropFolder, EncodedCrop, OutputNames, drawn_suffix, encode_crops
@@ -105,11 +106,11 @@ class RecognitionSession:
         """
         if settings.index is None:
             return cls._open_detection(settings)
-        gallery = Gallery.load(settings.index)
+        gallery = open_searched(settings.index)
         if settings.decision is not None:
             gallery = gallery.with_decision(settings.decision)
 
-        if settings.outputs.unknown in gallery.names:
+        if settings.outputs.unknown is not None and gallery.has(settings.outputs.unknown):
             raise ConfigError(f"strangers cannot be called {settings.outputs.unknown!r}: a person of the gallery is")
 
         def opened() -> OpenPipeline:
@@ -120,8 +121,9 @@ class RecognitionSession:
         return cls(
             pipeline,
             outputs=settings.outputs,
-            facts={**pipeline.facts, "index": files.printable(settings.index)},
-            colors=drawing.assign_colors(gallery.names),
+            facts={**pipeline.facts, "index": shown_uri(settings.index)},
+            # Who is in an engine may be millions, and change: there, those in one picture are told apart.
+            colors=drawing.assign_colors(gallery.names) if isinstance(gallery, Gallery) else None,
             max_pixels=settings.max_pixels,
             workers=PictureWorkers(pipeline.analyzer, reopen=lambda: opened().analyzer, count=settings.workers),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -222,3 +223,58 @@ def test_check_finds_a_person_under_two_names(people, tmp_path, capsys):
     found = json.loads((tmp_path / "check.json").read_text())["suspicions"]
     assert {item["entry"]["name"] for item in found} == {"B. Obama", "Barack Obama"}
     assert gallery_command("check", people, "--threshold=0.99") == 0
+
+
+@pytest.fixture
+def engine(tmp_path) -> str:
+    """A gallery that is kept by FAISS."""
+    pytest.importorskip("faiss")
+    return f"faiss:{tmp_path / 'engine'}"
+
+
+def test_a_gallery_goes_into_an_engine_and_back(people, engine, tmp_path, capsys):
+    assert gallery_command("convert", people, engine) == 0
+    assert re.search(r"faces of 3 people, as in .*people\.index; (\d+) of \1 faces asked for", capsys.readouterr().out)
+    assert gallery_command("convert", people, engine) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert gallery_command("list", engine, "--json", tmp_path / "list.json") == 0
+    assert json.loads((tmp_path / "list.json").read_text())["people"] == Gallery.load(people).faces_by_person()
+    assert gallery_command("export", engine, tmp_path / "backup.index") == 0
+    assert (tmp_path / "backup.index").read_bytes() == people.read_bytes()
+    assert gallery_command("export", people, engine) == 2
+    assert "gallery convert" in capsys.readouterr().err
+
+
+def test_every_edit_works_on_an_engine(people, engine, tmp_path, capsys):
+    assert gallery_command("convert", people, engine) == 0
+    assert gallery_command("rename", engine, "Joe Biden", "Joseph Biden") == 0
+    assert gallery_command("remove", engine, "Grace Hopper") == 0
+    assert "people" in capsys.readouterr().out
+    more = tmp_path / "more"
+    (more / "Eileen Collins").mkdir(parents=True)
+    shutil.copy(QUERIES / "stranger_collins.jpg", more / "Eileen Collins")
+    assert gallery_command("add", engine, f"--img_dir={more}", f"--json={tmp_path}/report.json") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["added"], report["already_there"], report["people"]) == (1, 0, 3)
+    assert gallery_command("merge", tmp_path / "all.index", people, engine) == 0
+    assert Gallery.load(tmp_path / "all.index").names == (
+        "Barack Obama", "Eileen Collins", "Grace Hopper", "Joe Biden", "Joseph Biden",
+    )  # fmt: skip
+    assert gallery_command("check", engine) in (0, 1)
+    assert gallery_command("remove", engine, "Nobody") == 2
+    assert "no person 'Nobody'" in capsys.readouterr().err
+
+
+def test_an_engine_names_faces_as_a_file_does(people, engine, tmp_path, capsys):
+    assert gallery_command("build", engine, f"--img_dir={PEOPLE}", "--rec_model=MobileFace") == 0
+    recognised = tmp_path / "found.json"
+    question = ["--det", "--rec", f"--input={QUERIES / 'biden_relit.jpg'}", "--no_draw", f"--json={recognised}"]
+    answers = []
+    for index in (people, engine):
+        assert main.run_module("recognize", [*question, f"--index={index}"], prog="test_recognition") == 0
+        [result] = json.loads(recognised.read_text())["images"]
+        answers.append([(face["name"], round(face["similarity"], 4)) for face in result["faces"]])
+    assert answers[0] == answers[1] and answers[0][0][0] == "Joe Biden"
+    missing = [*question, f"--index=faiss:{tmp_path / 'none'}"]
+    assert main.run_module("recognize", missing, prog="test_recognition") == 2
+    assert "no gallery.sqlite" in capsys.readouterr().err

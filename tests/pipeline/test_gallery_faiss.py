@@ -15,6 +15,7 @@ from arcface_paddle.pipeline.gallery.stores import (
     GalleryContract,
     code_index,
     create_gallery,
+    face_database,
     faiss_store,
     open_gallery,
 )
@@ -69,7 +70,7 @@ def test_bytes_give_the_exact_answer(folder, decision):
     with create_gallery(f"faiss:{folder}?form=int8", GalleryContract.of(MODEL, decision=decision)) as store:
         store.add(entries, rows)
         probes = np.concatenate([rows[:20], random_unit(20, seed=3)])
-        for ours, theirs in zip(store.search(probes, 5), gallery._index.search(probes, 5)):
+        for ours, theirs in zip(store.search(probes, 5), gallery.search(probes, 5)):
             assert [one.similarity for one in ours] == pytest.approx([one.similarity for one in theirs], abs=1e-6)
             assert ours[0].name == theirs[0].name or theirs[0].similarity - theirs[1].similarity < 2e-6
 
@@ -84,12 +85,29 @@ def test_cells_find_who_is_alike(folder, decision):
         assert not index.is_exact and index._cells < index._index.nlist  # it did not look everywhere
         gallery = Gallery(entries_of(3600), rows, decision=decision)
         probes = like(people[::3], cosine=0.8, seed=2)
-        ours, theirs = store.search(probes, 1), gallery._index.search(probes, 1)
+        ours, theirs = store.search(probes, 1), gallery.search(probes, 1)
         same = np.mean([one[0].name == other[0].name for one, other in zip(ours, theirs)])
         assert same >= 0.98
         assert all(one[0].similarity <= other[0].similarity + 1e-6 for one, other in zip(ours, theirs))
         [everybody] = store.search(probes[:1], 5000)  # more than the cells looked at hold
         assert len(everybody) == 1200 and {one.name for one in everybody} == set(gallery.names)
+
+
+@pytest.mark.parametrize("decision", ["best", "mean"])
+def test_more_numbers_than_one_question_to_the_database_takes(folder, decision, monkeypatch):
+    monkeypatch.setattr(face_database, "_NUMBERS_AT_A_TIME", 7)
+    rows = made(folder, 90, form="int8", decision=decision)
+    gallery = Gallery(entries_of(90), rows, decision=decision)
+    with open_gallery(f"faiss:{folder}") as store, open_gallery(f"faiss:{folder}") as other:
+        for k in (1, 25):
+            for ours, theirs in zip(store.search(rows[::5], k), gallery.search(rows[::5], k)):
+                assert [one.name for one in ours] == [one.name for one in theirs]
+        more = random_unit(40, seed=3)
+        other.add(entries_of(40, start=300), more)
+        found = store.search(more, 1)
+        if decision == "best":
+            assert [one[0].name for one in found] == [entry.name for entry in entries_of(40, start=300)]
+        assert store.people() == other.people() and store._synced().count == other._synced().count
 
 
 def test_the_index_follows_changes_and_is_made_anew_when_it_is_outgrown(folder):

@@ -10,6 +10,11 @@
   arcface-paddle gallery export people.index people.h5 --format h5
   arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names,
                                                                      people who look alike
+  arcface-paddle gallery convert people.index faiss:people              into another engine, and check the copy
+  arcface-paddle gallery export milvus://localhost:19530/people backup.index    or --format index
+
+A gallery is a file, or is kept by an engine: faiss:FOLDER (millions of faces on one machine; ?form=int8 for exact
+search), milvus://HOST:19530/COLLECTION (a server or cluster), postgresql://USER:PASSWORD@HOST/DATABASE (with pgvector).
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
 at the same time wait for each other. A published index.bin or .h5 is read but never
@@ -21,17 +26,22 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import write_json_result
+from arcface_paddle.cli.gallery_flags import shown
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import DEFAULT_RECOGNIZER, ThresholdSettings
 
 if TYPE_CHECKING:  # what recognises is imported where it is used, so that --help is quick
     from arcface_paddle.pipeline.cards import ModelCard
     from arcface_paddle.pipeline.gallery import Gallery, Suspicion
+
+GALLERY_SUFFIX = ".index"
 
 EPILOG = """exit codes:
   0    done; for check: nothing suspicious
@@ -68,19 +78,19 @@ def build(args: argparse.Namespace) -> int:
     """Build a gallery from pictures."""
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery build")
     report = gallery_flags.build(args, target=args.gallery)
-    print(f"{args.gallery}: {report['faces']} faces of {report['people']} people")
+    print(f"{shown(args.gallery)}: {report['faces']} faces of {report['people']} people")
     return _finish(args, report)
 
 
 def add(args: argparse.Namespace) -> int:
     """Add pictures to a gallery."""
-    from arcface_paddle.pipeline.gallery import load_own
+    from arcface_paddle.pipeline.gallery.editing import contract_of
     from arcface_paddle.pipeline.gallery.enrolment import extend_gallery
 
     gallery_flags.check_arguments(args, target=args.gallery, option="gallery add")
-    gallery = load_own(args.gallery)
+    made_by = contract_of(args.gallery)
     people = gallery_flags.listed_people(args)
-    pipeline, workers = gallery_flags.open_building_pipeline(args, pictures=len(people.pictures), extended=gallery)
+    pipeline, workers = gallery_flags.open_building_pipeline(args, pictures=len(people.pictures), extended=made_by)
     report = extend_gallery(
         args.gallery,
         people,
@@ -91,27 +101,39 @@ def add(args: argparse.Namespace) -> int:
         workers=workers,
     )
     gallery_flags.say_rest(report)
-    print(f"{args.gallery}: {report.added} faces added; now {report.faces} of {report.people} people")
+    print(f"{shown(args.gallery)}: {report.added} faces added; now {report.faces} of {report.people} people")
     return _finish(args, report.to_dict())
 
 
 def remove(args: argparse.Namespace) -> int:
     """Remove a person, or the faces of one picture."""
-    from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+    from arcface_paddle.pipeline.gallery import remove_person, remove_picture
 
-    without = Gallery.without_picture if args.picture else Gallery.without_person
-    edit = edit_gallery(args.gallery, lambda gallery: without(gallery, args.name))
-    now, removed = edit.after, len(edit.before) - len(edit.after)
-    print(f"{args.gallery}: {removed} faces removed; now {len(now)} of {len(now.names)} people")
+    change = (remove_picture if args.picture else remove_person)(args.gallery, args.name)
+    print(f"{shown(args.gallery)}: {change.changed} faces removed; now {change.faces} of {change.people} people")
     return EXIT_OK
 
 
 def rename(args: argparse.Namespace) -> int:
     """Give a person another name."""
-    from arcface_paddle.pipeline.gallery import edit_gallery
+    from arcface_paddle.pipeline.gallery import rename_person
 
-    edited = edit_gallery(args.gallery, lambda gallery: gallery.renamed(args.name, args.new_name, join=args.join)).after
-    print(f"{args.gallery}: {args.name} is now {args.new_name}; {len(edited)} faces of {len(edited.names)} people")
+    change = rename_person(args.gallery, args.name, args.new_name, join=args.join)
+    print(f"{shown(args.gallery)}: {args.name} is now {args.new_name}; {change.faces} faces of {change.people} people")
+    return EXIT_OK
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Copy a gallery into another engine, and check the copy."""
+    from arcface_paddle.pipeline.gallery.stores import convert_gallery
+
+    gallery_flags.check_target(args.target, option="gallery convert")
+    done = convert_gallery(args.gallery, args.target)
+    print(
+        f"{shown(args.target)}: {done.faces} faces of {done.people} people, as in "
+        f"{shown(args.gallery)}; "
+        f"{done.agreed} of {done.asked} faces asked for got the same answer from both"
+    )
     return EXIT_OK
 
 
@@ -119,9 +141,9 @@ def merge(args: argparse.Namespace) -> int:
     """Write the union of galleries."""
     from arcface_paddle.pipeline.gallery import Gallery, combine_galleries
 
-    writable.require_writable_file(args.gallery, option="gallery merge")
+    gallery_flags.check_target(args.gallery, option="gallery merge")
     merged = combine_galleries(args.gallery, args.sources, lambda galleries: reduce(Gallery.merged, galleries))
-    print(f"{args.gallery}: {len(merged)} faces of {len(merged.names)} people")
+    print(f"{shown(args.gallery)}: {len(merged)} faces of {len(merged.names)} people")
     return EXIT_OK
 
 
@@ -130,7 +152,7 @@ def import_published(args: argparse.Namespace) -> int:
     from arcface_paddle.pipeline.builders import build_recognizer
     from arcface_paddle.pipeline.gallery import combine_galleries, identity_of
 
-    writable.require_writable_file(args.gallery, option="gallery import")
+    gallery_flags.check_target(args.gallery, option="gallery import")
     model = None
     if args.rec_model is not None:
         model = identity_of(build_recognizer(args.rec_model, mirrored=args.mirrored))
@@ -138,31 +160,38 @@ def import_published(args: argparse.Namespace) -> int:
         args.gallery, [args.source], lambda galleries: galleries[0].with_model(model) if model else galleries[0]
     )
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
-    print(f"{args.gallery}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
+    print(f"{shown(args.gallery)}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
     return EXIT_OK
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write the embeddings of a gallery for other programs."""
+    """Write a gallery to a gallery file, or its embeddings for other programs."""
     from arcface_paddle.pipeline.embedding_files import check_suffix
-    from arcface_paddle.pipeline.gallery import Gallery
-    from arcface_paddle.pipeline.gallery.editing import export_gallery
+    from arcface_paddle.pipeline.gallery.editing import export_gallery, write_gallery
+    from arcface_paddle.pipeline.gallery.stores import is_engine_uri, load_gallery
 
     target = args.target
+    if is_engine_uri(target):
+        raise ConfigError(f"gallery export {shown(target)}: name a file; gallery convert writes to engines")
     suffix = f".{args.format}" if args.format else None
-    check_suffix(target, suffix=suffix)
+    as_gallery = (suffix or Path(target).suffix.lower()) == GALLERY_SUFFIX
+    if not as_gallery:
+        check_suffix(target, suffix=suffix)
     writable.require_writable_file(target, option="gallery export")
-    gallery = Gallery.load(args.gallery)
-    export_gallery(target, gallery, suffix=suffix)
+    gallery = load_gallery(args.gallery)
+    if as_gallery:
+        write_gallery(target, gallery)
+    else:
+        export_gallery(target, gallery, suffix=suffix)
     print(f"{target}: {len(gallery)} faces of {len(gallery.names)} people")
     return EXIT_OK
 
 
 def list_people(args: argparse.Namespace) -> int:
     """Show who is in a gallery."""
-    from arcface_paddle.pipeline.gallery import Gallery
+    from arcface_paddle.pipeline.gallery.stores import load_gallery
 
-    gallery = Gallery.load(args.gallery)
+    gallery = load_gallery(args.gallery)
     if args.json:
         write_json_result(args.json, gallery.to_dict())
     model = gallery.model.name if gallery.model else "not known"
@@ -179,11 +208,12 @@ def list_people(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """Report what looks wrong in a gallery."""
     from arcface_paddle.pipeline.cards import RECOGNITION
-    from arcface_paddle.pipeline.gallery import Gallery, find_suspicions
+    from arcface_paddle.pipeline.gallery import find_suspicions
+    from arcface_paddle.pipeline.gallery.stores import load_gallery
     from arcface_paddle.pipeline.model_files import find_card
     from arcface_paddle.pipeline.opening import recognizer_of
 
-    gallery = Gallery.load(args.gallery)
+    gallery = load_gallery(args.gallery)
     card = find_card(args.rec_model or recognizer_of(gallery), task=RECOGNITION)
     suspicions = find_suspicions(
         gallery,
@@ -234,11 +264,14 @@ def _configure_making(commands: Any) -> None:
                            "{embedding}}")  # fmt: skip
     importing.add_argument("--rec_model", help="the recogniser that made it, if you know: name or folder")
     flags.add_bool(importing, "--mirrored", "--flip", default=False, help="it was made with the mirrored average")
-    exporting = _subcommand(commands, "export", export, "write the embeddings of a gallery for other programs")
+    exporting = _subcommand(commands, "export", export, "write a gallery to a file, or its embeddings for others")
     exporting.add_argument("target", help="file to write")
-    exporting.add_argument("--format", choices=("h5", "npz", "parquet"),
-                           help="h5: {person: {embedding, embeddings, sources}}, embedding being the mean of the "
-                           "person (default: as the suffix of the file says)")  # fmt: skip
+    exporting.add_argument(
+        "--format",
+        choices=("index", "h5", "npz", "parquet"),
+        help="index: a gallery file, such as a backup; h5: {person: {embedding, embeddings, sources}}, embedding being "
+        "the mean of the person (default: as the suffix of the file says)",
+    )
     merging = _subcommand(commands, "merge", merge, "write the union of galleries of one model")
     merging.add_argument("sources", nargs="+", help="galleries to unite")
 
@@ -247,6 +280,8 @@ def _configure_editing(commands: Any) -> None:
     removing = _subcommand(commands, "remove", remove, "remove a person, or the faces of one picture")
     removing.add_argument("name", help="person, or with --picture the picture as 'gallery list --pictures' shows it")
     removing.add_argument("--picture", action="store_true", help="remove the faces of a picture, not a person")
+    converting = _subcommand(commands, "convert", convert, "copy a gallery into another engine, and check the copy")
+    converting.add_argument("target", help="where to: a file, faiss:FOLDER, milvus://..., postgresql://...")
     renaming = _subcommand(commands, "rename", rename, "give a person another name")
     renaming.add_argument("name")
     renaming.add_argument("new_name")
@@ -255,7 +290,7 @@ def _configure_editing(commands: Any) -> None:
 
 def _subcommand(commands: Any, name: str, action: Any, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text}.")
-    parser.add_argument("gallery", help="gallery file")
+    parser.add_argument("gallery", help="gallery file, or faiss:FOLDER, milvus://..., postgresql://...")
     parser.set_defaults(action=action)
     return parser
 

@@ -62,7 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_workers_option(parser)
     flags.add_model_options(parser)
     matching = parser.add_argument_group("names")
-    matching.add_argument("--index", help="gallery file, ours or a published index.bin")
+    matching.add_argument(
+        "--index", help="gallery file, ours or a published index.bin; or faiss:FOLDER, milvus://..., postgresql://..."
+    )
     matching.add_argument("--cdd_num", type=int, default=5, help="candidates listed per face in --json (%(default)s)")
     flags.add_threshold_options(matching)
     flags.add_distance_options(matching, aliases=flags.published_group(parser))
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     status, built = EXIT_OK, {}
     if args.build_index is not None:
         report = gallery_flags.build(args, target=args.build_index)
-        print(f"{args.build_index}: {report['faces']} faces of {report['people']} people")
+        print(f"{gallery_flags.shown(args.build_index)}: {report['faces']} faces of {report['people']} people")
         status = EXIT_PARTIAL if report["rejected"] else EXIT_OK
         built = {"gallery_build": report}
     if args.input is None:
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         settings = dataclasses.replace(settings, pipeline=pipeline, workers=workers)
     session = RecognitionSession.open(settings)
     if session.caution:
-        complain(f"{index}: {session.caution}")
+        complain(f"{gallery_flags.shown(index)}: {session.caution}")
     facts = {**built, **session.facts}
     if listing is None:
         return max(status, _run_video(args, session, facts))

@@ -23,7 +23,16 @@ from __future__ import annotations
 from arcface_paddle.pipeline.gallery.checking import Suspicion, find_suspicions
 from arcface_paddle.pipeline.gallery.collecting import CollectedFaces, collect_faces
 from arcface_paddle.pipeline.gallery.collection import Gallery
-from arcface_paddle.pipeline.gallery.editing import GalleryEdit, combine_galleries, edit_gallery, load_own
+from arcface_paddle.pipeline.gallery.editing import (
+    GalleryChange,
+    GalleryEdit,
+    combine_galleries,
+    edit_gallery,
+    load_own,
+    remove_person,
+    remove_picture,
+    rename_person,
+)
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity, identity_of
 from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
 from arcface_paddle.pipeline.gallery.matching import Identification
@@ -41,6 +50,7 @@ __all__ = [
     "CollectedFaces",
     "ExactIndex",
     "Gallery",
+    "GalleryChange",
     "GalleryEdit",
     "GalleryEntry",
     "GalleryIndex",
@@ -58,4 +68,7 @@ __all__ = [
     "list_from_label_file",
     "list_from_tree",
     "load_own",
+    "remove_person",
+    "remove_picture",
+    "rename_person",
 ]

@@ -26,6 +26,7 @@ from arcface_paddle.pipeline.gallery.entries import (
 )
 from arcface_paddle.pipeline.gallery.index import ExactIndex, GalleryIndex, MakeIndex
 from arcface_paddle.pipeline.settings import DEFAULT_DECISION
+from arcface_paddle.types import Candidate
 
 FORMAT_NAME = "arcface-paddle-gallery"
 FORMAT_VERSION = 1
@@ -126,7 +127,7 @@ class Gallery:
             GalleryError: the file cannot be written.
         """
         header = FileHeader(self.model, self.decision, self.parameters, self.entries)
-        write_file(path, header, [self.embeddings], shape=(len(self), self.embedding_size))
+        write_file(path, header, lambda: [self.embeddings], shape=(len(self), self.embedding_size))
 
     def table(self) -> EmbeddingTable:
         """Return the embeddings and where they come from, for ``embedding_files.write_embeddings``."""
@@ -164,6 +165,10 @@ class Gallery:
         """The persons, sorted."""
         return self._index.names
 
+    def has(self, name: str) -> bool:
+        """Tell whether a person is there."""
+        return name in self.names
+
     @property
     def embedding_size(self) -> int:
         return int(self.embeddings.shape[1])
@@ -172,6 +177,10 @@ class Gallery:
     def comparisons(self) -> int:
         """With how many rows each face is compared: every picture, or the mean of every person."""
         return len(self) if self.decision == "best" else len(self.names)
+
+    def search(self, probes: np.ndarray, k: int) -> Sequence[tuple[Candidate, ...]]:
+        """Find the ``k`` persons most similar to each probe (N, D) by their cosines; see ``GalleryIndex.search``."""
+        return self._index.search(probes, k)
 
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[matching.Identification]:
         """Decide who the faces with ``embeddings`` (N, D) float32, L2-normalised, are.
@@ -370,14 +379,14 @@ def read_header(header: dict[str, Any], *, name: str) -> FileHeader:
 
 
 def write_file(
-    path: files.PathLike, header: FileHeader, blocks: Iterable[np.ndarray], *, shape: tuple[int, int]
+    path: files.PathLike, header: FileHeader, blocks: Callable[[], Iterable[np.ndarray]], *, shape: tuple[int, int]
 ) -> None:
     """Write a gallery file atomically and end its journal, which is part of it now or was given up.
 
     Args:
         path: the file.
         header: with the entries in the order of ``Gallery.entries``.
-        blocks: the embeddings in that order, float32, together of ``shape``.
+        blocks: gives the embeddings in that order, float32, together of ``shape``.
         shape: M, D.
 
     Raises:
@@ -386,11 +395,13 @@ def write_file(
     document = header.to_json()
     beside = journal.journal_of(path)
     try:
-        if beside.exists():
-            # Without it the file could have the bytes of an earlier one, whose journal would then count for it.
-            document["generation"] = secrets.token_hex(8)
         with files.atomic_writer(path) as stream:
-            storage.write(stream, document, blocks, shape=shape)
+            written = storage.write(stream, document, blocks(), shape=shape)
+            if journal.has_head(journal.read(beside, most=journal.HEAD_BYTES) or b"", written):
+                # The same file as the one that the journal continues: were we killed now, it would count for this one.
+                stream.seek(0)
+                stream.truncate()
+                storage.write(stream, {**document, "generation": secrets.token_hex(8)}, blocks(), shape=shape)
         journal.sync_folder(beside.parent)
         journal.discard(beside)
     except OSError as error:

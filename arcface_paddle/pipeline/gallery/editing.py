@@ -1,16 +1,32 @@
-"""Changing a gallery file: read, change and write under its lock, so that two changes at once both last."""
+"""Changing a gallery, whatever keeps it, so that two changes at once both last.
+
+A file is read, changed and written under its lock; what an engine of ``stores`` keeps is changed by that.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, Sequence
+
+import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
 from arcface_paddle.pipeline.gallery import hdf5, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+from arcface_paddle.pipeline.gallery.stores import (
+    GalleryContract,
+    GalleryStore,
+    create_gallery,
+    gallery_of,
+    is_engine_uri,
+    load_gallery,
+    open_gallery,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +68,88 @@ def edit_gallery(
     return GalleryEdit(before, after)
 
 
+@dataclass(frozen=True)
+class GalleryChange:
+    """How many faces a change was about, and what the gallery holds now.
+
+    Attributes:
+        changed: faces that were removed or given another name.
+        faces: of everybody.
+        people: who have a face.
+    """
+
+    changed: int
+    faces: int
+    people: int
+
+
+def remove_person(uri: files.PathLike, name: str) -> GalleryChange:
+    """Remove a person, without a trace.
+
+    Raises:
+        GalleryError: nobody of that name; else as ``edit_gallery`` and ``open_gallery``.
+    """
+    if is_engine_uri(uri):
+        return _changed(uri, lambda store: store.remove(name))
+    return _counted(edit_gallery(uri, lambda gallery: gallery.without_person(name)))
+
+
+def remove_picture(uri: files.PathLike, picture: str) -> GalleryChange:
+    """Remove the faces of a picture, without a trace.
+
+    Raises:
+        GalleryError: no face comes from it; else as ``edit_gallery`` and ``open_gallery``.
+    """
+    if is_engine_uri(uri):
+        return _changed(uri, lambda store: store.remove_picture(picture))
+    return _counted(edit_gallery(uri, lambda gallery: gallery.without_picture(picture)))
+
+
+def rename_person(uri: files.PathLike, name: str, new_name: str, *, join: bool = False) -> GalleryChange:
+    """Give a person another name; ``join`` allows that of somebody who exists already.
+
+    Raises:
+        GalleryError: nobody of that name, or the new one is taken; else as ``edit_gallery`` and ``open_gallery``.
+    """
+    if is_engine_uri(uri):
+        return _changed(uri, lambda store: store.rename(name, new_name, join=join))
+    edit = edit_gallery(uri, lambda gallery: gallery.renamed(name, new_name, join=join))
+    return GalleryChange(edit.before.faces_by_person()[name], len(edit.after), len(edit.after.names))
+
+
+def add_faces(uri: files.PathLike, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> GalleryChange:
+    """Add faces to a gallery of an engine; files are extended by ``edit_gallery``.
+
+    Raises:
+        GalleryError: as ``open_gallery`` and ``GalleryStore.add``.
+    """
+    return _changed(uri, lambda store: store.add(entries, embeddings))
+
+
+def _changed(uri: files.PathLike, change: Callable[[GalleryStore], int]) -> GalleryChange:
+    with open_gallery(uri) as store:
+        changed = change(store)
+        return GalleryChange(changed, store.count(), len(store.names))
+
+
+def _counted(edit: GalleryEdit) -> GalleryChange:
+    removed = len(edit.before) - len(edit.after)
+    return GalleryChange(removed, len(edit.after), len(edit.after.names))
+
+
 def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
     """Write a gallery in place of what stands under ``path``, but not between another process's reading and writing.
 
+    In an engine it is made; a gallery that is there already is not replaced.
+
     Raises:
-        GalleryError: locked by others for too long, or it cannot be written.
+        GalleryError: locked by others for too long, it cannot be written, or an engine has it already.
     """
+    if is_engine_uri(path):
+        contract = GalleryContract(gallery.model, gallery.embedding_size, gallery.decision, gallery.parameters)
+        with create_gallery(path, contract) as store:
+            store.add(gallery.entries, gallery.embeddings)
+        return
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with files.locked(path):
@@ -99,13 +191,26 @@ def load_own(path: files.PathLike) -> Gallery:
     Raises:
         GalleryError: as ``Gallery.load``, or a published index.bin.
     """
-    gallery = Gallery.load(path)
-    if not is_own_file(path):
+    gallery = load_gallery(path)
+    if not is_engine_uri(path) and not is_own_file(path):
         raise GalleryError(
             f"{path}: is {_foreign_kind(path)} and stays as it is; turn it into a gallery under another name, "
             f"which can be changed: arcface-paddle gallery import NEW {path}"
         )
     return gallery
+
+
+def contract_of(uri: files.PathLike) -> GalleryContract:
+    """Return what made a gallery that is to be changed.
+
+    Raises:
+        GalleryError: as ``load_own`` and ``open_gallery``.
+    """
+    if is_engine_uri(uri):
+        with open_gallery(uri) as store:
+            return store.contract
+    gallery = load_own(uri)
+    return GalleryContract(gallery.model, gallery.embedding_size, gallery.decision, gallery.parameters)
 
 
 def is_own_file(path: files.PathLike) -> bool:
@@ -125,15 +230,22 @@ def combine_galleries(
 ) -> Gallery:
     """Write the gallery that ``combine`` makes of those in ``sources``, one of which may be the target itself.
 
+    What an engine keeps is extended by the faces that are new.
+
     Raises:
         GalleryError: as ``Gallery.load`` for a source, and as ``edit_gallery`` when the target is one of them.
     """
     present = [_is_same_file(source, target) for source in sources]
-    loaded = [None if is_target else Gallery.load(source) for source, is_target in zip(sources, present)]
+    loaded = [None if is_target else load_gallery(source) for source, is_target in zip(sources, present)]
 
     def combined(current: Gallery) -> Gallery:
         return combine([current if gallery is None else gallery for gallery in loaded])
 
+    if any(present) and is_engine_uri(target):
+        with open_gallery(target) as store, store.transaction():
+            united = combined(gallery_of(store))
+            store.add(united.entries, united.embeddings)
+        return united
     if any(present):
         return edit_gallery(target, combined).after
     made = combine([gallery for gallery in loaded if gallery is not None])
@@ -142,6 +254,8 @@ def combine_galleries(
 
 
 def _is_same_file(first: files.PathLike, second: files.PathLike) -> bool:
+    if is_engine_uri(first) or is_engine_uri(second):
+        return os.fsdecode(first) == os.fsdecode(second)
     try:
         return Path(first).samefile(second)
     except OSError:  # one does not exist

@@ -15,12 +15,10 @@ record that is whole and wrong was damaged later, and is refused: what follows i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
 import struct
-import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +28,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import documents
+from arcface_paddle.pipeline.gallery import documents, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 
 SUFFIX = ".journal"
@@ -60,20 +58,6 @@ def journal_of(path: files.PathLike) -> Path:
     """Return where the journal of a gallery file stands."""
     target = Path(path)
     return target.parent / (target.name + SUFFIX)
-
-
-def fingerprint(stream: BinaryIO, *, name: str) -> bytes:
-    """Return 32 bytes that differ for gallery files of different content; only the end of the file is read.
-
-    Raises:
-        GalleryError: no zip file.
-    """
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            members = [(info.filename, info.CRC, info.file_size, info.header_offset) for info in archive.infolist()]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise GalleryError(f"{name}: damaged gallery file ({error}); build it again") from None
-    return hashlib.sha256(repr(members).encode()).digest()
 
 
 def encode(record: Record) -> bytes:
@@ -175,7 +159,7 @@ def records_for(content: bytes, gallery_file: bytes, *, embedding_size: int, nam
     Raises:
         GalleryError: a record is damaged.
     """
-    if not content or not has_head(content, fingerprint(io.BytesIO(gallery_file), name=name)):
+    if not content or not has_head(content, storage.fingerprint(io.BytesIO(gallery_file), name=name)):
         return []
     return decode(content[HEAD_BYTES:], origin=HEAD_BYTES, embedding_size=embedding_size, name=name)[0]
 

@@ -6,6 +6,7 @@ members carry no time stamp and stand in a fixed order.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
@@ -39,10 +40,13 @@ def is_container(content: bytes) -> bool:
     return content.startswith(_ZIP_SIGNATURE)
 
 
-def write(stream: IO[bytes], header: dict[str, Any], rows: Iterable[np.ndarray], *, shape: tuple[int, int]) -> None:
+def write(stream: IO[bytes], header: dict[str, Any], rows: Iterable[np.ndarray], *, shape: tuple[int, int]) -> bytes:
     """Write the file of a gallery: its header, and its embeddings as blocks that together are float32 of ``shape``.
 
     The numbers start at a multiple of 64 bytes, so that they can be used where they lie, mapped into memory.
+
+    Returns:
+        The ``fingerprint`` of what was written.
     """
     # Without indentation json uses its C encoder: seconds less for a large gallery.
     # A folder of models may have a name that is not text; JSON can say that, UTF-8 cannot.
@@ -59,6 +63,25 @@ def write(stream: IO[bytes], header: dict[str, Any], rows: Iterable[np.ndarray],
             member.write(magic.getvalue())
             for block in rows:
                 member.write(np.ascontiguousarray(block, dtype="<f4").data)
+    return _fingerprint_of(archive)
+
+
+def fingerprint(stream: BinaryIO, *, name: str) -> bytes:
+    """Return 32 bytes that differ for gallery files of different content; only the end of the file is read.
+
+    Raises:
+        GalleryError: no zip file.
+    """
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            return _fingerprint_of(archive)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise GalleryError(f"{name}: damaged gallery file ({error}); build it again") from None
+
+
+def _fingerprint_of(archive: zipfile.ZipFile) -> bytes:
+    members = [(info.filename, info.CRC, info.file_size, info.header_offset) for info in archive.infolist()]
+    return hashlib.sha256(repr(members).encode()).digest()
 
 
 def _padding(end: int, *, size: int) -> bytes:

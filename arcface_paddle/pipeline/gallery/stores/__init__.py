@@ -17,21 +17,28 @@
 from __future__ import annotations
 
 from arcface_paddle.pipeline.gallery.stores.base import FaceBlock, GalleryContract, GalleryStore
+from arcface_paddle.pipeline.gallery.stores.converting import Conversion, convert_gallery
 from arcface_paddle.pipeline.gallery.stores.opening import (
     create_gallery,
     gallery_of,
     is_engine_uri,
     load_gallery,
     open_gallery,
+    open_searched,
+    shown_uri,
 )
 
 __all__ = [
+    "Conversion",
     "FaceBlock",
     "GalleryContract",
     "GalleryStore",
+    "convert_gallery",
     "create_gallery",
     "gallery_of",
     "is_engine_uri",
     "load_gallery",
     "open_gallery",
+    "open_searched",
+    "shown_uri",
 ]

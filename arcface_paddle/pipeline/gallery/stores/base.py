@@ -186,7 +186,7 @@ class GalleryStore(abc.ABC):
         """Add checked faces that are not there yet; returns how many were not."""
 
     @abc.abstractmethod
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         """Tell whether a person is there."""
 
     @abc.abstractmethod
@@ -256,7 +256,7 @@ class GalleryStore(abc.ABC):
             self._require_person(name)
             if target == name:
                 return 0
-            if not join and self._has(target):
+            if not join and self.has(target):
                 raise GalleryError(
                     f"{target!r} exists already; join the two explicitly (--join) if they are one person"
                 )
@@ -316,7 +316,7 @@ class GalleryStore(abc.ABC):
         self.close()
 
     def _require_person(self, name: str) -> None:
-        if not self._has(name):
+        if not self.has(name):
             raise self._nobody(name)
 
     def _nobody(self, name: str) -> GalleryError:

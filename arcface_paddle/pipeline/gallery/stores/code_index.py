@@ -12,6 +12,7 @@ of .7 is found in 995 of 1,000 searches. Below ``LEAST_TO_TRAIN`` vectors ``ivf`
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import Any, BinaryIO, Iterable, Iterator
 
@@ -183,6 +184,7 @@ def load_faiss() -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which build for which processor it loads
     try:
         import faiss
     except ImportError:

@@ -17,7 +17,7 @@ import os
 import sqlite3
 import zlib
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -29,7 +29,11 @@ from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock
 DATABASE = "gallery.sqlite"
 ROWS = "rows.f32"
 
+LOCK_TIMEOUT_S = 600.0
+"""How long a writer waits: who searches first makes the index, which takes minutes for millions of faces."""
+
 _FORMAT = "arcface-paddle faiss gallery 1"
+_NUMBERS_AT_A_TIME = 10_000
 _KEPT_CHANGES = 100_000  # noted ones; who is further behind makes its index anew
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -57,7 +61,7 @@ class FaceDatabase:
         self._mapped = np.zeros((0, max(size, 1)), np.float32)
         with self.reported():
             self.sql = sqlite3.connect(
-                str(folder / DATABASE), timeout=files.LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                str(folder / DATABASE), timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             self.sql.execute("PRAGMA secure_delete = ON")
             self.sql.execute("PRAGMA synchronous = FULL")
@@ -83,7 +87,7 @@ class FaceDatabase:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                waited = f"another process has been changing it for {files.LOCK_TIMEOUT_S:g} s"
+                waited = f"another process has been changing it for {LOCK_TIMEOUT_S:g} s"
                 raise GalleryError(f"{self.folder}: cannot change the gallery: {waited}; wait, or end it") from None
             raise GalleryError(f"{self.folder}: cannot read or write the gallery: {error}") from None
         except sqlite3.Error as error:
@@ -166,8 +170,7 @@ class FaceDatabase:
 
     def names(self, persons: Sequence[int]) -> dict[int, str]:
         """Return the names of some persons by their numbers."""
-        listed = ",".join(str(int(person)) for person in persons)
-        return dict(self.sql.execute(f"SELECT id, name FROM people WHERE id IN ({listed})"))
+        return dict(self._of_numbers("SELECT id, name FROM people WHERE id IN ({})", persons))
 
     def add(self, entries: Sequence[GalleryEntry], rows: np.ndarray) -> int:
         """Add the faces that are not there yet; returns how many that were."""
@@ -227,8 +230,7 @@ class FaceDatabase:
 
     def persons_of(self, slots: np.ndarray) -> dict[int, int]:
         """Return whose the faces in some slots are; empty slots are left out."""
-        listed = ",".join(map(str, slots.tolist()))
-        return dict(self.sql.execute(f"SELECT slot, person FROM faces WHERE slot IN ({listed})"))
+        return dict(self._of_numbers("SELECT slot, person FROM faces WHERE slot IN ({})", slots.tolist()))
 
     def slots_by_person(self, *, first: int = 0, most: int = -1) -> np.ndarray:
         """Return (N, 2) int64 persons and slots, ordered, of persons from ``first`` on; ``most`` faces (-1: all)."""
@@ -238,12 +240,9 @@ class FaceDatabase:
         return np.array(found, dtype=np.int64).reshape(-1, 2)
 
     def slots_of(self, persons: np.ndarray) -> np.ndarray:
-        """Return (N, 2) int64 persons and slots, ordered, of some persons."""
-        listed = ",".join(map(str, persons.tolist()))
-        found = self.sql.execute(
-            f"SELECT person, slot FROM faces WHERE person IN ({listed}) ORDER BY person, slot"
-        ).fetchall()
-        return np.array(found, dtype=np.int64).reshape(-1, 2)
+        """Return (N, 2) int64 persons and slots, ordered, of some persons, whose numbers ascend."""
+        question = "SELECT person, slot FROM faces WHERE person IN ({}) ORDER BY person, slot"
+        return np.array(list(self._of_numbers(question, persons.tolist())), dtype=np.int64).reshape(-1, 2)
 
     def rows(self, slots: np.ndarray) -> np.ndarray:
         """Return (N, D) float32, the exact embeddings in some slots.
@@ -279,6 +278,12 @@ class FaceDatabase:
                 if zlib.crc32(row.astype("<f4").tobytes()) != line[7]:
                     raise GalleryError(f"{self.folder}: damaged gallery (row {line[0]}); restore it from a backup")
             yield FaceBlock([_entry(line[1:7]) for line in found], rows)
+
+    def _of_numbers(self, question: str, numbers: Sequence[int]) -> Iterator[tuple[Any, Any]]:
+        """Ask about any number of numbers; a question may have a million characters."""
+        for first in range(0, len(numbers), _NUMBERS_AT_A_TIME):
+            listed = ",".join(str(int(number)) for number in numbers[first : first + _NUMBERS_AT_A_TIME])
+            yield from self.sql.execute(question.format(listed)).fetchall()
 
     def _row(self, slot: int) -> np.ndarray:
         if slot in self._staged:

@@ -31,6 +31,7 @@ SCHEME = "faiss:"
 
 _LEAST_LOOKED_AT = 128  # candidates whose exact rows are read first, of 8 for each person asked for
 _TIE = 1e-6
+_NOBODY = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 _PROBES_AT_A_TIME = 256
 _BLOCK_ROWS = 1 << 15
 _WORTH_KEEPING = 20_000  # vectors from which on an index takes longer to make than to read
@@ -184,7 +185,7 @@ class FaissStore(GalleryStore):
         with self.transaction(), self._database.reported():
             return self._database.add(entries, embeddings)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         with self._reading():
             return self._database.person(name) is not None
 
@@ -218,7 +219,7 @@ class FaissStore(GalleryStore):
 
     def _search(self, index: CodeIndex, probes: np.ndarray, k: int) -> list[tuple[Candidate, ...]]:
         """Find the best persons of some probes: those that FAISS thinks good are looked at exactly, more if need be."""
-        found: list[tuple[Candidate, ...]] = [()] * len(probes)
+        best = [_NOBODY] * len(probes)
         open_ones = np.arange(len(probes))
         count = min(max(_LEAST_LOOKED_AT, 8 * k), max(index.count, 1))
         everywhere = index.is_exact
@@ -227,32 +228,32 @@ class FaissStore(GalleryStore):
             vectors = self._vectors_of(np.unique(numbers[numbers >= 0]))
             still = []
             for which, own, margin in zip(open_ones.tolist(), numbers, margins):
-                names, cosines = self._scored(own[own >= 0], vectors, probes[which], k=k)
-                found[which] = best_persons(names, cosines, k)
-                enough = len(found[which]) == k
+                persons, cosines = best[which] = self._scored(own[own >= 0], vectors, probes[which], k=k)
+                enough = len(persons) >= k
                 seen_all = own[-1] < 0 or count >= index.count
-                certain = (everywhere and seen_all) or (enough and found[which][-1].similarity - _TIE > margin)
+                certain = (everywhere and seen_all) or (enough and cosines[k - 1] - _TIE > margin)
                 if not certain and not (seen_all and enough):
                     still.append(which)
             open_ones = np.array(still, dtype=np.int64)
             everywhere = everywhere or count * 4 > index.count
             count = min(4 * count, index.count)
-        return found
+        names = self._database.names(np.unique(np.concatenate([persons for persons, _ in best])).tolist())
+        return [best_persons([names[who] for who in persons.tolist()], cosines, k) for persons, cosines in best]
 
     def _scored(
         self, numbers: np.ndarray, vectors: tuple[np.ndarray, np.ndarray], probe: np.ndarray, *, k: int
-    ) -> tuple[list[str], np.ndarray]:
-        """Return names and exact cosines of those vectors that may be of the best ``k`` persons."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best ``k`` persons of some vectors, and who is as similar as the last, and their exact cosines."""
         known, rows = vectors
         cosines = rows[np.searchsorted(known, numbers)] @ probe
-        persons = self._person_of[numbers] if self.decision == "best" else numbers
         order = np.argsort(-cosines, kind="stable")
-        first = np.sort(np.unique(persons[order], return_index=True)[1])  # the best vector of each person
-        best = order[first]
-        if len(best) > k:
-            best = best[cosines[best] >= cosines[best[k - 1]] - _TIE]
-        names = self._database.names(persons[best].tolist())
-        return [names[int(person)] for person in persons[best]], cosines[best]
+        persons = (self._person_of[numbers] if self.decision == "best" else numbers)[order]
+        first = np.sort(np.unique(persons, return_index=True)[1])  # the best vector of each person
+        persons, cosines = persons[first], cosines[order][first]
+        if len(persons) > k:
+            kept = cosines >= cosines[k - 1] - _TIE
+            persons, cosines = persons[kept], cosines[kept]
+        return persons, cosines
 
     def _vectors_of(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return vectors by their sorted numbers: slots of faces, or persons whose templates are compared."""

@@ -73,7 +73,7 @@ class FileStore(GalleryStore):
                 if Path(path).exists():
                     raise GalleryError(f"{path}: exists already; open it, or remove it first")
                 files.remove_leftovers(path)
-                write_file(path, header, [], shape=(0, contract.embedding_size))
+                write_file(path, header, list, shape=(0, contract.embedding_size))
         except OSError as error:
             raise GalleryError(f"{path}: cannot write the gallery: {error.strerror or error}") from None
         return cls(path)
@@ -159,7 +159,7 @@ class FileStore(GalleryStore):
             table.add(added, rows)
             return len(fresh)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         with self._guard:
             return self._current().has(name)
 
@@ -176,7 +176,8 @@ class FileStore(GalleryStore):
     def _commit(self) -> None:
         """Make what was done in the transaction last."""
         try:
-            if self._rewrite:
+            staged = sum(rows.nbytes for _, rows in self._staged)
+            if self._rewrite or staged > self._most_journal_bytes():
                 self._write_anew()
             elif self._staged:
                 self._append()
@@ -192,8 +193,11 @@ class FileStore(GalleryStore):
         record = journal.encode(journal.Record([step for step, _ in self._staged], rows))
         self._offset = journal.append(self._journal, record, end=self._offset)
         self._wrote = True
-        if self._offset > max(_LEAST_JOURNAL_BYTES, self._file_bytes // _SHARE_OF_FILE):
+        if self._offset > self._most_journal_bytes():
             self._write_anew()
+
+    def _most_journal_bytes(self) -> int:
+        return max(_LEAST_JOURNAL_BYTES, self._file_bytes // _SHARE_OF_FILE)
 
     def _write_anew(self) -> None:
         table = self._table
@@ -202,7 +206,11 @@ class FileStore(GalleryStore):
         contract = self.contract
         entries = tuple(table.entries[row] for row in order)
         header = FileHeader(contract.model, contract.decision, dict(contract.parameters), entries)
-        blocks = (table.take(order[first : first + BLOCK_FACES]) for first in range(0, len(order), BLOCK_FACES))
+
+        def blocks() -> Iterator[np.ndarray]:
+            for first in range(0, len(order), BLOCK_FACES):
+                yield table.take(order[first : first + BLOCK_FACES])
+
         files.remove_leftovers(self._path)
         write_file(self._path, header, blocks, shape=(len(table), self.embedding_size))
         self._load()
@@ -247,7 +255,7 @@ class FileStore(GalleryStore):
             contract = GalleryContract(header.model, rows.shape[1], header.decision, header.parameters)
         except GalleryError as error:
             raise GalleryError(f"{name}: {error}") from None
-        self._fingerprint = journal.fingerprint(stream, name=name)
+        self._fingerprint = storage.fingerprint(stream, name=name)
         self._table = FaceTable(header.entries, rows, decision=header.decision)
         self._journal_file, self._offset = None, journal.HEAD_BYTES
         if journal.has_head(content, self._fingerprint):

@@ -203,7 +203,7 @@ class MilvusStore(GalleryStore):
                 self._make_template(name)
             return len(entities)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         with self._reported():
             return bool(
                 self._client.query(
@@ -301,24 +301,26 @@ class MilvusStore(GalleryStore):
             return found
 
     def _read(self, wanted: str, fields: Sequence[str]) -> Iterator[list[Any]]:
-        """Give entities a batch at a time."""
-        with self._reported():
-            iterator = self._client.query_iterator(
-                self._faces,
-                batch_size=_READ,
-                filter=wanted,
-                output_fields=list(fields),
-                consistency_level=self._address.consistency,
-            )
-        try:
-            while True:
-                with self._reported():
-                    batch = iterator.next()
-                if not batch:
-                    return
-                yield list(batch)
-        finally:
-            iterator.close()
+        """Give entities a batch at a time, in the order of their ids.
+
+        pymilvus has an iterator for that. It looks at the past by the client's clock, and saw what had just been
+        removed.
+        """
+        last = ""
+        while True:
+            beyond = f'id > "{last}"'
+            with self._reported():
+                batch = self._client.query(
+                    self._faces,
+                    filter=f"({wanted}) and {beyond}" if wanted else beyond,
+                    output_fields=sorted({*fields, "id"}),
+                    limit=_READ,
+                    consistency_level=self._address.consistency,
+                )
+            if not batch:
+                return
+            last = max(one["id"] for one in batch)
+            yield list(batch)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:

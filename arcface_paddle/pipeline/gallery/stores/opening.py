@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 from typing import Any, Optional, Union
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 
@@ -74,6 +75,28 @@ def create_gallery(uri: files.PathLike, identity: Union[ModelIdentity, GalleryCo
     contract = identity if isinstance(identity, GalleryContract) else GalleryContract.of(identity)
     store: GalleryStore = _engine(uri).create(uri, contract)
     return store
+
+
+def open_searched(uri: files.PathLike) -> Union[Gallery, GalleryStore]:
+    """Open a gallery to search: a file is read as it is now, a published index.bin included; else its engine is asked.
+
+    Raises:
+        GalleryError: no such gallery, damaged, or not reachable.
+        MissingDependencyError: the engine's package is not installed.
+    """
+    return open_gallery(uri) if is_engine_uri(uri) else Gallery.load(uri)
+
+
+def shown_uri(uri: files.PathLike) -> str:
+    """Return how a gallery is called, to be shown: without passwords and tokens."""
+    text = files.printable(uri)
+    if not is_engine_uri(uri) or "://" not in text:
+        return text
+    parts = urlsplit(text)
+    user, at, host = parts.netloc.rpartition("@")
+    options = [(key, value) for key, value in parse_qsl(parts.query) if key not in ("password", "token")]
+    query = f"?{urlencode(options)}" if options else ""
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}{query}"
 
 
 def load_gallery(uri: files.PathLike) -> Gallery:

@@ -16,7 +16,7 @@ import os
 import re
 import threading
 from typing import Any, Iterator, Optional, Sequence
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from arcface_paddle.pipeline.gallery.stores.base import (
     GalleryStore,
     best_persons,
 )
+from arcface_paddle.pipeline.gallery.stores.opening import shown_uri
 from arcface_paddle.types import Candidate
 
 _DEFAULT_GALLERY = "people"
@@ -58,7 +59,7 @@ class PostgresStore(GalleryStore):
         self._guard = threading.RLock()
         self._inside = False
         self._address, self._schema = _parsed(uri)
-        self._shown = _without_password(uri)
+        self._shown = shown_uri(uri)
         self._connection: Any = None
         try:
             with self._reported():
@@ -98,9 +99,9 @@ class PostgresStore(GalleryStore):
                 for key, value in (("format", _FORMAT), ("contract", contract.to_text())):
                     connection.execute("INSERT INTO meta VALUES (%s, %s)", (key, value))
         except psycopg.errors.DuplicateSchema:
-            raise GalleryError(f"{_without_password(text)}: exists already; open it, or remove it first") from None
+            raise GalleryError(f"{shown_uri(text)}: exists already; open it, or remove it first") from None
         except psycopg.Error as error:
-            raise _refusal(_without_password(text), error) from None
+            raise _refusal(shown_uri(text), error) from None
         return cls(text)
 
     def count(self) -> int:
@@ -214,7 +215,7 @@ class PostgresStore(GalleryStore):
             self._make_templates(list(persons.values()))
             return len(lines)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         return bool(self._ask("SELECT 1 FROM people WHERE name = %s", (name,)))
 
     def _rename(self, name: str, new_name: str) -> int:
@@ -320,14 +321,7 @@ def _parsed(uri: str) -> tuple[str, str]:
     if not _GALLERY.fullmatch(name):
         raise GalleryError(f"gallery={name!r}; allowed: 1 to 40 of a-z, 0-9 and _")
     others = urlencode([(key, value) for key, value in options if key != "gallery"])
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, others, "")).replace(":///", "://@/"), f"arcface_{name}"
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    options = [(key, value) for key, value in parse_qsl(parts.query) if key != "password"]
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, urlencode(options), ""))
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?' if others else ''}{others}", f"arcface_{name}"
 
 
 def _text_of(row: np.ndarray) -> str:

@@ -1,0 +1,90 @@
+"""Galleries on servers beyond the contract of all: what a removal leaves, and places where no gallery is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcface_paddle.errors import GalleryError, MissingDependencyError
+from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
+from arcface_paddle.pipeline.gallery.stores import create_gallery, open_gallery
+
+MODEL = ModelIdentity("testnet", 16, "a", "b", mirrored=False)
+
+
+def random_unit(count: int, *, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, 16))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.long
+def test_a_removed_person_is_in_no_table_of_the_database(postgres_server):
+    """The write-ahead log is the server's, and keeps what it keeps."""
+    uri = postgres_server("traces")
+    rows = random_unit(41)
+    entries = [GalleryEntry("keep" if i < 40 else "Forgotten Person", f"{i}.jpg") for i in range(41)]
+    with create_gallery(uri, MODEL) as store:
+        store.add(entries, rows)
+        store.rename("Forgotten Person", "Forgotten Twice")
+        store._do("CHECKPOINT")
+        before = tables_of(postgres_server.folder)
+        assert b"Forgotten Twice" in before and rows[40].tobytes() in before
+        store.remove("Forgotten Twice")
+        store._do("CHECKPOINT")
+    after = tables_of(postgres_server.folder)
+    assert b"Forgotten" not in after and rows[40].tobytes() not in after and rows[0].tobytes() in after
+
+
+def tables_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in (folder / "base").rglob("*") if path.is_file())
+
+
+@pytest.mark.long
+def test_a_removed_person_is_found_by_nothing_on_a_milvus_server(milvus_server):
+    uri = milvus_server("traces")
+    rows = random_unit(8)
+    with create_gallery(uri, MODEL) as store:
+        store.add([GalleryEntry(f"p{i}", f"{i}.jpg") for i in range(8)], rows)
+        store.remove("p3")
+    with open_gallery(uri) as store:
+        found = store._client.query(store._faces, filter='id != ""', output_fields=["*"], consistency_level="Strong")
+        assert len(found) == 7 and not any("p3" in str(one) for one in found)
+        assert "p3" not in {one.name for one in store.search(rows[3:4], 8)[0]}
+
+
+@pytest.mark.long
+def test_a_database_without_the_gallery_is_refused(postgres_server):
+    with pytest.raises(GalleryError, match="no schema arcface_people"):
+        open_gallery(postgres_server("nothing"))
+
+
+@pytest.mark.long
+def test_a_server_without_the_collection_is_refused(milvus_server):
+    with pytest.raises(GalleryError, match="no such collection"):
+        open_gallery(milvus_server("nothing"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("postgresql://ada:secret@127.0.0.1:1/x", "the database refuses"),
+        ("postgresql://127.0.0.1:1/x?gallery=a-b", "gallery='a-b'; allowed"),
+        ("milvus://127.0.0.1/people?index=x&colour=red", "allowed: milvus://HOST:PORT/COLLECTION"),
+        ("milvus://127.0.0.1:19530/two/parts", "allowed: milvus://HOST:PORT/COLLECTION"),
+        ("milvus://127.0.0.1:19530/people?consistency=some", "Strong, Session"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_one_clear_line(uri, message):
+    package = "psycopg" if uri.startswith("postgres") else "pymilvus"
+    try:
+        __import__(package)
+    except ImportError:
+        with pytest.raises((GalleryError, MissingDependencyError), match=f"{re.escape(message)}|pip install"):
+            open_gallery(uri)
+        return
+    with pytest.raises(GalleryError, match=re.escape(message)) as caught:
+        open_gallery(uri)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
