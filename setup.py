@@ -66,8 +66,7 @@ EXTRAS = {
     "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
-NOT_FOR_ALL = ("cpu", "gpu", "gui", "milvus", "postgres")  # one of two each, and clients of servers that few have
-EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
+EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu", "gui") for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],
