@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -175,3 +177,13 @@ def test_rows_of_a_file_lie_where_they_can_be_used_and_unaligned_ones_are_read(t
     assert content.index(unit(0).tobytes()) % 64 == 0
     with np.load(path, allow_pickle=False) as archive:
         np.testing.assert_array_equal(archive["embeddings"], unit(0))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for shift in range(4):  # as earlier versions wrote it
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("gallery.json", members["gallery.json"] + b" " * shift)
+            archive.writestr("embeddings.npy", members["embeddings.npy"])
+        with open_gallery(path) as store:
+            [block] = store.blocks()
+            np.testing.assert_array_equal(block.embeddings, unit(0))
+            assert store.search(unit(0), 1)[0][0].similarity == pytest.approx(1.0)
