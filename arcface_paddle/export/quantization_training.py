@@ -1,4 +1,4 @@
-"""Quantisation-aware training: some hundred steps in which the rounded network learns to embed as it did unrounded.
+"""Quantisation-aware training: channels are equalised, then the rounded network learns to embed as it did unrounded.
 
 The teacher is the float32 network itself, so that pictures need no labels and nobody is forgotten: the loss is one
 minus the cosine between both embeddings of a face.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 import paddle
@@ -20,8 +20,10 @@ from arcface_paddle.backbones.cpu_speed import use_cpu_layers
 from arcface_paddle.backbones.weights import network_of, open_backbone
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.errors import ConfigError, ModelFileError
+from arcface_paddle.export.equalizing import equalized
 from arcface_paddle.export.fake_quantization import (
     InputRange,
+    QuantizedConv,
     quantized_convolutions,
     with_fake_quantization,
     without_fake_quantization,
@@ -35,6 +37,7 @@ from arcface_paddle.weight_files import read_state_dict
 
 TRAINING_WEIGHTS = "training.pdparams"
 _MOST_STEPS, _MOST_BATCH = 1_000_000, 4096
+_RANGE_BATCHES = 8  # of pictures that give the first ranges
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class QuantizationTraining:
 
     Attributes:
         dataset: aligned crops, of which labels do not count.
-        steps: number of steps.
+        steps: number of steps; 0 only equalises channels and finds the ranges.
         batch_size: pictures a step.
         learning_rate: of Adam at the beginning; it rises first and falls to zero along a cosine.
         seed: order and mirroring of the pictures.
@@ -52,12 +55,12 @@ class QuantizationTraining:
     dataset: FaceDataset
     steps: int
     batch_size: int = 16
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= _MOST_STEPS:
-            raise ConfigError(f"train_steps is {self.steps}; allowed: 1 to {_MOST_STEPS}")
+        if not 0 <= self.steps <= _MOST_STEPS:
+            raise ConfigError(f"train_steps is {self.steps}; allowed: 0 to {_MOST_STEPS}")
         if not 1 <= self.batch_size <= _MOST_BATCH:
             raise ConfigError(f"train_batch is {self.batch_size}; allowed: 1 to {_MOST_BATCH}")
         if not 0.0 < self.learning_rate <= 1.0:
@@ -114,7 +117,7 @@ def open_trainable(model: ModelFolder, *, weights: Optional[Path] = None, networ
 def train_quantized(
     teacher: nn.Layer, spec: InputSpec, settings: QuantizationTraining, *, every_layer: bool
 ) -> TrainedNetwork:
-    """Train a rounded copy of ``teacher`` to embed like it.
+    """Equalise the channels of a copy of ``teacher``, round it, and train it to embed like it.
 
     Args:
         teacher: in evaluation mode; it is not changed.
@@ -125,13 +128,15 @@ def train_quantized(
     Raises:
         DataError, ImageError: a picture cannot be read; the message names it.
     """
-    folded, _ = fold_batch_norm(teacher, input_shape=(1, 3, *spec.size_wh[::-1]))
-    student = with_fake_quantization(folded, every_layer=every_layer)
-    layers = quantized_convolutions(student)
     pictures = _Pictures(settings, spec)
-    first, last = pictures.batch(0), pictures.batch(settings.steps)
+    folded, _ = fold_batch_norm(teacher, input_shape=(1, 3, *spec.size_wh[::-1]))
+    equal, _ = equalized(folded, pictures.batch(0))
+    student = with_fake_quantization(equal, every_layer=every_layer)
+    layers = quantized_convolutions(student)
+    last = pictures.batch(settings.steps)
     with paddle.no_grad():
-        student(first)  # the first ranges
+        for step in range(_RANGE_BATCHES):
+            student(pictures.batch(settings.steps + 1 + step))
         before = float(_cosines(student, teacher, last).mean())
     for layer in use_cpu_layers(student).sublayers():
         if isinstance(layer, nn.PReLU):
@@ -141,8 +146,7 @@ def train_quantized(
     with progress(total=settings.steps, unit="step", desc="getting used to 8 bits") as bar:
         for step in range(settings.steps):
             if step == settings.steps // 2:
-                for layer in layers:
-                    layer.observing = False
+                _end_observation(layers)
             loss = 1.0 - _cosines(student, teacher, pictures.batch(step)).mean()
             loss.backward()
             adam.step()
@@ -150,11 +154,15 @@ def train_quantized(
             rate.step()
             bar.update()
     student.eval()
-    for layer in layers:
-        layer.observing = False
+    _end_observation(layers)
     with paddle.no_grad():
         after = float(_cosines(student, teacher, last).mean())
     return TrainedNetwork(student, cosine_before=before, cosine_after=after)
+
+
+def _end_observation(layers: Sequence[QuantizedConv]) -> None:
+    for layer in layers:
+        layer.observing = False
 
 
 def _schedule(settings: QuantizationTraining) -> paddle.optimizer.lr.LRScheduler:

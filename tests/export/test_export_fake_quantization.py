@@ -232,7 +232,7 @@ def test_the_training_is_repeatable(people, model):
 
 
 def test_wrong_use_is_one_line(tmp_path, people, model, capsys):
-    for changes in ({"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}):
+    for changes in ({"steps": -1}, {"batch_size": 0}, {"learning_rate": 0.0}):
         with pytest.raises(ConfigError, match="allowed"):
             QuantizationTraining(open_dataset(people), **{"steps": 1, **changes})
     pairs = tmp_path / "pairs.bin"

@@ -4,8 +4,10 @@ arcface-paddle quantize --model MobileFace --images MS1M_bin/label.txt --pairs M
 
 The pictures must be aligned crops like those that the model will see; a few hundred are enough, and they must not be
 those of the pairs. The result runs in OpenVINO: test_recognition --rec_model my_int8 finds that in its card.
-With --train_steps the network first gets used to 8 bits: it learns, on the same pictures and without labels, to embed
-as it did in float32. That matters most with --every_layer, which accelerators need that know nothing but INT8.
+With --equalize the channels of the network are first made of equal size, which changes nothing in float32 and much in 8
+bits. With --train_steps it then gets used to 8 bits: it learns, on the same pictures and without labels, to embed as it
+did in float32. Both need the weights (training.pdparams, or --weights), and matter most with --every_layer, which
+accelerators need that know nothing but INT8.
 
 arcface-paddle quantize --model MobileFace --images set --pairs set/val.bin --output my_int8 --every_layer \\
     --train_steps 300
@@ -39,11 +41,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--max_auc_loss", type=float, default=0.002, help="largest loss of AUC that passes (default: %(default)s)"
     )
     parser.add_argument("--every_layer", action="store_true", help="quantise depthwise convolutions too")
-    training = parser.add_argument_group("quantisation-aware training")
-    training.add_argument("--train_steps", type=int, default=0, help="steps; 0 = none (default: %(default)s)")
+    training = parser.add_argument_group("working on the weights")
+    training.add_argument(
+        "--equalize", action="store_true", help="make channels of equal size first, exactly; --train_steps does it too"
+    )
+    training.add_argument("--train_steps", type=int, default=0, help="steps of training for 8 bits (default: none)")
     training.add_argument("--train_batch", type=int, default=16, help="pictures a step (default: %(default)s)")
     training.add_argument(
-        "--learning_rate", type=float, default=1e-4, help="of Adam, at the beginning (default: %(default)s)"
+        "--learning_rate", type=float, default=1e-5, help="of Adam, at the beginning (default: %(default)s)"
     )
     training.add_argument(
         "--weights", metavar="FILE", help=".pdparams of the network (default: training.pdparams in the model's folder)"
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         pairs=read_verification_set(args.pairs),
         max_auc_loss=args.max_auc_loss,
         every_layer=args.every_layer,
-        train=_training(args, dataset) if args.train_steps else None,
+        train=_training(args, dataset) if args.train_steps or args.equalize else None,
     )
     if report.training is not None:
         before, after = report.training.cosine_before, report.training.cosine_after
@@ -84,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_idle_flags(args: argparse.Namespace) -> None:
     """Refuse flags of the training where nothing is trained: they would be ignored."""
     given = [f"--{name}" for name in ("weights", "network") if getattr(args, name) is not None]
-    if given and not args.train_steps:
-        raise ConfigError(f"{', '.join(given)} is for the training; add --train_steps")
+    if given and not (args.train_steps or args.equalize):
+        raise ConfigError(f"{', '.join(given)} is for working on the weights; add --equalize or --train_steps")
 
 
 def _training(args: argparse.Namespace, dataset: FaceDataset) -> Callable[[ModelFolder], TrainedNetwork]:
