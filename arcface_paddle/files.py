@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Union
+from typing import Any, BinaryIO, Iterator, Optional, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -30,11 +30,15 @@ _LOCK_POLL_S = 0.01
 
 
 @contextlib.contextmanager
-def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
+def atomic_writer(path: PathLike, *, mode: Optional[int] = None) -> Iterator[BinaryIO]:
     """Open a binary file that appears under ``path`` only when the block ends without an error.
 
     The parent folder is created. On any error (a full disk, Ctrl-C) the temporary file is removed and what
     stood under ``path`` before is untouched.
+
+    Args:
+        path: the file.
+        mode: its permissions, such as ``0o600`` for what nobody else may read; None for those of any new file.
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -47,7 +51,8 @@ def atomic_writer(path: PathLike) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        _give_default_mode(temporary)
+        # mkstemp makes files private to the user; the finished file gets what open() would have given it.
+        os.chmod(temporary, 0o666 & ~_umask() if mode is None else mode)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -138,11 +143,6 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def _give_default_mode(path: str) -> None:
-    # mkstemp makes files private to the user; the finished file gets what open() would have given it.
-    os.chmod(path, 0o666 & ~_umask())
 
 
 @contextlib.contextmanager
