@@ -64,6 +64,12 @@ EXTRAS = {
     "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER; the first version with signed bytes
     "milvus": ["pymilvus>=2.4"],  # galleries on a Milvus server
     "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector
+    "serve": [
+        "fastapi>=0.110",  # routes, checked bodies, OpenAPI
+        "uvicorn>=0.23",  # the server
+        "python-multipart>=0.0.9",  # pictures sent as forms
+        "prometheus-client>=0.16",  # metrics
+    ],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
 }
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu", "gui") for name in EXTRAS[extra]})
@@ -72,6 +78,7 @@ EXTRAS["dev"] = [
     *EXTRAS["all"],
     "pytest>=7.0",  # tests
     "pytest-xdist>=3.0",  # tests in several processes
+    "httpx>=0.24",  # the client with which FastAPI's tests call an application
     "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests
     "ruff>=0.5",  # lint and format
     "mypy>=1.8",  # types
@@ -91,7 +98,7 @@ setup(
     package_dir={MODELS: "inference_model", PHOTOGRAPHS: "demo"},
     cmdclass={"build_py": BuildWithoutDemoPrograms},
     package_data={
-        "arcface_paddle": ["py.typed", "assets/*", "**/assets/*"],
+        "arcface_paddle": ["py.typed", "assets/*", "**/assets/*", "service/page/**"],
         MODELS: ["*/*"],
         PHOTOGRAPHS: ["DEMO_PHOTOS.md", "gallery/*.txt", "gallery/*/*", "queries/*"],
     },

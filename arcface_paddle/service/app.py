@@ -1,0 +1,141 @@
+"""The application: routes, layers and errors around one running service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, AsyncIterator, Optional
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from arcface_paddle import __version__
+from arcface_paddle.errors import ArcfaceError
+from arcface_paddle.service.envelope import BodyLimit, Envelope, OwnPagesOnly
+from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID, ServiceError, status_and_code
+from arcface_paddle.service.inference import FaceModels
+from arcface_paddle.service.request_log import log_failure
+from arcface_paddle.service.routes import operations, pages, people, pictures, strangers
+from arcface_paddle.service.running import RunningService, open_service
+from arcface_paddle.service.service_settings import ServiceSettings
+
+TITLE = "arcface-paddle"
+DESCRIPTION = (
+    "Faces found, compared and named, and a gallery of people. Pictures come as a form, as the raw body, or in base64; "
+    "errors are a code and a message; keys are sent as 'Authorization: Bearer KEY'."
+)
+_EXPIRY_CHECK_S = 3600.0
+
+
+def create_app(settings: ServiceSettings, *, models: Optional[FaceModels] = None) -> FastAPI:
+    """Return the application of a service, which it opens now and closes at shutdown.
+
+    Args:
+        settings: what is served.
+        models: loaded already; None to load those of the settings, which is to happen in the main thread.
+
+    Raises:
+        ArcfaceError: a model, the gallery or a file cannot be used.
+    """
+    service = open_service(settings, models=models)
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=__version__,
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere; see ``routes.pages``
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for module in (pictures, people, strangers, operations, pages):
+        app.include_router(module.router)
+    _add_errors(app)
+    _add_layers(app, service)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: RunningService = app.state.service
+    expiry = asyncio.create_task(_remove_expired_hourly(service))
+    try:
+        yield
+    finally:
+        expiry.cancel()
+        await run_in_threadpool(service.close)
+
+
+async def _remove_expired_hourly(service: RunningService) -> None:
+    while True:
+        await asyncio.sleep(_EXPIRY_CHECK_S)
+        await run_in_threadpool(service.remove_expired)
+
+
+def _add_layers(app: FastAPI, service: RunningService) -> None:
+    """Add the layers, the innermost first."""
+    settings = service.settings
+    app.add_middleware(BodyLimit, limits=settings.limits)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    if not settings.auth:
+        app.add_middleware(OwnPagesOnly, origins=settings.cors)
+    app.add_middleware(Envelope, metrics=service.metrics)
+
+
+def _add_errors(app: FastAPI) -> None:
+    async def on_purpose(request: Request, error: Exception) -> JSONResponse:
+        status, code = status_and_code(error)
+        if status >= 500 and not isinstance(error, ServiceError):
+            return _unforeseen(request, error)
+        retry_after_s = getattr(error, "retry_after_s", None)
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return _problem(request, status, code, str(error), headers)
+
+    async def of_framework(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = CODES_OF_STATUSES.get(error.status_code, "bad_request")
+        return _problem(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return _problem(request, *INVALID, _first_problem(error), {})
+
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        return _unforeseen(request, error)
+
+    app.add_exception_handler(ArcfaceError, on_purpose)
+    app.add_exception_handler(HTTPException, of_framework)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unforeseen)
+
+
+def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log_failure(request.scope, error)
+    status, code = INTERNAL
+    number = request.scope.get("state", {}).get("request_id", "")
+    return _problem(request, status, code, f"something went wrong here; the log says what under {number}", {})
+
+
+def _problem(request: Request, status: int, code: str, message: str, headers: dict[str, str]) -> JSONResponse:
+    service: RunningService = request.app.state.service
+    service.metrics.rejected.labels(code).inc()
+    return JSONResponse({"code": code, "message": message}, status_code=status, headers=headers)
+
+
+def _first_problem(error: RequestValidationError) -> str:
+    first: dict[str, Any] = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return f"{where or 'the body'}: {first['msg']}"

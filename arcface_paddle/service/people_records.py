@@ -1,0 +1,189 @@
+"""What is known of people beside their faces: a lasting id, consent, expiry. One small SQLite file.
+
+A gallery calls people by their names, which change and are given again; over HTTP a person has an id that does not
+change. Every change is on disk when its call returns, and what is deleted is overwritten in the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Iterable, Optional, Sequence
+
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.files import PathLike
+from arcface_paddle.service.errors import NameTakenError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS people (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, consent TEXT, expires TEXT, created TEXT NOT NULL, renaming TEXT
+);
+CREATE TABLE IF NOT EXISTS faces (id TEXT NOT NULL, person TEXT NOT NULL, quality REAL, PRIMARY KEY (person, id));
+"""
+_COLUMNS = "id, name, consent, expires, created"
+
+
+@dataclass(frozen=True)
+class PersonRecord:
+    """A person.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        name: as in the gallery.
+        consent: a note on who agreed to what; None for none.
+        expires: when the person is to be removed, UTC, ``2027-01-31T00:00:00Z``; None for never.
+        created: likewise, when the record was made.
+    """
+
+    id: str
+    name: str
+    consent: Optional[str]
+    expires: Optional[str]
+    created: str
+
+
+class PeopleRecords:
+    """The records of a gallery's people; may be used from several threads.
+
+    Raises:
+        GalleryError: the file cannot be opened, or is none of ours.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self._path = path
+        self._guard = threading.RLock()
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute("PRAGMA secure_delete = ON")
+            self._database.create_function("folded", 1, str.casefold, deterministic=True)
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise GalleryError(f"{path}: cannot be used for the records of people: {error}") from None
+
+    def close(self) -> None:
+        with self._guard:
+            self._database.close()
+
+    def by_id(self, person_id: str) -> Optional[PersonRecord]:
+        return self._one("WHERE id = ?", person_id)
+
+    def by_name(self, name: str) -> Optional[PersonRecord]:
+        return self._one("WHERE name = ?", name)
+
+    def page(self, *, search: str, offset: int, limit: int) -> tuple[int, list[PersonRecord]]:
+        """Return how many people's names contain ``search``, in any case, and some of them in the order of names."""
+        where, values = "WHERE instr(folded(name), ?)", (search.casefold(),)
+        with self._guard:
+            total = self._database.execute(f"SELECT count(*) FROM people {where}", values).fetchone()[0]
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM people {where} ORDER BY name LIMIT ? OFFSET ?", (*values, limit, offset)
+            ).fetchall()
+        return total, [PersonRecord(*row) for row in rows]
+
+    def expired(self, now: str) -> list[PersonRecord]:
+        """Return the people whose time is over."""
+        return self._many("WHERE expires IS NOT NULL AND expires <= ?", now)
+
+    def create(self, name: str, *, consent: Optional[str] = None, expires: Optional[str] = None) -> PersonRecord:
+        """Make a record. Raises ``NameTakenError``."""
+        record = PersonRecord(uuid.uuid4().hex, name, consent, expires, utc_now())
+        try:
+            self._change(
+                f"INSERT INTO people ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+                (record.id, name, consent, expires, record.created),
+            )
+        except sqlite3.IntegrityError:
+            raise NameTakenError(f"there is a person {name!r} already") from None
+        return record
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Make records for people of the gallery who have none, such as those of a gallery made elsewhere."""
+        now = utc_now()
+        rows = [(uuid.uuid4().hex, name, now) for name in names]
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR IGNORE INTO people (id, name, created) VALUES (?, ?, ?)", rows)
+
+    def names_without_record(self, names: Sequence[str]) -> list[str]:
+        """Return those of some names that nobody has."""
+        with self._guard:
+            known = {row[0] for row in self._database.execute("SELECT name FROM people")}
+        return [name for name in names if name not in known]
+
+    def annotate(self, person_id: str, *, consent: Optional[str], expires: Optional[str]) -> None:
+        """Replace consent and expiry."""
+        self._change("UPDATE people SET consent = ?, expires = ? WHERE id = ?", (consent, expires, person_id))
+
+    def begin_renaming(self, person_id: str, new_name: str) -> None:
+        """Note that the gallery is about to be changed, so that a crash in between can be made good."""
+        self._change("UPDATE people SET renaming = ? WHERE id = ?", (new_name, person_id))
+
+    def end_renaming(self, person_id: str, name: str) -> None:
+        """Give the person the name that the gallery has now. Raises ``NameTakenError``."""
+        try:
+            self._change("UPDATE people SET name = ?, renaming = NULL WHERE id = ?", (name, person_id))
+        except sqlite3.IntegrityError:
+            raise NameTakenError(f"there is a person {name!r} already") from None
+
+    def unfinished_renamings(self) -> list[tuple[PersonRecord, str]]:
+        """Return the people whose renaming was begun and not ended, with the new names."""
+        with self._guard:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS}, renaming FROM people WHERE renaming IS NOT NULL"
+            ).fetchall()
+        return [(PersonRecord(*row[:-1]), row[-1]) for row in rows]
+
+    def remove(self, person_id: str) -> None:
+        """Remove a person and the notes on their faces."""
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("DELETE FROM faces WHERE person = ?", (person_id,))
+            self._database.execute("DELETE FROM people WHERE id = ?", (person_id,))
+
+    def note_qualities(self, person_id: str, qualities: Sequence[tuple[str, Optional[float]]]) -> None:
+        """Record how good pictures are: (id of the face, quality 0 to 1) each."""
+        rows = [(face_id, person_id, quality) for face_id, quality in qualities]
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO faces (id, person, quality) VALUES (?, ?, ?)", rows)
+
+    def qualities(self, person_id: str) -> dict[str, Optional[float]]:
+        """Return what ``note_qualities`` recorded of a person's faces."""
+        with self._guard:
+            rows = self._database.execute("SELECT id, quality FROM faces WHERE person = ?", (person_id,))
+            return dict(rows.fetchall())
+
+    def move_faces(self, person_id: str, into: str) -> None:
+        """Make the notes on a person's faces those of another."""
+        self._change("UPDATE OR REPLACE faces SET person = ? WHERE person = ?", (into, person_id))
+
+    def forget_face(self, person_id: str, face_id: str) -> None:
+        self._change("DELETE FROM faces WHERE person = ? AND id = ?", (person_id, face_id))
+
+    def _change(self, statement: str, values: tuple[Optional[str], ...]) -> None:
+        with self._guard:
+            self._database.execute(statement, values)
+
+    def _one(self, where: str, value: str) -> Optional[PersonRecord]:
+        found = self._many(where, value)
+        return found[0] if found else None
+
+    def _many(self, where: str, value: str) -> list[PersonRecord]:
+        with self._guard:
+            rows = self._database.execute(f"SELECT {_COLUMNS} FROM people {where}", (value,)).fetchall()
+        return [PersonRecord(*row) for row in rows]
+
+
+def utc_now() -> str:
+    """Return the time as it is recorded."""
+    return as_utc(datetime.now(timezone.utc))
+
+
+def as_utc(moment: datetime) -> str:
+    """Return a moment as it is recorded; one that names no zone is in UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
+    return aware.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

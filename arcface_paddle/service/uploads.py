@@ -1,0 +1,140 @@
+"""Pictures out of requests: multipart, the raw body, or base64 in JSON; and out of encoded bytes, within limits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from arcface_paddle import images
+from arcface_paddle.errors import ImageError
+from arcface_paddle.service.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from arcface_paddle.service.service_settings import Limits
+
+MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
+_TYPES = f"{MULTIPART}, image/*, {RAW}, {JSON}"
+_SMALL_FIELDS = 8  # that a form may have beside its pictures
+_FIELD_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An encoded picture as it came.
+
+    Attributes:
+        content: the file.
+        file_name: what the sender calls it; may be empty, and may hold anything.
+    """
+
+    content: bytes
+    file_name: str = ""
+
+
+async def read_upload(request: Request, *, limits: Limits) -> Upload:
+    """Return the one picture of a request: the field ``image``, ``image_base64``, or the body itself.
+
+    Raises:
+        BadRequestError: no picture, or a malformed body.
+        UnsupportedMediaError: another type of body.
+        TooLargeError: more bytes than are allowed.
+    """
+    if _type_of(request) == RAW or _type_of(request).startswith("image/"):
+        return _checked(Upload(await request.body()), "the body", limits)
+    return (await read_uploads(request, ("image",), limits=limits))[0]
+
+
+async def read_uploads(request: Request, fields: tuple[str, ...], *, limits: Limits) -> list[Upload]:
+    """Return the pictures of several fields of a form, or of JSON where each is called ``FIELD_base64``.
+
+    Raises:
+        BadRequestError: a picture is missing, or a malformed body.
+        UnsupportedMediaError: another type of body.
+        TooLargeError: more bytes than are allowed.
+    """
+    kind = _type_of(request)
+    if kind == MULTIPART:
+        return await _of_form(request, fields, limits)
+    if kind == JSON:
+        return _of_json(await request.body(), fields, limits)
+    raise UnsupportedMediaError(f"the body is of type {kind[:80]!r}; allowed: {_TYPES}")
+
+
+@contextlib.asynccontextmanager
+async def open_form(request: Request, *, most_files: int) -> Any:
+    """Parse a form, whose files are closed afterwards. Raises ``BadRequestError`` when it is malformed."""
+    try:
+        form = request.form(max_files=most_files, max_fields=_SMALL_FIELDS, max_part_size=_FIELD_BYTES)
+        async with form as parsed:
+            yield parsed
+    except HTTPException as error:  # Starlette's own
+        raise BadRequestError(f"the form cannot be read: {error.detail}") from None
+
+
+def decode(upload: Upload, *, name: str, limits: Limits) -> np.ndarray:
+    """Decode a picture into (H, W, 3) uint8 RGB.
+
+    Raises:
+        TooLargeError: more pixels than are allowed, by its header.
+        ImageError: no picture, or damaged.
+    """
+    with contextlib.suppress(ImageError):  # of a format whose header is not read without decoding
+        width, height = images.encoded_size(upload.content, name=name)
+        if width * height > limits.picture_pixels:
+            raise TooLargeError(
+                f"{name}: {width} x {height} pixels; allowed: {limits.picture_pixels:,}; make it smaller first"
+            )
+    return images.decode_image(upload.content, name=name, max_pixels=limits.picture_pixels)
+
+
+async def _of_form(request: Request, fields: tuple[str, ...], limits: Limits) -> list[Upload]:
+    async with open_form(request, most_files=len(fields)) as form:
+        return [_checked(await _read_file(form, field), f"the field {field!r}", limits) for field in fields]
+
+
+async def _read_file(form: FormData, field: str) -> Upload:
+    value: Union[UploadFile, str, None] = form.get(field)
+    if not isinstance(value, UploadFile):
+        raise BadRequestError(f"the form has no file {field!r}; it has {sorted(form)[:5]}")
+    return Upload(await value.read(), value.filename or "")
+
+
+def _of_json(body: bytes, fields: tuple[str, ...], limits: Limits) -> list[Upload]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):  # Unicode errors are ValueErrors; [[[[… nests too deep
+        raise BadRequestError("the body is no JSON") from None
+    if not isinstance(document, dict):
+        raise BadRequestError('the body is no JSON object; allowed: {"image_base64": "..."}')
+    return [_checked(_of_base64(document, f"{field}_base64"), f"{field}_base64", limits) for field in fields]
+
+
+def _of_base64(document: dict[str, Any], key: str) -> Upload:
+    text = document.get(key)
+    if not isinstance(text, str):
+        raise BadRequestError(f"{key} is missing, or no text; allowed: a picture in base64")
+    if text.startswith("data:"):  # as a browser's canvas gives it
+        text = text.partition(",")[2]
+    try:
+        return Upload(base64.b64decode("".join(text.split()), validate=True))
+    except (binascii.Error, ValueError):
+        raise BadRequestError(f"{key} is not valid base64") from None
+
+
+def _checked(upload: Upload, name: str, limits: Limits) -> Upload:
+    if len(upload.content) > limits.picture_bytes:
+        raise TooLargeError(f"{name} has {len(upload.content):,} bytes; allowed: {limits.picture_bytes:,}")
+    if not upload.content:
+        raise BadRequestError(f"{name} is empty; send an encoded picture")
+    return upload
+
+
+def _type_of(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
