@@ -67,7 +67,7 @@ EXTRAS = {
     "serve": [
         "fastapi>=0.110",  # routes, checked bodies, OpenAPI
         "uvicorn>=0.23",  # the server
-        "python-multipart>=0.0.9",  # pictures sent as forms
+        "python-multipart>=0.0.20",  # pictures sent as forms
         "prometheus-client>=0.16",  # metrics
     ],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings

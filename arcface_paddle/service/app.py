@@ -19,7 +19,7 @@ from arcface_paddle.service.envelope import BodyLimit, Envelope, OwnPagesOnly
 from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID, ServiceError, status_and_code
 from arcface_paddle.service.inference import FaceModels
 from arcface_paddle.service.request_log import log_failure
-from arcface_paddle.service.routes import operations, pages, people, pictures, strangers
+from arcface_paddle.service.routes import jobs, operations, pages, people, pictures, strangers
 from arcface_paddle.service.running import RunningService, open_service
 from arcface_paddle.service.service_settings import ServiceSettings
 
@@ -52,7 +52,7 @@ def create_app(settings: ServiceSettings, *, models: Optional[FaceModels] = None
         redirect_slashes=False,
     )
     app.state.service = service
-    for module in (pictures, people, strangers, operations, pages):
+    for module in (pictures, people, jobs, strangers, operations, pages):
         app.include_router(module.router)
     _add_errors(app)
     _add_layers(app, service)

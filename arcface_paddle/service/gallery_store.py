@@ -277,6 +277,27 @@ class PeopleStore:
             present = {face.id: face for face in self.faces_of(person_id)}
             return [present[face_id] for face_id in ids]
 
+    def enrol(self, faces: Sequence[tuple[str, NewFace]]) -> dict[str, int]:
+        """Enrol faces of several people by their names, as one change; who is not there yet is made.
+
+        Returns:
+            How many faces were given to each person, by id.
+
+        Raises:
+            GalleryError: embeddings that do not fit, or the gallery cannot be written.
+        """
+        by_name: dict[str, list[NewFace]] = {}
+        for name, face in faces:
+            by_name.setdefault(clean_name(name), []).append(face)
+        with self._changing:
+            self._adopt(self._faces.people())
+            records = {name: self._records.by_name(name) or self._records.create(name) for name in by_name}
+            named = [(_named(face.entry, name), face) for name, own in by_name.items() for face in own]
+            self._faces.add([entry for entry, _ in named], np.stack([face.embedding for _, face in named]))
+            for entry, face in named:
+                self._records.note_qualities(records[entry.name].id, [(face_id_of(entry), face.quality)])
+            return {records[name].id: len(own) for name, own in by_name.items()}
+
     def remove_face(self, person_id: str, face_id: str) -> None:
         """Remove one face of a person. Raises ``NotFoundError``."""
         with self._changing:

@@ -19,6 +19,7 @@ from arcface_paddle.service import answers, schemas
 from arcface_paddle.service.audit import AUDIT, SERVICE, AuditLog
 from arcface_paddle.service.gallery_store import PeopleStore, open_people_store
 from arcface_paddle.service.inference import FaceModels, InferencePool, Worker, open_models
+from arcface_paddle.service.jobs import EnrolJobs
 from arcface_paddle.service.keys import KEYS, KeyFile, make_private_folder
 from arcface_paddle.service.metrics import ServiceMetrics
 from arcface_paddle.service.rate_limit import RateLimiter
@@ -41,6 +42,7 @@ class RunningService:
         limiter: how often.
         audit: who did what.
         strangers: unknown faces that are kept.
+        jobs: bulk enrolments.
         metrics: rates, times and sizes.
         stopping: set when no more requests are to come.
     """
@@ -53,6 +55,7 @@ class RunningService:
     limiter: RateLimiter
     audit: AuditLog
     strangers: Strangers
+    jobs: EnrolJobs
     metrics: ServiceMetrics
     stopping: bool = False
 
@@ -107,6 +110,7 @@ class RunningService:
     def close(self) -> None:
         """End the work that is there, and let go of files."""
         self.stopping = True
+        self.jobs.close()
         self.pool.close()
         self.people.close()
 
@@ -132,15 +136,18 @@ def open_service(settings: ServiceSettings, *, models: Optional[FaceModels] = No
     )
     metrics = ServiceMetrics()
     limits = settings.limits
+    pool = InferencePool(models, limits=limits, on_batch=metrics.batch_faces.observe)
+    audit = AuditLog(settings.state_folder / AUDIT)
     service = RunningService(
         settings=settings,
         models=models,
-        pool=InferencePool(models, limits=limits, on_batch=metrics.batch_faces.observe),
+        pool=pool,
         people=people,
         keys=KeyFile(settings.state_folder / KEYS),
         limiter=RateLimiter(per_minute=limits.requests_per_minute, burst=limits.burst),
-        audit=AuditLog(settings.state_folder / AUDIT),
+        audit=audit,
         strangers=_strangers(settings, models.recognizer.card),
+        jobs=EnrolJobs(pool, people, audit, limits=limits),
         metrics=metrics,
     )
     service.people.threshold(settings.pipeline.threshold)  # a wrong one is to be known before the first request

@@ -7,22 +7,19 @@ import binascii
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from arcface_paddle import images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.service.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from arcface_paddle.service.forms import receive_form
 from arcface_paddle.service.service_settings import Limits
 
 MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
 _TYPES = f"{MULTIPART}, image/*, {RAW}, {JSON}"
-_SMALL_FIELDS = 8  # that a form may have beside its pictures
-_FIELD_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ async def read_upload(request: Request, *, limits: Limits) -> Upload:
         UnsupportedMediaError: another type of body.
         TooLargeError: more bytes than are allowed.
     """
-    if _type_of(request) == RAW or _type_of(request).startswith("image/"):
+    if type_of(request) == RAW or type_of(request).startswith("image/"):
         return _checked(Upload(await request.body()), "the body", limits)
     return (await read_uploads(request, ("image",), limits=limits))[0]
 
@@ -59,23 +56,12 @@ async def read_uploads(request: Request, fields: tuple[str, ...], *, limits: Lim
         UnsupportedMediaError: another type of body.
         TooLargeError: more bytes than are allowed.
     """
-    kind = _type_of(request)
+    kind = type_of(request)
     if kind == MULTIPART:
         return await _of_form(request, fields, limits)
     if kind == JSON:
         return _of_json(await request.body(), fields, limits)
     raise UnsupportedMediaError(f"the body is of type {kind[:80]!r}; allowed: {_TYPES}")
-
-
-@contextlib.asynccontextmanager
-async def open_form(request: Request, *, most_files: int) -> Any:
-    """Parse a form, whose files are closed afterwards. Raises ``BadRequestError`` when it is malformed."""
-    try:
-        form = request.form(max_files=most_files, max_fields=_SMALL_FIELDS, max_part_size=_FIELD_BYTES)
-        async with form as parsed:
-            yield parsed
-    except HTTPException as error:  # Starlette's own
-        raise BadRequestError(f"the form cannot be read: {error.detail}") from None
 
 
 def decode(upload: Upload, *, name: str, limits: Limits) -> np.ndarray:
@@ -94,16 +80,41 @@ def decode(upload: Upload, *, name: str, limits: Limits) -> np.ndarray:
     return images.decode_image(upload.content, name=name, max_pixels=limits.picture_pixels)
 
 
+class _WantedFiles:
+    """Receives the files of some fields of a form, and passes over other fields."""
+
+    def __init__(self, fields: tuple[str, ...], limits: Limits) -> None:
+        self.uploads: dict[str, Upload] = {}
+        self._fields = fields
+        self._limits = limits
+        self._field, self._file_name = "", ""
+        self._content = bytearray()
+
+    def begin(self, field: str, file_name: str) -> None:
+        if field in self.uploads:
+            raise BadRequestError(f"the form has the field {field!r:.40} twice; send one picture a request")
+        self._field, self._file_name, self._content = field, file_name, bytearray()
+
+    def data(self, content: bytes) -> None:
+        if self._field in self._fields:
+            self._content += content
+            if len(self._content) > self._limits.picture_bytes:
+                raise TooLargeError(
+                    f"the field {self._field!r} has more than {self._limits.picture_bytes:,} bytes, the most allowed"
+                )
+
+    def end(self) -> None:
+        if self._field in self._fields:
+            self.uploads[self._field] = Upload(bytes(self._content), self._file_name)
+
+
 async def _of_form(request: Request, fields: tuple[str, ...], limits: Limits) -> list[Upload]:
-    async with open_form(request, most_files=len(fields)) as form:
-        return [_checked(await _read_file(form, field), f"the field {field!r}", limits) for field in fields]
-
-
-async def _read_file(form: FormData, field: str) -> Upload:
-    value: Union[UploadFile, str, None] = form.get(field)
-    if not isinstance(value, UploadFile):
-        raise BadRequestError(f"the form has no file {field!r}; it has {sorted(form)[:5]}")
-    return Upload(await value.read(), value.filename or "")
+    wanted = _WantedFiles(fields, limits)
+    await receive_form(request, wanted)
+    missing = [field for field in fields if field not in wanted.uploads]
+    if missing:
+        raise BadRequestError(f"the form has no file {missing[0]!r}; send the picture in that field")
+    return [_checked(wanted.uploads[field], f"the field {field!r}", limits) for field in fields]
 
 
 def _of_json(body: bytes, fields: tuple[str, ...], limits: Limits) -> list[Upload]:
@@ -136,5 +147,6 @@ def _checked(upload: Upload, name: str, limits: Limits) -> Upload:
     return upload
 
 
-def _type_of(request: Request) -> str:
+def type_of(request: Request) -> str:
+    """Return the media type of a body in lower case, without its options."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()

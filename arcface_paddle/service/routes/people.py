@@ -15,7 +15,7 @@ from arcface_paddle.service.routes.bodies import ANSWERS, PERSON_ANSWERS, PICTUR
 from arcface_paddle.service.uploads import read_upload
 
 router = APIRouter(prefix="/v1/people", tags=["people"], responses=PERSON_ANSWERS)
-_TAKEN: dict[Union[int, str], Any] = {409: {**PROBLEM, "description": "another person has the name, or the gallery refuses it"}}
+_TAKEN: dict[Union[int, str], Any] = {409: {**PROBLEM, "description": "the name is taken, or the gallery refuses it"}}
 
 
 @router.get("", responses=ANSWERS)
