@@ -90,8 +90,8 @@ class _Parts:
         options = parse_options_header(self._disposition)[1]
         if b"name" not in options:
             raise BadRequestError("a part of the form has no name")
-        names = (options.get(key, b"").decode("utf-8", "replace") for key in (b"name", b"filename"))
-        self._receiver.begin(*names)
+        field, file_name = (options.get(key, b"").decode("utf-8", "replace") for key in (b"name", b"filename"))
+        self._receiver.begin(field, file_name.replace("%22", '"'))  # as browsers write a quotation mark
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         self._receiver.data(bytes(data[start:end]))
