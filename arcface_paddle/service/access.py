@@ -7,7 +7,8 @@ from typing import Annotated, Callable
 
 from fastapi import Depends, Request
 
-from arcface_paddle.service.errors import ForbiddenError, UnauthorizedError
+from arcface_paddle.errors import ConfigError
+from arcface_paddle.service.errors import ForbiddenError, MisconfiguredError, UnauthorizedError
 from arcface_paddle.service.running import RunningService
 from arcface_paddle.service.service_settings import is_loopback
 
@@ -50,12 +51,16 @@ def check_caller(request: Request, role: str) -> Caller:
         UnauthorizedError: no key, or one that is not valid.
         ForbiddenError: its role does not suffice.
         RateLimitedError: it asks too often.
+        MisconfiguredError: the file of keys is damaged.
     """
     service = service_of(request)
     request_id = request.scope["state"]["request_id"]
     if not service.settings.auth:
         return Caller(ANYBODY, request_id)
-    key = service.keys.check(_presented(request))
+    try:
+        key = service.keys.check(_presented(request))
+    except ConfigError as error:  # it names a file, which is for the log only
+        raise MisconfiguredError("the keys of this service cannot be read; its log says why") from error
     if key is None:
         raise UnauthorizedError("a valid key is needed: send 'Authorization: Bearer KEY'")
     request.scope["state"]["key_id"] = key.id

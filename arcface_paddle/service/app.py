@@ -98,6 +98,8 @@ def _add_errors(app: FastAPI) -> None:
         status, code = status_and_code(error)
         if status >= 500 and not isinstance(error, ServiceError):
             return _unforeseen(request, error)
+        if error.__cause__ is not None:
+            log_failure(request.scope, error)
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         if status == 401:

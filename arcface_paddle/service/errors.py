@@ -77,6 +77,14 @@ class RateLimitedError(ServiceError):
     """More requests with one key than it may make."""
 
 
+class MisconfiguredError(ServiceError):
+    """Something that the operator has to put right; the log says what."""
+
+
+class GalleryUnavailableError(ServiceError):
+    """The gallery cannot be read or written just now; the log says why."""
+
+
 class BusyError(ServiceError):
     """The queue is full, or the service is stopping."""
 
@@ -103,6 +111,8 @@ TABLE: dict[type[Exception], tuple[int, str]] = {
     TooManyFacesError: (422, "too_many_faces"),
     RateLimitedError: (429, "rate_limited"),
     MissingDependencyError: (501, "not_installed"),
+    MisconfiguredError: (500, "misconfigured"),
+    GalleryUnavailableError: (503, "gallery_unavailable"),
     BusyError: (503, "busy"),
     TimedOutError: (504, "timed_out"),
 }

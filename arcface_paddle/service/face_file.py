@@ -19,6 +19,7 @@ from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.cards import SimilaritySpec
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, Identification, ModelIdentity, load_own
 from arcface_paddle.pipeline.gallery.editing import write_gallery
+from arcface_paddle.service.errors import GalleryUnavailableError
 
 _Signature = tuple[int, int, int]
 
@@ -67,8 +68,8 @@ class FaceFile:
         self._path = Path(path)
         self._changing = threading.RLock()
         self._staged: Optional[Gallery] = None
-        self._signature = self._present()
-        self._gallery = load_own(path)
+        self._gallery = load_own(path)  # says what is wrong with the file
+        self._signature: Optional[_Signature] = None  # so that it is read again should it have changed meanwhile
 
     @classmethod
     def create(cls, path: files.PathLike, model: ModelIdentity) -> FaceFile:
@@ -94,7 +95,7 @@ class FaceFile:
         return [entry for entry in self._current().entries if entry.name == name]
 
     def size_bytes(self) -> Optional[int]:
-        return self._path.stat().st_size
+        return self._present()[1]
 
     def identify(
         self, embeddings: np.ndarray, *, top_k: int, threshold: float, similarity: SimilaritySpec
@@ -138,23 +139,24 @@ class FaceFile:
         """Make several changes one: all are on disk when the block ends, none when it ends with an error.
 
         Raises:
-            GalleryError: the file cannot be read or written, or others hold it for too long.
+            GalleryUnavailableError: the file cannot be read or written, or others hold it for too long.
         """
         with self._changing:
             if self._staged is not None:  # within another
                 yield
                 return
-            try:
-                with files.locked(self._path):
+            with contextlib.ExitStack() as lock:
+                with _unavailable():
+                    lock.enter_context(files.locked(self._path))
                     self._staged = before = load_own(self._path)
+                try:
                     yield
                     if self._staged is not before:
-                        self._staged.save(self._path)
+                        with _unavailable():
+                            self._staged.save(self._path)
                     self._gallery, self._signature = self._staged, self._present()
-            except OSError as error:
-                raise GalleryError(f"{self._path}: cannot change the gallery: {error.strerror or error}") from None
-            finally:
-                self._staged = None
+                finally:
+                    self._staged = None
 
     def close(self) -> None:
         """Wait for a change that is being written; there is nothing else to let go of."""
@@ -177,7 +179,9 @@ class FaceFile:
         with self._changing:  # behind a change of our own, after which nothing is to be read
             signature = self._present()
             if signature != self._signature:
-                self._gallery, self._signature = load_own(self._path), signature
+                with _unavailable():
+                    self._gallery = load_own(self._path)
+                self._signature = signature
 
     def _judged(self, gallery: Gallery, similarity: SimilaritySpec) -> Gallery:
         assert gallery.model is not None, "checked when the service opened it"
@@ -188,11 +192,18 @@ class FaceFile:
         return judged
 
     def _present(self) -> _Signature:
-        try:
+        with _unavailable():
             status = self._path.stat()
-        except OSError as error:
-            raise GalleryError(f"{self._path}: cannot read the gallery: {error.strerror or error}") from None
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """Turn what goes wrong with a file, whose place is for the log only, into an error for everybody."""
+    try:
+        yield
+    except (OSError, GalleryError) as error:
+        raise GalleryUnavailableError("the gallery cannot be read or written just now") from error
 
 
 def _with_similarity(model: ModelIdentity, similarity: SimilaritySpec) -> ModelIdentity:

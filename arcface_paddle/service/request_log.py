@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from typing import Any, MutableMapping
+from typing import Any, MutableMapping, Optional
 
+from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.service.people_records import utc_now
 
 LOGGER = logging.getLogger("arcface_paddle.service")
@@ -22,8 +23,19 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
+            line["cause"] = _cause(record.exc_info[1])
             line["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
         return json.dumps(line, ensure_ascii=True)
+
+
+def _cause(error: Optional[BaseException]) -> str:
+    """Return what the system or the package said of files, in which no name of a person stands."""
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError):
+        return f"{error.filename or ''}: {error.strerror or error}"
+    known = isinstance(error, (ConfigError, GalleryError))
+    return str(error) if known else type(error).__name__
 
 
 def log_request(scope: MutableMapping[str, Any], *, route: str, method: str, status: int, taken_s: float) -> None:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_YEARS = 1970, 9998  # of moments that can be recorded in every zone
+
+
+def _recordable(moment: datetime) -> datetime:
+    if not _YEARS[0] <= moment.year <= _YEARS[1]:
+        raise ValueError(f"the year is {moment.year}; allowed: {_YEARS[0]} to {_YEARS[1]}")
+    return moment
+
+
+Moment = Annotated[datetime, AfterValidator(_recordable)]
 
 _BOX = [102.5, 64.1, 190.2, 181.7]
 _LANDMARKS = [[125.0, 110.2], [165.9, 109.8], [146.1, 133.0], [128.9, 154.2], [163.0, 153.8]]
@@ -156,7 +167,7 @@ class PersonIn(BaseModel):
     )
     name: str = Field(min_length=1, max_length=200)
     consent: Optional[str] = Field(default=None, max_length=2000)
-    expires: Optional[datetime] = Field(default=None, description="when to remove the person; UTC without a zone")
+    expires: Optional[Moment] = Field(default=None, description="when to remove the person; UTC without a zone")
 
 
 class PersonPatch(BaseModel):
@@ -165,7 +176,7 @@ class PersonPatch(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expires": "2028-01-31T00:00:00Z"}]})
     name: Optional[str] = Field(default=None, min_length=1, max_length=200)
     consent: Optional[str] = Field(default=None, max_length=2000)
-    expires: Optional[datetime] = None
+    expires: Optional[Moment] = None
 
 
 class MergeIn(BaseModel):

@@ -1,0 +1,201 @@
+"""People and their faces over HTTP, and that nothing of a person stays behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+from arcface_paddle.service import gallery_store
+from arcface_paddle.service.client import ServiceCallError
+from arcface_paddle.service.face_file import FaceFile
+from arcface_paddle.service.gallery_store import RECORDS, open_people_store
+from arcface_paddle.service.people_records import PeopleRecords
+
+
+def by_name(client, name: str) -> dict:
+    [person] = client.people(search=name)["people"]
+    return person
+
+
+def test_a_person_is_made_enrolled_named_and_removed(service, pictures, gallery):
+    client = service.client
+    person = client.create_person("Eileen Collins", consent="form 17", expires="2030-01-31T00:00:00+01:00")
+    assert (person["faces"], person["consent"], person["expires"]) == (0, "form 17", "2030-01-30T23:00:00Z")
+    assert client.identify(pictures["stranger"])["faces"][0]["name"] is None
+    face = client.add_face(person["id"], pictures["stranger"])
+    assert client.faces(person["id"]) == [face] and 0 < face["quality"] <= 1
+    assert client.person(person["id"])["faces"] == 1
+    [found] = client.identify(pictures["stranger"])["faces"]
+    assert (found["name"], found["person"]) == ("Eileen Collins", person["id"])
+    assert "Eileen Collins" in Gallery.load(gallery).names
+    client.remove_person(person["id"])
+    assert client.identify(pictures["stranger"])["faces"][0]["name"] is None
+    with pytest.raises(ServiceCallError) as caught:
+        client.person(person["id"])
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+
+
+def test_nothing_of_a_removed_person_stays_on_disk(service, pictures, gallery):
+    person = service.client.create_person("Eileen Collins", consent="a note to go")
+    service.client.add_face(person["id"], pictures["stranger"])
+    service.client.change_person(person["id"], name="Somebody Else")
+    service.client.remove_person(person["id"])
+    service.client.create_person("Next")  # reuses what SQLite freed
+    for path in gallery.parent.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(word in content for word in (b"Collins", b"Somebody Else", b"a note to go")), path
+    assert "Eileen Collins" not in Gallery.load(gallery).names
+
+
+def test_the_same_picture_is_enrolled_once(service, pictures):
+    person = service.client.create_person("Eileen Collins")
+    first = service.client.add_face(person["id"], pictures["stranger"])
+    assert service.client.add_face(person["id"], pictures["stranger"]) == first
+    assert service.client.person(person["id"])["faces"] == 1
+
+
+def test_one_face_of_several_is_removed(service, pictures):
+    hopper = by_name(service.client, "Grace")
+    added = service.client.add_face(hopper["id"], pictures["hopper"])
+    assert len(service.client.faces(hopper["id"])) == 2
+    service.client.remove_face(hopper["id"], added["id"])
+    [left] = service.client.faces(hopper["id"])
+    assert left["id"] != added["id"] and left["quality"] is None
+    with pytest.raises(ServiceCallError) as caught:
+        service.client.remove_face(hopper["id"], added["id"])
+    assert caught.value.status == 404
+
+
+def test_a_face_that_shares_its_picture_with_another_is_removed_alone(gallery):
+    faces = FaceFile(gallery)
+    [one] = faces.faces_of("Grace Hopper")
+    other = dataclasses.replace(one, name="Joe Biden", box_xyxy=(1.0, 2.0, 3.0, 4.0))
+    faces.add([other], np.eye(1, 192, dtype=np.float32))
+    faces.remove_face(one)
+    assert faces.faces_of("Grace Hopper") == [] and other in faces.faces_of("Joe Biden")
+
+
+def test_a_picture_that_gives_no_face_to_enrol_says_why(service, pictures):
+    person = service.client.create_person("Somebody")
+    for picture, code in (("nobody", "no_face"), ("group", "several_faces")):
+        with pytest.raises(ServiceCallError) as caught:
+            service.client.add_face(person["id"], pictures[picture])
+        assert (caught.value.status, caught.value.code) == (422, code)
+    assert service.client.add_face(person["id"], pictures["group"], faces="largest")["id"]
+    with pytest.raises(ServiceCallError) as caught:
+        service.client.add_face(person["id"], pictures["group"], faces="tallest")
+    assert (caught.value.status, caught.value.code) == (422, "bad_value")
+
+
+def test_renaming_keeps_the_id_and_merging_keeps_the_faces(service, pictures):
+    client = service.client
+    hopper, biden = by_name(client, "Grace"), by_name(client, "Biden")
+    assert client.change_person(hopper["id"], name=" Amazing Grace ") == {**hopper, "name": "Amazing Grace"}
+    assert client.identify(pictures["hopper"])["faces"][0]["person"] == hopper["id"]
+    with pytest.raises(ServiceCallError) as caught:
+        client.change_person(hopper["id"], name="Joe Biden")
+    assert (caught.value.status, caught.value.code) == (409, "name_taken")
+    merged = client.merge_people(hopper["id"], into=biden["id"])
+    assert merged == {**biden, "faces": 2}
+    assert client.identify(pictures["hopper"])["faces"][0]["person"] == biden["id"]
+    assert client.people()["total"] == 2
+    with pytest.raises(ServiceCallError) as caught:
+        client.merge_people(biden["id"], into=biden["id"])
+    assert caught.value.status == 409
+
+
+def test_a_change_leaves_what_it_does_not_name(service):
+    person = service.client.create_person("Ada", consent="form 1", expires="2031-01-01T00:00:00Z")
+    assert service.client.change_person(person["id"], consent=None) == {**person, "consent": None}
+    changed = service.client.change_person(person["id"], expires=None, name="Ada L.")
+    assert (changed["name"], changed["expires"], changed["consent"]) == ("Ada L.", None, None)
+
+
+def test_people_are_listed_in_pages_and_searched_in_any_case(service):
+    for name in ("Ärmel", "ADA", "ada lovelace"):
+        service.client.create_person(name)
+    assert service.client.people(search="ada")["total"] == 2
+    assert [person["name"] for person in service.client.people(search="ÄRM")["people"]] == ["Ärmel"]
+    pages = [service.client.people(offset=offset, limit=2)["people"] for offset in (0, 2, 4, 6)]
+    names = [person["name"] for page in pages for person in page]
+    assert len(names) == 6 and names == sorted(names) and pages[3] == []
+
+
+def test_ids_outlive_the_service_and_people_of_other_programs_get_one(open_service, gallery):
+    first = open_service()
+    before = {person["name"]: person["id"] for person in first.client.people()["people"]}
+    first.service.close()
+    edit_gallery(gallery, lambda people: people.renamed("Joe Biden", "J. Biden"))  # as 'arcface-paddle gallery' does
+    after = {person["name"]: person["id"] for person in open_service().client.people()["people"]}
+    assert after["Grace Hopper"] == before["Grace Hopper"] and "J. Biden" in after
+
+
+def test_a_change_of_another_program_counts_at_once(service, gallery, pictures):
+    assert service.client.identify(pictures["hopper"])["faces"][0]["name"] == "Grace Hopper"
+    edit_gallery(gallery, lambda people: people.without_person("Grace Hopper"))
+    assert service.client.identify(pictures["hopper"])["faces"][0]["name"] is None
+
+
+def test_people_whose_time_is_over_are_removed_and_that_is_recorded(open_service, gallery):
+    first = open_service()
+    hopper = by_name(first.client, "Grace")
+    first.client.change_person(hopper["id"], expires="2020-01-01T00:00:00Z")
+    assert first.service.remove_expired() == 1 and first.client.people()["total"] == 2
+    biden = by_name(first.client, "Biden")
+    first.client.change_person(biden["id"], expires="2020-01-01T00:00:00Z")
+    first.service.close()
+    assert open_service().client.people()["total"] == 1  # at the start
+    assert Gallery.load(gallery).names == ("Barack Obama",)
+    lines = [json.loads(line) for line in (first.settings.state_folder / "audit.jsonl").read_text().splitlines()]
+    expired = [(line["key"], line["person"], line["faces"]) for line in lines if line["action"] == "person.expire"]
+    assert expired == [("service", hopper["id"], 1), ("service", biden["id"], 1)]
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_renaming_that_a_crash_cut_short_is_ended_at_the_next_start(gallery, models, tmp_path, renamed):
+    def store():
+        return open_people_store(gallery, tmp_path, model=models.identity, card=models.recognizer.card)
+
+    first = store()
+    person = first.find("Grace Hopper")
+    first.close()
+    records = PeopleRecords(tmp_path / RECORDS)
+    records.begin_renaming(person.record.id, "Amazing Grace")
+    records.close()
+    if renamed:
+        edit_gallery(gallery, lambda people: people.renamed("Grace Hopper", "Amazing Grace"))
+    second = store()
+    again = second.person(person.record.id)
+    assert (again.record.name, again.faces) == ("Amazing Grace" if renamed else "Grace Hopper", 1)
+    assert second.people_count() == 3
+
+
+def test_a_gallery_of_another_model_is_refused(gallery, models, tmp_path):
+    other = dataclasses.replace(models.identity, weights_sha256="0" * 64)
+    with pytest.raises(gallery_store.GalleryError, match="was made with the model MobileFace, not with"):
+        open_people_store(gallery, tmp_path, model=other, card=models.recognizer.card)
+    loaded = Gallery.load(gallery)
+    nameless = tmp_path / "nameless.index"
+    Gallery(loaded.entries, loaded.embeddings).save(nameless)
+    with pytest.raises(gallery_store.GalleryError, match="does not say which model made it"):
+        open_people_store(nameless, tmp_path, model=models.identity, card=models.recognizer.card)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / RECORDS).write_text("not a database" * 100)
+    with pytest.raises(gallery_store.GalleryError, match="cannot be used"):
+        PeopleRecords(tmp_path / RECORDS)
+
+
+def test_a_transaction_that_fails_changes_nothing(gallery):
+    faces = FaceFile(gallery)
+    before = gallery.read_bytes()
+    with pytest.raises(gallery_store.GalleryError, match="no person"), faces.transaction():
+        faces.remove("Grace Hopper")
+        faces.remove("Nobody")
+    assert gallery.read_bytes() == before and faces.count() == 3
