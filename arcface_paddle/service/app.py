@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from typing import Any, AsyncIterator, Optional
 
 from fastapi import FastAPI, Request
@@ -71,9 +72,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _remove_expired_hourly(service: RunningService) -> None:
+    """Remove people whose time is over, every hour; a disk that is full for an hour does not end it."""
     while True:
         await asyncio.sleep(_EXPIRY_CHECK_S)
-        await run_in_threadpool(service.remove_expired)
+        try:
+            await run_in_threadpool(service.remove_expired)
+        except (ArcfaceError, OSError, sqlite3.Error) as error:
+            log_failure({}, error)
 
 
 def _add_layers(app: FastAPI, service: RunningService) -> None:
