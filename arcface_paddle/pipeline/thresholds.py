@@ -12,6 +12,7 @@ The card's tail says which similarity belongs to that FAR. Between its points, s
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Sequence
 
@@ -92,7 +93,7 @@ def search_threshold(card: ModelCard, settings: ThresholdSettings, *, comparison
             )
         return _of_card(card)
     fpir, count = settings.fpir or DEFAULT_FPIR, max(1, comparisons)
-    far = -math.expm1(math.log1p(-fpir) / count)
+    far = max(-math.expm1(math.log1p(-fpir) / count), sys.float_info.min)  # a tiny fpir over many would become 0
     similarity = round(similarity_at(calibration.tail, far), 4)
     beyond = far < calibration.tail[-1][0]
     evidence = calibration.tail_evidence

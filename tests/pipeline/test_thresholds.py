@@ -74,6 +74,12 @@ def test_more_people_and_rarer_errors_need_more() -> None:
     assert strict.similarity > by_size[2]
 
 
+def test_a_rate_near_nothing_over_many_people_is_met_as_far_as_can_be() -> None:
+    """It became a FAR of 0, of which there is no logarithm."""
+    found = search_threshold(card_with(), ThresholdSettings(fpir=1e-320), comparisons=10**9)
+    assert found.similarity == 1.0 and found.far > 0 and found.extrapolated
+
+
 def test_a_card_without_a_tail_searches_as_ever_and_cannot_meet_a_rate() -> None:
     card = card_with(tail=())
     found = search_threshold(card, ThresholdSettings(), comparisons=10**6)
