@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from arcface_paddle import __version__
 from arcface_paddle.errors import ArcfaceError
-from arcface_paddle.service.envelope import BodyLimit, Envelope, OwnPagesOnly
+from arcface_paddle.service.envelope import SECURITY_HEADERS, BodyLimit, Envelope, OwnPagesOnly
 from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID, ServiceError, status_and_code
 from arcface_paddle.service.inference import FaceModels
 from arcface_paddle.service.request_log import log_failure
@@ -133,7 +133,8 @@ def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     log_failure(request.scope, error)
     status, code = INTERNAL
     number = request.scope.get("state", {}).get("request_id", "")
-    return _problem(request, status, code, f"something went wrong here; the log says what under {number}", {})
+    headers = {**SECURITY_HEADERS, "x-request-id": number}  # it may be sent outside of the layer that adds them
+    return _problem(request, status, code, f"something went wrong here; the log says what under {number}", headers)
 
 
 def _problem(request: Request, status: int, code: str, message: str, headers: dict[str, str]) -> JSONResponse:

@@ -65,8 +65,10 @@ def logging_settings(*, level: str = "INFO") -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": f"{__name__}.JsonFormatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             LOGGER.name: {"handlers": ["stderr"], "level": level, "propagate": False},
+            "python_multipart": {"level": "ERROR"},  # warns of every form that strangers got wrong
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         },
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import struct
 import threading
 import time
@@ -17,6 +18,7 @@ from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.enrolling import source_of
 from arcface_paddle.service.envelope import BodyLimit
+from arcface_paddle.service.request_log import LOGGER, JsonFormatter
 from arcface_paddle.service.service_settings import Limits
 
 MARKUP = '<img src=x onerror="alert(1)">'
@@ -108,6 +110,7 @@ def test_a_picture_twice_in_a_form_is_not_guessed_at(service, pictures):
         ("/v1/identify?k=1e9", b"x", (422, "bad_value")),
         ("/v1/identify?threshold=nan", b"x", (422, "bad_value")),
         ("/v1/identify?threshold=.5&fpir=.1", b"x", (400, "bad_value")),
+        ("/v1/identify?fpir=1e-320", b"{}", (400, "bad_request")),  # the rate is possible, the body is not
         ("/v1/jobs/enrol", b"x", (415, "unsupported_media")),
     ],
 )  # fmt: skip
@@ -173,6 +176,21 @@ def test_openapi_has_examples_and_the_answers_that_are_errors(service):
     assert {"multipart/form-data", "application/json", "image/*"} <= set(body)
     answers = schema["paths"]["/v1/identify"]["post"]["responses"]
     assert {"200", "400", "401", "413", "422", "429", "503"} <= set(answers)
+
+
+def test_what_nobody_foresaw_is_logged_and_says_nothing_of_itself(service, monkeypatch, caplog):
+    def fail(**_: object) -> None:
+        raise RuntimeError("with Secret Name in it")
+
+    monkeypatch.setattr(service.service.people, "page", fail)
+    with caplog.at_level(logging.INFO, logger=LOGGER.name):
+        answer = service.http.get("/v1/people", headers={"X-Request-Id": "mine-7"})
+    assert status_and_code(answer) == (500, "internal") and "Secret" not in answer.text
+    assert answer.headers["x-request-id"] == "mine-7" and "default-src" in answer.headers["content-security-policy"]
+    lines = [JsonFormatter().format(record) for record in caplog.records if record.name == LOGGER.name]
+    failure = next(json.loads(line) for line in lines if "unforeseen" in line)
+    assert failure["error"] == "RuntimeError" and failure["request"] == "mine-7"
+    assert any("test_service_hostile.py" in place for place in failure["at"]) and "Secret" not in "".join(lines)
 
 
 def test_too_many_faces_are_not_embedded(open_service, pictures):

@@ -8,6 +8,7 @@ from arcface_paddle.service import schemas
 
 PROBLEM: dict[str, Any] = {"model": schemas.Problem}
 ANSWERS: dict[Union[int, str], Any] = {
+    400: {**PROBLEM, "description": "a malformed body"},
     401: {**PROBLEM, "description": "no valid key"},
     403: {**PROBLEM, "description": "the key's role does not suffice"},
     422: {**PROBLEM, "description": "a value that cannot be"},
@@ -15,7 +16,6 @@ ANSWERS: dict[Union[int, str], Any] = {
 }
 PICTURE_ANSWERS: dict[Union[int, str], Any] = {
     **ANSWERS,
-    400: {**PROBLEM, "description": "a malformed body"},
     413: {**PROBLEM, "description": "more bytes or pixels than are allowed"},
     415: {**PROBLEM, "description": "a body of another type"},
     422: {**PROBLEM, "description": "no picture, no face, or several faces where one is meant"},
