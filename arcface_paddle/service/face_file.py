@@ -35,6 +35,10 @@ class FaceStore(Protocol):
     def comparisons(self) -> int: ...
 
     def count(self) -> int: ...
+    def version(self) -> object:
+        """Return what is equal as long as nothing was changed, by anybody."""
+
+    def count_of(self, name: str) -> int: ...
     def people(self) -> dict[str, int]:
         """Return how many faces each person has, in the order of names."""
 
@@ -68,6 +72,7 @@ class FaceFile:
         self._path = Path(path)
         self._changing = threading.RLock()
         self._staged: Optional[Gallery] = None
+        self._counts: tuple[Optional[Gallery], dict[str, int]] = (None, {})
         self._gallery = load_own(path)  # says what is wrong with the file
         self._signature: Optional[_Signature] = None  # so that it is read again should it have changed meanwhile
 
@@ -88,8 +93,19 @@ class FaceFile:
     def count(self) -> int:
         return len(self._current())
 
+    def version(self) -> object:
+        return self._present()
+
+    def count_of(self, name: str) -> int:
+        return self.people().get(name, 0)
+
     def people(self) -> dict[str, int]:
-        return self._current().faces_by_person()
+        gallery = self._current()
+        counted, counts = self._counts
+        if counted is not gallery:
+            counts = gallery.faces_by_person()
+            self._counts = gallery, counts
+        return counts
 
     def faces_of(self, name: str) -> list[GalleryEntry]:
         return [entry for entry in self._current().entries if entry.name == name]

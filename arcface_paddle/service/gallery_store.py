@@ -114,8 +114,9 @@ class PeopleStore:
         self._records = records
         self._card = card
         self._changing = threading.RLock()
-        self._adopted: frozenset[str] = frozenset()
+        self._adopted_at: object = None
         self._end_renamings()
+        self._adopt_all()
 
     @property
     def engine(self) -> str:
@@ -129,7 +130,7 @@ class PeopleStore:
         return self._faces.count()
 
     def people_count(self) -> int:
-        return self.page(search="", offset=0, limit=0)[0]
+        return self._records.page(search="", offset=0, limit=0)[0]
 
     def size_bytes(self) -> Optional[int]:
         return self._faces.size_bytes()
@@ -168,22 +169,18 @@ class PeopleStore:
 
     def page(self, *, search: str, offset: int, limit: int) -> tuple[int, list[Person]]:
         """Return how many people's names contain ``search``, and some of them in the order of names."""
-        counts = self._faces.people()
-        self._adopt(counts)
+        self._adopt_all()
         total, records = self._records.page(search=search, offset=offset, limit=limit)
-        return total, [Person(record, counts.get(record.name, 0)) for record in records]
+        return total, [self._with_faces(record) for record in records]
 
     def person(self, person_id: str) -> Person:
         """Return a person. Raises ``NotFoundError``."""
-        record = self._record(person_id)
-        return Person(record, self._faces.people().get(record.name, 0))
+        return self._with_faces(self._record(person_id))
 
     def find(self, name: str) -> Optional[Person]:
         """Return the person of a name, if there is one."""
-        cleaned = clean_name(name)
-        self._adopt(self._faces.people())
-        record = self._records.by_name(cleaned)
-        return None if record is None else self.person(record.id)
+        record = self._record_of(clean_name(name))
+        return None if record is None else self._with_faces(record)
 
     def faces_of(self, person_id: str) -> list[StoredFace]:
         """Return a person's faces. Raises ``NotFoundError``."""
@@ -203,7 +200,7 @@ class PeopleStore:
         """
         cleaned = clean_name(name)
         with self._changing:
-            self._adopt(self._faces.people())
+            self._record_of(cleaned)  # in the gallery, by another program
             return Person(self._records.create(cleaned, consent=consent, expires=expires), 0)
 
     def annotate(self, person_id: str, *, consent: Optional[str], expires: Optional[str]) -> Person:
@@ -224,13 +221,11 @@ class PeopleStore:
         target = clean_name(new_name)
         with self._changing:
             record = self._record(person_id)
-            counts = self._faces.people()
-            self._adopt(counts)
             if target == record.name:
-                return self.person(person_id)
-            if self._records.by_name(target) is not None:
+                return self._with_faces(record)
+            if self._record_of(target) is not None:
                 raise NameTakenError(f"there is a person {target!r} already; merge the two if they are one")
-            if record.name in counts:
+            if self._faces.count_of(record.name):
                 self._records.begin_renaming(person_id, target)
                 self._faces.rename(record.name, target)
             self._records.end_renaming(person_id, target)
@@ -247,7 +242,7 @@ class PeopleStore:
             record, target = self._record(person_id), self._record(into)
             if person_id == into:
                 raise GalleryError("a person cannot be merged with themselves; give two ids")
-            if record.name in self._faces.people():
+            if self._faces.count_of(record.name):
                 self._faces.rename(record.name, target.name, join=True)
             self._records.move_faces(person_id, into)
             self._records.remove(person_id)
@@ -257,7 +252,7 @@ class PeopleStore:
         """Remove a person and their faces; returns how many faces that were. Raises ``NotFoundError``."""
         with self._changing:
             record = self._record(person_id)
-            removed = self._faces.remove(record.name) if record.name in self._faces.people() else 0
+            removed = self._faces.remove(record.name) if self._faces.count_of(record.name) else 0
             self._records.remove(person_id)
             return removed
 
@@ -290,8 +285,7 @@ class PeopleStore:
         for name, face in faces:
             by_name.setdefault(clean_name(name), []).append(face)
         with self._changing:
-            self._adopt(self._faces.people())
-            records = {name: self._records.by_name(name) or self._records.create(name) for name in by_name}
+            records = {name: self._record_of(name) or self._records.create(name) for name in by_name}
             named = [(_named(face.entry, name), face) for name, own in by_name.items() for face in own]
             self._faces.add([entry for entry, _ in named], np.stack([face.embedding for _, face in named]))
             for entry, face in named:
@@ -317,30 +311,38 @@ class PeopleStore:
             raise NotFoundError(f"nobody has the id {person_id[:40]!r}")
         return record
 
+    def _with_faces(self, record: PersonRecord) -> Person:
+        return Person(record, self._faces.count_of(record.name))
+
+    def _record_of(self, name: str) -> Optional[PersonRecord]:
+        """Return the record of a name, which is made for a person whom another program put into the gallery."""
+        record = self._records.by_name(name)
+        if record is not None:
+            return record
+        with self._changing:  # not between the two halves of a renaming
+            if self._faces.count_of(name):
+                self._records.adopt([name])
+            return self._records.by_name(name)
+
     def _ids(self, names: set[str]) -> dict[str, str]:
-        """Return the ids of people of the gallery."""
-        records = {name: self._records.by_name(name) for name in names}
-        if None in records.values():  # added by another program
-            self._adopt(self._faces.people())
-            records = {name: record or self._records.by_name(name) for name, record in records.items()}
+        """Return the ids of people of the gallery; one who was removed meanwhile has none."""
+        records = {name: self._record_of(name) for name in names}
         return {name: record.id for name, record in records.items() if record is not None}
 
-    def _adopt(self, counts: dict[str, int]) -> None:
-        """Make records for people whom another program put into the gallery."""
-        names = frozenset(counts)
-        if self._adopted == names:
+    def _adopt_all(self) -> None:
+        """Make records for people whom another program put into the gallery since the last time."""
+        if self._faces.version() == self._adopted_at:
             return
-        with self._changing:  # not between the two halves of a renaming
-            current = self._faces.people()
-            missing = self._records.names_without_record(list(current))
+        with self._changing:
+            version = self._faces.version()
+            missing = self._records.names_without_record(list(self._faces.people()))
             if missing:
                 self._records.adopt(missing)
-            self._adopted = frozenset(current)
+            self._adopted_at = version
 
     def _end_renamings(self) -> None:
-        people = self._faces.people()
         for record, new_name in self._records.unfinished_renamings():
-            happened = new_name in people and record.name not in people
+            happened = self._faces.count_of(new_name) and not self._faces.count_of(record.name)
             self._records.end_renaming(record.id, new_name if happened else record.name)
 
 

@@ -137,6 +137,8 @@ def test_ids_outlive_the_service_and_people_of_other_programs_get_one(open_servi
 
 def test_a_change_of_another_program_counts_at_once(service, gallery, pictures):
     assert service.client.identify(pictures["hopper"])["faces"][0]["name"] == "Grace Hopper"
+    edit_gallery(gallery, lambda people: people.renamed("Joe Biden", "J. Biden"))
+    assert by_name(service.client, "J. Biden")["faces"] == 1
     edit_gallery(gallery, lambda people: people.without_person("Grace Hopper"))
     assert service.client.identify(pictures["hopper"])["faces"][0]["name"] is None
 
