@@ -84,7 +84,11 @@ async def _remove_expired_hourly(service: RunningService) -> None:
 def _add_layers(app: FastAPI, service: RunningService) -> None:
     """Add the layers, the innermost first."""
     settings = service.settings
-    app.add_middleware(BodyLimit, limits=settings.limits)
+
+    def count(code: str) -> None:
+        service.metrics.rejected.labels(code).inc()
+
+    app.add_middleware(BodyLimit, limits=settings.limits, on_refusal=count)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -94,7 +98,7 @@ def _add_layers(app: FastAPI, service: RunningService) -> None:
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     if not settings.auth:
-        app.add_middleware(OwnPagesOnly, origins=settings.cors)
+        app.add_middleware(OwnPagesOnly, origins=settings.cors, on_refusal=count)
     app.add_middleware(Envelope, metrics=service.metrics)
 
 

@@ -47,6 +47,14 @@ _BASE64_OVERHEAD = 1.4  # 4/3, and the JSON around it; a form's boundaries are l
 _PICTURE_ROUTES = re.compile(r"/v1/(detect|embed|identify|compare|people/[^/]+/faces)/?")
 
 
+OnRefusal = Callable[[str], None]
+"""Is told the code of an answer that the application did not give."""
+
+
+def ignore_refusal(_code: str) -> None:
+    """Do nothing with the code of a refusal."""
+
+
 class Envelope:
     """The outermost layer: gives each request an id, answers with headers, and notes what became of it."""
 
@@ -87,9 +95,10 @@ class Envelope:
 class BodyLimit:
     """Refuses bodies that are too large for their route, or that take too long to come."""
 
-    def __init__(self, app: App, *, limits: Limits) -> None:
+    def __init__(self, app: App, *, limits: Limits, on_refusal: OnRefusal = ignore_refusal) -> None:
         self._app = app
         self._limits = limits
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,6 +107,7 @@ class BodyLimit:
         body = _LimitedBody(receive, send, most_bytes=self._most_bytes(scope["path"]), upload_s=self._limits.upload_s)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > body.most_bytes:
+            self._on_refusal(status_and_code(body.too_large())[1])
             await send_problem(send, body.too_large())
             return
         try:
@@ -105,6 +115,8 @@ class BodyLimit:
         except (TooLargeError, SlowUploadError) as error:
             if error is not body.error:
                 raise
+        if body.error is not None:
+            self._on_refusal(status_and_code(body.error)[1])
 
     def _most_bytes(self, path: str) -> int:
         if path.rstrip("/") == "/v1/jobs/enrol":
@@ -166,16 +178,19 @@ class OwnPagesOnly:
     that a page sent must come from a page of the service, or of an origin that was allowed.
     """
 
-    def __init__(self, app: App, *, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: App, *, origins: tuple[str, ...], on_refusal: OnRefusal = ignore_refusal) -> None:
         self._app = app
         self._origins = origins
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             problem = self._problem(headers, scope.get("scheme", "http"))
             if problem:
-                await send_problem(send, ForbiddenError(problem))
+                error = ForbiddenError(problem)
+                self._on_refusal(status_and_code(error)[1])
+                await send_problem(send, error)
                 return
         await self._app(scope, receive, send)
 

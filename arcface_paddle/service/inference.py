@@ -175,7 +175,8 @@ class InferencePool:
 
     def close(self) -> None:
         """Take no more work, and wait until what is there is done."""
-        self._stopping = True
+        with self._guard:  # not between the question whether there is room and the answer
+            self._stopping = True
         self._threads.shutdown(wait=True)
 
     def _timed(self, work: Callable[[Worker], Result]) -> Result:

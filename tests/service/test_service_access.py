@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import stat
 
 import pytest
@@ -238,11 +239,16 @@ def test_metrics_count_requests_faces_and_refusals(open_service, pictures):
     service.client.detect(pictures["group"])
     service.client.identify(pictures["hopper"])
     service.http.get("/v1/people/none")
+    service.http.post("/v1/people", content=b"x" * 100_000, headers={"content-type": "application/json"})
+    service.http.post("/v1/people", content=iter([b"x" * 50_000] * 2), headers={"content-type": "application/json"})
+    service.http.get("/v1/people", headers={"Origin": "https://evil.example"})
     text = service.service.metrics.text().decode()
     for line in (
         'arcface_requests_total{method="POST",route="/v1/detect",status="200"} 1.0',
         'arcface_requests_total{method="GET",route="/v1/people/{person_id}",status="404"} 1.0',
         'arcface_rejected_total{code="not_found"} 1.0',
+        'arcface_rejected_total{code="forbidden"} 1.0',
+        'arcface_requests_total{method="GET",route="unmatched",status="403"} 1.0',
         "arcface_faces_total 5.0",
         "arcface_gallery_people 3.0",
         "arcface_gallery_faces 3.0",
@@ -253,6 +259,8 @@ def test_metrics_count_requests_faces_and_refusals(open_service, pictures):
         "arcface_requests_in_progress 0.0",
     ):
         assert line in text.splitlines(), line
+    [too_large] = re.findall(r'^arcface_rejected_total\{code="too_large"\} (.*)$', text, re.M)
+    assert float(too_large) == 2
 
 
 def test_metrics_need_a_key_behind_a_proxy(keyed):

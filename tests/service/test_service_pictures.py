@@ -58,6 +58,7 @@ def test_a_threshold_of_the_request_counts(service, pictures):
     assert (face["name"], face["person"]) == (None, None) and face["candidates"][0]["name"] == "Grace Hopper"
     strict, loose = (service.client.identify(pictures["hopper"], fpir=fpir)["threshold"] for fpir in (1e-4, 0.1))
     assert strict > loose
+    assert service.client.identify(pictures["hopper"], fpir=1e-320)["threshold"] == 1.0
 
 
 def test_two_pictures_are_compared(service, pictures):

@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 
 from fastapi import APIRouter, Query, Request
 
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.service import answers, schemas
 from arcface_paddle.service.access import Reader, Service
@@ -68,26 +69,31 @@ async def identify(
 ) -> schemas.IdentifyOut:
     """Find the faces of a picture and say who of the gallery they are."""
     settings = threshold_settings(service, threshold=threshold, fpir=fpir)
-    chosen = service.people.threshold(settings)
     upload = await read_upload(request, limits=service.settings.limits)
 
     def look(worker: Worker) -> schemas.IdentifyOut:
+        chosen = service.people.threshold(settings)
         image = decode(upload, name="the picture", limits=service.settings.limits)
         result = worker.analyzer.analyze(image)
         found = service.people.identify_faces(result.faces, top_k=k, threshold=chosen.similarity)
         service.strangers.notice(image, result.faces, found)
         service.metrics.faces.inc(len(result.faces))
+        service.audit.record("identify", key=caller.key_id, request=caller.request_id, faces=len(result.faces))
         return answers.identify_out(result, found, threshold=chosen, card=service.card)
 
-    answer = await service.look(look)
-    service.audit.record("identify", key=caller.key_id, request=caller.request_id, faces=len(answer.faces))
-    return answer
+    return await service.look(look)
 
 
 def threshold_settings(
     service: RunningService, *, threshold: Optional[float], fpir: Optional[float]
 ) -> ThresholdSettings:
-    """Return what a request says of the threshold; what it does not say is as the service was started."""
+    """Return what a request says of the threshold; what it does not say is as the service was started.
+
+    Raises:
+        ConfigError: it says it twice.
+    """
+    if threshold is not None and fpir is not None:
+        raise ConfigError("threshold and fpir both set the threshold; give one")
     if threshold is None and fpir is None:
         return service.settings.pipeline.threshold
     return ThresholdSettings(similarity=threshold, fpir=fpir)
