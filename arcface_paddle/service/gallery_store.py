@@ -21,11 +21,12 @@ from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
 from arcface_paddle.pipeline.gallery.entries import clean_name
+from arcface_paddle.pipeline.gallery.stores import shown_uri
 from arcface_paddle.pipeline.recognition import require_embedding
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.pipeline.thresholds import Threshold, search_threshold
 from arcface_paddle.service.errors import NameTakenError, NotFoundError
-from arcface_paddle.service.face_file import FaceFile, FaceStore
+from arcface_paddle.service.face_engine import FaceEngine
 from arcface_paddle.service.people_records import PeopleRecords, PersonRecord, utc_now
 from arcface_paddle.types import Face
 
@@ -109,7 +110,7 @@ class PeopleStore:
         card: of the recogniser, which says what a cosine is worth and from which similarity on a face has a name.
     """
 
-    def __init__(self, faces: FaceStore, records: PeopleRecords, *, card: ModelCard) -> None:
+    def __init__(self, faces: FaceEngine, records: PeopleRecords, *, card: ModelCard) -> None:
         self._faces = faces
         self._records = records
         self._card = card
@@ -352,16 +353,16 @@ def open_people_store(uri: PathLike, state_folder: Path, *, model: ModelIdentity
     Raises:
         GalleryError: the gallery was made with another model, does not say with which, or a file cannot be used.
     """
-    faces = FaceFile(uri) if Path(uri).exists() else FaceFile.create(uri, model)
+    faces = FaceEngine.open(uri, model)
     if faces.model is None:
         raise GalleryError(
-            f"{uri}: the gallery does not say which model made it; bind it to its model first: arcface-paddle gallery "
-            f"import NEW {uri} --rec_model NAME"
+            f"{shown_uri(uri)}: the gallery does not say which model made it; bind it to its model first: "
+            f"arcface-paddle gallery import NEW {shown_uri(uri)} --rec_model NAME"
         )
     difference = faces.model.difference_to(model)
     if difference:
         raise GalleryError(
-            f"{uri}: was made with the model {faces.model.name}, not with {model.name} as it is used here "
+            f"{shown_uri(uri)}: was made with the model {faces.model.name}, not with {model.name} as it is used here "
             f"({difference})"
         )
     return PeopleStore(faces, PeopleRecords(state_folder / RECORDS), card=card)

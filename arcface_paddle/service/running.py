@@ -12,7 +12,8 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.comparison import PAIR_FAR
-from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity
+from arcface_paddle.pipeline.gallery import ModelIdentity
+from arcface_paddle.pipeline.gallery.stores import is_engine_uri, open_gallery
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.pipeline.thresholds import pair_threshold
 from arcface_paddle.service import answers, schemas
@@ -170,5 +171,8 @@ def _strangers(settings: ServiceSettings, card: ModelCard) -> Strangers:
 
 
 def model_of_gallery(path: files.PathLike) -> Optional[ModelIdentity]:
-    """Return the recogniser that made a gallery; None for one that does not exist. Raises ``GalleryError``."""
-    return Gallery.load(path).model if Path(path).exists() else None
+    """Return the recogniser that made a gallery; None for a file that does not exist. Raises ``GalleryError``."""
+    if not is_engine_uri(path) and not Path(path).exists():
+        return None
+    with open_gallery(path) as store:
+        return store.model

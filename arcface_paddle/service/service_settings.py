@@ -62,9 +62,9 @@ class ServiceSettings:
     """What is served, to whom, and within which limits.
 
     Attributes:
-        gallery: file of the gallery, which is made if it does not exist.
+        gallery: what the gallery is called, see ``gallery.stores``; a file is made if it does not exist.
         state: folder of what stands beside the gallery: ids of people, keys, audit log; None for
-            ``GALLERY.service``.
+            ``GALLERY.service`` beside a file.
         host: address to listen on.
         port: likewise; 0 for a free one.
         auth: whether keys are asked for. Without, ``host`` is a loopback address.
@@ -107,7 +107,11 @@ class ServiceSettings:
 
 
 def state_folder_of(gallery: PathLike) -> Path:
-    """Return the folder of what a service keeps beside a gallery file."""
+    """Return the folder of what a service keeps beside a gallery file. Raises ``ConfigError`` for another engine."""
+    from arcface_paddle.pipeline.gallery.stores import is_engine_uri  # not for --help
+
+    if is_engine_uri(gallery):
+        raise ConfigError("a gallery that is no file needs a folder for ids of people, keys and audit log: --state DIR")
     path = Path(gallery)
     return path.with_name(f"{path.name}.service")
 

@@ -8,12 +8,15 @@ import json
 import numpy as np
 import pytest
 
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+from arcface_paddle.pipeline.gallery.stores import convert_gallery
 from arcface_paddle.service import gallery_store
 from arcface_paddle.service.client import ServiceCallError
-from arcface_paddle.service.face_file import FaceFile
+from arcface_paddle.service.face_engine import FaceEngine
 from arcface_paddle.service.gallery_store import RECORDS, open_people_store
 from arcface_paddle.service.people_records import PeopleRecords
+from arcface_paddle.service.service_settings import ServiceSettings
 
 
 def by_name(client, name: str) -> dict:
@@ -71,8 +74,8 @@ def test_one_face_of_several_is_removed(service, pictures):
     assert caught.value.status == 404
 
 
-def test_a_face_that_shares_its_picture_with_another_is_removed_alone(gallery):
-    faces = FaceFile(gallery)
+def test_a_face_that_shares_its_picture_with_another_is_removed_alone(gallery, models):
+    faces = FaceEngine.open(gallery, models.identity)
     [one] = faces.faces_of("Grace Hopper")
     other = dataclasses.replace(one, name="Joe Biden", box_xyxy=(1.0, 2.0, 3.0, 4.0))
     faces.add([other], np.eye(1, 192, dtype=np.float32))
@@ -194,10 +197,26 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         PeopleRecords(tmp_path / RECORDS)
 
 
-def test_a_transaction_that_fails_changes_nothing(gallery):
-    faces = FaceFile(gallery)
-    before = gallery.read_bytes()
-    with pytest.raises(gallery_store.GalleryError, match="no person"), faces.transaction():
-        faces.remove("Grace Hopper")
-        faces.remove("Nobody")
-    assert gallery.read_bytes() == before and faces.count() == 3
+def test_a_gallery_of_another_engine_is_served_alike(open_service, gallery, models, pictures, tmp_path):
+    faiss = pytest.importorskip("faiss")
+    assert faiss
+    uri = f"faiss:{tmp_path / 'engine'}"
+    with pytest.raises(ConfigError, match="--state DIR"):
+        ServiceSettings(uri).state_folder  # noqa: B018
+    convert_gallery(str(gallery), uri)
+    service = open_service(gallery=uri, state=tmp_path / "state")
+    client = service.client
+    assert client.gallery()["engine"] == "faiss" and client.gallery()["faces"] == 3
+    person = client.create_person("Eileen Collins")
+    client.add_face(person["id"], pictures["stranger"])
+    hopper = by_name(client, "Grace")
+    added = client.add_face(hopper["id"], pictures["hopper"])
+    client.remove_face(hopper["id"], added["id"])
+    assert client.person(hopper["id"])["faces"] == 1
+    client.change_person(person["id"], name="E. Collins")
+    [face] = client.identify(pictures["stranger"])["faces"]
+    assert (face["name"], face["person"]) == ("E. Collins", person["id"])
+    client.merge_people(person["id"], into=hopper["id"])
+    client.remove_person(hopper["id"])
+    assert client.identify(pictures["stranger"])["faces"][0]["name"] is None
+    assert [one["name"] for one in client.people()["people"]] == ["Barack Obama", "Joe Biden"]

@@ -20,6 +20,7 @@ import pytest
 
 from arcface_paddle.cli.main import main
 from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.pipeline.gallery.stores import convert_gallery, load_gallery
 from arcface_paddle.service.client import ServiceCallError, ServiceClient
 from arcface_paddle.service.gallery_store import RECORDS
 from arcface_paddle.service.people_records import PeopleRecords
@@ -125,13 +126,14 @@ KILLED = """
 import sys
 import numpy as np
 from pathlib import Path
-from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
+from arcface_paddle.pipeline.gallery import GalleryEntry
+from arcface_paddle.pipeline.gallery.stores import load_gallery
 from arcface_paddle.pipeline import model_files
 from arcface_paddle.pipeline.cards import RECOGNITION
 from arcface_paddle.service.gallery_store import NewFace, open_people_store
-gallery, state, turn = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+gallery, state, turn = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 card = model_files.open_model("MobileFace", task=RECOGNITION).card
-store = open_people_store(gallery, state, model=Gallery.load(gallery).model, card=card)
+store = open_people_store(gallery, state, model=load_gallery(gallery).model, card=card)
 row = np.eye(1, 192, dtype=np.float32)[0]
 for number in range(100_000):
     person = store.create(f"{turn}-{number}")
@@ -144,10 +146,15 @@ for number in range(100_000):
 """
 
 
-@pytest.mark.parametrize("after", [5, 12])
-def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(gallery, tmp_path, after):
+@pytest.mark.parametrize("engine, after", [("file", 5), ("file", 12), ("faiss", 8)])
+def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(gallery, tmp_path, engine, after):
+    uri = str(gallery)
+    if engine == "faiss":
+        pytest.importorskip("faiss")
+        uri = f"faiss:{tmp_path / 'engine'}"
+        convert_gallery(gallery, uri)
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLED, str(gallery), str(tmp_path), f"turn{after}"]
+    command = [sys.executable, "-c", KILLED, uri, str(tmp_path), f"turn{after}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         lines = [process.stdout.readline() for _ in range(after)]
         time.sleep(0.003 * after)
@@ -155,7 +162,7 @@ def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(galle
         lines += process.stdout.readlines()
     acknowledged = dict(line.rstrip("\n").split("\t") for line in lines if line.endswith("\n"))
     assert len(acknowledged) >= after // 2
-    records, people = PeopleRecords(tmp_path / RECORDS), Gallery.load(gallery).faces_by_person()
+    records, people = PeopleRecords(tmp_path / RECORDS), load_gallery(uri).faces_by_person()
     for person_id, name in acknowledged.items():
         record = records.by_id(person_id)
         if name:

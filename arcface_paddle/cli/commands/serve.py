@@ -7,7 +7,8 @@
 --demo serves a gallery of the photographs that come along, to this machine only and without keys, and forgets it
 afterwards. Otherwise each request needs a key: 'serve keys add' makes one, 'serve keys list' and 'serve keys revoke'
 go on from there, while the service runs. Roles: read (detect, compare, identify), write (people, too), admin (metrics,
-too). Beside the gallery, GALLERY.service/ holds ids and consent of people, hashes of keys and the audit log.
+too). Beside a gallery file, GALLERY.service/ holds ids and consent of people, hashes of keys and the audit log; for a
+gallery in another engine (faiss:FOLDER, milvus://..., postgresql://...) --state names a folder for them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("action", nargs="?", choices=["keys"], help="add, list and revoke API keys")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.add_argument("--gallery", metavar="FILE", help="gallery; made if it does not exist")
+    parser.add_argument(
+        "--gallery", metavar="GALLERY", help="file, made if it does not exist, or faiss:, milvus:// ..."
+    )
     parser.add_argument("--demo", action="store_true", help="serve the photographs that come along, without keys")
     parser.add_argument("--state", metavar="DIR", help="ids of people, keys, audit log (GALLERY.service)")
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s)")

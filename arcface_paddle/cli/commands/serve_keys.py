@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser("revoke", help="make a key invalid")
     revoke.add_argument("id", help="as the list shows it")
     for action in (add, actions.add_parser("list", help="show the keys"), revoke):
-        action.add_argument("--gallery", metavar="FILE", help="gallery of the service")
+        action.add_argument("--gallery", metavar="FILE", help="gallery file of the service")
         action.add_argument("--state", metavar="DIR", help="its folder, where --state names one")
 
 
