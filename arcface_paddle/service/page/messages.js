@@ -1,0 +1,40 @@
+// The page's live regions: a polite one that only screen readers meet, and the alert that everyone sees.
+
+import { el } from "./dom.js";
+import { t } from "./i18n.js";
+
+/** Tell a screen reader what happened. */
+export function announce(key, values = {}) {
+  document.getElementById("status").textContent = t(key, values);
+}
+
+/** The alert in view: that of the dialog on top, since a dialog makes all below it silent. */
+function alertRegion() {
+  const host = [...document.querySelectorAll("dialog[open]")].pop() ?? document.body;
+  return host.querySelector(".alert");
+}
+
+/** Show what went wrong, in the service's own words; a missing key comes with the way to enter one. */
+export function showError(error) {
+  if (error.name === "AbortError") return;
+  const text = el("p", {}, error.message);
+  if (error.needsKey) text.append(" ", el("a", { href: "#settings", text: "error.enter_key" }));
+  const close = el("button", { type: "button", class: "quiet", text: "page.close", on: { click: clearError } });
+  alertRegion().replaceChildren(text, close);
+}
+
+export function clearError() {
+  alertRegion().replaceChildren();
+}
+
+/** Run work that may fail and show its error. Returns whether it went well. */
+export async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    showError(error);
+    return false;
+  }
+  clearError();
+  return true;
+}
