@@ -42,7 +42,7 @@ export const mergePeople = (id, into) => call("POST", at("people", id, "merge"),
 
 export const faces = (id) => call("GET", at("people", id, "faces"));
 
-/** @param {"one"|"centre"} of the picture's faces: "one" refuses a picture with several, "centre" takes the middle one */
+/** @param {"one"|"centre"} faces which of the picture's: "one" refuses several, "centre" takes the middle one */
 export const addFace = (id, picture, faces = "one") =>
   call("POST", at("people", id, "faces"), { query: { faces }, body: form({ image: picture }) });
 export const deleteFace = (id, face) => call("DELETE", at("people", id, "faces", face));
@@ -57,7 +57,7 @@ function at(...parts) {
 function form(pictures) {
   const data = new FormData();
   for (const [field, picture] of Object.entries(pictures)) {
-    data.append(field, picture, picture.name ?? "picture.jpg");
+    data.append(field, picture, picture.name ?? "upload.jpg");
   }
   return data;
 }

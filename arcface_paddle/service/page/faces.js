@@ -3,8 +3,8 @@
 import { el } from "./dom.js";
 import { t } from "./i18n.js";
 
-export const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
-export const decimals = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+export const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)}\u00a0%`);
+export const decimals = (value) => (value === null || value === undefined ? "–" : value.toFixed(3).replace("-", "−"));
 
 export const nameOf = (face) => face.name ?? t("face.unknown");
 
@@ -40,6 +40,6 @@ export function faceRow(face, number, { onSelect, onEnrol = null }) {
 function nearest(face) {
   const others = (face.candidates ?? []).filter((candidate) => candidate.name !== face.name).slice(0, 2);
   if (others.length === 0) return [];
-  const names = others.map((candidate) => `${candidate.name} ${decimals(candidate.similarity)}`).join(", ");
+  const names = others.map((candidate) => `${candidate.name}\u00a0${decimals(candidate.similarity)}`).join(", ");
   return [el("p", { class: "hint", text: ["face.nearest", { names }] })];
 }

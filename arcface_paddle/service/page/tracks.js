@@ -16,6 +16,7 @@ export class Tracks {
    * @param {number} now in milliseconds
    */
   update(faces, now) {
+    this.#tracks = this.#tracks.filter((track) => now - track.seen < LIFE_MS);
     const free = new Set(faces);
     for (const [track, face] of this.#pairs(faces)) {
       free.delete(face);
@@ -26,7 +27,6 @@ export class Tracks {
       this.#tracks.push(track);
       see(track, face, now);
     }
-    this.#tracks = this.#tracks.filter((track) => now - track.seen < LIFE_MS);
     return this.#tracks.filter((track) => track.seen === now).map(settled);
   }
 

@@ -52,13 +52,13 @@ function side(text, onChange) {
     const { picture } = state;
     canvas.hidden = picture === null;
     if (!picture) return;
-    const marks = faces.map((face, index) => ({ box: face.box, known: true, number: index + 1, title: "" }));
+    // The first is the face that was compared; others of the picture are dashed.
+    const marks = faces.map((face, index) => ({ box: face.box, known: index === 0, number: index + 1, title: "" }));
     draw(canvas, picture, marks, picture);
   }
 
   const root = el("div", { class: "side" }, area.root, canvas);
-  const mark = (faces) => show(Array.isArray(faces) ? faces : []);
-  return { root, take: area.take, mark, get file() { return state.file; } };
+  return { root, take: area.take, mark: show, get file() { return state.file; } };
 }
 
 function verdict(result) {

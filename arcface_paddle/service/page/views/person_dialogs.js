@@ -56,7 +56,8 @@ export async function addFaces(id, pictures, cutouts = []) {
   const problems = [];
   for (const picture of pictures) {
     try {
-      await api.addFace(id, picture, cutouts.includes(picture) ? "centre" : "one"); // a neighbour may reach into a cutout
+      // a neighbour may reach into a cutout
+      await api.addFace(id, picture, cutouts.includes(picture) ? "centre" : "one");
     } catch (error) {
       problems.push({ picture, error });
     }

@@ -20,6 +20,7 @@ export function recogniseView() {
   const stage = el("div", { class: "stage" }, video, canvas);
   const list = el("ul", { class: "rows", label: "recognise.list" });
   const note = el("div", {}, empty("recognise.empty"));
+  const beside = el("div", { class: "beside blank" }, stage, el("div", {}, note, list));
   const area = pictureArea("recognise.drop", ([file]) => recognise(file));
   let shown = null; // {picture, faces, width, height} on the canvas
   let request = null; // AbortController of the picture being recognised
@@ -41,6 +42,7 @@ export function recogniseView() {
 
   function show(result) {
     shown = result;
+    beside.classList.remove("blank");
     canvas.hidden = false;
     redraw(-1);
     const actions = (face) => ({ onSelect: redraw, onEnrol: enrol(face) });
@@ -84,6 +86,7 @@ export function recogniseView() {
     clearError();
     await attempt(() => camera.start());
     if (!camera.running) return;
+    beside.classList.remove("blank");
     start.hidden = true;
     stopping.hidden = false;
     turn.hidden = false;
@@ -99,7 +102,7 @@ export function recogniseView() {
     { class: "view" },
     el("h1", { tabindex: "-1", text: "recognise.title" }),
     el("div", { class: "sources" }, area.root, el("div", { class: "actions" }, start, stopping, turn)),
-    el("div", { class: "beside" }, stage, el("div", {}, note, list)),
+    beside,
   );
   return { root, leave: () => camera.stop(), paste: area.take, relabel: () => shown && show(shown) };
 }

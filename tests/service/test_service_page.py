@@ -1,0 +1,380 @@
+"""The web page in a headless browser, before a real service with the demonstration's people.
+
+On a telephone's and a desk's screen. After each test: nothing was complained of in the console, and nothing came from
+another host.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi")
+uvicorn = pytest.importorskip("uvicorn")
+
+from chromium_page import Page, open_browser, programs, write_camera_film  # noqa: E402
+
+from arcface_paddle.pipeline.settings import PipelineSettings  # noqa: E402
+from arcface_paddle.service.app import create_app  # noqa: E402
+from arcface_paddle.service.demo_gallery import build_demo_gallery  # noqa: E402
+from arcface_paddle.service.inference import FaceModels, open_models  # noqa: E402
+from arcface_paddle.service.keys import KEYS, KeyFile  # noqa: E402
+from arcface_paddle.service.service_settings import ServiceSettings  # noqa: E402
+from arcface_paddle.service.serving import address_of, open_socket  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+QUERIES = ROOT / "demo" / "queries"
+PHONE, DESK = (375, 812), (1280, 800)
+both_sizes = pytest.mark.parametrize("page", [PHONE, DESK], ids=["phone", "desk"], indirect=True)
+on_a_phone = pytest.mark.parametrize("page", [PHONE], ids=["phone"], indirect=True)
+on_a_desk = pytest.mark.parametrize("page", [DESK], ids=["desk"], indirect=True)
+COUNT_PIXELS = """
+const canvas = document.querySelector("canvas");
+const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+const counts = [0, 0];
+for (let at = 0; at < data.length; at += 4) {
+  arguments[0].forEach((colour, i) => (counts[i] += colour.every((value, c) => Math.abs(data[at + c] - value) < 3)));
+}
+return counts;
+"""
+HTML_NAME = "<img src=x onerror=window.hit=1><b>Mallory</b>"
+
+
+@pytest.fixture(scope="module")
+def models() -> FaceModels:
+    programs()  # before models are loaded for nothing
+    return open_models(PipelineSettings(), workers=1)
+
+
+def run_service(settings: ServiceSettings, models: FaceModels) -> Iterator[str]:
+    """Serve on a free port; yields the address."""
+    app = create_app(settings, models=models)
+    listening = open_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", http="h11", ws="none", loop="asyncio"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield address_of(listening)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, models) -> ServiceSettings:
+    gallery = tmp_path_factory.mktemp("service") / "gallery.index"
+    build_demo_gallery(gallery, models)
+    return ServiceSettings(gallery, keep_unknown=True, workers=1)
+
+
+@pytest.fixture(scope="module")
+def address(settings, models) -> Iterator[str]:
+    yield from run_service(settings, models)
+
+
+@pytest.fixture(scope="module")
+def key(address, settings) -> str:
+    return KeyFile(settings.state_folder / KEYS).add("the page", role="write")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory) -> Iterator[Any]:
+    film = tmp_path_factory.mktemp("camera") / "obama.y4m"
+    write_camera_film(QUERIES / "obama_blue_room.jpg", film)
+    browser = open_browser(film)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(request, driver, address, key) -> Iterator[Page]:
+    page = Page(driver, address, key)
+    page.resize(*request.param)
+    yield page
+    complaints = [entry for entry in page.console() if entry["source"] != "network"]  # a refusal is no fault
+    assert complaints == []
+    assert page.hosts() <= {page.address}
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+    assert page.run("return window.hit") is None
+
+
+def names(page: Page) -> list[str]:
+    return [row.text.splitlines()[1] for row in page.all(".beside .face")]
+
+
+def people(page: Page) -> list[str]:
+    return [row.text for row in page.all(".row strong")]
+
+
+@both_sizes
+def test_people_in_a_picture_are_found_named_and_listed(page):
+    page.open("recognise")
+    assert "Choose a picture" in page.text(".empty")
+    page.give(QUERIES / "group.jpg")
+    page.wait(lambda: len(page.all(".beside .face")) == 4)
+    assert sorted(names(page)) == ["Barack Obama", "Grace Hopper", "Joe Biden", "unknown"]
+    row = next(row.text for row in page.all(".beside .face") if row.text.splitlines()[1] == "Joe Biden")
+    similarity, probability = re.search(r"similarity (\S+) · probability (\S+)\s%", row).groups()
+    assert 0.5 < float(similarity) <= 1 and float(probability) > 90
+    canvas = page.one("canvas")
+    assert canvas.get_attribute("aria-label").startswith("4 faces: Barack Obama, ")
+    assert page.run("return document.getElementById('status').textContent") == canvas.get_attribute("aria-label")
+    colours = [[0x12, 0xB3, 0xA6], [0xFF, 0xB2, 0x24]]  # boxes of people who are known, and who are not
+    assert min(page.driver.execute_script(COUNT_PIXELS, colours)) > 500
+    assert page.nameless() == []
+
+
+@both_sizes
+def test_a_person_is_enrolled_recognised_and_deleted_and_a_name_is_never_markup(page):
+    page.open("people")
+    page.wait(lambda: people(page) == ["Barack Obama", "Grace Hopper", "Joe Biden"])
+    page.click("Enrol a person")
+    field = page.one("dialog input:not([type=file])")
+    assert page.driver.switch_to.active_element == field
+    field.send_keys(HTML_NAME)
+    page.give(QUERIES / "stranger_collins.jpg", inside="dialog")
+    page.click("Enrol a person", inside="dialog")
+    page.one(".detail h2", text=HTML_NAME)
+    assert page.one(".detail h3").text == "1 face"
+    page.go("recognise")
+    page.give(QUERIES / "stranger_collins.jpg")
+    page.wait(lambda: names(page) == [HTML_NAME])
+    page.go("people")
+    page.click("Delete…", inside=".detail .actions")
+    assert HTML_NAME in page.one("dialog h2").text
+    page.click("Delete", inside="dialog .actions")
+    page.wait(lambda: not page.all("dialog"))
+    page.wait(lambda: people(page) == ["Barack Obama", "Grace Hopper", "Joe Biden"])
+    assert page.driver.find_elements("css selector", "main b, main li img") == []
+
+
+@both_sizes
+def test_two_pictures_are_compared(page):
+    page.open("compare")
+    assert "Choose two pictures" in page.text(".empty")
+    page.give(QUERIES / "obama_blue_room.jpg", index=0)
+    page.give(QUERIES / "obama_speech_2009.jpg", index=1)
+    page.one(".verdict", text="The same person")
+    facts = dict(zip((e.text for e in page.all(".outcome dt")), (e.text for e in page.all(".outcome dd"))))
+    assert float(facts["Similarity"]) > float(facts["Threshold"]) > 0 and facts["Probability of one person"].endswith(
+        "%"
+    )
+    page.give(QUERIES / "biden_relit.jpg", index=1)
+    page.one(".verdict", text="Different people")
+
+
+@on_a_phone
+def test_without_a_key_the_service_says_so_and_a_key_can_be_entered(page):
+    page.open("recognise", key="-")
+    page.give(QUERIES / "obama_blue_room.jpg")
+    alert = page.one("[role=alert] p")
+    assert alert.text == "a valid key is needed: send 'Authorization: Bearer KEY' Enter an API key"
+    page.one("[role=alert] a").click()
+    page.one("h1", text="Gallery and settings")
+    field = page.one("input[type=password]")
+    field.clear()
+    field.send_keys(page.key)
+    page.click("Use this key")
+    page.one(".facts dd", text="MobileFace")
+    page.wait(lambda: page.all("[role=alert] p") == [])
+    assert page.run("return Object.keys(localStorage).join()") == "arcface-paddle.language"
+    assert page.run("return Object.values(sessionStorage).join()") == page.key
+    page.click("Forget")
+    page.one("[role=alert] p", text="a valid key is needed")
+    assert page.run("return sessionStorage.length") == 0
+
+
+@on_a_desk
+def test_the_language_is_that_of_the_browser_until_it_is_switched(page):
+    agent = page.run("return navigator.userAgent")
+    for languages, title in (("zh-CN,zh", "图中是谁？"), ("de-DE,de", "Who is in the picture?")):
+        page.driver.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": languages})
+        page.open("recognise", language="")
+        page.run("localStorage.clear()")
+        page.driver.refresh()
+        page.one("h1", text=title)
+    page.one("#language").click()
+    assert page.text("h1") == "图中是谁？" and page.run("return document.documentElement.lang") == "zh-Hans"
+    assert [link.text for link in page.all("nav a")] == ["识别", "人员", "未知", "比对", "人脸库"]
+    page.driver.refresh()  # the choice is remembered
+    page.one("h1", text="图中是谁？")
+    assert page.driver.title.startswith("识别")
+
+
+@on_a_desk
+def test_dark_and_light_follow_the_system_until_they_are_switched(page):
+    def ground(scheme: str) -> float:
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        return np.mean(rgb_of(page.run("return getComputedStyle(document.body).backgroundColor")))
+
+    page.open("recognise")
+    assert ground("dark") < 60 < 200 < ground("light")
+    page.one("#theme").click()
+    assert ground("light") < 60 and ground("dark") < 60
+
+
+def rgb_of(text: str) -> list[float]:
+    return [float(part) for part in text[text.index("(") + 1 : -1].split(",")[:3]]
+
+
+@on_a_phone
+def test_the_camera_names_faces_until_it_is_stopped(page):
+    page.open("recognise")
+    page.click("Use the camera")
+    page.wait(lambda: names(page) == ["Barack Obama"])
+    assert page.all("video") and page.one("canvas").size == page.one("video").size
+    page.click("Stop the camera")
+    page.wait(lambda: not page.all("video"))
+    assert page.run("return document.querySelector('video').srcObject") is None
+    assert names(page) == ["Barack Obama"]  # the last frame stays
+    page.one("button", text="Use the camera")
+
+
+@on_a_desk
+def test_tracks_keep_a_name_through_a_frame_that_says_otherwise(page):
+    page.open("recognise")
+    seen = ["A", "A", None, "A", "A", "A", "A", "B", "B", "B"]
+    frames = json.dumps([[name, 3 * at] for at, name in enumerate(seen)])
+    face = "(name, x) => ({name, box: [x, 0, x + 50, 50], similarity: 0.5})"
+    update = "tracks.update([face(name, x)], 500 * i).map((one) => [one.track, one.name])[0]"
+    script = f"const tracks = new module.Tracks(); const face = {face}; return {frames}.map(([name, x], i) => {update})"
+    shown = page.module("tracks.js", f"(() => {{ {script} }})()")
+    assert [name for _, name in shown] == [*"AAAAAAAAAB"]
+    assert {track for track, _ in shown} == {1}
+    gone = "(() => { const tracks = new module.Tracks(); const face = (x) => ({name: null, box: [x, 0, x + 50, 50]}); "
+    gone += "return [[0, 0], [200, 500], [0, 2600]].map(([x, now]) => tracks.update([face(x)], now)[0].track) })()"
+    assert page.module("tracks.js", gone) == [1, 2, 3]  # elsewhere, or too late: another face
+
+
+@on_a_desk
+def test_the_threshold_slider_says_which_far_it_means_and_recognition_uses_it(page):
+    page.open("settings")
+    slider = page.one("input[type=range]")
+    page.wait(lambda: "FAR" in page.text(".threshold p"))
+    models = page.module("api.js", "module.models()")
+    table = sorted((point["similarity"], math.log10(point["far"])) for point in models["thresholds"]["far_table"])
+    assert len(table) >= 3
+    for similarity in (table[0][0] + 0.03, table[1][0] + 0.02):
+        far = 10 ** np.interp(similarity, *zip(*table))
+        found = page.module("rates.js", f"module.farAt({similarity}, {models['thresholds']['far_table']})")
+        assert found["far"] == pytest.approx(far) and found["beyond"] == ""
+    set_to = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+    page.driver.execute_script(set_to, slider, slider.get_attribute("max"))
+    assert page.text(".threshold p").startswith("FAR below")
+    assert page.text("output") in slider.get_attribute("aria-valuetext")
+    page.go("recognise")
+    page.give(QUERIES / "obama_speech_2009.jpg")
+    page.wait(lambda: names(page))
+    recognised = float(page.text(".face .hint").split()[1])
+    assert names(page) == (["unknown"] if recognised < float(slider.get_attribute("max")) else ["Barack Obama"])
+    page.go("settings")
+    page.click("Use the service's own")
+    page.go("recognise")
+    page.give(QUERIES / "obama_speech_2009.jpg")
+    page.wait(lambda: names(page) == ["Barack Obama"])
+
+
+@on_a_desk
+def test_a_stranger_is_named_renamed_given_pictures_and_merged(page):
+    page.open("recognise")
+    page.give(QUERIES / "stranger_collins.jpg")
+    page.wait(lambda: names(page) == ["unknown"])
+    page.go("unknown")
+    page.click("Name…", inside=".face")
+    page.one("dialog input").send_keys("Eileen")
+    page.click("Name", inside="dialog .actions")
+    page.one(".empty", text="No unknown face so far")
+    page.go("people")
+    page.one(".row", text="Eileen").click()
+    page.one(".detail h2", text="Eileen")
+    page.give(QUERIES / "group.jpg", QUERIES / "biden_relit.jpg", inside=".detail")
+    refusal = page.one("[role=alert] p", text="group.jpg").text
+    assert "4 faces" in refusal or "several" in refusal
+    page.click("Edit…", inside=".detail .actions")
+    field = page.one("dialog input")
+    field.clear()
+    field.send_keys("Eileen Collins")
+    page.driver.execute_script("arguments[0].value = '2031-05-17'", page.one("dialog input[type=date]"))
+    page.click("Save", inside="dialog")
+    page.one(".detail h2", text="Eileen Collins")
+    page.one(".detail dd", text="2031-05-17")
+    page.click("Merge…", inside=".detail .actions")
+    page.one(".choice", text="Joe Biden").click()
+    page.click("Merge", inside="dialog .actions")
+    page.one(".detail h2", text="Joe Biden")
+    page.wait(lambda: people(page) == ["Barack Obama", "Grace Hopper", "Joe Biden"])
+    faces = len(page.all(".detail .face"))
+    assert faces >= 3
+    for left in range(faces - 1, 0, -1):  # what came with the merge goes again
+        page.all(".detail .face button")[-1].click()
+        page.click("Delete", inside="dialog .actions")
+        page.wait(lambda left=left: not page.all("dialog") and len(page.all(".detail .face")) == left)
+
+
+@on_a_desk
+def test_a_picture_without_a_face_enrols_nobody_and_the_dialog_says_why(page, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (320, 240), "grey").save(tmp_path / "wall.png")
+    page.open("people")
+    page.click("Enrol a person")
+    page.one("dialog input").send_keys("Nobody")
+    page.click("Enrol a person", inside="dialog")
+    assert page.one("dialog [role=alert] p").text == "Add at least one picture of the person."
+    page.give(tmp_path / "wall.png", inside="dialog")
+    page.click("Enrol a person", inside="dialog")
+    page.one("dialog [role=alert] p", text="wall.png: no face")
+    page.driver.switch_to.active_element.send_keys("\ue00c")  # Escape
+    page.wait(lambda: not page.all("dialog"))
+    page.one("input[type=search]").send_keys("Nobody")
+    page.one(".empty", text="Nobody's name contains “Nobody”")
+
+
+@on_a_desk
+def test_the_page_is_used_by_keyboard(page):
+    page.open("recognise")
+    keys = lambda text: page.driver.switch_to.active_element.send_keys(text)  # noqa: E731
+    page.run("document.activeElement.blur()")
+    page.driver.find_element("css selector", "body").send_keys("\ue004")
+    assert page.driver.switch_to.active_element.text == "Skip to the content"
+    keys("\ue004")
+    keys("\ue004")
+    assert page.driver.switch_to.active_element.get_attribute("href").endswith("#people")
+    keys("\ue007")
+    page.one("h1", text="People of the gallery")
+    assert page.driver.switch_to.active_element.tag_name == "h1"  # reading begins at the new view's title
+    keys("\ue004\ue004")
+    add = page.driver.switch_to.active_element
+    assert add.text == "Enrol a person"
+    keys("\ue007")
+    page.one("dialog")
+    assert page.nameless() == []
+    keys("\ue00c")
+    page.wait(lambda: not page.all("dialog"))
+    assert page.driver.switch_to.active_element == add  # the focus comes back
+    for view in ("people", "unknown", "compare", "settings"):
+        page.go(view)
+        assert page.nameless() == []
+
+
+@pytest.fixture(scope="module")
+def empty_address(tmp_path_factory, models) -> Iterator[str]:
+    settings = ServiceSettings(tmp_path_factory.mktemp("empty") / "gallery.index", auth=False, workers=1)
+    yield from run_service(settings, models)
+
+
+@on_a_phone
+def test_an_empty_gallery_says_what_to_do(page, empty_address):
+    page.address, page.key = empty_address, ""
+    page.open("people")
+    page.one(".empty", text="The gallery is empty. Enrol the first person")
+    page.go("unknown")
+    page.one(".empty", text="--keep_unknown")
+    page.go("settings")
+    page.wait(lambda: "FAR" in page.text(".threshold p"))
