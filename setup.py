@@ -79,6 +79,7 @@ EXTRAS["dev"] = [
     "pytest>=7.0",  # tests
     "pytest-xdist>=3.0",  # tests in several processes
     "httpx>=0.24",  # the client with which FastAPI's tests call an application
+    "selenium>=4.10",  # the service's page in headless Chromium
     "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests
     "ruff>=0.5",  # lint and format
     "mypy>=1.8",  # types

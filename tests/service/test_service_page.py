@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any, Iterator
@@ -19,12 +20,10 @@ import pytest
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 
-from chromium_page import Page, open_browser, programs, write_camera_film  # noqa: E402
+from chromium_page import Page, open_browser, write_camera_film  # noqa: E402
 
-from arcface_paddle.pipeline.settings import PipelineSettings  # noqa: E402
 from arcface_paddle.service.app import create_app  # noqa: E402
-from arcface_paddle.service.demo_gallery import build_demo_gallery  # noqa: E402
-from arcface_paddle.service.inference import FaceModels, open_models  # noqa: E402
+from arcface_paddle.service.inference import FaceModels  # noqa: E402
 from arcface_paddle.service.keys import KEYS, KeyFile  # noqa: E402
 from arcface_paddle.service.service_settings import ServiceSettings  # noqa: E402
 from arcface_paddle.service.serving import address_of, open_socket  # noqa: E402
@@ -47,12 +46,6 @@ return counts;
 HTML_NAME = "<img src=x onerror=window.hit=1><b>Mallory</b>"
 
 
-@pytest.fixture(scope="module")
-def models() -> FaceModels:
-    programs()  # before models are loaded for nothing
-    return open_models(PipelineSettings(), workers=1)
-
-
 def run_service(settings: ServiceSettings, models: FaceModels) -> Iterator[str]:
     """Serve on a free port; yields the address."""
     app = create_app(settings, models=models)
@@ -66,9 +59,8 @@ def run_service(settings: ServiceSettings, models: FaceModels) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory, models) -> ServiceSettings:
-    gallery = tmp_path_factory.mktemp("service") / "gallery.index"
-    build_demo_gallery(gallery, models)
+def settings(tmp_path_factory, demo_index) -> ServiceSettings:
+    gallery = shutil.copy(demo_index, tmp_path_factory.mktemp("service") / "gallery.index")
     return ServiceSettings(gallery, keep_unknown=True, workers=1)
 
 

@@ -55,6 +55,9 @@ def test_contents(wheel):
     assert "arcface_paddle/demo_photographs/DEMO_PHOTOS.md" in photographs
     assert len(photographs) == 11 and not [name for name in photographs if name.endswith(".py")]
     assert any(name.endswith("head_pack.npz") for name in names)
+    page = ROOT / "arcface_paddle" / "service" / "page"
+    parts = {f"arcface_paddle/service/page/{path.relative_to(page)}" for path in page.rglob("*.*")}
+    assert len(parts) >= 20 and parts <= set(names)
 
 
 @pytest.mark.slow
