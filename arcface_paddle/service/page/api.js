@@ -48,6 +48,7 @@ export const addFace = (id, picture, faces = "one") =>
 export const deleteFace = (id, face) => call("DELETE", at("people", id, "faces", face));
 
 export const unknownGroups = () => call("GET", "unknown");
+export const forgetGroup = (group) => call("DELETE", at("unknown", group));
 export const nameGroup = (group, name) => call("POST", at("unknown", group, "name"), { json: { name } });
 
 function at(...parts) {

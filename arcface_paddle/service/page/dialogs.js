@@ -6,14 +6,16 @@ import { attempt } from "./messages.js";
 let dialogs = 0;
 
 /**
- * Open a dialog with a form. It closes when `work` went well; an error of it is shown inside.
+ * Open a dialog with a form. It closes when `work` went well; an error of it is shown inside. What changes the page is
+ * `done`'s: it runs when the dialog is closed and has given the focus back, so that it can move the focus on.
  *
  * @param {string|Array} title key, or [key, values]
  * @param {Node[]} content
- * @param {{submit: string, work: () => Promise, danger: boolean}} action `danger`: the button warns
+ * @param {{submit: string, work: () => Promise, done: (result) => void, danger: boolean}} action `done` gets what
+ *   `work` returned; `danger`: the button warns
  * @returns {HTMLDialogElement}
  */
-export function openDialog(title, content, { submit, work, danger = false }) {
+export function openDialog(title, content, { submit, work, done, danger = false }) {
   const heading = el("h2", { text: title, id: `dialog-${++dialogs}` });
   const send = el("button", { type: "submit", text: submit, class: danger ? "danger" : "primary" });
   const cancel = button("dialog.cancel", () => root.close());
@@ -23,7 +25,10 @@ export function openDialog(title, content, { submit, work, danger = false }) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     busy(send, async () => {
-      if (await attempt(work)) root.close();
+      let result;
+      if (!(await attempt(async () => (result = await work())))) return;
+      root.close();
+      await done(result);
     });
   });
   root.addEventListener("close", () => root.remove());
@@ -33,8 +38,8 @@ export function openDialog(title, content, { submit, work, danger = false }) {
 }
 
 /** Ask before something that cannot be undone. */
-export function confirmDialog(title, text, { submit, work }) {
-  return openDialog(title, [el("p", { text })], { submit, work, danger: true });
+export function confirmDialog(title, text, action) {
+  return openDialog(title, [el("p", { text })], { ...action, danger: true });
 }
 
 /** Close what is open, for example because another view is shown. */

@@ -101,6 +101,8 @@ const TEXTS = {
   "unknown.who": { en: "Who is this?", zh: "这是谁？" },
   "unknown.name": { en: "Name…", zh: "命名…" },
   "unknown.name_now": { en: "Name", zh: "命名" },
+  "unknown.forget": { en: "Forget", zh: "忘记" },
+  "unknown.forgotten": { en: "The group is forgotten.", zh: "该组已忘记。" },
   "unknown.reload": { en: "Look again", zh: "刷新" },
 
   "compare.tab": { en: "Compare", zh: "比对" },

@@ -166,13 +166,13 @@ function personPanel(person, faces, { close, refresh, onMerged }) {
 function faceItem(person, face, refresh) {
   const source = face.source || String(face.id);
   const values = { quality: decimals(face.quality), day: day(face.added) };
-  const work = async () => {
-    await api.deleteFace(person.id, face.id);
+  const work = () => api.deleteFace(person.id, face.id);
+  const done = async () => {
     announce("people.face_deleted");
     await refresh();
   };
   const text = ["people.delete_face_text", { source }];
-  const ask = () => confirmDialog("people.delete_face", text, { submit: "people.delete_now", work });
+  const ask = () => confirmDialog("people.delete_face", text, { submit: "people.delete_now", work, done });
   return el(
     "li",
     { class: "face" },

@@ -17,20 +17,16 @@ const nothing = () => {};
 export function enrolDialog({ cutouts = [], onDone = nothing } = {}) {
   const inputs = personInputs({});
   const chosen = pictureList(cutouts);
-  const work = async () => {
-    const { problems, ...person } = await enrol(personFrom(inputs), chosen.pictures, cutouts);
+  const work = () => enrol(personFrom(inputs), chosen.pictures, cutouts);
+  const done = async ({ person, problems }) => {
     announce("people.enrolled", { name: person.name });
     await onDone(person);
-    if (problems.length) afterwards(dialog, () => showError(refusals(problems)));
+    if (problems.length) showError(refusals(problems));
   };
-  const dialog = openDialog("people.enrol", [...personFields(inputs), chosen.root], { submit: "people.enrol", work });
+  const content = [...personFields(inputs), chosen.root];
+  const dialog = openDialog("people.enrol", content, { submit: "people.enrol", work, done });
   dialog.pastePictures = chosen.take;
   return dialog;
-}
-
-/** Show something on the page that a dialog covers: once it is closed. */
-function afterwards(dialog, show) {
-  dialog.addEventListener("close", show, { once: true });
 }
 
 /** A person without a face could never be recognised: where the service takes none of the pictures, nobody is added. */
@@ -42,12 +38,13 @@ async function enrol(person, pictures, cutouts) {
     await api.deletePerson(created.id);
     throw refusals(problems);
   }
-  return { ...created, problems };
+  return { person: created, problems };
 }
 
 /** One error that says of each picture why the service refused it. */
 export function refusals(problems) {
-  const line = ({ picture, error }) => t("people.refused", { file: picture.name ?? "", message: error.message });
+  const line = ({ picture: { name }, error: { message } }) =>
+    name ? t("people.refused", { file: name, message }) : message;
   return Object.assign(new Error(problems.map(line).join(" · ")), { needsKey: problems[0].error.needsKey });
 }
 
@@ -67,22 +64,22 @@ export async function addFaces(id, pictures, cutouts = []) {
 
 export function editDialog(person, onDone) {
   const inputs = personInputs(person);
-  const work = async () => {
-    await api.changePerson(person.id, personFrom(inputs));
+  const work = () => api.changePerson(person.id, personFrom(inputs));
+  const done = async () => {
     announce("people.changed");
-    onDone();
+    await onDone();
   };
-  openDialog(["people.edit_title", { name: person.name }], personFields(inputs), { submit: "people.save", work });
+  openDialog(["people.edit_title", { name: person.name }], personFields(inputs), { submit: "people.save", work, done });
 }
 
 export function deleteDialog(person, onDone) {
-  const work = async () => {
-    await api.deletePerson(person.id);
+  const work = () => api.deletePerson(person.id);
+  const done = async () => {
     announce("people.deleted", { name: person.name });
-    onDone();
+    await onDone();
   };
   const text = ["people.delete_text", { n: person.faces }];
-  confirmDialog(["people.delete_title", { name: person.name }], text, { submit: "people.delete_now", work });
+  confirmDialog(["people.delete_title", { name: person.name }], text, { submit: "people.delete_now", work, done });
 }
 
 /** Merge a person into another, who is found by name. */
@@ -98,12 +95,15 @@ export function mergeDialog(person, onDone) {
     const into = choices.querySelector("input:checked")?.value;
     if (!into) throw new Error(t("people.merge_choose"));
     await api.mergePeople(person.id, into);
+    return into;
+  };
+  const done = async (into) => {
     announce("people.merged", { name: person.name });
-    onDone(into);
+    await onDone(into);
   };
   search.addEventListener("input", find);
   const content = [el("p", { text: "people.merge_text" }), field("people.search", search), choices];
-  openDialog(["people.merge_title", { name: person.name }], content, { submit: "people.merge_now", work });
+  openDialog(["people.merge_title", { name: person.name }], content, { submit: "people.merge_now", work, done });
   find();
 }
 

@@ -24,6 +24,7 @@ export function recogniseView() {
   const area = pictureArea("recognise.drop", ([file]) => recognise(file));
   let shown = null; // {picture, faces, width, height} on the canvas
   let request = null; // AbortController of the picture being recognised
+  let last = null; // the picture recognised last, and the threshold it was recognised with
   const camera = liveCamera({ video, onFaces: (result) => show({ ...result, live: true }), onEnd: freeze });
 
   async function recognise(file) {
@@ -31,6 +32,7 @@ export function recogniseView() {
     request?.abort(); // the newest picture wins
     request = new AbortController();
     const { signal } = request;
+    last = { file, similarity: threshold() };
     area.root.setAttribute("aria-busy", "true");
     await attempt(async () => {
       const answer = api.identify(file, { threshold: threshold(), signal });
@@ -83,6 +85,7 @@ export function recogniseView() {
 
   async function startCamera() {
     request?.abort();
+    last = null;
     clearError();
     await attempt(() => camera.start());
     if (!camera.running) return;
@@ -91,6 +94,11 @@ export function recogniseView() {
     stopping.hidden = false;
     turn.hidden = false;
     stopping.focus();
+  }
+
+  /** Back from the settings with another threshold: the picture's names may be others. */
+  function enter() {
+    if (last && last.similarity !== threshold()) recognise(last.file);
   }
 
   const start = button("camera.start", startCamera, { class: "primary" });
@@ -104,7 +112,7 @@ export function recogniseView() {
     el("div", { class: "sources" }, area.root, el("div", { class: "actions" }, start, stopping, turn)),
     beside,
   );
-  return { root, leave: () => camera.stop(), paste: area.take, relabel: () => shown && show(shown) };
+  return { root, enter, leave: () => camera.stop(), paste: area.take, relabel: () => shown && show(shown) };
 }
 
 /** Frames of the camera, one at a time to the service: the frame sent next is always the newest. */

@@ -38,17 +38,23 @@ function groupRow(group, onDone) {
       el("strong", { text: ["people.faces", { n: group.faces }] }),
       el("p", { class: "hint", text: ["unknown.seen", { moment: new Date(group.last_seen).toLocaleString() }] }),
     ),
+    button("unknown.forget", () => forget(group, onDone), { class: "quiet" }),
     button("unknown.name", () => nameDialog(group, onDone), { class: "primary" }),
   );
 }
 
+async function forget(group, onDone) {
+  if (await attempt(() => api.forgetGroup(group.id))) announce("unknown.forgotten");
+  await onDone();
+}
+
 function nameDialog(group, onDone) {
   const name = el("input", { required: true, maxlength: "200", autocomplete: "off" });
-  const work = async () => {
-    await api.nameGroup(group.id, name.value.trim());
-    announce("people.enrolled", { name: name.value.trim() });
+  const work = () => api.nameGroup(group.id, name.value.trim());
+  const done = async (person) => {
+    announce("people.enrolled", { name: person.name });
     await onDone();
   };
   const picture = el("img", { class: "crop", src: group.picture, label: ["unknown.group", { group: group.id }] });
-  openDialog("unknown.who", [picture, field("people.name", name)], { submit: "unknown.name_now", work });
+  openDialog("unknown.who", [picture, field("people.name", name)], { submit: "unknown.name_now", work, done });
 }
