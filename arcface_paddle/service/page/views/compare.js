@@ -69,7 +69,5 @@ function verdict(result) {
     ["compare.probability", percent(result.probability)],
     ["compare.threshold", decimals(result.threshold)],
   ];
-  const parts = [el("h2", { class: result.same ? "verdict good" : "verdict bad", text: key }), facts(rows)];
-  if (result.message) parts.push(el("p", { class: "hint" }, result.message));
-  return parts;
+  return [el("h2", { class: result.same ? "verdict good" : "verdict bad", text: key }), facts(rows)];
 }

@@ -3,6 +3,7 @@
 import * as api from "../api.js";
 import { openDialog } from "../dialogs.js";
 import { button, el, empty, field } from "../dom.js";
+import { language } from "../i18n.js";
 import { announce, attempt } from "../messages.js";
 
 export function unknownView() {
@@ -36,10 +37,14 @@ function groupRow(group, onDone) {
       "div",
       { class: "grow" },
       el("strong", { text: ["people.faces", { n: group.faces }] }),
-      el("p", { class: "hint", text: ["unknown.seen", { moment: new Date(group.last_seen).toLocaleString() }] }),
+      el("p", { class: "hint", text: ["unknown.seen", { moment: new Date(group.last_seen).toLocaleString(language()) }] }),
     ),
-    button("unknown.forget", () => forget(group, onDone), { class: "quiet" }),
-    button("unknown.name", () => nameDialog(group, onDone), { class: "primary" }),
+    el(
+      "div",
+      { class: "actions" },
+      button("unknown.forget", () => forget(group, onDone), { class: "quiet" }),
+      button("unknown.name", () => nameDialog(group, onDone), { class: "primary" }),
+    ),
   );
 }
 
