@@ -225,7 +225,10 @@ def test_the_camera_names_faces_until_it_is_stopped(page):
     page.wait(lambda: not page.all("video"))
     assert page.run("return document.querySelector('video').srcObject") is None
     assert names(page) == ["Barack Obama"]  # the last frame stays
-    page.one("button", text="Use the camera")
+    page.click("Use the camera")
+    page.one("video")
+    page.go("people")  # nobody is watched from a view that is not shown
+    page.wait(lambda: page.run("return document.querySelector('video').srcObject") is None)
 
 
 @on_a_desk

@@ -79,13 +79,22 @@ export function recogniseView() {
     start.hidden = false;
     stopping.hidden = true;
     turn.hidden = true;
-    if (!shown?.live) return;
-    if (frame) show({ ...shown, picture: frame, live: false });
+    if (shown && frame) show({ ...shown, picture: frame, live: false });
+    else clear();
+  }
+
+  function clear() {
+    shown = null;
+    last = null;
+    canvas.hidden = true;
+    list.replaceChildren();
+    note.replaceChildren(empty("recognise.empty"));
+    beside.classList.add("blank");
   }
 
   async function startCamera() {
     request?.abort();
-    last = null;
+    clear();
     clearError();
     await attempt(() => camera.start());
     if (!camera.running) return;
@@ -120,10 +129,16 @@ function liveCamera({ video, onFaces, onEnd }) {
   const frame = document.createElement("canvas");
   let stream = null;
   let abort = null;
+  let answered = null; // the frame that the faces shown are of
   let facing = "user";
+  let wanted = false; // a user may have gone on before the browser has asked them for the camera
 
   async function start() {
-    stream = await openCamera(facing);
+    wanted = true;
+    answered = null;
+    const opened = await openCamera(facing);
+    if (!wanted) return close(opened);
+    stream = opened;
     video.srcObject = stream;
     video.hidden = false;
     await video.play();
@@ -157,28 +172,43 @@ function liveCamera({ video, onFaces, onEnd }) {
     frame.getContext("2d").drawImage(video, 0, 0, frame.width, frame.height);
     const picture = await toJpeg(frame, 0.85);
     const result = await api.identify(picture, { threshold: threshold(), signal });
-    if (!signal.aborted) onFaces({ ...result, faces: tracks.update(result.faces, performance.now()) });
+    if (signal.aborted) return;
+    answered = copy(frame);
+    onFaces({ ...result, faces: tracks.update(result.faces, performance.now()) });
   }
 
   function stop() {
+    wanted = false;
     if (!stream) return;
+    release();
+    video.hidden = true;
+    onEnd(answered);
+  }
+
+  function release() {
     abort?.abort();
-    for (const track of stream.getTracks()) track.stop();
+    close(stream);
     stream = null;
     video.srcObject = null;
-    video.hidden = true;
-    onEnd(frame.width ? copy(frame) : null);
   }
 
   async function turn() {
     facing = facing === "user" ? "environment" : "user";
-    abort?.abort();
-    for (const track of stream?.getTracks() ?? []) track.stop();
-    stream = null;
-    await start();
+    if (stream) release(); // a phone opens one camera at a time
+    try {
+      await start();
+    } catch (error) {
+      video.hidden = true;
+      onEnd(null);
+      throw error;
+    }
   }
 
   return { start, stop, turn, get running() { return stream !== null; } };
+}
+
+function close(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 function copy(source) {
