@@ -6,6 +6,7 @@ another host.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -248,6 +249,35 @@ def test_tracks_keep_a_name_through_a_frame_that_says_otherwise(page):
 
 
 @on_a_desk
+def test_pictures_are_pasted_and_dropped(page):
+    paste = "new ClipboardEvent('paste', {clipboardData: data, bubbles: true})"
+    page.open("recognise")
+    transfer(page, QUERIES / "obama_speech_2009.jpg", paste)
+    page.wait(lambda: names(page) == ["Barack Obama"])
+    page.go("compare")
+    for _ in range(2):  # the first empty side takes a pasted picture
+        transfer(page, QUERIES / "biden_relit.jpg", paste)
+        page.wait(lambda: page.all(".pair canvas"))
+    page.one(".verdict", text="The same person")
+    drop = "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})"
+    transfer(page, QUERIES / "obama_speech_2009.jpg", drop, selector=".side:last-child .drop")
+    page.one(".verdict", text="Different people")
+
+
+def transfer(page: Page, picture: Path, event: str, *, selector: str = "h1") -> None:
+    """Paste or drop a picture on an element."""
+    content = base64.b64encode(picture.read_bytes()).decode()
+    script = f"""
+        const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        const data = new DataTransfer();
+        data.items.add(new File([bytes], "picture.jpg", {{ type: "image/jpeg" }}));
+        const shown = [...document.querySelectorAll(arguments[1])].find((one) => one.closest("[hidden]") === null);
+        shown.dispatchEvent({event});
+    """
+    page.driver.execute_script(script, content, selector)
+
+
+@on_a_desk
 def test_the_threshold_slider_says_which_far_it_means_and_recognition_uses_it(page):
     page.open("settings")
     slider = page.one("input[type=range]")
@@ -274,6 +304,7 @@ def test_the_threshold_slider_says_which_far_it_means_and_recognition_uses_it(pa
     page.wait(lambda: names(page) == ["Barack Obama"])
 
 
+@pytest.mark.slow
 @on_a_desk
 def test_a_stranger_is_named_renamed_given_pictures_and_merged(page):
     page.open("recognise")

@@ -28,7 +28,9 @@ export function draw(canvas, picture, marks, { width, height, selected = -1 }) {
   const scale = fit(canvas, width, height);
   const context = canvas.getContext("2d");
   if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  const shown = canvas.clientWidth ? canvas.width / canvas.clientWidth : 1; // canvas pixels a pixel of the screen
+  const { clientWidth, clientHeight } = canvas;
+  // canvas pixels a pixel of the screen, which shows the whole canvas inside of its element
+  const shown = clientWidth ? Math.max(canvas.width / clientWidth, canvas.height / clientHeight) : 1;
   marks.forEach((mark, index) => drawBox(context, mark, scale, shown * (index === selected ? 2 : 1)));
   drawTitles(context, marks, scale, shown);
 }

@@ -140,6 +140,7 @@ const TEXTS = {
   "settings.key": { en: "API key", zh: "API 密钥" },
   "settings.key_field": { en: "Key", zh: "密钥" },
   "settings.key_hint": { en: "Kept in this tab only and forgotten when it closes. The operator makes keys with “arcface-paddle serve keys add”.", zh: "只保存在本标签页，关闭后即忘记。管理员用 “arcface-paddle serve keys add” 创建密钥。" },
+  "settings.docs": { en: "Description of the HTTP interface", zh: "HTTP 接口说明" },
   "settings.key_keep": { en: "Use this key", zh: "使用此密钥" },
   "settings.key_forget": { en: "Forget", zh: "忘记" },
   "settings.key_kept": { en: "The key is used in this tab.", zh: "本标签页将使用此密钥。" },

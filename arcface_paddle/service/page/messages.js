@@ -21,6 +21,7 @@ export function showError(error) {
   if (error.needsKey) text.append(" ", el("a", { href: "#settings", text: "error.enter_key" }));
   const close = el("button", { type: "button", class: "quiet", text: "page.close", on: { click: clearError } });
   alertRegion().replaceChildren(text, close);
+  text.scrollIntoView({ block: "nearest" });
 }
 
 export function clearError() {

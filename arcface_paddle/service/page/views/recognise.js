@@ -12,6 +12,7 @@ import { Tracks } from "../tracks.js";
 import { enrolDialog } from "./person_dialogs.js";
 
 const FRAME_MS = 500;
+const AFTER_ERROR_MS = 2000; // a service that is busy is not asked twice a second
 const FRAME_PX = 960; // width of a frame that is sent: faces of a tenth of it still have 96 pixels
 
 export function recogniseView() {
@@ -161,7 +162,8 @@ function liveCamera({ video, onFaces, onEnd }) {
         showError(error);
         if (!(error instanceof api.ServiceError) || error.needsKey) stop(); // waiting would not help
       }
-      await pause(Math.max(0, FRAME_MS - (performance.now() - began)), signal);
+      const rest = failed ? AFTER_ERROR_MS : FRAME_MS - (performance.now() - began);
+      await pause(Math.max(0, rest), signal);
     }
   }
 

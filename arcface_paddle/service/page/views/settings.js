@@ -23,6 +23,7 @@ export function settingsView() {
       slider.show(models.thresholds, gallery.faces);
     });
 
+  const docs = el("p", {}, el("a", { href: "docs", text: "settings.docs" }));
   const root = el(
     "section",
     { class: "view" },
@@ -32,7 +33,7 @@ export function settingsView() {
       { class: "panels" },
       panel("settings.statistics", statistics),
       panel("settings.threshold", slider.root),
-      panel("settings.key", keyForm(load)),
+      panel("settings.key", el("div", { class: "rows" }, keyForm(load), docs)),
       panel("settings.models", cards),
     ),
   );
