@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 from typing import Any, Iterator, Optional, Sequence, Union
 
 import numpy as np
@@ -23,7 +24,7 @@ import paddle
 import paddle.distributed as dist
 
 from arcface_paddle import signals
-from arcface_paddle.distributed import heartbeat
+from arcface_paddle.distributed import addresses, heartbeat
 from arcface_paddle.errors import ArcfaceError, ConfigError
 
 signals.take_back_from_paddle()
@@ -97,6 +98,7 @@ def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         )
     _world.gloo = not paddle.get_device().startswith("gpu")
     os.environ["PADDLE_DISTRI_BACKEND"] = "gloo" if _world.gloo else "nccl"
+    addresses.bind_collectives()
     with _collective("init"):
         dist.init_parallel_env()
     _world.rank, _world.size = dist.get_rank(), dist.get_world_size()
@@ -255,26 +257,52 @@ def _collective(name: str) -> Iterator[None]:
 
 
 def _open_channel(timeout_s: float) -> heartbeat.Heartbeat:
-    """Connect all ranks to rank 0, which tells them port and token through the process group."""
-    others = _world.size - 1
-    server = heartbeat.listen() if _world.rank == 0 else None
-    port = 0 if server is None else server.getsockname()[1]
-    secret = np.frombuffer(secrets.token_bytes(heartbeat.TOKEN_BYTES), np.uint8).astype(np.int64)
-    invitation = broadcast(paddle.to_tensor(np.concatenate([[port], secret]).astype(np.int64))).numpy()
-    token = invitation[1:].astype(np.uint8).tobytes()
+    """Connect all ranks to rank 0, which tells them address, port and token through the process group."""
+    server = _listen() if _world.rank == 0 else None
+    port, token, host = _share_invitation(server)
+    if port == 0:
+        raise PeerLostError(f"rank {_world.rank}: rank 0 found no address to listen at and says why")
     try:
-        if server is not None:
+        if isinstance(server, socket.socket):
+            others = _world.size - 1
             connections = heartbeat.accept_peers(server, count=others, token=token, timeout_s=_START_TIMEOUT_S)
         else:
-            address = (_master_host(), int(invitation[0]))
+            address = (host or _master_host(), port)
             connections = {0: heartbeat.connect(address, rank=_world.rank, token=token, timeout_s=_START_TIMEOUT_S)}
     except OSError as error:
         raise PeerLostError(f"rank {_world.rank}: no connection between the ranks: {error}") from error
     return heartbeat.Heartbeat(_world.rank, connections, timeout_s=timeout_s)
 
 
+def _listen() -> Union[socket.socket, ConfigError]:
+    """Open rank 0's listening socket; an error is returned, for the others have to hear of it before it is raised."""
+    try:
+        return heartbeat.listen(addresses.wanted_address() or _master_host())
+    except ConfigError as error:
+        return error
+
+
+def _share_invitation(server: Union[socket.socket, ConfigError, None]) -> tuple[int, bytes, str]:
+    """Return rank 0's port, the token, and its address where the ranks do not know it from the launcher.
+
+    Raises:
+        ConfigError: rank 0 cannot listen; the others get port 0.
+    """
+    port, host = 0, ""
+    if isinstance(server, socket.socket):
+        port, host = server.getsockname()[1], addresses.wanted_address() or ""
+    announced = b"" if not host or addresses.is_any_address(host) else host.encode()
+    secret = secrets.token_bytes(heartbeat.TOKEN_BYTES) + announced.ljust(addresses.LONGEST_ADDRESS, b"\0")
+    content = np.concatenate([[port], np.frombuffer(secret, np.uint8)]).astype(np.int64)
+    invitation = broadcast(paddle.to_tensor(content)).numpy()
+    if isinstance(server, ConfigError):
+        raise server
+    received = invitation[1:].astype(np.uint8).tobytes()
+    token, address = received[: heartbeat.TOKEN_BYTES], received[heartbeat.TOKEN_BYTES :]
+    return int(invitation[0]), token, address.rstrip(b"\0").decode()
+
+
 def _master_host() -> str:
     if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        return os.environ["MASTER_ADDR"]
-    endpoint = os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0]
-    return endpoint.rsplit(":", 1)[0]
+        return os.environ["MASTER_ADDR"].strip("[]")
+    return addresses.host_of(os.environ.get("PADDLE_MASTER") or os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0])

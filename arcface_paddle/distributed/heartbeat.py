@@ -5,8 +5,8 @@ separates the two cases that both mistake for each other: a rank that is *slow* 
 disk) keeps sending heartbeats and is waited for; a rank that is *dead* (killed, crashed, its machine or process
 frozen) stops sending them, and then every rank ends with one line on stderr instead of hanging.
 
-Rank 0 listens, the others connect to it. A message is five bytes: a letter and an unsigned integer. The channel
-carries no data of the run.
+Rank 0 listens, the others connect to it (``addresses``, ``admission``). A message is five bytes: a letter and an
+unsigned integer. The channel carries no data of the run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ import threading
 import time
 from typing import Callable, Optional
 
+from arcface_paddle.distributed.addresses import listen
+from arcface_paddle.distributed.admission import TOKEN_BYTES, accept_peers, connect
+
+__all__ = ["EXIT_PEER_LOST", "TOKEN_BYTES", "Heartbeat", "accept_peers", "connect", "end_process", "listen"]
+
 _MESSAGE = struct.Struct("!cI")
 _ALIVE, _ARRIVED, _GO, _LEAVE, _LOST = b"+", b"a", b"g", b"q", b"x"
-TOKEN_BYTES = 16
 EXIT_PEER_LOST = 2
 
 LostHandler = Callable[[str], None]
@@ -198,61 +202,3 @@ class Heartbeat:
         for peer in self._peers:
             if not peer.left:
                 peer.send(kind, value)
-
-
-def listen() -> socket.socket:
-    """Open the listening socket of rank 0 on a free port of all interfaces (a token keeps strangers out)."""
-    return socket.create_server(("", 0), backlog=1024)
-
-
-def accept_peers(server: socket.socket, *, count: int, token: bytes, timeout_s: float) -> dict[int, socket.socket]:
-    """Accept the connections of ranks 1 to ``count`` and close the server.
-
-    Raises:
-        TimeoutError: they have not all come within ``timeout_s``.
-    """
-    deadline = time.monotonic() + timeout_s
-    connections: dict[int, socket.socket] = {}
-    with server:
-        while len(connections) < count:
-            server.settimeout(max(0.01, deadline - time.monotonic()))
-            connection, _ = server.accept()
-            rank = _identify(connection, token)
-            if rank is None or not 1 <= rank <= count:
-                connection.close()
-                continue
-            connections[rank] = _prepare(connection)
-    return connections
-
-
-def connect(address: tuple[str, int], *, rank: int, token: bytes, timeout_s: float) -> socket.socket:
-    """Connect rank ``rank`` to the listening rank 0.
-
-    Raises:
-        OSError: nobody answers there.
-    """
-    connection = socket.create_connection(address, timeout=timeout_s)
-    connection.sendall(token + struct.pack("!I", rank))
-    return _prepare(connection)
-
-
-def _identify(connection: socket.socket, token: bytes) -> Optional[int]:
-    connection.settimeout(5.0)
-    greeting = b""
-    try:
-        while len(greeting) < TOKEN_BYTES + 4:
-            block = connection.recv(TOKEN_BYTES + 4 - len(greeting))
-            if not block:
-                return None
-            greeting += block
-    except OSError:
-        return None
-    if greeting[:TOKEN_BYTES] != token:
-        return None
-    return int(struct.unpack("!I", greeting[TOKEN_BYTES:])[0])
-
-
-def _prepare(connection: socket.socket) -> socket.socket:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setblocking(False)
-    return connection

@@ -14,7 +14,7 @@ from arcface_paddle import distributed
 from arcface_paddle.errors import ConfigError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from launch import run_ranks, start
+from launch import launch, run_ranks, start
 
 HERE = Path(__file__).parent
 
@@ -54,6 +54,14 @@ def test_a_lost_rank_ends_the_run_on_all_ranks(tmp_path, manner, words):
             process.wait()
     if manner == "raise":
         assert "a bad sample" in logs[2].read_text()
+
+
+def test_all_ranks_end_when_rank_0_may_not_listen():
+    environment = {"ARCFACE_PADDLE_INTERFACE": "192.0.2.1"}  # an address that no machine has
+    first, second = launch([str(HERE / "collectives_worker.py")], 2, timeout_s=60.0, environment=environment)
+    assert "ConfigError: rank 0 cannot listen at '192.0.2.1'" in first.output
+    assert "rank 1: rank 0 found no address to listen at" in second.output
+    assert (first.code, second.code) == (1, 1)
 
 
 def test_alone_everything_is_the_identity():

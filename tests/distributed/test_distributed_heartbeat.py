@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from arcface_paddle.distributed import heartbeat
+from arcface_paddle.distributed import addresses, heartbeat
 from arcface_paddle.distributed.heartbeat import Heartbeat
+from arcface_paddle.errors import ConfigError
 
 TOKEN = b"0123456789abcdef"
 
@@ -144,3 +147,125 @@ def test_a_barrier_with_a_limit_gives_up():
     with pytest.raises(TimeoutError, match=r"rank 1 has waited 0\.1 s"):
         channels[1].barrier(0.1)
     close_all(channels)
+
+
+def listening_addresses(port):
+    """Return the local addresses at which this machine listens on a port, as the kernel's tables show them."""
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            address, _, hexadecimal = line.split()[1].partition(":")
+            if int(hexadecimal, 16) == port and line.split()[3] == "0A":
+                words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+                found.add(socket.inet_ntop(family, b"".join(words)))
+    return found
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_rank_0_listens_at_one_address_only(address):
+    with heartbeat.listen(address) as server:
+        host, port = server.getsockname()[:2]
+        expected = {"127.0.0.1", "::1"} if address == "localhost" else {address}
+        assert host in expected
+        if Path("/proc/net/tcp6").exists():
+            assert listening_addresses(port) == {host}
+        other = "127.0.0.3" if host != "127.0.0.3" else "127.0.0.4"
+        with pytest.raises(OSError):
+            socket.create_connection((other, port), timeout=1.0)
+
+
+def test_ranks_meet_over_ipv6():
+    server = heartbeat.listen("::1")
+    address = ("::1", server.getsockname()[1])
+    joined = []
+    thread = threading.Thread(
+        target=lambda: joined.append(heartbeat.connect(address, rank=1, token=TOKEN, timeout_s=5.0))
+    )
+    thread.start()
+    connections = heartbeat.accept_peers(server, count=1, token=TOKEN, timeout_s=5.0)
+    thread.join()
+    assert connections[1].family == joined[0].family == socket.AF_INET6
+    connections[1].close()
+    joined[0].close()
+
+
+def test_silent_strangers_delay_no_rank():
+    """Forty that connect and say nothing or half a greeting: each of them alone once held a rank up for 5 seconds."""
+    server = heartbeat.listen()
+    address = ("127.0.0.1", server.getsockname()[1])
+    strangers = [socket.create_connection(address) for _ in range(40)]
+    for stranger in strangers[::2]:
+        stranger.sendall(TOKEN[:7])
+    rank = heartbeat.connect(address, rank=1, token=TOKEN, timeout_s=5.0)
+    begin = time.monotonic()
+    connections = heartbeat.accept_peers(server, count=1, token=TOKEN, timeout_s=10.0)
+    assert time.monotonic() - begin < 2.0
+    for connection in (*strangers, rank, *connections.values()):
+        connection.close()
+
+
+def test_a_wrong_greeting_is_turned_away_at_once():
+    server = heartbeat.listen()
+    address = ("127.0.0.1", server.getsockname()[1])
+
+    def accept():
+        with pytest.raises(TimeoutError):
+            heartbeat.accept_peers(server, count=1, token=TOKEN, timeout_s=2.0)
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    for greeting in (b"G", b"0123X", TOKEN + b"\0\0\0\2"):
+        begin = time.monotonic()
+        with socket.create_connection(address, timeout=2.0) as stranger:
+            stranger.sendall(greeting)
+            assert stranger.recv(1) == b"", "the connection has been closed"
+        assert time.monotonic() - begin < 1.0
+    accepting.join()
+
+
+def test_a_second_rank_of_the_same_number_does_not_replace_the_first():
+    server = heartbeat.listen()
+    address = ("127.0.0.1", server.getsockname()[1])
+    first, second, other = (heartbeat.connect(address, rank=rank, token=TOKEN, timeout_s=5.0) for rank in (1, 1, 2))
+    connections = heartbeat.accept_peers(server, count=2, token=TOKEN, timeout_s=5.0)
+    assert connections[1].getpeername() == first.getsockname()
+    for connection in (first, second, other, *connections.values()):
+        connection.close()
+
+
+def test_the_interface_of_the_job(monkeypatch):
+    def wanted(value):
+        monkeypatch.setenv(addresses.INTERFACE_VARIABLE, value)
+        return addresses.wanted_address()
+
+    assert wanted("") is None
+    assert wanted("10.1.2.3") == "10.1.2.3"
+    assert wanted("[fd00::1]") == "fd00::1"
+    pytest.importorskip("psutil")
+    assert wanted("lo") == "127.0.0.1"
+    with pytest.raises(ConfigError, match=r"is 'eth77'; allowed: an address, or an interface of this machine: .*lo"):
+        wanted("eth77")
+
+
+def test_the_interface_holds_for_gloo_and_nccl_unless_they_have_their_own(monkeypatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
+    monkeypatch.setenv(addresses.INTERFACE_VARIABLE, "127.0.0.1")
+    addresses.bind_collectives()
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
+    monkeypatch.setenv(addresses.INTERFACE_VARIABLE, "lo")
+    addresses.bind_collectives()
+    assert (os.environ.pop("GLOO_SOCKET_IFNAME"), os.environ["NCCL_SOCKET_IFNAME"]) == ("lo", "ib0")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "2001:db8::1"])
+def test_an_address_of_another_machine_is_one_clear_line(host):
+    with pytest.raises(ConfigError, match=r"rank 0 cannot listen at .*set ARCFACE_PADDLE_INTERFACE"):
+        heartbeat.listen(host)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"), [("10.0.0.1:6170", "10.0.0.1"), ("[fd00::1]:6170", "fd00::1"), ("node-0.job:1", "node-0.job")]
+)
+def test_host_of_an_endpoint(endpoint, host):
+    assert addresses.host_of(endpoint) == host
