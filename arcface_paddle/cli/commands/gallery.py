@@ -6,7 +6,7 @@
   arcface-paddle gallery remove people.index "Joe Biden"
   arcface-paddle gallery rename people.index "J. Biden" "Joe Biden"
   arcface-paddle gallery merge all.index people.index others.index
-  arcface-paddle gallery import people.index published_index.bin        or a gallery in HDF5, people.h5
+  arcface-paddle gallery import people.index published_index.bin        or galleries in HDF5 or Parquet
   arcface-paddle gallery export people.index people.h5 --format h5
   arcface-paddle gallery check people.index                             mixed-up pictures, one person under two names,
                                                                      people who look alike
@@ -17,7 +17,7 @@ A gallery is a file, or is kept by an engine: faiss:FOLDER (millions of faces on
 search), milvus://HOST:19530/COLLECTION (a server or cluster), postgresql://USER:PASSWORD@HOST/DATABASE (with pgvector).
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
-at the same time wait for each other. A published index.bin or .h5 is read but never
+at the same time wait for each other. A published index.bin, .h5 or .parquet is read but never
 changed: import it first.
 """
 
@@ -27,7 +27,7 @@ import argparse
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from arcface_paddle.cli import flags, gallery_flags, writable
 from arcface_paddle.cli.console import write_json_result
@@ -148,17 +148,24 @@ def merge(args: argparse.Namespace) -> int:
 
 
 def import_published(args: argparse.Namespace) -> int:
-    """Turn a published index.bin, or a gallery in HDF5, into a gallery file."""
+    """Turn a published index.bin, or galleries in HDF5 or Parquet, into a gallery file."""
     from arcface_paddle.pipeline.builders import build_recognizer
-    from arcface_paddle.pipeline.gallery import combine_galleries, identity_of
+    from arcface_paddle.pipeline.gallery import Gallery, combine_galleries, identity_of
+    from arcface_paddle.pipeline.gallery.parquet import MADE_BY, require_maker
 
     gallery_flags.check_target(args.gallery, option="gallery import")
     model = None
     if args.rec_model is not None:
         model = identity_of(build_recognizer(args.rec_model, mirrored=args.mirrored))
-    gallery = combine_galleries(
-        args.gallery, [args.source], lambda galleries: galleries[0].with_model(model) if model else galleries[0]
-    )
+
+    def united(galleries: Sequence[Gallery]) -> Gallery:
+        for source, gallery in zip(args.source, galleries):
+            if model is not None:
+                require_maker(str(gallery.parameters.get(MADE_BY, "")), model, name=source)
+        gallery = reduce(Gallery.merged, galleries)
+        return gallery.with_model(model) if model else gallery
+
+    gallery = combine_galleries(args.gallery, args.source, united)
     bound = f", made with {gallery.model.name}" if gallery.model else "; which model made it is not known"
     print(f"{shown(args.gallery)}: {len(gallery)} faces of {len(gallery.names)} people{bound}")
     return EXIT_OK
@@ -258,10 +265,11 @@ def _configure_making(commands: Any) -> None:
         flags.add_workers_option(parser)
         flags.add_model_options(parser)
     importing = _subcommand(
-        commands, "import", import_published, "turn a published index.bin, or a gallery in HDF5, into a gallery"
+        commands, "import", import_published, "turn a published index.bin, or galleries in HDF5 or Parquet, into one"
     )
-    importing.add_argument("source", help="published index.bin (it is never unpickled blindly), or .h5 of {person: "
-                           "{embedding}}")  # fmt: skip
+    importing.add_argument("source", nargs="+", help="published index.bin (it is never unpickled blindly), .h5 of "
+                           "{person: {embedding}}, or .parquet as 'encode' writes it; several of one model are "
+                           "united")  # fmt: skip
     importing.add_argument("--rec_model", help="the recogniser that made it, if you know: name or folder")
     flags.add_bool(importing, "--mirrored", "--flip", default=False, help="it was made with the mirrored average")
     exporting = _subcommand(commands, "export", export, "write a gallery to a file, or its embeddings for others")

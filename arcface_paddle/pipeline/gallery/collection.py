@@ -15,7 +15,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable
-from arcface_paddle.pipeline.gallery import documents, hdf5, journal, matching, published_index, storage
+from arcface_paddle.pipeline.gallery import documents, hdf5, journal, matching, parquet, published_index, storage
 from arcface_paddle.pipeline.gallery.entries import (
     GalleryEntry,
     ModelIdentity,
@@ -96,13 +96,13 @@ class Gallery:
 
     @classmethod
     def load(cls, path: files.PathLike) -> Gallery:
-        """Read a gallery file: ours, a published pickle or HDF5, told apart by content and not by suffix.
+        """Read a gallery file: ours, a published pickle, HDF5 or Parquet, told apart by content and not by suffix.
 
         What the journal beside a file of ours holds is part of the gallery; see ``journal``.
 
         Raises:
             GalleryError: missing, unreadable, damaged, of a newer format, or one that may not be read.
-            MissingDependencyError: HDF5 without h5py.
+            MissingDependencyError: HDF5 without h5py, Parquet without pyarrow.
         """
         try:
             stream, changes = journal.open_with_journal(path)
@@ -116,6 +116,10 @@ class Gallery:
             header, embeddings = storage.unpack(content, name=str(path))
             records = journal.records_for(changes, content, embedding_size=embeddings.shape[1], name=str(path))
             return cls._from_file(header, embeddings, records, name=str(path))
+        if parquet.is_parquet(content):
+            entries, embeddings, made_by = parquet.read_parquet(content, name=Path(path).name)
+            parameters = {"imported_from": Path(path).name, parquet.MADE_BY: made_by}
+            return cls(entries, embeddings, parameters=parameters)
         read = hdf5.read_hdf5 if hdf5.is_hdf5(content) else published_index.read_published
         entries, embeddings = read(content, name=Path(path).name)
         return cls(entries, embeddings, parameters={"imported_from": Path(path).name})

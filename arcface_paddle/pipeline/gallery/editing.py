@@ -15,7 +15,7 @@ import numpy as np
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
-from arcface_paddle.pipeline.gallery import hdf5, storage
+from arcface_paddle.pipeline.gallery import hdf5, parquet, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.stores import (
@@ -221,8 +221,10 @@ def is_own_file(path: files.PathLike) -> bool:
 
 def _foreign_kind(path: files.PathLike) -> str:
     with Path(path).open("rb") as stream:
-        in_hdf5 = hdf5.is_hdf5(stream.read(len(hdf5.SIGNATURE)))
-    return "a gallery in HDF5" if in_hdf5 else "an index of the published tool"
+        start = stream.read(len(hdf5.SIGNATURE))
+    if parquet.is_parquet(start):
+        return "a gallery in Parquet"
+    return "a gallery in HDF5" if hdf5.is_hdf5(start) else "an index of the published tool"
 
 
 def combine_galleries(
