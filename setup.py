@@ -71,8 +71,10 @@ EXTRAS = {
         "prometheus-client>=0.16",  # metrics
     ],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
+    "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # embedding of very large sets on several machines (Dask)
 }
-EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in ("cpu", "gpu", "gui") for name in EXTRAS[extra]})
+NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster")  # one of two, one that replaces another, one that few need
+EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],

@@ -35,6 +35,7 @@ COMMANDS = {
     "serve": ("serve", "serve face recognition over HTTP, with a page for the browser"),
     "models": ("models", "list, check and fetch models"),
     "encode": ("encode", "turn pictures into embeddings (.npy, .npz, HDF5, Parquet)"),
+    "embed": ("embed", "embed very large picture sets, shard by shard, on one machine or many"),
     "compare": ("compare", "tell whether two pictures show the same person"),
     "data": ("data", "convert, pack, align and check datasets; build verification sets"),
     "synth": ("synth", "render synthetic identities"),
