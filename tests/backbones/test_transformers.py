@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
@@ -36,7 +35,6 @@ from arcface_paddle.export.importing.torch_weights import backbone_arrays, netwo
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.runtime import RuntimeOptions
-from arcface_paddle.synthetic.generator import SyntheticFaces
 from arcface_paddle.training.optimizer import norm_parameter_names
 from arcface_paddle.training.pretrained import open_pretrained
 from arcface_paddle.weight_files import write_state_dict
@@ -419,28 +417,3 @@ def test_the_export_to_onnx_runs_in_openvino(tmp_path, name, monkeypatch):
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_learns_eight_people_by_heart(name):
-    """Momentum SGD with clipping; the published training uses AdamW, for which these rates would be wrong."""
-    paddle.seed(1)
-    renderer = SyntheticFaces(0)
-    crops = [renderer.render(person, number).image for person in range(8) for number in range(2)]
-    images, labels = paddle.to_tensor(network_input(np.stack(crops))), paddle.to_tensor(np.repeat(np.arange(8), 2))
-    network = use_cpu_layers(build_backbone(name, width=0.125, embedding_size=32))
-    centres = paddle.create_parameter([8, 32], "float32", default_initializer=nn.initializer.Normal(0.0, 0.1))
-    optimizer = paddle.optimizer.Momentum(
-        0.1, 0.9, parameters=[*network.parameters(), centres], grad_clip=nn.ClipGradByGlobalNorm(1.0)
-    )
-    network.train()
-    loss = None
-    for _ in range(150):
-        loss = F.cross_entropy(16.0 * F.normalize(network(images)) @ F.normalize(centres).T, labels)
-        if float(loss) < 0.02:
-            break
-        loss.backward()
-        optimizer.step()
-        optimizer.clear_grad()
-    assert float(loss) < 0.02

@@ -91,6 +91,8 @@ def complaint(command: str) -> str:
         if words[1] not in data.SUBCOMMANDS:
             return f"no subcommand {words[1]}"
         module = f"data_{words[1]}"
+    if words[:2] == ["serve", "keys"]:
+        words, module = words[1:], "serve_keys"
     parser = parser_of(module)
     inner = dict(parsers_in(parser))
     if inner and words[1] not in inner:
