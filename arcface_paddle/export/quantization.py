@@ -8,8 +8,10 @@ user's pictures), and OpenVINO runs it. Two choices matter, measured on the ship
 - Depthwise convolutions stay in float32: one range for channels of very different size costs .007 of AUC, and 8 bits
   gain them no time (cosine to float32 .953 with them, .998 without).
 
-Accelerators that know nothing but INT8 need the depthwise convolutions too (``every_layer``); training in which the
-network gets used to 8 bits (``quantization_training``) brings most of what that costs back.
+Accelerators that know nothing but INT8 need the depthwise convolutions too (``every_layer``). Making channels of equal
+size first (``equalizing``) brings back all that this costs: AUC on 600 synthetic pairs .9767 in float32, .9703 rounded,
+.9774 rounded after equalising. Training the rounded network then (``quantization_training``) gained nothing more for
+the shipped recogniser (.9764 after 60 steps); it is there for networks that lose more.
 """
 
 from __future__ import annotations
