@@ -169,7 +169,7 @@ def test_training_brings_the_rounded_shipped_recogniser_nearer(people):
     opened = open_model("MobileFace")
     settings = QuantizationTraining(open_dataset(people), steps=20, batch_size=8)
     trained = train_quantized(open_trainable(opened), opened.card.input, settings, every_layer=True)
-    assert trained.cosine_after > trained.cosine_before + 0.003
+    assert trained.cosine_after > trained.cosine_before > 0.99
 
 
 @pytest.mark.parametrize("every_layer", [False, True])
