@@ -625,7 +625,11 @@ def test_a_video_that_is_stopped_is_whole(tmp_path):
             writer.write(np.full((240, 320, 3), i % 200, np.uint8))
     out, found, table = tmp_path / "out", tmp_path / "f.json", tmp_path / "f.csv"
     command = [*COMMAND, f"--input={tmp_path}/clip.mp4", f"--output={out}", f"--json={found}", f"--csv={table}"]
-    done = stop_when(lambda: out.is_dir() and any(out.iterdir()), command, number=signal.SIGTERM)
+
+    def frames_are_in_it() -> bool:  # the file is there before its first frame
+        return out.is_dir() and any(path.stat().st_size > 1024 for path in out.iterdir())
+
+    done = stop_when(frames_are_in_it, command, number=signal.SIGTERM)
     assert done.returncode == 130, done.stderr
     count = len(json.loads(found.read_text(encoding="utf-8"))["frames"])
     assert 1 <= count < 3000 and table.is_file()
