@@ -30,12 +30,11 @@ from arcface_paddle.export.fake_quantization import (
 )
 from arcface_paddle.export.folding import fold_batch_norm
 from arcface_paddle.pipeline.cards import InputSpec
-from arcface_paddle.pipeline.model_files import ModelFolder
+from arcface_paddle.pipeline.model_files import TRAINING_WEIGHTS, ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.progress import progress
 from arcface_paddle.weight_files import read_state_dict
 
-TRAINING_WEIGHTS = "training.pdparams"
 _MOST_STEPS, _MOST_BATCH = 1_000_000, 4096
 _RANGE_BATCHES = 8  # of pictures that give the first ranges
 

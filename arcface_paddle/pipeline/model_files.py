@@ -27,6 +27,8 @@ HOME_VARIABLE = "ARCFACE_PADDLE_HOME"
 ARCHIVE_BASE_URL = "https://paddle-model-ecology.bj.bcebos.com/model/insight-face/"
 
 WEIGHTS_FILE = "inference.pdiparams"
+TRAINING_WEIGHTS = "training.pdparams"
+"""Weights beside the graph, from which a network can be trained on."""
 GRAPH_FILES = ("inference.pdmodel", "inference.json", "inference.onnx")
 """Names of a model's graph, the first that exists is taken; ONNX files hold their weights themselves."""
 

@@ -355,6 +355,8 @@ class TrainConfig:
             raise ConfigError(
                 "mode static cannot compile synchronised BatchNorm; choose mode dynamic, or batch_norm local or frozen"
             )
+        if self.run.mode == "static" and self.network.norm == "batch_renorm":
+            raise ConfigError("mode static would keep the limits of norm batch_renorm of its first step; leave one out")
         without_folder = [name for name in self.run.logger if name != "visualdl" and not self.run.logdir]
         if without_folder:  # an empty logdir alone has always meant: no VisualDL
             raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")

@@ -85,8 +85,6 @@ def build_network(
         CheckpointError: the weights to start from do not fit the network.
     """
     network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width, **_options(choice))
-    if choice.norm == "batch_renorm" and mode == "static":
-        raise ConfigError("--mode static would keep the limits of --norm batch_renorm of its first step; leave one out")
     if choice.norm != "batch" and not norms_of_maps(network):
         raise ConfigError(f"--norm {choice.norm}: {choice.name} has no BatchNorm to replace; leave it out")
     if choice.pretrained is not None:

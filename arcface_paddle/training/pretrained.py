@@ -17,10 +17,9 @@ from arcface_paddle.backbones.weights import embedding_size_of, network_of, stem
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.files import sha256_of_file
 from arcface_paddle.pipeline.cards import CARD_NAME, InputSpec, ModelCard, read_card
-from arcface_paddle.pipeline.model_files import find_folder
+from arcface_paddle.pipeline.model_files import TRAINING_WEIGHTS, find_folder
 from arcface_paddle.weight_files import read_state_dict
 
-TRAINING_WEIGHTS = "training.pdparams"
 _INPUT_MEAN = _INPUT_STD = 127.5  # of the training input: (x / 255 - 0.5) / 0.5 = (x - 127.5) / 127.5
 _INPUT_SIZE_WH = (112, 112)
 

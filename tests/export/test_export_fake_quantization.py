@@ -242,6 +242,9 @@ def test_wrong_use_is_one_line(tmp_path, people, model, capsys):
     given = [f"--images={people}", f"--pairs={pairs}", f"--output={tmp_path / 'out'}", "--count=2"]
     assert run_module("quantize", ["--model=MobileFace", *given, "--weights=w.pdparams"]) == 2
     assert "--train_steps" in capsys.readouterr().err
+    for idle in ("--train_batch=4", "--learning_rate=1e-4"):
+        assert run_module("quantize", ["--model=MobileFace", *given, idle]) == 2
+        assert "--train_steps" in capsys.readouterr().err
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("inference.pdmodel", "inference.pdiparams", "model.json"):

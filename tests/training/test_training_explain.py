@@ -202,6 +202,8 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys):
     (folder / "training.log").write_text("something else\n")
     with pytest.raises(DataError, match="how large a step was"):
         explain(folder)
+    assert run_module("train", ["--explain", str(folder), "--lr", "1"]) == 2
+    assert "leave out --lr" in capsys.readouterr().err
     assert run_module("train", ["--json", "why.json"]) == 2
     assert "--explain" in capsys.readouterr().err
 

@@ -159,6 +159,7 @@ def test_the_norm_of_the_settings_is_that_of_the_network(name, norm, batch_norm,
     ("values", "message"),
     [
         ({"norm": "batch_renorm", "batch_norm": "frozen"}, "leave one of the two out"),
+        ({"norm": "batch_renorm", "mode": "static"}, "of its first step; leave one out"),
         ({"norm": "layer"}, "norm is 'layer'; allowed: batch, batch_renorm, group"),
         ({"network": "LightNet", "norm": "group"}, "--norm group: LightNet has no BatchNorm to replace"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at most 0.95"),

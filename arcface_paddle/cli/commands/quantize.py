@@ -10,7 +10,7 @@ did in float32. Both need the weights (training.pdparams, or --weights), and mat
 accelerators need that know nothing but INT8.
 
 arcface-paddle quantize --model MobileFace --images set --pairs set/val.bin --output my_int8 --every_layer \\
-    --train_steps 300
+    --equalize
 
 exit codes: 0 written, 2 error or the gate failed (nothing was written)
 """
@@ -46,10 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--equalize", action="store_true", help="make channels of equal size first, exactly; --train_steps does it too"
     )
     training.add_argument("--train_steps", type=int, default=0, help="steps of training for 8 bits (default: none)")
-    training.add_argument("--train_batch", type=int, default=16, help="pictures a step (default: %(default)s)")
-    training.add_argument(
-        "--learning_rate", type=float, default=1e-5, help="of Adam, at the beginning (default: %(default)s)"
-    )
+    training.add_argument("--train_batch", type=int, help="pictures a step (default: 16)")
+    training.add_argument("--learning_rate", type=float, help="of Adam, at its highest (default: 1e-5)")
     training.add_argument(
         "--weights", metavar="FILE", help=".pdparams of the network (default: training.pdparams in the model's folder)"
     )
@@ -74,9 +72,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if report.training is not None:
         before, after = report.training.cosine_before, report.training.cosine_after
-        print(
-            f"cosine of rounded to float32 embeddings: {before:.5f} before, {after:.5f} after {args.train_steps} steps"
-        )
+        print(f"cosine of rounded to float32 embeddings: {before:.5f}, after {args.train_steps} steps {after:.5f}")
     rows = [
         [name, f"{side.accuracy:.4f}", f"{side.auc:.5f}", f"{side.milliseconds:.2f}"]
         for name, side in (("float32", report.float32), ("INT8", report.int8))
@@ -87,18 +83,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_idle_flags(args: argparse.Namespace) -> None:
-    """Refuse flags of the training where nothing is trained: they would be ignored."""
-    given = [f"--{name}" for name in ("weights", "network") if getattr(args, name) is not None]
+    """Refuse flags for working on the weights where nothing does: they would be ignored."""
+    given = [f"--{name}" for name in ("weights", "network", "train_batch") if getattr(args, name) is not None]
     if given and not (args.train_steps or args.equalize):
         raise ConfigError(f"{', '.join(given)} is for working on the weights; add --equalize or --train_steps")
+    if args.learning_rate is not None and not args.train_steps:
+        raise ConfigError("--learning_rate is for the training; add --train_steps")
 
 
 def _training(args: argparse.Namespace, dataset: FaceDataset) -> Callable[[ModelFolder], TrainedNetwork]:
     from arcface_paddle.export.quantization_training import QuantizationTraining, open_trainable, train_quantized
 
-    settings = QuantizationTraining(
-        dataset, args.train_steps, batch_size=args.train_batch, learning_rate=args.learning_rate, seed=args.seed
-    )
+    named = {"batch_size": args.train_batch, "learning_rate": args.learning_rate}
+    given = {name: value for name, value in named.items() if value is not None}
+    settings = QuantizationTraining(dataset, args.train_steps, seed=args.seed, **given)
 
     def train(model: ModelFolder) -> TrainedNetwork:
         weights = Path(args.weights) if args.weights else None

@@ -72,6 +72,7 @@ def config_of(args: argparse.Namespace) -> TrainConfig:
 def run(args: argparse.Namespace) -> int:
     """Train, or explain, and return the exit code."""
     if args.explain is not None:
+        _refuse_settings_beside_explain(args)
         return _explain(args.explain, args.json)
     if args.json is not None:
         raise ConfigError("--json is the explanation of a run as JSON and needs --explain FOLDER")
@@ -102,6 +103,13 @@ def run(args: argparse.Namespace) -> int:
     if outcome.reason == "stopped":
         return EXIT_INTERRUPTED
     return EXIT_PARTIAL if outcome.bad_samples else EXIT_OK
+
+
+def _refuse_settings_beside_explain(args: argparse.Namespace) -> None:
+    given = [f"--{option.name}" for option in options() if hasattr(args, option.name)]
+    given += ["--config"] if args.config else []
+    if given:
+        raise ConfigError(f"--explain trains nothing and takes the settings of the run; leave out {', '.join(given)}")
 
 
 def _explain(folder: str, json_file: Optional[str]) -> int:

@@ -25,10 +25,9 @@ from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.export.parity import ParityReport
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import cards
-from arcface_paddle.pipeline.model_files import find_card
+from arcface_paddle.pipeline.model_files import TRAINING_WEIGHTS, find_card
 from arcface_paddle.weight_files import write_state_dict
 
-TRAINING_WEIGHTS = "training.pdparams"
 RESUME_FOLDER = "resume"
 _IRESNET_OF_CONVOLUTIONS = {53: "iresnet50", 103: "iresnet100"}
 """The first, two in each unit, and four in the shortcuts."""
