@@ -77,6 +77,7 @@ _FORMATS_OF_PHONES = (
 _STRIP_PIXELS = 1 << 20  # converted at a time: large enough to be fast, small enough to cost next to nothing
 
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK_BYTES = 12  # of length, kind and checksum around what a chunk holds
 
 _ORIENTATION_TAG = 0x0112
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG and DAC
@@ -556,7 +557,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
     while position < end:
         if content[position] != 0xFF:  # bytes between two segments are stepped over
             position = content.find(b"\xff", position)
-            if position < 0:
+            if not 0 <= position < end:
                 break
         marker = content[position + 1]
         if marker in _FRAME_HEADERS:
@@ -575,9 +576,20 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
 
 def _png_size(content: bytes) -> tuple[int, int]:
     """Return width and height of a PNG, whose header must come first."""
-    if content[:8] != _PNG_START or content[12:16] != b"IHDR":
+    if content[:8] != _PNG_START or content[12:16] != b"IHDR" or not _png_chunks_fit(content):
         return 0, 0
     return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _png_chunks_fit(content: bytes) -> bool:
+    """Tell whether each chunk ends inside of the file; OpenCV reserves and clears what a chunk says, up to 4 GB."""
+    position = len(_PNG_START)
+    while position + _PNG_CHUNK_BYTES <= len(content):
+        kind = content[position + 4 : position + 8]
+        position += _PNG_CHUNK_BYTES + int.from_bytes(content[position : position + 4], "big")
+        if kind == b"IEND":
+            break
+    return position <= len(content)
 
 
 def _bmp_size(content: bytes) -> tuple[int, int]:

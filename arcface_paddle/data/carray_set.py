@@ -27,6 +27,7 @@ from arcface_paddle import files, images
 from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.data.verification_set import VerificationSet, resized_crop
 from arcface_paddle.errors import DataError, MissingDependencyError
+from arcface_paddle.untrusted import parse_npy
 
 _LIST_SUFFIX = "_list.npy"
 _DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "<f4", "<f8")}
@@ -160,12 +161,12 @@ def _read_bounded(path: Path, most_bytes: int) -> bytes:
 
 def _read_list(path: Path) -> np.ndarray:
     try:
-        issame = np.load(path, allow_pickle=False)
+        issame = parse_npy(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it says which pairs show one person, copy it too") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, MemoryError):
+    except ValueError:
         raise DataError(f"{path}: not an array of truth values, or damaged") from None
     if issame.ndim != 1 or issame.dtype.kind not in "bui" or not np.isin(issame, (0, 1)).all():
         raise DataError(f"{path}: an array {issame.shape} of {issame.dtype}; expected (pairs,) truth values")

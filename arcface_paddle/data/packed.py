@@ -19,7 +19,6 @@ usable, and the same command goes on behind them. Each read checks the CRC-32.
 from __future__ import annotations
 
 import contextlib
-import json
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.writing import disk_errors_as_data_errors
 from arcface_paddle.errors import DataError
+from arcface_paddle.untrusted import parse_npy, read_json
 
 MANIFEST = "dataset.json"
 FORMAT_NAME = "arcface-paddle packed shards"
@@ -268,11 +268,9 @@ def read_manifest(root: Path) -> Optional[dict[str, Any]]:
     """
     path = root / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT_NAME:
         raise DataError(f"{path}: not the {MANIFEST} of packed shards")
     if manifest.get("version") != FORMAT_VERSION:
@@ -300,16 +298,18 @@ def read_index(shard: Path) -> np.ndarray:
     """
     path = shard.with_suffix(".npy")
     try:
-        entries = np.load(path, allow_pickle=False)
+        entries = parse_npy(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is the index of {shard.name}, copy or pack both again") from None
     except OSError as error:
         raise DataError(f"{path}: the index of the shard cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError):  # numpy's message advises to unpickle what is no array
+    except ValueError:
         raise DataError(f"{path}: not the index of a shard, or damaged; pack the shard again") from None
     if entries.dtype != _ENTRY or entries.ndim != 1 or len(entries) == 0:
         raise DataError(f"{path}: not the index of a shard")
     expected = _shard_size(entries)
+    if int(entries["offset"].max()) > expected:
+        raise DataError(f"{path}: names a picture beyond the end of the shard; copy or pack both again")
     found = shard.stat().st_size if shard.exists() else -1
     if found != expected:
         state = f"has {found} bytes" if found >= 0 else "is missing"

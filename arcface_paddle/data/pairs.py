@@ -25,6 +25,7 @@ from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.picture_finder import PictureFinder
 from arcface_paddle.errors import ConfigError, DataError, ImageError
+from arcface_paddle.untrusted import integer
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ def _lfw_pair(place: str, columns: list[str], pictures: PictureFinder) -> Pair:
     same = len(columns) == 3
     names = [columns[0], columns[0]] if same else columns[0::2]
     numbers = columns[1:] if same else columns[1::2]
-    if len(columns) not in (3, 4) or not all(number.isdigit() for number in numbers):
+    counts = [integer(number) for number in numbers]
+    if len(columns) not in (3, 4) or not all(number.isdigit() for number in numbers) or None in counts:
         raise DataError(f"{place}: {' '.join(columns)[:120]!r} is not a line of LFW's pairs.txt: name n1 n2")
-    first, second = (f"{name}/{name}_{int(number):04d}.jpg" for name, number in zip(names, numbers))
+    first, second = (f"{name}/{name}_{number:04d}.jpg" for name, number in zip(names, counts))
     return _pair(place, (first, second), pictures, same=same)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from arcface_paddle import files, images
 from arcface_paddle.errors import DataError
-from arcface_paddle.pipeline.file_names import FileFinder
+from arcface_paddle.pipeline.file_names import FileFinder, exists
 
 
 class PictureFinder:
@@ -36,7 +36,7 @@ class PictureFinder:
             DataError: the file itself is missing, and several have its stem.
         """
         exact = self._files.find(listed_as)
-        if exact.exists():
+        if exists(exact):
             return exact
         listed = PurePosixPath(listed_as.replace("\\", "/"))
         folder = self._files.find(str(listed.parent))

@@ -121,6 +121,8 @@ def scan_offsets(file: RandomAccessFile) -> np.ndarray:
         flag, length = _read_prefix(file, offset)
         if flag in (_WHOLE, _FIRST):
             offsets.append(offset)
+        elif not offsets:
+            raise _flag_error(file, offset, flag)
         offset += _PREFIX.size + length + -length % 4
         if offset > file.size:
             raise DataError(f"{file.path}: truncated: the record at offset {offsets[-1]} reaches beyond the end")

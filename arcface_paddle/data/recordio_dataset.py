@@ -18,6 +18,7 @@ from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.recordio import ImageRecord, decode_image_record, read_record, scan_offsets
 from arcface_paddle.errors import DataError
+from arcface_paddle.untrusted import integer
 
 _HEAD_BYTES = 64
 """Bytes read of a record to see its labels: its prefix, its header and a few labels at once."""
@@ -134,9 +135,10 @@ def _read_integer_pairs_slowly(path: Path, lines: list[bytes], first_line: int) 
     pairs: list[int] = []
     for number, line in enumerate(lines, first_line):
         columns = line.split()
-        if columns and (len(columns) != 2 or not all(column.isdigit() for column in columns)):
+        numbers = [integer(column.decode("latin-1")) for column in columns]
+        if columns and (len(columns) != 2 or None in numbers or not all(column.isdigit() for column in columns)):
             raise DataError(f"{path}:{number}: {line[:80]!r} is not key<TAB>offset")
-        pairs.extend(map(int, columns))
+        pairs.extend(number for number in numbers if number is not None)
     return np.array(pairs, dtype=np.int64)
 
 
@@ -172,7 +174,8 @@ def _key_range(record: ImageRecord, index: _Index) -> Optional[range]:
     """Return the keys that the two labels (first, last + 1) of a record name, or None if they cannot be a range."""
     if len(record.labels) != 2 or not all(0 <= label <= 1 + index.keys[-1] for label in record.labels):
         return None
-    return range(*map(int, record.labels))
+    first, stop = map(int, record.labels)
+    return range(first, stop) if stop - first <= len(index.keys) else None
 
 
 def _labels_from_ranges(file: RandomAccessFile, index: _Index) -> Optional[tuple[np.ndarray, np.ndarray]]:
@@ -221,13 +224,13 @@ def _identities_by_property(path: Path, labels: np.ndarray) -> Optional[int]:
     if not path.exists():
         return None
     text = path.read_text(encoding="utf-8", errors="replace").strip()
-    first = text.split(",")[0].strip()
-    if not (first.isascii() and first.isdigit()) or int(first) < 1:
+    first = integer(text.split(",")[0])
+    if first is None or first < 1:
         raise DataError(f"{path}: {text[:80]!r} is not identities,height,width")
     highest = int(labels.max(initial=0))
-    if highest >= int(first):
+    if highest >= first:
         raise DataError(
             f"{path}: names {first} identities, but label {highest} occurs in the records; write {highest + 1} "
             "there, or remove the file"
         )
-    return int(first)
+    return first

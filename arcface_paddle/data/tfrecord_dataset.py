@@ -25,6 +25,7 @@ from arcface_paddle.data.random_access import RandomAccessFile
 from arcface_paddle.data.tfrecord import Feature, bytes_of, integer_of, parse_example, scan_records
 from arcface_paddle.errors import DataError
 from arcface_paddle.progress import progress
+from arcface_paddle.untrusted import parse_npy
 
 INCOMPLETE = "tfrecord.incomplete"
 """Stands in a folder as long as the writing of its shards has not ended."""
@@ -147,12 +148,13 @@ def _read_or_make_index(shard: Path) -> tuple[np.ndarray, bool]:
 
 def _read_index(path: Path, head: np.ndarray) -> Optional[np.ndarray]:
     """Return the entries that an index holds; None if there is none, or it is of another file or damaged."""
-    with contextlib.suppress(OSError, ValueError, EOFError, MemoryError):
-        table = np.load(path, allow_pickle=False)
+    with contextlib.suppress(OSError, ValueError):
+        table = parse_npy(path.read_bytes())
         if table.dtype == _ENTRY and table.ndim == 1 and len(table) > 1 and table[0] == head[0]:
             entries = table[1:]
             ends = entries["offset"] + entries["length"]
-            if (ends <= head["offset"][0]).all() and (entries["offset"] < head["offset"][0]).all():
+            size = head["offset"][0]
+            if (ends <= size).all() and (entries["offset"] < size).all() and (entries["length"] <= size).all():
                 return entries
     return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from arcface_paddle.errors import DataError
 from arcface_paddle.evaluation.ijb import IjbSet, SubjectTemplates
 from arcface_paddle.files import PathLike
+from arcface_paddle.untrusted import integer
 
 _GALLERY_NAMES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 _NUMBERS_PER_PICTURE = 11  # five points and the detector's score
@@ -83,10 +84,11 @@ def _read_media(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     names, numbers = [], []
     for number, line in enumerate(_read_lines(path), 1):
         fields = line.split()
-        if len(fields) != 3 or not all(_is_integer(field) for field in fields[1:]):
+        row = [integer(field) for field in fields[1:]]
+        if len(row) != 2 or None in row:
             raise DataError(f"{path} line {number}: {line!r:.80}; expected: picture template media")
         names.append(fields[0])
-        numbers.append((int(fields[1]), int(fields[2])))
+        numbers.append(row)
     templates, media = np.array(numbers, dtype=np.int64).T
     return names, templates, media
 
@@ -94,7 +96,7 @@ def _read_media(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 def _read_landmarks(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     names, rows = [], []
     for number, line in enumerate(_read_lines(path), 1):
-        name, *fields = line.split()
+        name, *fields = line.split() or [""]
         try:
             row = [float(field) for field in fields]
         except ValueError:
@@ -120,7 +122,7 @@ def _read_integers(path: Path, *, columns: int) -> np.ndarray:
         return values.reshape(-1, columns)
     for number, line in enumerate(content.split("\n"), 1):
         fields = line.split()
-        if len(fields) != columns or not all(_is_integer(field) for field in fields):
+        if len(fields) != columns or None in map(integer, fields):
             raise DataError(f"{path} line {number}: {line!r:.80}; expected {columns} integers")
     raise DataError(f"{path}: integers that do not fit 64 bits")
 
@@ -150,9 +152,9 @@ def _read_subjects(path: Path) -> Optional[SubjectTemplates]:
     for number, row in enumerate(csv.reader(_read_lines(path)), 1):
         if number == 1:
             continue
-        if len(row) < 2 or not (_is_integer(row[0]) and _is_integer(row[1])):
+        template, subject = (integer(field) for field in [*row[:2], "", ""][:2])
+        if template is None or subject is None:
             raise DataError(f"{path} line {number}: {','.join(row)!r:.80}; expected: template,subject,...")
-        template, subject = int(row[0]), int(row[1])
         if subject_of.setdefault(template, subject) != subject:
             raise DataError(
                 f"{path} line {number}: template {template} is of subject {subject}, "
@@ -162,7 +164,3 @@ def _read_subjects(path: Path) -> Optional[SubjectTemplates]:
         raise DataError(f"{path}: no line below the header")
     templates = np.array(sorted(subject_of), dtype=np.int64)
     return SubjectTemplates(templates, np.array([subject_of[template] for template in templates], dtype=np.int64))
-
-
-def _is_integer(text: str) -> bool:
-    return text.strip().lstrip("-").isdecimal()

@@ -19,6 +19,7 @@ import numpy as np
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.card_parsing import parse_dataclass
+from arcface_paddle.untrusted import read_json
 
 CARD_NAME = "model.json"
 CARD_FORMAT = 1
@@ -425,11 +426,9 @@ def read_card(path: files.PathLike) -> ModelCard:
         ModelFileError: no such file, not JSON, or a key or value that the format does not know.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: not valid JSON: {error}") from None
+        document = read_json(Path(path), error=ModelFileError)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: cannot be read: No such file or directory") from None
     return card_from_document(document, name=str(path))
 
 

@@ -8,7 +8,6 @@ looked at, and only then named in that file; the next run goes on behind it. Onl
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
@@ -17,6 +16,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.embedding_files import EmbeddingTable, write_embeddings
 from arcface_paddle.pipeline.inputs import FoundPicture
+from arcface_paddle.untrusted import read_json
 
 _FORMAT = 1
 MOST_SHARDS = 100_000  # five digits in their names
@@ -145,9 +145,9 @@ class ShardedEmbeddings:
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.index_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.index_path}: cannot be read: {error}") from None
+            content = read_json(self.index_path)
+        except FileNotFoundError:
+            raise DataError(f"{self.index_path}: no such file") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise DataError(f"{self.index_path}: is not an index of shards in format {_FORMAT}")
         return content

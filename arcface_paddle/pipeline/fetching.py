@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import lzma
 import shutil
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Sequence
 
@@ -82,7 +85,7 @@ def _extract(archive: BinaryIO, folder: Path, *, expected: Sequence[str], url: s
                     with (folder / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
                     found.add(name)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise ModelFileError(f"{url}: not a whole tar archive: {error}") from None
     missing = [name for name in expected if name not in found]
     if missing:

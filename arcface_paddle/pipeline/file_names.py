@@ -46,21 +46,21 @@ class FileFinder:
     def find(self, listed_as: str) -> Path:
         """Return the file that the list means; see ``find_file``."""
         exact = self.folder / listed_as
-        if _exists(exact):
+        if exists(exact):
             return exact
         slashed = self.folder / listed_as.replace("\\", "/")
-        if _exists(slashed):
+        if exists(slashed):
             return slashed
         # Normalising leaves ASCII as it is, so a plain name that is missing costs no listing of its folder.
         if listed_as.isascii():
             return exact
         found = self._find_normalized(Path(listed_as.replace("\\", "/")))
-        return found if _exists(found) else exact
+        return found if exists(found) else exact
 
     def _find_normalized(self, listed: Path) -> Path:
         place = self.folder
         for part in listed.parts:
-            if not part.isascii() and not _exists(place / part):
+            if not part.isascii() and not exists(place / part):
                 part = self._names(place).get(_normalized(part), part)
             place = place / part
         return place
@@ -82,7 +82,8 @@ def _normalized(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Tell whether something is there; a name that no file can have is the name of none."""
     with contextlib.suppress(OSError, ValueError):  # no right to look, too long a name; a zero byte in it
         path.stat()
         return True

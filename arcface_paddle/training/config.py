@@ -36,6 +36,12 @@ _TRUE = frozenset({"true", "t", "1", "yes"})
 _FALSE = frozenset({"false", "f", "0", "no"})
 _NOTHING = frozenset({"", "none", "null"})
 
+_DEEPEST_YAML = 2
+"""Lines of options, and the list of one option."""
+
+_CONSTRUCTION_ERRORS = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What PyYAML raises of ``2001-13-45``, ``!!bool x``, ``!!int [1]`` and their like, all of it undocumented."""
+
 
 def _option(
     default: Any,
@@ -461,10 +467,13 @@ def load_config(path: PathLike) -> TrainConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     try:
+        _refuse_nests(yaml, text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except _CONSTRUCTION_ERRORS as error:
+        raise ConfigError(f"{path}: a value is not what its form or tag promises: {error!s:.200}") from None
     if values is None:
         return TrainConfig()
     if not isinstance(values, dict):
@@ -474,6 +483,22 @@ def load_config(path: PathLike) -> TrainConfig:
     if repeated:
         raise ConfigError(f"{path}: key {', '.join(repeated)} stands there twice")
     return config_from(values, origin=str(path))
+
+
+def _refuse_nests(yaml: Any, text: str, path: PathLike) -> None:
+    """Refuse what no configuration of ours has: anchors, of which a few lines make gigabytes, and nests of lists.
+
+    Raises:
+        ConfigError: one of them stands in the text.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if getattr(event, "anchor", None) is not None:
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{path} line {line}: anchors (&) and aliases (*) of YAML are not allowed; write it out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_YAML:
+            raise ConfigError(f"{path} line {event.start_mark.line + 1}: nests deeper than an option's list of values")
 
 
 def config_text(config: TrainConfig) -> str:
@@ -548,20 +573,20 @@ def _to_bool(value: Any, where: str, *, also: str = "") -> bool:
 
 def _to_text(value: Any, where: str) -> str:
     if isinstance(value, (bool, float, list, dict, type(None))):
-        raise ConfigError(f"{where} is {value!r}; a text is needed")
+        raise ConfigError(f"{where} is {value!r:.80}; a text is needed")
     return str(value)
 
 
 def _to_number(value: Any, kind: type, where: str) -> Union[int, float]:
     wanted = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ConfigError(f"{where} is {value!r}; {wanted} is needed")
+        raise ConfigError(f"{where} is {value!r:.80}; {wanted} is needed")
     try:
         number = float(value)
     except ValueError:
-        raise ConfigError(f"{where} is {value!r}; {wanted} is needed") from None
+        raise ConfigError(f"{where} is {value!r:.80}; {wanted} is needed") from None
     if not math.isfinite(number) or (kind is int and number != int(number)):
-        raise ConfigError(f"{where} is {value!r}; {wanted} is needed")
+        raise ConfigError(f"{where} is {value!r:.80}; {wanted} is needed")
     return kind(number)
 
 

@@ -377,7 +377,8 @@ def read_header(header: dict[str, Any], *, name: str) -> FileHeader:
     try:
         model = documents.model_of_json(header["model"]) if header["model"] is not None else None
         entries = tuple(documents.entry_of_json(value) for value in header["entries"])
-        return FileHeader(model, header["decision"], dict(header["parameters"]), entries)
+        parameters = documents.parameters_of_json(header["parameters"])
+        return FileHeader(model, header["decision"], parameters, entries)
     except (KeyError, TypeError, ValueError) as error:
         raise GalleryError(f"{name}: damaged gallery header ({error!r}); build it again") from None
 

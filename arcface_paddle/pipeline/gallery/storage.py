@@ -18,6 +18,7 @@ from typing import IO, Any, BinaryIO, Iterable
 import numpy as np
 
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.untrusted import parse_json, read_npy_head
 
 HEADER_MEMBER = "gallery.json"
 ARRAY_MEMBER = "embeddings.npy"
@@ -102,7 +103,7 @@ def unpack(content: bytes, *, name: str) -> tuple[dict[str, Any], np.ndarray]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            header = json.loads(_read_member(archive, HEADER_MEMBER, _MAX_HEADER_BYTES, name).decode("utf-8"))
+            header = _read_header(archive, name)
             array = _read_array(_read_member(archive, ARRAY_MEMBER, len(content), name), name)
     except GalleryError:
         raise
@@ -125,7 +126,7 @@ def map_rows(stream: BinaryIO, *, name: str) -> tuple[dict[str, Any], np.ndarray
     """
     try:
         with zipfile.ZipFile(stream) as archive:
-            header = json.loads(_read_member(archive, HEADER_MEMBER, _MAX_HEADER_BYTES, name).decode("utf-8"))
+            header = _read_header(archive, name)
             info = archive.getinfo(ARRAY_MEMBER)
             with archive.open(info) as member:
                 shape, numbers = _array_shape(member, name)
@@ -166,8 +167,15 @@ def _member(name: str, compression: int) -> zipfile.ZipInfo:
     return info
 
 
+def _read_header(archive: zipfile.ZipFile, name: str) -> Any:
+    content = _read_member(archive, HEADER_MEMBER, _MAX_HEADER_BYTES, name)
+    return parse_json(content, name=f"{name}: {HEADER_MEMBER}", error=GalleryError)
+
+
 def _read_member(archive: zipfile.ZipFile, member: str, limit: int, name: str) -> bytes:
     info = archive.getinfo(member)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise GalleryError(f"{name}: {member} is compressed by method {info.compress_type}; allowed: stored, deflated")
     if info.file_size > min(limit, _EXPANSION_LIMIT * max(info.compress_size, 1)):
         raise GalleryError(f"{name}: {member} claims {info.file_size:,} bytes, more than the file can hold; refused")
     return archive.read(info)
@@ -183,13 +191,10 @@ def _read_array(content: bytes, name: str) -> np.ndarray:
 
 def _array_shape(stream: IO[bytes], name: str) -> tuple[tuple[int, int], int]:
     """Read the head of a .npy; returns M and D, and where the numbers begin."""
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise GalleryError(f"{name}: {ARRAY_MEMBER} has format {version}; allowed: (1, 0)")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype != np.dtype("<f4") or fortran_order or len(shape) != 2:
+    shape, in_columns, dtype = read_npy_head(stream)
+    if dtype != np.dtype("<f4") or in_columns or len(shape) != 2:
         raise GalleryError(f"{name}: {ARRAY_MEMBER} holds {dtype} of shape {shape}; allowed: float32 (M, D)")
-    return (int(shape[0]), int(shape[1])), stream.tell()
+    return (shape[0], shape[1]), stream.tell()
 
 
 def _require_size(shape: tuple[int, int], size: int, name: str) -> None:
