@@ -34,6 +34,7 @@ from arcface_paddle.backbones import is_same_network
 from arcface_paddle.errors import CheckpointError
 from arcface_paddle.files import PathLike, atomic_folder, write_bytes, write_json
 from arcface_paddle.training.state import LoopState
+from arcface_paddle.untrusted import read_json
 from arcface_paddle.weight_files import dump_state_dict
 
 FORMAT_VERSION = 1
@@ -198,13 +199,66 @@ def clear_leftovers(output: PathLike) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says about itself: identity of the run, shards, and size and hash of each file.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or is of another format.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = read_json(path, error=CheckpointError)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path}: damaged: a {type(manifest).__name__} instead of an object")
+    if manifest.get("format") != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format {manifest.get('format')!r:.40}, this version reads {FORMAT_VERSION}")
+    problem = _manifest_problem(manifest)
+    if problem:
+        raise CheckpointError(f"{path}: damaged: {problem}")
+    return manifest
+
+
+def _manifest_problem(manifest: Mapping[str, Any]) -> str:
+    """Name the first field that is missing or of a kind that we do not write; empty when there is none."""
+    counts = ("step", "world_size", *(name for name, kind in RunIdentity.__annotations__.items() if kind == "int"))
+    for name in counts:
+        if not _is_count(manifest.get(name)):
+            return f"{name} is {manifest.get(name)!r:.40}"
+    if not _is_file_name(manifest.get("network")) or not isinstance(manifest.get("optimizer", ""), str):
+        return "network or optimizer is no name"
+    shards, files = manifest.get("shards"), manifest.get("files")
+    if not isinstance(shards, list) or len(shards) != manifest["world_size"] or not all(map(_is_shard, shards)):
+        return f"its shards are not those of {manifest['world_size']} ranks"
+    if not isinstance(files, dict) or not all(_is_file_name(name) and _is_described(files[name]) for name in files):
+        return "its list of files"
+    return ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_file_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value and Path(value).name == value
+
+
+def _is_shard(value: object) -> bool:
+    return isinstance(value, dict) and _is_count(value.get("start")) and _is_count(value.get("rows"))
+
+
+def _is_described(value: object) -> bool:
+    return isinstance(value, dict) and _is_count(value.get("bytes")) and isinstance(value.get("sha256"), str)
+
+
 def publish(output: Path, folder: Path) -> None:
     """Show the checkpoint in ``folder`` under the published names and drop published shards of ranks now gone.
 
     Where the folder holds the network under another spelling of its name too, that file is renewed as well: scripts
     that read it shall not get old weights.
     """
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_manifest(folder)
     network = f"{manifest['network']}.pdparams"
     spellings = [path.name for path in output.glob("*.pdparams") if is_same_network(path.stem, manifest["network"])]
     shown = {network: [network, *(name for name in spellings if name != network)]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping
@@ -17,7 +16,7 @@ from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.evaluation.embedder import Embedder, centre_cropped, network_embedder
 from arcface_paddle.files import PathLike, write_bytes, write_text
-from arcface_paddle.training.checkpoint import MANIFEST, RunIdentity, list_checkpoints, published_shard_name
+from arcface_paddle.training.checkpoint import RunIdentity, list_checkpoints, published_shard_name, read_manifest
 from arcface_paddle.training.config import (
     CONFIG_FILE,
     WITHOUT_COSINES,
@@ -135,9 +134,6 @@ def _identity_of(checkpoint: Path) -> RunIdentity:
     Raises:
         CheckpointError: the manifest is damaged.
     """
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-        names = [field.name for field in dataclasses.fields(RunIdentity)]
-        return RunIdentity(**{name: manifest[name] for name in names if name in manifest})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint / MANIFEST}: cannot be read: {error}") from None
+    manifest = read_manifest(checkpoint)
+    names = [field.name for field in dataclasses.fields(RunIdentity)]
+    return RunIdentity(**{name: manifest[name] for name in names if name in manifest})

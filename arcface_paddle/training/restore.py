@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +18,18 @@ from arcface_paddle.heads.memory import STATES_OF, counts_updates, extra_states_
 from arcface_paddle.heads.update_rules import COUNT
 from arcface_paddle.training.checkpoint import (
     BACKBONE_MOMENTUM,
-    FORMAT_VERSION,
-    MANIFEST,
     STATE,
     ClassifierShard,
     RunIdentity,
     backbone_state_name,
     feature_centres_name,
     list_checkpoints,
+    read_manifest,
     shard_name,
     shard_state_name,
 )
 from arcface_paddle.training.state import LoopState
+from arcface_paddle.untrusted import read_json
 from arcface_paddle.weight_files import read_state_dict
 
 _PUBLISHED_WEIGHT = re.compile(r"rank[:_](\d+)_softmax_weight\.pkl")
@@ -142,8 +141,10 @@ def find_damage(folder: Path) -> Optional[str]:
     """Hold the files of a checkpoint against its manifest; each rank hashes its share, all get the same answer."""
     try:
         problem = _damage_in_share(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{type(error).__name__}: {error}"
+    except CheckpointError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror or error}"
     distributed.barrier()
     problems = [text for text in distributed.gather_json(problem) if text]
     return problems[0] if problems else None
@@ -161,9 +162,7 @@ def _check_finite(name: str, array: np.ndarray, *, source: object) -> None:
 
 
 def _damage_in_share(folder: Path) -> Optional[str]:
-    manifest = _manifest(folder)
-    if manifest["format"] != FORMAT_VERSION:
-        return f"format {manifest['format']}, this version reads {FORMAT_VERSION}"
+    manifest = read_manifest(folder)
     names = sorted(manifest["files"])
     for name in names[distributed.rank() :: distributed.world_size()]:
         described = manifest["files"][name]
@@ -175,15 +174,11 @@ def _damage_in_share(folder: Path) -> Optional[str]:
     return None
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-
-
 def _read_versioned(
     folder: Path, identity: RunIdentity, rows: RowRange, *, leaves_states: Callable[[LoopState], bool]
 ) -> Restored:
-    manifest = _manifest(folder)
-    state = LoopState.from_json(json.loads((folder / STATE).read_text(encoding="utf-8")), name=str(folder / STATE))
+    manifest = read_manifest(folder)
+    state = LoopState.from_json(read_json(folder / STATE, error=DamagedError), name=str(folder / STATE))
     if leaves_states(state):
         identity = dataclasses.replace(identity, optimizer=None)
     _check_identity(folder, manifest, identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional
@@ -81,12 +82,30 @@ class LoopState:
         Raises:
             CheckpointError: fields are missing or unknown.
         """
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"{name}: a {type(values).__name__} instead of the fields of the loop state")
         expected = {item.name for item in dataclasses.fields(cls)}
         missing, unknown = expected - _ADDED_LATER - set(values), set(values) - expected
         if missing or unknown:
             odd = ", ".join(sorted(missing | unknown))
             raise CheckpointError(f"{name}: the fields of the loop state do not fit this version: {odd}")
+        wrong = [key for key, value in values.items() if not _is_of(value, cls.__annotations__[key])]
+        if wrong:
+            raise CheckpointError(f"{name}: {wrong[0]} is {values[wrong[0]]!r:.80}, which is damaged")
         return cls(**values)
+
+
+def _is_of(value: object, hint: str) -> bool:
+    """Tell whether a value read from JSON is of the kind of a field, whose annotation is ``hint``."""
+    if hint.startswith("Optional["):
+        return value is None or _is_of(value, hint[len("Optional[") : -1])
+    if hint.startswith("dict["):
+        return isinstance(value, dict) and all(_is_of(number, "float") for number in value.values())
+    if hint == "str":
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) if hint == "float" else isinstance(value, int) and 0 <= value < 2**63
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
