@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ LOCK_TIMEOUT_S = 30.0
 _HASH_BLOCK_BYTES = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LOCK_POLL_S = 0.01
+_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""To open a pipe without waiting for its writer; where there is no such flag, there are no such pipes."""
 
 
 @contextlib.contextmanager
@@ -70,6 +73,32 @@ def remove_leftovers(path: PathLike) -> None:
     for entry in target.parent.iterdir():
         if leftover.fullmatch(entry.name):
             entry.unlink()
+
+
+def open_regular(path: PathLike, *, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading; a pipe nobody writes to, or a device without end, is refused and not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file; ``strerror`` says so.
+    """
+    descriptor = os.open(path, _READING)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb", buffering)
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise OSError(errno.EINVAL, "Not a regular file, but a pipe, device or socket", os.fspath(path))
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: as ``open_regular``.
+    """
+    with open_regular(path) as stream:
+        return stream.read()
 
 
 def write_bytes(path: PathLike, content: bytes) -> None:
@@ -133,7 +162,7 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
 def sha256_of_file(path: PathLike) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         for block in iter(lambda: stream.read(_HASH_BLOCK_BYTES), b""):
             digest.update(block)
     return digest.hexdigest()

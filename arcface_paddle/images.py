@@ -169,7 +169,7 @@ def read_file(path: files.PathLike) -> bytes:
     """
     name = files.printable(path)
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except IsADirectoryError:

@@ -16,6 +16,7 @@ from typing import IO, Any, Optional, Union
 
 import numpy as np
 
+from arcface_paddle import files
 from arcface_paddle.errors import ArcfaceError, DataError
 
 _MOST_DIGITS = 19
@@ -52,7 +53,7 @@ def read_json(path: Union[str, Path], *, error: type[ArcfaceError] = DataError) 
         ArcfaceError: of kind ``error``: it cannot be read, or as ``parse_json``.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except FileNotFoundError:
         raise
     except OSError as problem:

@@ -12,7 +12,7 @@ from typing import Mapping
 
 import numpy as np
 
-from arcface_paddle import safe_pickle
+from arcface_paddle import files, safe_pickle
 from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.files import PathLike, write_bytes
 from arcface_paddle.pickle_machine import PLAIN_CONTENT, Budget, StandIn
@@ -28,7 +28,7 @@ def read_state_dict(path: PathLike) -> dict[str, np.ndarray]:
         ModelFileError: the file is missing, damaged, refused as unsafe, or not a state_dict.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise ModelFileError(f"cannot read the weights {path}: {error.strerror or error}") from None
     return parse_state_dict(content, name=str(path))
@@ -63,7 +63,7 @@ def read_parameter(path: PathLike) -> np.ndarray:
         ModelFileError: the file is missing, damaged, refused as unsafe, or not one array.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
     try:

@@ -161,7 +161,7 @@ def _read_bounded(path: Path, most_bytes: int) -> bytes:
 
 def _read_list(path: Path) -> np.ndarray:
     try:
-        issame = parse_npy(path.read_bytes())
+        issame = parse_npy(files.read_bytes(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it says which pairs show one person, copy it too") from None
     except OSError as error:

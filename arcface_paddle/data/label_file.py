@@ -137,7 +137,7 @@ def complaint_about_path(name: str) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such label file") from None
     except OSError as error:

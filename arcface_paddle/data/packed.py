@@ -298,7 +298,7 @@ def read_index(shard: Path) -> np.ndarray:
     """
     path = shard.with_suffix(".npy")
     try:
-        entries = parse_npy(path.read_bytes())
+        entries = parse_npy(files.read_bytes(path))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; it is the index of {shard.name}, copy or pack both again") from None
     except OSError as error:

@@ -51,7 +51,7 @@ def read_pair_list(path: files.PathLike, *, root: Optional[files.PathLike] = Non
     """
     pictures = PictureFinder(Path(path).parent if root is None else root)
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"{path}: no such list of pairs") from None
     except (OSError, UnicodeDecodeError) as error:

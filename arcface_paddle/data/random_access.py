@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from pathlib import Path
 
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
 
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows; pipes without a writer
 _BLOCK_BYTES = 1 << 16
 """Bytes asked for at once; a face crop of 112 x 112 pixels has about 6 KB."""
 
@@ -23,6 +24,8 @@ def read_small_file(path: str) -> bytes:
     try:
         descriptor = os.open(path, _OPEN_FLAGS)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError(f"{path}: no file, but a folder, pipe or device")
             content = _read_to_end(descriptor)
         finally:
             os.close(descriptor)

@@ -116,7 +116,7 @@ class _Index:
 def _read_integer_pairs(path: Path) -> np.ndarray:
     blocks = []
     first_line = 1
-    with path.open("rb") as stream:
+    with files.open_regular(path) as stream:
         while lines := stream.readlines(1 << 20):
             try:
                 block = np.array(b"".join(lines).split(), dtype=np.int64)
@@ -223,7 +223,7 @@ def _identities_by_property(path: Path, labels: np.ndarray) -> Optional[int]:
     """Return the number of identities that ``property`` names, or None without such a file."""
     if not path.exists():
         return None
-    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    text = files.read_bytes(path).decode("utf-8", errors="replace").strip()
     first = integer(text.split(",")[0])
     if first is None or first < 1:
         raise DataError(f"{path}: {text[:80]!r} is not identities,height,width")

@@ -149,7 +149,7 @@ def _read_or_make_index(shard: Path) -> tuple[np.ndarray, bool]:
 def _read_index(path: Path, head: np.ndarray) -> Optional[np.ndarray]:
     """Return the entries that an index holds; None if there is none, or it is of another file or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        table = parse_npy(path.read_bytes())
+        table = parse_npy(files.read_bytes(path))
         if table.dtype == _ENTRY and table.ndim == 1 and len(table) > 1 and table[0] == head[0]:
             entries = table[1:]
             ends = entries["offset"] + entries["length"]
@@ -161,7 +161,7 @@ def _read_index(path: Path, head: np.ndarray) -> Optional[np.ndarray]:
 
 def _make_index(shard: Path, size: int) -> np.ndarray:
     try:
-        with shard.open("rb", buffering=_BUFFER_BYTES) as stream:
+        with files.open_regular(shard, buffering=_BUFFER_BYTES) as stream:
             entries = np.fromiter(_entries(stream, size, name=str(shard)), dtype=_ENTRY)
     except OSError as error:
         raise DataError(f"{shard}: cannot be read: {error.strerror or error}") from None

@@ -64,7 +64,7 @@ def read_verification_set(path: files.PathLike) -> VerificationSet:
         DataError: no such file, not such a pickle, a refused name in it, no pair, or counts that do not fit.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such verification set") from None
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Optional
 
 import numpy as np
 
+from arcface_paddle import files
 from arcface_paddle.errors import DataError
 from arcface_paddle.evaluation.ijb import IjbSet, SubjectTemplates
 from arcface_paddle.files import PathLike
@@ -66,7 +67,7 @@ def _prefix(meta: Path) -> str:
 def _read_content(path: Path) -> str:
     """Return the text without the white space at its end; ``\\r\\n`` has become ``\\n``."""
     try:
-        content = path.read_text(encoding="utf-8").rstrip()
+        content = files.read_bytes(path).decode("utf-8").replace("\r\n", "\n").rstrip()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Optional
 
+from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 
 _PROGRAM_FIELDS = {1: 2, 4: 2, 5: 2}  # ProgramDesc of framework.proto: blocks, version, op_version_map; wire type 2
@@ -18,7 +19,7 @@ def check_graph(path: Path) -> None:
     Raises:
         ModelFileError: with the reason.
     """
-    content = path.read_bytes()
+    content = files.read_bytes(path)
     if not content:
         raise ModelFileError(f"{path}: the file is empty")
     if path.suffix == ".json":
@@ -40,7 +41,7 @@ def check_weights(path: Path) -> None:
     Raises:
         ModelFileError: empty, cut off, or of another format.
     """
-    content = path.read_bytes()
+    content = files.read_bytes(path)
     if not content:
         raise ModelFileError(f"{path}: the file is empty")
     position, count = 0, 0

@@ -279,7 +279,7 @@ def _read_start(path: Path) -> Optional[bytes]:
     """Return the first bytes of a regular file, None for anything else: opening a pipe would wait for its writer."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISREG(path.stat().st_mode):
-            with path.open("rb") as stream:
+            with files.open_regular(path) as stream:
                 return stream.read(_FIRST_BYTES)
     return None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
 
+from arcface_paddle import files
 from arcface_paddle.data import augment_settings
 from arcface_paddle.data.data_settings import KINDS
 from arcface_paddle.errors import ConfigError, MissingDependencyError
@@ -463,8 +464,10 @@ def load_config(path: PathLike) -> TrainConfig:
     """
     yaml = _yaml()
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.read_bytes(path).decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     try:
         _refuse_nests(yaml, text, path)

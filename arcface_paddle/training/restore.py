@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle import distributed, safe_pickle
+from arcface_paddle import distributed, files, safe_pickle
 from arcface_paddle.backbones import is_same_network
 from arcface_paddle.errors import CheckpointError, DataError, ModelFileError
 from arcface_paddle.files import PathLike, sha256_of_file
@@ -277,7 +277,7 @@ def _read_rows(paths: Sequence[Path], stored: Sequence[RowRange], rows: RowRange
 
 def _read_shard(path: Path) -> np.ndarray:
     try:
-        array = safe_pickle.load_arrays(path.read_bytes(), name=str(path))
+        array = safe_pickle.load_arrays(files.read_bytes(path), name=str(path))
     except OSError as error:
         raise DamagedError(f"cannot read the shard {path}: {error.strerror or error}") from None
     except DataError as error:
@@ -290,12 +290,12 @@ def _read_shard(path: Path) -> np.ndarray:
 
 def _read_published(output: Path, identity: RunIdentity, rows: RowRange) -> Optional[Restored]:
     """Read a folder that has only the files of the published trainer."""
-    files = sorted(output.glob("*.pdparams"))
-    found = [path for path in files if is_same_network(path.stem, identity.network)]
+    weights = sorted(output.glob("*.pdparams"))
+    found = [path for path in weights if is_same_network(path.stem, identity.network)]
     if not found:
-        if files:
+        if weights:
             raise CheckpointError(
-                f"{output} holds {', '.join(path.name for path in files)} but not {identity.network}.pdparams: "
+                f"{output} holds {', '.join(path.name for path in weights)} but not {identity.network}.pdparams: "
                 "check --network"
             )
         return None

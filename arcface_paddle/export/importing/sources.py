@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.export.importing.paddle_checkpoint import META, PARAMETER
 from arcface_paddle.export.importing.tflite_file import IDENTIFIER
@@ -34,7 +35,7 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         return _kind_of_folder(path)
     try:
-        with path.open("rb") as stream:
+        with files.open_regular(path) as stream:
             head = stream.read(_HEAD_BYTES)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None

@@ -14,6 +14,7 @@ from typing import Optional
 
 import numpy as np
 
+from arcface_paddle import files
 from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.pickle_machine import Budget
 
@@ -69,7 +70,7 @@ class TfliteFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            data = path.read_bytes()
+            data = files.read_bytes(path)
         except OSError as error:
             raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
         if data[4:8] != IDENTIFIER:

@@ -19,12 +19,11 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 
-from arcface_paddle import safe_pickle
+from arcface_paddle import files, safe_pickle
 from arcface_paddle.errors import DataError, ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.pickle_machine import Budget, StandIn, shown
@@ -67,7 +66,7 @@ def read_torch_file(path: PathLike) -> object:
         ModelFileError: the file is missing, damaged, of another format, or asks for anything but tensors.
     """
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
     try:

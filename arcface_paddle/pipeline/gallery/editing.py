@@ -215,12 +215,12 @@ def contract_of(uri: files.PathLike) -> GalleryContract:
 
 def is_own_file(path: files.PathLike) -> bool:
     """Tell by the first bytes whether an existing gallery file is ours (the published one is a pickle)."""
-    with Path(path).open("rb") as stream:
+    with files.open_regular(path) as stream:
         return storage.is_container(stream.read(storage.SIGNATURE_BYTES))
 
 
 def _foreign_kind(path: files.PathLike) -> str:
-    with Path(path).open("rb") as stream:
+    with files.open_regular(path) as stream:
         start = stream.read(len(hdf5.SIGNATURE))
     if parquet.is_parquet(start):
         return "a gallery in Parquet"

@@ -117,7 +117,7 @@ def open_with_journal(path: files.PathLike) -> tuple[BinaryIO, bytes]:
         OSError: no such file, or it cannot be read.
     """
     while True:
-        stream = Path(path).open("rb")  # noqa: SIM115  (returned open)
+        stream = files.open_regular(path)
         try:
             content = read(journal_of(path)) or b""
             if os.path.samestat(os.fstat(stream.fileno()), Path(path).stat()):

@@ -134,7 +134,7 @@ def _parse_line(line: str, finder: FileFinder) -> LabelledPicture:
 
 def _read_text(path: files.PathLike) -> str:
     try:
-        content = Path(path).read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise GalleryError(f"{path}: cannot read the label file: {error.strerror or error}") from None
     try:
