@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import io
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from types import FrameType
 from typing import Any, Callable, Iterable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
+from arcface_paddle.cli import terminal
 from arcface_paddle.errors import ArcfaceError, ConfigError
 
 EXIT_OK = 0
@@ -119,8 +119,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def _framed(prog: str, command: Callable[[], int]) -> int:
     """Run a command; what ends it early becomes one line on stderr and the documented exit code."""
     _quiet_libraries()
-    _never_fail_on_characters()
-    with _Interrupts() as interrupts:
+    with _Interrupts() as interrupts, terminal.safe_streams():
         try:
             return _flushed(command)
         except BrokenPipeError:
@@ -196,15 +195,8 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="No ccache found")  # about compiling C++ extensions, which nobody does
 
 
-def _never_fail_on_characters() -> None:
-    """Let a terminal that lacks Chinese characters show question marks instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def _complain(prog: str, message: str) -> None:
-    print(f"{prog}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"{prog}: error: {terminal.one_line(message)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""What stands between a command and the terminal: nothing that a file is called can move its cursor or end the command.
+
+Names of files, of people and of models come from others. A terminal obeys control characters in them: it clears the
+screen, changes its title, or shows another text than was printed. They are shown as ``\\x1b`` instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from typing import Any, Iterator, Optional, TextIO
+
+from arcface_paddle.errors import ConfigError
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""C0 without tab and newline, C1, and what turns the direction of writing around."""
+
+
+def plain(text: str) -> str:
+    """Return a text in which control characters are spelt out."""
+    return _CONTROL.sub(_spelt, text)
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line without control characters."""
+    return plain(" ".join(message.splitlines()))
+
+
+def _spelt(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+@contextlib.contextmanager
+def safe_streams() -> Iterator[None]:
+    """Make standard output and error such that a command can print whatever it has.
+
+    A stream that was closed (``>&-``) takes all and shows nothing. Characters that a terminal lacks become question
+    marks, control characters on standard output are spelt out (progress bars on standard error need theirs), and a full
+    disk behind it is an error of one line.
+    """
+    before = sys.stdout, sys.stderr
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  (whoever kept the stream may write to it later)
+    sys.stderr = sys.stderr or nowhere
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    sys.stdout = nowhere if sys.stdout is None else _Output(sys.stdout)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Output:
+    """Standard output with ``write`` and ``flush`` of its own; everything else is that of the stream behind it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, control characters spelt out.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        with self._failing():
+            self._stream.write(plain(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Send off what was written.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        with self._failing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        problem: Optional[str] = None
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem is not None:
+            self._give_up()
+            raise ConfigError(f"standard output cannot be written: {problem}; the results so far are not shown")
+
+    def _give_up(self) -> None:
+        """Lead what is still in the buffer nowhere, or the interpreter complains a second time when it ends."""
+        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
