@@ -40,9 +40,9 @@ def parse_json(content: Union[str, bytes], *, name: str, error: type[ArcfaceErro
     try:
         return json.loads(content)
     except RecursionError:
-        raise error(f"{name}: not valid JSON: it nests too deep") from None
+        raise error(f"{name}: cannot be read, not valid JSON: it nests too deep") from None
     except ValueError as problem:  # JSONDecodeError, UnicodeDecodeError, and numbers of more than 4,300 digits
-        raise error(f"{name}: not valid JSON: {problem!s:.200}") from None
+        raise error(f"{name}: cannot be read, not valid JSON: {problem!s:.200}") from None
 
 
 def read_json(path: Union[str, Path], *, error: type[ArcfaceError] = DataError) -> Any:

@@ -7,6 +7,7 @@ screen, changes its title, or shows another text than was printed. They are show
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -91,9 +92,10 @@ class _Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            problem = error.strerror or str(error)
-        if problem is not None:
             self._give_up()
+            if error.errno != errno.EIO:  # the terminal has hung up: what runs still has to end well
+                problem = error.strerror or str(error)
+        if problem is not None:
             raise ConfigError(f"standard output cannot be written: {problem}; the results so far are not shown")
 
     def _give_up(self) -> None:
