@@ -13,18 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "arcface_paddle"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOT_MODULES = {
-    *(
-        "errors",
-        "files",
-        "types",
-        "images",
-        "pickle_machine",
-        "progress",
-        "safe_pickle",
-        "signals",
-        "untrusted",
-        "weight_files",
-    ),
+    *("devices", "errors", "files", "types", "images", "pickle_machine"),
+    *("progress", "safe_pickle", "signals", "untrusted", "weight_files"),
 }
 LEAVES = {"distributed", "reports"}
 """Rooms below all others: collectives need none of them, charts and pages neither."""

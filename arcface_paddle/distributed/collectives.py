@@ -2,7 +2,7 @@
 
 One process is a world of size 1, in which every function here is the identity, so the same training code runs alone
 and on many ranks. ``init`` joins the process group that ``python -m paddle.distributed.launch`` describes in the
-environment: Gloo on CPU, NCCL on GPU.
+environment: Gloo on CPU, NCCL on GPUs, what they bring along on other accelerators.
 
 Facts about Gloo in Paddle 3.3 that shape this module (each was tried): it has neither reduce_scatter nor all_to_all;
 its float16 sum returns inf, so half-precision tensors travel as float32; every collective fails when a rank comes
@@ -23,7 +23,7 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
-from arcface_paddle import signals
+from arcface_paddle import devices, signals
 from arcface_paddle.distributed import addresses, heartbeat
 from arcface_paddle.errors import ArcfaceError, ConfigError
 
@@ -80,8 +80,8 @@ def launched_local_size() -> int:
 def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
     """Join the launched process group; without a launcher, or when called again, do nothing.
 
-    The device is the one set by ``paddle.set_device``. From here on a rank that dies ends the whole run within
-    ``timeout_s`` (at once, if its process ended; see ``heartbeat``).
+    The device is the one set by ``devices.use_device``, which must come before: the collectives are those of it. From
+    here on a rank that dies ends the whole run within ``timeout_s`` (at once, if its process ended; see ``heartbeat``).
 
     Raises:
         ConfigError: the environment of the launcher is incomplete.
@@ -96,8 +96,8 @@ def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
             f"PADDLE_TRAINERS_NUM is {size} but {', '.join(missing)} is not set: start the run with "
             "python -m paddle.distributed.launch --nproc_per_node=N train.py ..."
         )
-    _world.gloo = not paddle.get_device().startswith("gpu")
-    os.environ["PADDLE_DISTRI_BACKEND"] = "gloo" if _world.gloo else "nccl"
+    backend = os.environ["PADDLE_DISTRI_BACKEND"] = devices.collectives_backend()
+    _world.gloo = backend == "gloo"
     addresses.bind_collectives()
     with _collective("init"):
         dist.init_parallel_env()
@@ -172,11 +172,11 @@ def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
     if _world.size == 1:
         return [array]
     array = np.ascontiguousarray(array)
-    shapes = all_gather(paddle.to_tensor(np.array([array.shape], np.int64))).numpy()
+    shapes = all_gather(devices.to_device(np.array([array.shape], np.int64))).numpy()
     byte_counts = shapes.prod(axis=1) * array.itemsize
     padded = np.zeros(max(1, int(byte_counts.max())), np.uint8)
     padded[: array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
-    blocks = all_gather(paddle.to_tensor(padded)).numpy().reshape(_world.size, -1)
+    blocks = all_gather(devices.to_device(padded)).numpy().reshape(_world.size, -1)
     return [
         np.frombuffer(block[:count].tobytes(), array.dtype).reshape(shape)
         for block, count, shape in zip(blocks, byte_counts, shapes)
@@ -214,7 +214,7 @@ def any_rank(flag: bool) -> bool:
     """Tell, on every rank alike, whether ``flag`` is true on at least one rank."""
     if _world.size == 1:
         return bool(flag)
-    return bool(all_reduce_max(paddle.to_tensor([int(flag)], dtype="int32")).item())
+    return bool(devices.to_host(all_reduce_max(paddle.full([1], int(flag), dtype="int32")))[0])
 
 
 def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -294,7 +294,7 @@ def _share_invitation(server: Union[socket.socket, ConfigError, None]) -> tuple[
     announced = b"" if not host or addresses.is_any_address(host) else host.encode()
     secret = secrets.token_bytes(heartbeat.TOKEN_BYTES) + announced.ljust(addresses.LONGEST_ADDRESS, b"\0")
     content = np.concatenate([[port], np.frombuffer(secret, np.uint8)]).astype(np.int64)
-    invitation = broadcast(paddle.to_tensor(content)).numpy()
+    invitation = broadcast(devices.to_device(content)).numpy()
     if isinstance(server, ConfigError):
         raise server
     received = invitation[1:].astype(np.uint8).tobytes()

@@ -55,10 +55,12 @@ def network_embedder(network: nn.Layer, *, name: str = "network", description: s
     """
     import paddle  # here, because exported models of other engines are evaluated without it
 
+    from arcface_paddle import devices
+
     def embed(crops: np.ndarray) -> np.ndarray:
         assert not network.training, "statistics of the batch would change the features"
         with paddle.no_grad():
-            return np.asarray(network(paddle.to_tensor(network_input(crops))).astype("float32").numpy())
+            return np.asarray(network(devices.to_device(network_input(crops))).astype("float32").numpy())
 
     return Embedder(name, description, embed)
 

@@ -14,6 +14,7 @@ from typing import Optional, Sequence
 from arcface_paddle.backbones import canonical_name, find_weights_file
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.evaluation.embedder import Embedder, model_embedder, network_embedder
+from arcface_paddle.evaluation.ranks import device_of_rank
 from arcface_paddle.pipeline.cards import CARD_NAME, RECOGNITION
 from arcface_paddle.pipeline.foreign_models import recognizer_card
 from arcface_paddle.pipeline.model_files import GRAPH_FILES, REGISTRY, ModelFolder, open_model, preset_card
@@ -39,7 +40,7 @@ class EmbedderSettings:
     @property
     def runtime(self) -> RuntimeOptions:
         """How exported models run."""
-        return RuntimeOptions(engine=self.engine, device=self.device, threads=self.threads)
+        return RuntimeOptions(engine=self.engine, device=device_of_rank(self.device), threads=self.threads)
 
 
 def open_embedders(models: Sequence[str], *, settings: EmbedderSettings) -> list[Embedder]:
@@ -105,15 +106,14 @@ def _weights_in(folder: Path, network: Optional[str]) -> Path:
 
 
 def _open_weights(path: Path, settings: EmbedderSettings) -> Embedder:
-    import paddle
-
+    from arcface_paddle import devices
     from arcface_paddle.backbones.weights import open_backbone
 
     try:
         network_name = canonical_name(settings.network or path.stem)
     except ConfigError as error:
         raise ConfigError(f"{path}: which network is this? Name it with --network: {error}") from None
-    paddle.set_device(settings.device)  # first, so that the weights lie where the crops will be
+    devices.use_device(settings.device)  # first, so that the weights lie where the crops will be
     network = open_backbone(network_name, path)
     return network_embedder(network, name=path.stem, description=f"{path} ({network_name}, paddle)")
 

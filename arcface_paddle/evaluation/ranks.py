@@ -26,15 +26,29 @@ class Ranks(Protocol):
 
 
 @contextlib.contextmanager
-def joined_ranks() -> Iterator[Optional[Ranks]]:
-    """Join the process group of ``paddle.distributed.launch``; None for an ordinary run of one process."""
+def joined_ranks(device: str) -> Iterator[Optional[Ranks]]:
+    """Join the process group of ``paddle.distributed.launch``; None for an ordinary run of one process.
+
+    Args:
+        device: what the ranks compute on, ``cpu`` or ``gpu``; the collectives are those of this device.
+
+    Raises:
+        ConfigError: ``gpu`` where paddle sees none.
+    """
     if "PADDLE_TRAINERS_NUM" not in os.environ:  # no launcher; ONNX models then need no paddle at all
         yield None
         return
-    from arcface_paddle import distributed
+    from arcface_paddle import devices, distributed
 
+    devices.use_device(device)  # first: of a GPU build Paddle would take the GPU, and NCCL with it
     with distributed.process_group():
         yield distributed
+
+
+def device_of_rank(device: str) -> str:
+    """Return ``device`` with the number of the GPU that the launcher gave to this process, unless it has one."""
+    given = os.environ.get("FLAGS_selected_gpus", "").split(",")[0]  # noqa: SIM112  # the launcher's spelling
+    return f"gpu:{given}" if device == "gpu" and given else device
 
 
 def is_main(ranks: Optional[Ranks]) -> bool:

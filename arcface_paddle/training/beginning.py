@@ -8,7 +8,7 @@ from typing import Optional
 
 import paddle
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import write_text
 from arcface_paddle.training.checkpoint import list_checkpoints, make_newest, save_checkpoint
@@ -131,7 +131,7 @@ def _announce(run: Run, log: RunLog) -> None:
         f"{REFERENCE_BATCH} = {run.schedule.peak_lr:g}"
     )
     _warn_of_rate(run, log)
-    if config.optimizer.precision != "float32" and paddle.get_device().startswith("cpu"):
+    if config.optimizer.precision != "float32" and not devices.is_accelerator():
         log.line(
             f"paddle has no mixed precision on CPU: computing in float32 instead of {config.optimizer.precision}"
             + (", with loss scaling" if config.optimizer.fp16 else "")

@@ -8,7 +8,7 @@ from typing import Callable, Optional
 import paddle
 from paddle import nn
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.backbones import BACKBONES, build_backbone, canonical_name, find_backbone, options_of
 from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_batch_renorm, use_group_norm
 from arcface_paddle.backbones.cpu_speed import use_cpu_layers
@@ -101,7 +101,7 @@ def build_network(
         network = use_batch_renorm(network)
     if mode == "static":
         network = compile_network(network, say=say)
-    elif paddle.get_device() == "cpu":  # the compiler does not take these layers
+    elif not devices.is_accelerator():  # the compiler does not take these layers
         use_cpu_layers(network)
     distributed.broadcast_parameters(list(network.state_dict().values()))
     network.train()

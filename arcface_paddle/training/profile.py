@@ -15,6 +15,7 @@ from typing import ContextManager, Iterator, Optional
 import paddle
 from prettytable import PrettyTable
 
+from arcface_paddle import devices
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import write_text
 
@@ -69,7 +70,7 @@ class StepProfile(NoProfile):
             return
         if self._seen == _WARM_UP_STEPS:
             self._profiler = _start_profiler(self._folder / TRACE_FILE)
-        _wait_for_device()
+        devices.wait_for_device()
         self._began = time.perf_counter()
         self._phase_s = dict.fromkeys(PHASES, 0.0)
 
@@ -82,7 +83,7 @@ class StepProfile(NoProfile):
         begin = time.perf_counter()
         with paddle.profiler.RecordEvent(name):
             yield
-            _wait_for_device()
+            devices.wait_for_device()
         self._phase_s[name] += time.perf_counter() - begin
 
     def end_step(self) -> list[str]:
@@ -148,8 +149,3 @@ def _start_profiler(trace: Path) -> paddle.profiler.Profiler:
     profiler = paddle.profiler.Profiler(targets=targets, on_trace_ready=lambda own: own.export(str(trace), "json"))
     profiler.start()
     return profiler
-
-
-def _wait_for_device() -> None:
-    if paddle.get_device().startswith("gpu"):
-        paddle.device.synchronize()

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Sequence
 
-import paddle
-
+from arcface_paddle import devices
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike, write_text
 from arcface_paddle.training.log_interval import IntervalSummary
@@ -188,8 +187,9 @@ def memory_megabytes() -> float:
     Raises:
         MissingDependencyError: psutil is not installed.
     """
-    if paddle.get_device().startswith("gpu"):
-        return float(paddle.device.cuda.max_memory_allocated()) / 2**20
+    on_gpu = devices.peak_memory_bytes()
+    if on_gpu is not None:
+        return on_gpu / 2**20
     try:
         import psutil
     except ImportError:

@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Iterator, Optional
 
-import paddle
 from tqdm import tqdm
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.data import Batch
 from arcface_paddle.errors import ArcfaceError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
@@ -161,8 +160,8 @@ class _Loop:
             self.log.line(line)
 
     def _asked_to_stop(self) -> bool:
-        """Agree on stopping; on a GPU only at log steps, where the host waits for the device anyway."""
-        if paddle.get_device().startswith("gpu") and self.run.state.step % self.run.config.run.log_every:
+        """Agree on stopping; on an accelerator only at log steps, where the host waits for the device anyway."""
+        if devices.is_accelerator() and self.run.state.step % self.run.config.run.log_every:
             return False
         return distributed.any_rank(bool(self.stop))
 

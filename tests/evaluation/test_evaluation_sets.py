@@ -81,6 +81,6 @@ def test_a_damaged_set_is_not_left_out_in_silence(folder):
 
 def test_one_process_needs_no_group(monkeypatch):
     monkeypatch.delenv("PADDLE_TRAINERS_NUM", raising=False)
-    with joined_ranks() as ranks:
+    with joined_ranks("cpu") as ranks:
         assert ranks is None
     assert is_main(None)

@@ -404,7 +404,7 @@ def test_fine_tuning_from_a_weight_file_with_other_identities(data, tmp_path):
 )
 def test_bad_settings_are_refused(data, tmp_path, changes, error, message):
     if "device" in changes:
-        from arcface_paddle.training.device import choose_device
+        from arcface_paddle.devices import choose_device
 
         with pytest.raises(error, match=message):
             choose_device("gpu")
@@ -450,6 +450,6 @@ def test_an_output_that_cannot_be_written_is_refused(data, tmp_path):
     ],
 )
 def test_auto_takes_worker_processes_on_a_gpu_only(data, tmp_path, monkeypatch, device, asked, kind):
-    monkeypatch.setattr(run.paddle, "get_device", lambda: device)
+    monkeypatch.setattr(run.devices.paddle, "get_device", lambda: device)
     options = run._loader_options(settings(data, tmp_path, worker_kind=asked), 12)
     assert (options.worker_kind, options.workers, options.batch_size) == (kind, 1, 12)

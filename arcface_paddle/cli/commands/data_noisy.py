@@ -59,10 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, report, write; 1 when pictures are doubted."""
-    import paddle
-
+    from arcface_paddle import devices
     from arcface_paddle.doctor.fix import check_target
-    from arcface_paddle.training.device import choose_device
     from arcface_paddle.training.finished_run import check_start, read_finished_run
 
     _check_arguments(args)
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         check_target(args.fix)
     if args.start is not None:
         check_start(args.start)
-    paddle.set_device(choose_device(args.device))
+    devices.use_device(args.device)
     finished = read_finished_run(args.run, say=print)
     if finished.centres.shape[1] == 1:
         print(f"{args.run} has one centre a class: angles are told, but noise is not gathered apart from it")

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from arcface_paddle.evaluation.ranks import joined_ranks
 
     check_before_work(args)
-    with joined_ranks() as ranks:
+    with joined_ranks(args.device) as ranks:
         if args.ijb:
             _run_ijb(args, ranks)
         else:

@@ -79,14 +79,12 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args)
     _hide_notes_of_paddle()
     _share_cores()
-    import paddle
     from tqdm import tqdm
 
-    from arcface_paddle import distributed
-    from arcface_paddle.training.device import choose_device
+    from arcface_paddle import devices, distributed
     from arcface_paddle.training.trainer import train
 
-    paddle.set_device(choose_device(config.run.device))
+    devices.use_device(config.run.device)
 
     def say(text: str) -> None:
         try:

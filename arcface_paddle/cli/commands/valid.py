@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_before_work(args)
     measure = measure_by_name(args.sim)
-    with joined_ranks() as ranks:
+    with joined_ranks(args.device) as ranks:
         main = is_main(ranks)
         found = find_sets(args.data_dir, args.val_targets)
         for path in found.missing if main else ():
