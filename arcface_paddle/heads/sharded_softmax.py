@@ -17,7 +17,7 @@ from typing import Any, Iterator, NamedTuple, Optional, Union
 import paddle
 
 from arcface_paddle import distributed
-from arcface_paddle.heads.class_scores import LEAST_NORM, CosineScores, LinearScores, Nearer
+from arcface_paddle.heads.class_scores import LEAST_NORM, CosineScores, LinearScores, Matmul, Nearer
 from arcface_paddle.heads.focal import focal_loss
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import LOGITS_BYTES
@@ -100,6 +100,7 @@ class _Computation:
         self.norms = paddle.clip(paddle.linalg.norm(gathered, axis=1), min=LEAST_NORM)
         self.inputs = shard_pass.scores.inputs(gathered, self.norms)
         self.batch = gathered.shape[0]
+        self.matmul = Matmul(shard_pass.matmul_dtype)
         self.kept: Optional[_Piece] = None
 
     def loss(self) -> paddle.Tensor:
@@ -127,7 +128,7 @@ class _Computation:
         for rows in self._pieces():
             slopes, nearer = self._score_gradient(rows, factor)
             to_inputs, to_rows = shard_pass.scores.gradients(
-                slopes, nearer, inputs=self.inputs, rows=self._centres(rows), matmul=self._matmul
+                slopes, nearer, inputs=self.inputs, rows=self._centres(rows), matmul=self.matmul
             )
             input_gradient.add_(to_inputs)
             pieces.append(to_rows)
@@ -178,7 +179,7 @@ class _Computation:
         if self.kept is not None:
             return self.kept
         margin = self.shard_pass.margin
-        scores, nearer = self.shard_pass.scores.of_all(self.inputs, self._centres(rows), matmul=self._matmul)
+        scores, nearer = self.shard_pass.scores.of_all(self.inputs, self._centres(rows), matmul=self.matmul)
         slopes = None
         if margin.rewrites_negatives:
             scores, slopes = margin.negatives(scores, self.target_value)
@@ -214,10 +215,6 @@ class _Computation:
         if not self._is_one_piece():
             centres = centres[rows.start : rows.stop]
         return centres.astype("float32")
-
-    def _matmul(self, x: paddle.Tensor, y: paddle.Tensor, **transposes: bool) -> paddle.Tensor:
-        dtype = self.shard_pass.matmul_dtype
-        return paddle.matmul(x.astype(dtype), y.astype(dtype), **transposes).astype("float32")
 
     def _rows_per_piece(self) -> int:
         return max(1, self.shard_pass.logits_bytes // (4 * self.batch))
