@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
-import paddle
 from paddle import nn
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
 from arcface_paddle.data.augment_settings import parse_steps
@@ -80,10 +79,11 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         dataset: instead of the one that ``config`` names.
 
     Raises:
-        ConfigError: settings that do not fit together or the data.
+        ConfigError: settings that do not fit together, the data or the device.
         DataError: the data cannot be read.
         CheckpointError, ModelFileError: ``--pretrained`` does not fit or cannot be read.
     """
+    devices.require_precision(config.optimizer.precision)
     seed_step(config.run.seed, 0, 0)  # the same first weights on all ranks
     margin = margin_of(config.classifier)
     choice = choose_network(config.network)
@@ -307,7 +307,7 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
     data = config.data
     kind = data.worker_kind
     if kind == "auto":
-        kind = "process" if paddle.get_device().startswith("gpu") else "thread"
+        kind = "process" if devices.is_accelerator() else "thread"
     workers = data.num_workers
     if workers is None:
         workers = default_workers(ranks_here=distributed.launched_local_size())
@@ -344,7 +344,6 @@ def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int, op
 
 
 def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes: int) -> ClassifierSettings:
-    on_gpu = paddle.get_device().startswith("gpu")
     return ClassifierSettings(
         num_classes=num_classes,
         embedding_size=choice.embedding_size,
@@ -355,6 +354,6 @@ def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes
         centre_weight=config.classifier.centre_factor,
         centre_alpha=0.5 if config.classifier.centre_alpha is None else config.classifier.centre_alpha,
         weight_decay=config.optimizer.weight_decay,
-        matmul_dtype=config.optimizer.precision if on_gpu else "float32",
+        matmul_dtype=config.optimizer.precision if devices.is_accelerator() else "float32",
         seed=config.run.seed,
     )

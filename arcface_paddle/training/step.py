@@ -10,12 +10,13 @@ from typing import Sequence
 
 import paddle
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limits
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
 from arcface_paddle.training.optimizer import StepVerdict, judge_gradient
+from arcface_paddle.training.precision import mixed_precision
 from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import seed_step
@@ -96,9 +97,8 @@ def _penalty(run: Run) -> paddle.Tensor:
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
-    mixed, dtype = _has_mixed_precision(settings.precision), _amp_dtype(settings.precision)
-    with run.profile.phase("forward"), paddle.amp.auto_cast(enable=mixed, dtype=dtype):
-        features = run.network(paddle.to_tensor(batch.images))
+    with run.profile.phase("forward"), mixed_precision(settings.precision):
+        features = run.network(devices.to_device(batch.images))
     with run.profile.phase("classifier"):
         loss = run.classifier.loss(features.astype("float32"), classes)
     with run.profile.phase("backward"):
@@ -112,11 +112,3 @@ def _margin_now(run: Run) -> Margin:
     if run.state.step < run.config.classifier.softmax_steps:
         return Margin(scale=run.config.classifier.scale)
     return run.margin
-
-
-def _has_mixed_precision(precision: str) -> bool:
-    return precision != "float32" and not paddle.get_device().startswith("cpu")
-
-
-def _amp_dtype(precision: str) -> str:
-    return "bfloat16" if precision == "bfloat16" else "float16"
