@@ -13,7 +13,7 @@ from typing import Iterator
 
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import devices, images
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.evaluation.embedder import Embed, model_embedder, network_embedder
 from arcface_paddle.export.graph import INPUT_SHAPE, GraphSettings, build_graph
@@ -44,10 +44,11 @@ class ExportResult:
     parity: ParityReport
 
 
+@devices.on_cpu()
 def export_model(
     source: NetworkSource, folder: PathLike, *, model_format: str, settings: GraphSettings
 ) -> ExportResult:
-    """Export a trained network into ``folder``, through the parity gate.
+    """Export a trained network into ``folder``, through the parity gate, on the CPU: GPUs round products to TF32.
 
     Everything is made and compared in a temporary folder beside the target; only then are the files moved, the card
     last. Other files of the target stay.

@@ -28,6 +28,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
+from arcface_paddle import devices
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError, ModelFileError
@@ -83,6 +84,7 @@ class QuantizationReport:
         return self.float32.milliseconds / self.int8.milliseconds
 
 
+@devices.on_cpu()
 def quantize_model(
     name_or_folder: PathLike,
     folder: PathLike,

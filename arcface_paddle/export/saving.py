@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import Optional
+from typing import ContextManager, Optional
 
 import paddle
-from paddle.pir_utils import OldIrGuard
 from paddle.static import InputSpec
 
-from arcface_paddle import files
+from arcface_paddle import devices, files
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.export.graph import INPUT_NAME, INPUT_SHAPE
 from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
@@ -36,14 +35,21 @@ def save_model(graph: paddle.nn.Layer, folder: Path, *, model_format: str) -> li
     """
     if model_format not in FORMATS:
         raise ConfigError(f"format is {model_format!r}; allowed: {', '.join(FORMATS)}")
+    devices.require_paddle()
     if model_format == "onnx":
         save_onnx(graph, folder / ONNX_FILE)
         return [ONNX_FILE]
-    with OldIrGuard() if model_format == "pdmodel" else contextlib.nullcontext():
+    with _old_format() if model_format == "pdmodel" else contextlib.nullcontext():
         _save_paddle(graph, folder / _STEM)
     # The third file of the old format serves the training of static graphs; no predictor reads it.
     (folder / f"{_STEM}.pdiparams.info").unlink(missing_ok=True)
     return [f"{_STEM}.{model_format}", f"{_STEM}.pdiparams"]
+
+
+def _old_format() -> ContextManager[None]:
+    from paddle.pir_utils import OldIrGuard  # Paddle 2 has none
+
+    return OldIrGuard()
 
 
 def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:

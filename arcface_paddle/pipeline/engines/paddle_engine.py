@@ -117,6 +117,9 @@ def _import_inference() -> Any:
     except ImportError as error:
         raise ConfigError(f"paddlepaddle is installed, but cannot be loaded: {first_line(error)}") from None
     signals.take_back_from_paddle()
+    from arcface_paddle import devices
+
+    devices.require_paddle()
     return inference
 
 
