@@ -18,7 +18,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.errors import CheckpointError, ConfigError
 
 _INIT_BLOCK_ROWS = 1024  # rows drawn from one random stream, so that a centre's start depends on its class only
@@ -60,7 +60,7 @@ class FeatureCentres:
             raise ConfigError(f"centre_alpha is {alpha}; allowed: 0 to 1 (the paper: 0.5)")
         self._start, self._end, self._alpha = start, end, alpha
         first = np.concatenate([_initial_rows(start, end, size=size, seed=seed), np.zeros((1, size), np.float32)])
-        self._centres = paddle.to_tensor(first)
+        self._centres = devices.to_device(first)
         self._passes: list[_CentrePass] = []
 
     def loss(self, features: paddle.Tensor, places: paddle.Tensor) -> paddle.Tensor:
@@ -111,7 +111,7 @@ class FeatureCentres:
         first, last = max(start, self._start), min(start + len(rows), self._end)
         if first < last:
             part = np.asarray(rows[first - start : last - start], np.float32)
-            self._centres[first - self._start : last - self._start] = paddle.to_tensor(part)
+            self._centres[first - self._start : last - self._start] = devices.to_device(part)
 
 
 class _CentreLoss(paddle.autograd.PyLayer):

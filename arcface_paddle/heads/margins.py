@@ -122,7 +122,7 @@ class Margin:
         """Restore ``state()``; names that this margin does not keep are left out."""
         for name in self._statistics:
             if name in state:
-                self._statistics[name] = paddle.to_tensor(float(state[name]), dtype="float32")
+                self._statistics[name] = paddle.full([], float(state[name]), dtype="float32")
         self._settled = dict(self._statistics)
 
     @paddle.no_grad()
@@ -139,7 +139,7 @@ class Margin:
 
     def _begin_with(self, **statistics: float) -> None:
         """Declare the running statistics and their first values."""
-        self._statistics = {name: paddle.to_tensor(value) for name, value in statistics.items()}
+        self._statistics = {name: paddle.full([], value, dtype="float32") for name, value in statistics.items()}
         self._settled = dict(self._statistics)
 
     def _follow(self, name: str, new: paddle.Tensor, weight: float) -> None:

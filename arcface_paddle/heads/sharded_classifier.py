@@ -20,7 +20,7 @@ from typing import Iterator, Mapping, Optional, Union
 import numpy as np
 import paddle
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
 from arcface_paddle.heads.centre_loss import FeatureCentres
 from arcface_paddle.heads.class_scores import CosineScores, LinearScores
@@ -140,7 +140,7 @@ class ShardedClassifier:
         self.row_size = self._scores.row_size(settings.embedding_size)
         self.feature_centres = self._new_feature_centres() if settings.centre_weight > 0.0 else None
         self._decay = self._decay_of_row()
-        self._weight = paddle.to_tensor(self._initial_rows()).astype(settings.weight_dtype)
+        self._weight = devices.to_device(self._initial_rows()).astype(settings.weight_dtype)
         self._states = first_states(settings.rule, self._weight, count_shape=[self.end - self.start, 1])
         self._states["momentum"] = self._states["momentum"].astype(settings.momentum_dtype)
         self._passes: list[tuple[Optional[np.ndarray], ShardPass]] = []
@@ -165,7 +165,7 @@ class ShardedClassifier:
         self._check_labels(labels)
         if self.settings.sample_rate < 1.0 or sampled is not None:
             return self._some_classes(_gathered(labels), step, sampled)
-        return self._all_classes(distributed.all_gather(paddle.to_tensor(labels)))
+        return self._all_classes(distributed.all_gather(devices.to_device(labels)))
 
     def loss(self, features: paddle.Tensor, classes: BatchClasses) -> paddle.Tensor:
         """Return the mean loss of the global batch, centre loss included, 0-d float32, the same on every rank.
@@ -305,7 +305,7 @@ class ShardedClassifier:
         targets = {"weight": self._weight, **{name: self._states[name] for name in states}}
         for name, array in {"weight": weight, **states}.items():
             target = targets[name]
-            target[own] = paddle.to_tensor(np.asarray(array[theirs], np.float32)).astype(target.dtype)
+            target[own] = devices.to_device(np.asarray(array[theirs], np.float32)).astype(target.dtype)
         return last - first
 
     def _new_feature_centres(self) -> FeatureCentres:
@@ -320,7 +320,7 @@ class ShardedClassifier:
             return self.settings.weight_decay
         decay = np.full((1, self.row_size), self.settings.weight_decay, np.float32)
         decay[0, -1] = 0.0
-        return paddle.to_tensor(decay)
+        return devices.to_device(decay)
 
     def _initial_rows(self) -> np.ndarray:
         """Draw the first centres of this rank, N(0, .01), whatever the number of ranks; a bias begins at 0."""
@@ -352,7 +352,11 @@ class ShardedClassifier:
         columns = np.where(owned, np.searchsorted(rows, labels - self.start), 0)
         places = np.where(owned, labels - self.start, self.end - self.start)
         return BatchClasses(
-            rows, paddle.to_tensor(rows), paddle.to_tensor(columns), paddle.to_tensor(owned), paddle.to_tensor(places)
+            rows,
+            devices.to_device(rows),
+            devices.to_device(columns),
+            devices.to_device(owned),
+            devices.to_device(places),
         )
 
     def _check_labels(self, labels: np.ndarray) -> None:
@@ -377,7 +381,7 @@ def _gathered(labels: np.ndarray) -> np.ndarray:
     """Return the labels of all ranks on the host; one rank alone need not ask its device."""
     if distributed.world_size() == 1:
         return labels
-    return np.asarray(distributed.all_gather(paddle.to_tensor(labels)).numpy())
+    return np.asarray(distributed.all_gather(devices.to_device(labels)).numpy())
 
 
 def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:
@@ -388,7 +392,7 @@ def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:
     values = paddle.zeros([len(rows), first.values.shape[1]], dtype="float32")
     for own_rows, part in ((first_rows, first.values), (second_rows, second.values)):
         if len(own_rows):
-            places = paddle.to_tensor(np.searchsorted(rows, own_rows))
+            places = devices.to_device(np.searchsorted(rows, own_rows))
             values = paddle.index_add(values, places, 0, part)
     return _RowGradient(rows, values)
 
@@ -414,7 +418,7 @@ def _has_row_kernels(tensor: paddle.Tensor, rows: _Rows) -> bool:
 def _blocks(gradient: _RowGradient) -> Iterator[tuple[_Rows, paddle.Tensor]]:
     for start in range(0, gradient.values.shape[0], UPDATE_BLOCK_ROWS):
         end = min(start + UPDATE_BLOCK_ROWS, gradient.values.shape[0])
-        rows = slice(start, end) if gradient.rows is None else paddle.to_tensor(gradient.rows[start:end])
+        rows = slice(start, end) if gradient.rows is None else devices.to_device(gradient.rows[start:end])
         yield rows, gradient.values[start:end]
 
 

@@ -32,7 +32,7 @@ def chance_loss(margin: Margin, num_classes: int, *, focal_gamma: float = 0.0) -
     It is ln(classes) for the plain softmax; ArcFace adds s sin(m), CosFace s m. The focal loss is less than that.
     """
     value, _ = margin.target(paddle.zeros([1]), paddle.full([1], _TYPICAL_NORM))
-    return focal_number(math.log(num_classes) - margin.scale * value.item(), gamma=focal_gamma)
+    return focal_number(math.log(num_classes) - margin.scale * float(value[0]), gamma=focal_gamma)
 
 
 class LossWatch:

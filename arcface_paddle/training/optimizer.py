@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from arcface_paddle import distributed
+from arcface_paddle import devices, distributed
 from arcface_paddle.heads.memory import STATES_OF
 from arcface_paddle.heads.update_rules import COUNT, Update, UpdateRule, change_of, first_states
 
@@ -181,13 +181,13 @@ class _FlatGroup:
         for name, part, weight in zip(self.names, parts, self._weights):
             if part.shape != tuple(weight.shape):
                 raise ValueError(f"{name} has shape {part.shape}, needed: {tuple(weight.shape)}")
-        self._states[state] = paddle.to_tensor(np.concatenate([part.reshape(-1) for part in parts]))
+        self._states[state] = devices.to_device(np.concatenate([part.reshape(-1) for part in parts]))
 
     def count(self) -> float:
-        return float(self._states[COUNT].item())
+        return float(devices.to_host(self._states[COUNT])[0])
 
     def load_count(self, count: float) -> None:
-        self._states[COUNT] = paddle.to_tensor([float(count)], dtype="float32")
+        self._states[COUNT] = paddle.full([1], float(count), dtype="float32")
 
 
 def norm_parameter_names(network: nn.Layer) -> frozenset[str]:
@@ -209,8 +209,8 @@ class LossScaler:
 
     def __init__(self, first_scale: float, *, enabled: bool) -> None:
         self.enabled = enabled
-        self.scale = paddle.to_tensor(float(first_scale) if enabled else 1.0, dtype="float32")
-        self._good_steps = paddle.to_tensor(0, dtype="int32")
+        self.scale = paddle.full([], float(first_scale) if enabled else 1.0, dtype="float32")
+        self._good_steps = paddle.zeros([], dtype="int32")
 
     @paddle.no_grad()
     def update(self, finite: paddle.Tensor) -> None:
@@ -230,8 +230,8 @@ class LossScaler:
     def load_state(self, state: Mapping[str, float]) -> None:
         """Continue from ``state``; ignored where scaling is off."""
         if self.enabled:
-            self.scale = paddle.to_tensor(float(state["scale"]), dtype="float32")
-            self._good_steps = paddle.to_tensor(int(state["good_steps"]), dtype="int32")
+            self.scale = paddle.full([], float(state["scale"]), dtype="float32")
+            self._good_steps = paddle.full([], int(state["good_steps"]), dtype="int32")
 
 
 class DecayCoefficient:
@@ -264,7 +264,7 @@ class DecayCoefficient:
     def load_state(self, state: Mapping[str, float]) -> None:
         """Continue from ``state``; ignored where the factor cannot change."""
         if self.enabled:
-            self.value = paddle.to_tensor(float(state.get("coefficient", 1.0)), dtype="float32")
+            self.value = paddle.full([], float(state.get("coefficient", 1.0)), dtype="float32")
 
 
 class RunningStatistics:
