@@ -1,0 +1,46 @@
+"""Builds the fake device with g++, and runs Python with it plugged into Paddle."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Optional
+
+SOURCE = Path(__file__).with_suffix(".cc")
+LIBRARY = "libfake_device.so"
+KIND = "fake_gpu"
+
+
+def missing_tool() -> Optional[str]:
+    """Return what is missing to build the device; None where nothing is."""
+    if shutil.which("g++") is None:
+        return "no compiler: g++ is not installed, so that the fake device cannot be built"
+    return None if _include_folder().is_dir() else "this Paddle comes without its headers"
+
+
+def build(folder: Path) -> Path:
+    """Compile the device into a folder, and return the folder for ``environment``."""
+    command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-I{_include_folder()}"]
+    subprocess.run([*command, str(SOURCE), "-o", str(folder / LIBRARY), "-lrt"], check=True, timeout=120)
+    return folder
+
+
+def environment(plugin: Path, **more: str) -> dict[str, str]:
+    """Return the variables with which Paddle finds the device, which has no kernels for strided views."""
+    variables = {"CUSTOM_DEVICE_ROOT": str(plugin), "FLAGS_use_stride_kernel": "0", "GLOG_minloglevel": "2"}
+    return {**variables, "OMP_NUM_THREADS": "1", **more}
+
+
+def library() -> ctypes.CDLL:
+    """Return the device that is plugged into this process, with its figures and its slow copies."""
+    return ctypes.CDLL(str(Path(os.environ["CUSTOM_DEVICE_ROOT"]) / LIBRARY))
+
+
+def _include_folder() -> Path:
+    paddle = importlib.util.find_spec("paddle")
+    assert paddle is not None and paddle.origin is not None, "paddle is not installed"
+    return Path(paddle.origin).parent / "include"

@@ -1,0 +1,91 @@
+"""Two ranks on the fake device, through Paddle's launcher: a run equal to that over Gloo, and what NCCL would be asked.
+
+About half a minute of starting processes, so that they run with the long tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_device import environment
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from launch import ROOT, launch
+from tiny_data import write_dataset
+from training_runs import arguments, assert_same_run
+
+pytestmark = pytest.mark.long
+
+STEPS = 4
+NCCL_TYPES = {"int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "bfloat16", "float32", "float64"}
+
+
+def launch_on_device(plugin: Path, folder: Path, command: list[str], **more: str) -> str:
+    """Run a command as two ranks by ``paddle.distributed.launch``, and return what rank 0 and rank 1 have said."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment(plugin, **more)}
+    for name in [name for name in variables if name.startswith("PADDLE_")]:
+        del variables[name]
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--devices=0,1", f"--log_dir={folder / 'log'}"]
+    ended = subprocess.run([*launcher, *command], env=variables, capture_output=True, text=True, timeout=240)
+    said = "\n".join(path.read_text(errors="replace") for path in sorted((folder / "log").glob("workerlog.*")))
+    assert ended.returncode == 0, said[-6000:] + ended.stderr[-2000:]
+    return said
+
+
+def ledgers(folder: Path) -> list[list[tuple[str, str, int, str]]]:
+    """Return what each rank has asked of the device's library: operation, type, values, reduction."""
+    lines = [(folder / f"rank_{rank}.txt").read_text().splitlines() for rank in range(2)]
+    return [[(op, dtype, int(count), how) for op, dtype, count, how in map(str.split, own)] for own in lines]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3, pairs=11)
+
+
+@pytest.fixture(scope="module")
+def on_device(plugin: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks on the fake device: its output in ``run``, its ledgers beside it."""
+    folder = tmp_path_factory.mktemp("device")
+    command = arguments(data, folder / "run", steps=STEPS, save_every=STEPS, sample_rate=0.5)
+    said = launch_on_device(plugin, folder, command, FAKE_DEVICE_LEDGER=str(folder))
+    assert "2 processes on fake_gpu:0" in said
+    return folder
+
+
+def test_a_run_equals_that_over_gloo(on_device: Path, data: Path, tmp_path: Path) -> None:
+    command = arguments(data, tmp_path, steps=STEPS, save_every=STEPS, sample_rate=0.5)
+    results = launch(command, 2, timeout_s=150)
+    assert [result.code for result in results] == [0, 0], results
+    assert_same_run(tmp_path, on_device / "run", step=STEPS)
+
+
+def test_all_ranks_ask_for_the_same_in_the_same_order(on_device: Path) -> None:
+    first, second = ledgers(on_device)
+    assert first == second
+    assert {dtype for _, dtype, _, _ in first} <= NCCL_TYPES
+    of_steps = [op for op, _, _, _ in first]
+    assert of_steps.count("reduce_scatter") == STEPS, "the gradient of the features comes back in parts"
+    assert of_steps.count("all_gather") >= 2 * STEPS, "features and labels of all ranks"
+
+
+def test_a_rank_that_waits_for_its_device_is_no_dead_one(plugin: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parent / "two_rank_checks.py"
+    said = launch_on_device(plugin, tmp_path, [str(script)], FAKE_DEVICE_LEDGER=str(tmp_path))
+    assert "rank 0 checked" in said and "rank 1 checked" in said
+    first, second = ledgers(tmp_path)
+    assert first == second and {dtype for _, dtype, _, _ in first} <= NCCL_TYPES
+
+
+def test_validation_on_cpu_uses_no_collectives_of_the_device(plugin: Path, data: Path, tmp_path: Path) -> None:
+    """Where the default device is an accelerator: its library, given tensors of the CPU, would crash."""
+    command = [str(ROOT / "valid.py"), "--model=MobileFace", "--engine=paddle", "--device=cpu", "--batch_size=8"]
+    command += [f"--data_dir={data}", "--val_targets=val", f"--json={tmp_path / 'two.json'}"]
+    said = launch_on_device(plugin, tmp_path, command, FAKE_DEVICE_LEDGER=str(tmp_path))
+    assert said.count("Accuracy-Flip") == 1
+    assert not list(tmp_path.glob("rank_*.txt"))
