@@ -144,6 +144,13 @@ def normalize_into(out: np.ndarray, image: np.ndarray, *, mirror: bool = False) 
     cv2.split(cv2.LUT(image, _NORMALIZED), list(out))
 
 
+def planes_into(out: np.ndarray, image: np.ndarray) -> None:
+    """Write the pixels of a picture, as they are, into a (3, H, W) uint8 array; ``image`` is (H, W, 3) uint8 RGB."""
+    # OpenCV would quietly write elsewhere.
+    assert out.shape[1:] == image.shape[:2] and out.dtype == np.uint8, (out.shape, out.dtype, image.shape)
+    cv2.split(image, list(out))
+
+
 def normalize(image: np.ndarray) -> np.ndarray:
     """Return (x/255 - 0.5)/0.5 of (H, W, 3) uint8 RGB as (3, H, W) float32."""
     out = np.empty((3, *image.shape[:2]), dtype=np.float32)

@@ -48,6 +48,8 @@ class LoaderOptions:
         on_bad_sample: ``"skip"`` (count, report, take the next) or ``"raise"``.
         ccrop: take the middle of every picture, see ``augmentation.centre_crop``, before anything random is done.
         augment: random changes of the pictures, see ``augment_settings``.
+        pixels: ``"float32"``: pictures are mirrored and normalised; ``"uint8"``: they are neither, for a device that
+            does both faster than a quarter of the bytes is copied to it, see ``Batch``.
     """
 
     batch_size: int
@@ -61,6 +63,7 @@ class LoaderOptions:
     on_bad_sample: str = "skip"
     ccrop: bool = False
     augment: tuple[Step, ...] = ()
+    pixels: str = "float32"
 
     def __post_init__(self) -> None:
         refuse_two_crops(self.augment, ccrop=self.ccrop)
@@ -68,6 +71,8 @@ class LoaderOptions:
             raise ConfigError(f"on_bad_sample is {self.on_bad_sample!r}; allowed: 'skip', 'raise'")
         if self.worker_kind not in WORKER_KINDS:
             raise ConfigError(f"worker_kind is {self.worker_kind!r}; allowed: {', '.join(map(repr, WORKER_KINDS))}")
+        if self.pixels not in ("float32", "uint8"):
+            raise ConfigError(f"pixels is {self.pixels!r}; allowed: 'float32', 'uint8'")
         if self.workers < 0 or self.prefetch_batches < 1:
             raise ConfigError(
                 f"workers {self.workers}, prefetch_batches {self.prefetch_batches}; allowed: from 0 and from 1"
@@ -79,16 +84,18 @@ class Batch:
     """A batch of one rank.
 
     Attributes:
-        images: (B, 3, H, W) float32 RGB, -1 to 1.
+        images: (B, 3, H, W) RGB; float32 from -1 to 1, or uint8 from 0 to 255, see ``LoaderOptions.pixels``.
         labels: (B,) int64.
         indices: (B,) int64 indices into the dataset, those of the samples really used.
         wait_s: seconds that the consumer stood still for this batch.
+        mirrors: (B,) bool, whose left and right are still to be swapped; None where that has been done.
     """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
     wait_s: float
+    mirrors: Optional[np.ndarray] = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,8 @@ class BatchLoader:
             return None
         wait_s = time.perf_counter() - begin
         self.wait_s += wait_s
-        return Batch(self._workers.hand_out(job), self.dataset.labels[job.indices], job.indices, wait_s)
+        mirrors = job.mirrors if self.options.pixels == "uint8" else None
+        return Batch(self._workers.hand_out(job), self.dataset.labels[job.indices], job.indices, wait_s, mirrors)
 
     def _begin_batches(self, plan: EpochPlan, positions: Iterator[range]) -> None:
         while len(self._begun) < self._workers.ahead and (span := next(positions, None)) is not None:
@@ -242,6 +250,13 @@ def _workers_for(dataset: FaceDataset, options: LoaderOptions) -> Workers:
     shape = (options.batch_size, 3, dataset.image_size, dataset.image_size)
     change = Augmentation(options.augment, ccrop=options.ccrop) if options.augment or options.ccrop else None
     if options.workers == 0:
-        return Inline(dataset, shape, change=change)
+        return Inline(dataset, shape, change=change, dtype=options.pixels)
     kind = WORKER_KINDS[options.worker_kind]
-    return kind(dataset, shape, count=options.workers, ahead=options.prefetch_batches, change=change)
+    return kind(
+        dataset,
+        shape,
+        count=options.workers,
+        ahead=options.prefetch_batches,
+        change=change,
+        dtype=options.pixels,
+    )

@@ -10,6 +10,7 @@ from typing import Iterator, Optional
 import numpy as np
 import paddle
 
+from arcface_paddle import devices
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.training.step import RECORD_FIELDS
 
@@ -44,6 +45,7 @@ class IntervalSummary:
         wait_share: share of the time in which this rank waited for data, 0 to 1.
         reg_loss: mean L2 term; None where the weight decay is fixed.
         reg_coef: the factor on the weight decay in the latest step; None where it is fixed.
+        loss_scale: the loss scale behind the latest step; 1 where there is none.
     """
 
     loss: float
@@ -54,16 +56,18 @@ class IntervalSummary:
     wait_share: float
     reg_loss: Optional[float] = None
     reg_coef: Optional[float] = None
+    loss_scale: float = 1.0
 
 
 class LogInterval:
-    """Collects steps; ``verdicts`` and ``close`` fetch their figures, the only waits for the device."""
+    """Collects steps; the first of ``verdicts`` and ``close`` fetches their figures, the only wait for the device."""
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
         self._records: list[paddle.Tensor] = []
+        self._rows: list[np.ndarray] = []  # what has been fetched of them
         self._places: list[tuple[int, int, int]] = []
         self._judged = 0
         self._images = 0
@@ -86,11 +90,9 @@ class LogInterval:
 
     def verdicts(self) -> list[Verdict]:
         """Return the verdict on every step that was added since the last call."""
-        records, places = self._records[self._judged :], self._places[self._judged :]
+        rows, places = self._fetched()[self._judged :], self._places[self._judged :]
         self._judged = len(self._records)
-        if not records:
-            return []
-        finite = paddle.stack(records).numpy()[:, RECORD_FIELDS.index("finite")] > 0
+        finite = [row[RECORD_FIELDS.index("finite")] > 0 for row in rows]
         return [Verdict(*place, finite=bool(good)) for place, good in zip(places, finite)]
 
     def close(self) -> Optional[IntervalSummary]:
@@ -98,7 +100,7 @@ class LogInterval:
         if not self._records:
             self._begin()
             return None
-        rows = paddle.stack(self._records).numpy()
+        rows = np.stack(self._fetched())
         elapsed = max(time.perf_counter() - self._since, 1e-9)
         finite = rows[:, RECORD_FIELDS.index("finite")] > 0
         means = rows[finite].mean(axis=0) if finite.any() else np.full(rows.shape[1], np.nan)
@@ -112,6 +114,14 @@ class LogInterval:
             wait_share=min(1.0, self._wait_s / elapsed),
             reg_loss=figures.get("reg_loss"),
             reg_coef=float(rows[-1, RECORD_FIELDS.index("reg_coef")]) if "reg_coef" in figures else None,
+            loss_scale=float(rows[-1, RECORD_FIELDS.index("loss_scale")]),
         )
         self._begin()
         return summary
+
+    def _fetched(self) -> list[np.ndarray]:
+        """Return the figures of all steps; only those that are not there yet are waited for."""
+        missing = self._records[len(self._rows) :]
+        if missing:
+            self._rows.extend(devices.to_host(paddle.stack(missing)))
+        return self._rows

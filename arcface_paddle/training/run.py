@@ -24,6 +24,7 @@ from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, Optimi
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.optimizer import DecayCoefficient, FlatOptimizer, LossScaler, RunningStatistics
 from arcface_paddle.training.override import Changes, is_due, parse_override
+from arcface_paddle.training.pictures import pixels_of_loader
 from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
@@ -319,6 +320,7 @@ def _loader_options(config: TrainConfig, batch_size: int) -> LoaderOptions:
         mirror=data.flip,
         ccrop=data.ccrop,
         augment=parse_steps(data.augment),
+        pixels=pixels_of_loader(),
     )
 
 

@@ -10,18 +10,21 @@ from typing import Sequence
 
 import paddle
 
-from arcface_paddle import devices, distributed
+from arcface_paddle import distributed
 from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limits
 from arcface_paddle.data import Batch
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
+from arcface_paddle.training import pictures
 from arcface_paddle.training.optimizer import StepVerdict, judge_gradient
 from arcface_paddle.training.precision import mixed_precision
 from arcface_paddle.training.run import Run
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import seed_step
 
-RECORD_FIELDS = ("loss", "gradient_norm", "finite", "target_cosine", "feature_norm", "reg_loss", "reg_coef")
+RECORD_FIELDS = (
+    *("loss", "gradient_norm", "finite", "target_cosine", "feature_norm", "loss_scale", "reg_loss", "reg_coef"),
+)
 """What ``train_step`` notes of a step, in this order; the last two only where the weight decay can shrink."""
 
 
@@ -29,7 +32,7 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     """Do the step of ``run.state.step`` on one batch per accumulated pass; all ranks together.
 
     Returns:
-        (5,) or (7,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+        (6,) or (8,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
     """
     state, optimizer = run.state, run.config.optimizer
     seed_step(state.seed, state.step, distributed.rank())
@@ -70,6 +73,7 @@ def _judge_and_update(
     record = [loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm]
     penalty = _penalty(run) if run.decay.enabled else None
     _update(run, gradients, verdict)
+    record.append(run.scaler.scale)  # of the next step
     if penalty is not None:
         record += [penalty, run.decay.value]
         run.decay.update(penalty, loss, finite=verdict.finite)
@@ -98,7 +102,7 @@ def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.T
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
     with run.profile.phase("forward"), mixed_precision(settings.precision):
-        features = run.network(devices.to_device(batch.images))
+        features = run.network(pictures.on_device(batch))
     with run.profile.phase("classifier"):
         loss = run.classifier.loss(features.astype("float32"), classes)
     with run.profile.phase("backward"):

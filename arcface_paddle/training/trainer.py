@@ -17,7 +17,7 @@ from arcface_paddle.progress import progress
 from arcface_paddle.training.beginning import begin
 from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.curves import ACCURACY_PREFIX, draw_curves
-from arcface_paddle.training.log_interval import LogInterval
+from arcface_paddle.training.log_interval import IntervalSummary, LogInterval
 from arcface_paddle.training.loss_watch import FlatWatch, LossWatch, chance_loss
 from arcface_paddle.training.run import Run, Say, build_run
 from arcface_paddle.training.run_log import (
@@ -183,7 +183,7 @@ class _Loop:
         summary = self.interval.close()
         if summary is None:
             return
-        place = self._progress()
+        place = self._progress(summary)
         for line in progress_lines(summary, place):
             self.log.line(line)
         self.log.scalars(place.step, progress_scalars(summary, place))
@@ -206,7 +206,7 @@ class _Loop:
             f"--lr {rate:g} is probably too large; try --lr {rate / 10:g}, or a longer --warmup_epochs"
         )
 
-    def _progress(self) -> Progress:
+    def _progress(self, summary: IntervalSummary) -> Progress:
         run, state = self.run, self.run.state
         step_s = (time.perf_counter() - self.started) / (state.step - self.first_step)
         return Progress(
@@ -216,7 +216,7 @@ class _Loop:
             learning_rate=learning_rate(run.schedule, state.step - 1),
             hours=step_s * (run.schedule.total_steps - state.step) / 3600,
             memory_mb=memory_megabytes(),
-            loss_scale=run.scaler.state()["scale"] if run.scaler.enabled else None,
+            loss_scale=summary.loss_scale if run.scaler.enabled else None,
         )
 
     def _note_skipped(self) -> None:

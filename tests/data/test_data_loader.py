@@ -8,6 +8,7 @@ import pytest
 from published_layouts import face_jpeg, write_image_set
 
 from arcface_paddle.data import BatchLoader, LoaderOptions, open_dataset
+from arcface_paddle.data.augment_settings import parse_steps
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.epoch_order import epoch_order, mirrored
 from arcface_paddle.errors import ConfigError, DataError, ImageError
@@ -58,6 +59,23 @@ def test_batches_hold_the_mirrored_normalised_samples_of_the_order():
         expected = dataset[index][0]
         np.testing.assert_array_equal(image, expected[:, :, ::-1] if flip else expected)
     assert loader.steps_per_epoch == 6 and loader.wait_s > 0 and loader.bad_samples == []
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 2}, {"workers": 1, "worker_kind": "process"}])
+def test_pixels_are_those_of_the_normalised_batches(options):
+    """For a device that mirrors and normalises by itself: the same pictures in a quarter of the bytes."""
+    dataset = MemoryDataset(30, bad=[7])
+    augment = parse_steps(["light"])
+    (expected, _, order), _ = collect(dataset, augment=augment, workers=0)
+    settings = LoaderOptions(batch_size=16, seed=4, pixels="uint8", augment=augment, **options)
+    with BatchLoader(dataset, settings) as loader:
+        batches = [(batch.images.copy(), batch.mirrors.copy(), batch.indices) for batch in loader.epoch(0)]
+    images, mirrors, indices = (np.concatenate(column) for column in zip(*batches))
+    assert images.dtype == np.uint8 and images.shape == expected.shape
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_array_equal(mirrors, mirrored(indices, seed=4, epoch=0))
+    images[mirrors] = images[mirrors][..., ::-1]
+    np.testing.assert_array_equal(((images / 255 - 0.5) / 0.5).astype(np.float32), expected)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 5])
@@ -183,7 +201,7 @@ def test_wait_shows_a_slow_reader():
     assert waits[0] > 0.04 and loader.wait_s == pytest.approx(sum(waits))
 
 
-@pytest.mark.parametrize("options", [{"on_bad_sample": "ignore"}, {"workers": -1}, {"prefetch_batches": 0}])
+@pytest.mark.parametrize("options", [{"on_bad_sample": "ignore"}, {"workers": -1}, {"prefetch_batches": 0}, {"pixels": "int8"}])
 def test_impossible_options(options):
     with pytest.raises(ConfigError):
         LoaderOptions(batch_size=2, **options)

@@ -11,23 +11,25 @@ import sys
 from typing import Optional
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 
 class BufferPool:
     """Private memory of this process; a consumer that keeps batches simply gets new memory for the next ones."""
 
-    def __init__(self, shape: tuple[int, ...], *, capacity: int) -> None:
-        """Take the shape (B, 3, H, W) of a batch and how many are kept; memory is allocated when it is needed."""
+    def __init__(self, shape: tuple[int, ...], *, capacity: int, dtype: DTypeLike = np.float32) -> None:
+        """Take shape (B, 3, H, W) and type of a batch, and how many are kept; memory is allocated when it is needed."""
         self._shape = shape
         self._capacity = capacity
+        self._dtype = np.dtype(dtype)
         self._buffers: list[np.ndarray] = []
 
     def take(self, rows: int) -> np.ndarray:
-        """Return (rows, 3, H, W) float32 of undefined content."""
+        """Return (rows, 3, H, W) of undefined content."""
         place = _find_free(self._buffers)
         if place is not None:
             return self._buffers[place][:rows]
-        buffer = np.empty(self._shape, dtype=np.float32)
+        buffer = np.empty(self._shape, dtype=self._dtype)
         if len(self._buffers) < self._capacity:
             self._buffers.append(buffer)
         return buffer[:rows]
@@ -49,7 +51,7 @@ class FixedPool:
         self._ahead: set[int] = set()
 
     def take(self, rows: int) -> np.ndarray:
-        """Return (rows, 3, H, W) float32 of undefined content."""
+        """Return (rows, 3, H, W) of undefined content."""
         place = _find_free(self._buffers)
         assert place is not None, "more batches ahead than buffers are reserved"
         self._ahead.add(place)

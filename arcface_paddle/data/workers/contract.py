@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Optional
 import numpy as np
 
 from arcface_paddle.data.batches import BatchJob, RowError, RowOrders
-from arcface_paddle.data.dataset import FaceDataset, normalize_into
+from arcface_paddle.data.dataset import FaceDataset, normalize_into, planes_into
 from arcface_paddle.data.workers.buffers import BufferPool
 from arcface_paddle.errors import DataError, ImageError
 
@@ -35,6 +35,7 @@ class Workers(abc.ABC):
         count: int,
         ahead: int,
         change: Optional[Change] = None,
+        dtype: str = "float32",
     ) -> None:
         """Take what all kinds need; nothing is started yet.
 
@@ -44,12 +45,14 @@ class Workers(abc.ABC):
             count: number of workers.
             ahead: see the attribute.
             change: what is done to each picture; None leaves them as they are.
+            dtype: of a batch, see ``fill_rows``.
         """
         self.ahead = ahead
         self._dataset = dataset
         self._shape = shape
         self._count = count
         self._change = change
+        self._dtype = np.dtype(dtype)
 
     @property
     def _buffer_count(self) -> int:
@@ -62,7 +65,7 @@ class Workers(abc.ABC):
 
     @abc.abstractmethod
     def take_buffer(self, rows: int) -> np.ndarray:
-        """Return memory for a batch, (rows, 3, H, W) float32 of undefined content."""
+        """Return memory for a batch, (rows, 3, H, W) of undefined content."""
 
     @abc.abstractmethod
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:
@@ -88,10 +91,17 @@ class Workers(abc.ABC):
 class Inline(Workers):
     """No workers: the calling thread does the work, when it needs it."""
 
-    def __init__(self, dataset: FaceDataset, shape: tuple[int, ...], *, change: Optional[Change] = None) -> None:
-        """Take the dataset, the shape (B, 3, H, W) of a batch, and what is done to each picture."""
-        super().__init__(dataset, shape, count=0, ahead=1, change=change)
-        self._buffers = BufferPool(shape, capacity=self._buffer_count)
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        shape: tuple[int, ...],
+        *,
+        change: Optional[Change] = None,
+        dtype: str = "float32",
+    ) -> None:
+        """Take the settings, see ``Workers``."""
+        super().__init__(dataset, shape, count=0, ahead=1, change=change, dtype=dtype)
+        self._buffers = BufferPool(shape, capacity=self._buffer_count, dtype=self._dtype)
         self._errors: list[RowError] = []
 
     def prepare(self) -> None:
@@ -132,7 +142,8 @@ def fill_rows(
 
     Args:
         dataset: where they come from.
-        images: (B, 3, H, W) float32, written to.
+        images: (B, 3, H, W), written to; float32, or uint8 for pixels as they are: whoever takes them has to mirror and
+            to normalise.
         orders: what the rows are to hold.
         rows: the rows to fill.
         change: what is done to each picture; None leaves them as they are.
@@ -148,5 +159,9 @@ def fill_rows(
         except BAD_SAMPLE_ERRORS as error:
             errors.append(RowError(row, error))
         else:
-            normalize_into(images[row], image if change is None else change(image, key), mirror=mirror)
+            image = image if change is None else change(image, key)
+            if images.dtype == np.uint8:
+                planes_into(images[row], image)
+            else:
+                normalize_into(images[row], image, mirror=mirror)
     return errors

@@ -27,9 +27,10 @@ class Processes(Workers):
         count: int,
         ahead: int,
         change: Optional[Change] = None,
+        dtype: str = "float32",
     ) -> None:
         """Take the settings, see ``Workers``; ``change`` must be such that it can be pickled."""
-        super().__init__(dataset, shape, count=count, ahead=ahead, change=change)
+        super().__init__(dataset, shape, count=count, ahead=ahead, change=change, dtype=dtype)
         self._side: Optional[_ParentSide] = None
 
     def prepare(self) -> None:
@@ -39,12 +40,12 @@ class Processes(Workers):
             ConfigError: the dataset cannot be sent to processes.
         """
         if self._side is None:
-            batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT)
+            batches = SharedBatches.allocate(self._shape, self._buffer_count, CONTEXT, dtype=self._dtype)
             self._side = _ParentSide(self._dataset, batches, workers=self._count, ahead=self.ahead, change=self._change)
         self._side.settle()
 
     def take_buffer(self, rows: int) -> np.ndarray:
-        """Return shared memory, (rows, 3, H, W) float32, that neither the consumer nor a worker uses."""
+        """Return shared memory, (rows, 3, H, W), that neither the consumer nor a worker uses."""
         return self._started.pool.take(rows)
 
     def begin(self, job: BatchJob, spans: Iterable[range]) -> None:

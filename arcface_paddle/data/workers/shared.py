@@ -80,7 +80,8 @@ class SharedBatches:
     Attributes:
         shape: (B, 3, H, W) of a batch.
         count: number of batches.
-        images: count x B x 3 x H x W float32.
+        dtype: of the pictures.
+        images: count x B x 3 x H x W values of that type.
         indices: count x B int64.
         mirrors: count x B bool.
         keys: count x B uint64.
@@ -88,29 +89,31 @@ class SharedBatches:
 
     shape: tuple[int, ...]
     count: int
+    dtype: np.dtype
     images: Any
     indices: Any
     mirrors: Any
     keys: Any
 
     @classmethod
-    def allocate(cls, shape: tuple[int, ...], count: int, context: SpawnContext) -> SharedBatches:
+    def allocate(cls, shape: tuple[int, ...], count: int, context: SpawnContext, *, dtype: np.dtype) -> SharedBatches:
         """Get the memory."""
         rows = count * shape[0]
         return cls(
             shape,
             count,
-            context.RawArray(ctypes.c_float, count * math.prod(shape)),
+            dtype,
+            context.RawArray(ctypes.c_uint8, count * math.prod(shape) * dtype.itemsize),
             context.RawArray(ctypes.c_int64, rows),
             context.RawArray(ctypes.c_bool, rows),
             context.RawArray(ctypes.c_uint64, rows),
         )
 
     def image_views(self) -> list[np.ndarray]:
-        """Return an array (B, 3, H, W) float32 per batch; none is a view of another array."""
-        size = 4 * math.prod(self.shape)
+        """Return an array (B, 3, H, W) per batch; none is a view of another array."""
+        size = math.prod(self.shape) * self.dtype.itemsize
         return [
-            np.ndarray(self.shape, np.float32, buffer=self.images, offset=number * size) for number in range(self.count)
+            np.ndarray(self.shape, self.dtype, buffer=self.images, offset=number * size) for number in range(self.count)
         ]
 
     def row_views(self) -> RowOrders:

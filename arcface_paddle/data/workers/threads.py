@@ -28,10 +28,11 @@ class Threads(Workers):
         count: int,
         ahead: int,
         change: Optional[Change] = None,
+        dtype: str = "float32",
     ) -> None:
         """Take the settings, see ``Workers``."""
-        super().__init__(dataset, shape, count=count, ahead=ahead, change=change)
-        self._buffers = BufferPool(shape, capacity=self._buffer_count)
+        super().__init__(dataset, shape, count=count, ahead=ahead, change=change, dtype=dtype)
+        self._buffers = BufferPool(shape, capacity=self._buffer_count, dtype=self._dtype)
         self._pool: Optional[ThreadPoolExecutor] = None
         self._futures: dict[BatchJob, list[Future[list[RowError]]]] = {}
 
