@@ -3,6 +3,8 @@
 ``ARCFACE_PADDLE_INTERFACE`` names the network of the job, as an interface (``eth1``, ``ib0``) or as an address
 (``10.0.0.1``, ``fd00::1``). An interface holds for Gloo and NCCL too, which have variables of their own. Without it
 the address is the one under which the launcher announces rank 0, at which the other ranks look for it anyway.
+``ARCFACE_PADDLE_PORT`` names the port, for firewalls that let only known ones through; without it the system gives a
+free one. Rank 0 tells the others its port through the process group, so only its own setting counts.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, Optional
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 
 INTERFACE_VARIABLE = "ARCFACE_PADDLE_INTERFACE"
+PORT_VARIABLE = "ARCFACE_PADDLE_PORT"
 _COLLECTIVES_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 LONGEST_ADDRESS = 64  # an IPv6 address has at most 45 characters, its zone at most 15 more
 
@@ -37,6 +40,20 @@ def wanted_address() -> Optional[str]:
     return wanted if _is_address(wanted) else _address_of_interface(wanted)
 
 
+def wanted_port() -> int:
+    """Return the port that ``ARCFACE_PADDLE_PORT`` asks for, 0 (any) when it is not set.
+
+    Raises:
+        ConfigError: no number of a port.
+    """
+    wanted = os.environ.get(PORT_VARIABLE, "").strip()
+    if not wanted:
+        return 0
+    if not (wanted.isdecimal() and 1 <= int(wanted) <= 65535):
+        raise ConfigError(f"{PORT_VARIABLE} is {wanted!r}; allowed: 1 to 65535")
+    return int(wanted)
+
+
 def bind_collectives() -> None:
     """Have Gloo and NCCL use the named interface as well, unless their own variables say otherwise."""
     wanted = os.environ.get(INTERFACE_VARIABLE, "").strip()
@@ -50,24 +67,27 @@ def is_any_address(address: str) -> bool:
     return address in ("0.0.0.0", "::")
 
 
-def listen(host: str = "127.0.0.1") -> socket.socket:
-    """Open a listening socket on a free port of one address.
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Open a listening socket at one address.
 
     Args:
         host: IPv4 or IPv6 address, or a name for one, of this machine; ``0.0.0.0`` or ``::`` for all of them.
+        port: 0 = a free one.
 
     Raises:
-        ConfigError: it is no address of this machine.
+        ConfigError: it is no address of this machine, or the port is taken.
     """
     problem: Any = "no address"
     try:
-        for family, _, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             try:
                 return _listen_at(family, address)
             except OSError as error:
                 problem = error.strerror or error
     except OSError as error:
         problem = error.strerror or error
+    if port:
+        raise ConfigError(f"rank 0 cannot listen at {host!r}, port {port} ({problem}): choose another {PORT_VARIABLE}")
     raise ConfigError(
         f"rank 0 cannot listen at {host!r} ({problem}): set {INTERFACE_VARIABLE} on every machine to the interface "
         "(eth0) or on that of rank 0 to its own address (10.0.0.1, fd00::1) in the network of the job"
@@ -78,6 +98,8 @@ def _listen_at(family: int, address: Any) -> socket.socket:
     """Open a listening socket; ``create_server`` would drop the zone of an IPv6 address (fe80::1%eth0)."""
     server = socket.socket(family, socket.SOCK_STREAM)
     try:
+        # A run that is started again must not wait until the system has forgotten the connections of the last one.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         server.bind(address)

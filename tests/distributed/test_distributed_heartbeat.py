@@ -247,6 +247,26 @@ def test_the_interface_of_the_job(monkeypatch):
         wanted("eth77")
 
 
+def test_the_port_of_the_job(monkeypatch):
+    monkeypatch.delenv(addresses.PORT_VARIABLE, raising=False)
+    assert addresses.wanted_port() == 0
+    with heartbeat.listen() as server:
+        free = server.getsockname()[1]
+    monkeypatch.setenv(addresses.PORT_VARIABLE, str(free))
+    with heartbeat.listen("127.0.0.1", addresses.wanted_port()) as server:
+        assert server.getsockname() == ("127.0.0.1", free)
+        with pytest.raises(ConfigError, match=f"port {free} .*: choose another ARCFACE_PADDLE_PORT"):
+            heartbeat.listen("127.0.0.1", free)
+        client = socket.create_connection(("127.0.0.1", free))
+        server.accept()[0].close()  # by the server first, so that its side is remembered for a while
+        client.close()
+    heartbeat.listen("127.0.0.1", free).close()
+    for value in ("0", "65536", "-1", "http", "80.5"):
+        monkeypatch.setenv(addresses.PORT_VARIABLE, value)
+        with pytest.raises(ConfigError, match=r"allowed: 1 to 65535"):
+            addresses.wanted_port()
+
+
 def test_the_interface_holds_for_gloo_and_nccl_unless_they_have_their_own(monkeypatch):
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
