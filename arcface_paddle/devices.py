@@ -94,7 +94,12 @@ def to_device(array: np.ndarray) -> paddle.Tensor:
     if kind == "gpu":
         staged = paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
         return _copy(staged, paddle.CUDAPlace(int(number or 0)))
-    return _copy(paddle.to_tensor(array, place=paddle.CPUPlace()), paddle.CustomPlace(kind, int(number or 0)))
+    return _copy(host_tensor(array), paddle.CustomPlace(kind, int(number or 0)))
+
+
+def host_tensor(array: np.ndarray) -> paddle.Tensor:
+    """Copy an array into a tensor in host memory, whatever the device is."""
+    return paddle.to_tensor(array, place=paddle.CPUPlace())
 
 
 def to_host(tensor: paddle.Tensor) -> np.ndarray:

@@ -8,6 +8,9 @@ Facts about Gloo in Paddle 3.3 that shape this module (each was tried): it has n
 its float16 sum returns inf, so half-precision tensors travel as float32; every collective fails when a rank comes
 more than 30 seconds late (it saves, validates, waits for data), so on Gloo each is preceded by a barrier of
 ``heartbeat``, which waits for the living and costs 0.2 ms.
+
+Beside an accelerator's library there is a group over Gloo for what begins and ends on the host (labels, flags, text):
+by way of the device, the host would wait for all the work that is queued there.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ class _World:
     rank = 0
     size = 1
     gloo = False
+    host_group: Any = None  # None: the group of the device is the one of the host, too
     channel: Optional[heartbeat.Heartbeat] = None
 
 
@@ -102,6 +106,7 @@ def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
     with _collective("init"):
         dist.init_parallel_env()
     _world.rank, _world.size = dist.get_rank(), dist.get_world_size()
+    _world.host_group = None if _world.gloo else _new_host_group()
     _world.channel = _open_channel(timeout_s)
 
 
@@ -167,16 +172,33 @@ def all_gather(tensor: paddle.Tensor) -> paddle.Tensor:
     return gathered
 
 
+def gather_rows(array: np.ndarray) -> np.ndarray:
+    """Concatenate numpy arrays of the SAME shape from all ranks along axis 0, in the order of ranks.
+
+    No rank waits for its device, where it has Gloo beside the library of the device.
+    """
+    if _world.size == 1:
+        return array
+    if not _world.gloo and _world.host_group is None:
+        return devices.to_host(all_gather(devices.to_device(array)))
+    gathered = devices.host_tensor(np.empty((_world.size * array.shape[0], *array.shape[1:]), array.dtype))
+    if _world.host_group is not None:
+        barrier()  # Gloo is impatient
+    with _collective("all_gather"):
+        dist.stream.all_gather(gathered, devices.host_tensor(array), group=_world.host_group)
+    return devices.to_host(gathered)
+
+
 def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
     """Return the numpy arrays of all ranks, in the order of ranks; shapes may differ, dtype and ndim must not."""
     if _world.size == 1:
         return [array]
     array = np.ascontiguousarray(array)
-    shapes = all_gather(devices.to_device(np.array([array.shape], np.int64))).numpy()
+    shapes = gather_rows(np.array([array.shape], np.int64))
     byte_counts = shapes.prod(axis=1) * array.itemsize
     padded = np.zeros(max(1, int(byte_counts.max())), np.uint8)
     padded[: array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
-    blocks = all_gather(devices.to_device(padded)).numpy().reshape(_world.size, -1)
+    blocks = gather_rows(padded).reshape(_world.size, -1)
     return [
         np.frombuffer(block[:count].tobytes(), array.dtype).reshape(shape)
         for block, count, shape in zip(blocks, byte_counts, shapes)
@@ -214,7 +236,7 @@ def any_rank(flag: bool) -> bool:
     """Tell, on every rank alike, whether ``flag`` is true on at least one rank."""
     if _world.size == 1:
         return bool(flag)
-    return bool(devices.to_host(all_reduce_max(paddle.full([1], int(flag), dtype="int32")))[0])
+    return bool(gather_rows(np.array([flag], np.uint8)).any())
 
 
 def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
@@ -256,6 +278,14 @@ def _collective(name: str) -> Iterator[None]:
         ) from error
 
 
+def _new_host_group() -> Any:
+    """Return a group over Gloo beside that of the device; None where this Paddle is built without Gloo."""
+    try:
+        return dist.new_group(backend="gloo")
+    except (AttributeError, NotImplementedError):
+        return None
+
+
 def _open_channel(timeout_s: float) -> heartbeat.Heartbeat:
     """Connect all ranks to rank 0, which tells them address, port and token through the process group."""
     server = _listen() if _world.rank == 0 else None
@@ -277,7 +307,7 @@ def _open_channel(timeout_s: float) -> heartbeat.Heartbeat:
 def _listen() -> Union[socket.socket, ConfigError]:
     """Open rank 0's listening socket; an error is returned, for the others have to hear of it before it is raised."""
     try:
-        return heartbeat.listen(addresses.wanted_address() or _master_host())
+        return heartbeat.listen(addresses.wanted_address() or _master_host(), addresses.wanted_port())
     except ConfigError as error:
         return error
 

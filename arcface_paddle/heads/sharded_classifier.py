@@ -149,9 +149,8 @@ class ShardedClassifier:
     def choose_classes(self, labels: np.ndarray, *, step: int, sampled: Optional[np.ndarray] = None) -> BatchClasses:
         """Decide which classes take part in a pass; all ranks together.
 
-        With sampling the host must know the labels of all ranks. Call it before the forward pass of the network is
-        queued: asked for later, labels that other ranks send would come behind that work, and the device would idle
-        while the host prepares the next operations.
+        With sampling the host must know the labels of all ranks. They come from host to host. Where Paddle has no
+        Gloo they come by way of the device, so call it before the forward pass of the network is queued.
 
         Args:
             labels: (B,) int64 of this rank, global; B is the same on all ranks.
@@ -164,7 +163,7 @@ class ShardedClassifier:
         labels = np.asarray(labels, np.int64)
         self._check_labels(labels)
         if self.settings.sample_rate < 1.0 or sampled is not None:
-            return self._some_classes(_gathered(labels), step, sampled)
+            return self._some_classes(distributed.gather_rows(labels), step, sampled)
         return self._all_classes(distributed.all_gather(devices.to_device(labels)))
 
     def loss(self, features: paddle.Tensor, classes: BatchClasses) -> paddle.Tensor:
@@ -375,13 +374,6 @@ class ShardedClassifier:
             new = _RowGradient(rows, shard_pass.centre_gradient)
             self._gradient = new if self._gradient is None else _sum(self._gradient, new, len(self._weight))
         self._passes.clear()
-
-
-def _gathered(labels: np.ndarray) -> np.ndarray:
-    """Return the labels of all ranks on the host; one rank alone need not ask its device."""
-    if distributed.world_size() == 1:
-        return labels
-    return np.asarray(distributed.all_gather(devices.to_device(labels)).numpy())
 
 
 def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:

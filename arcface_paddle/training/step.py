@@ -1,8 +1,4 @@
-"""One training step: forward and backward passes, one verdict on the gradient, one update. Nothing is fetched.
-
-The one exception stands at the beginning of the step, before any of its work is queued: with sampled classes on several
-GPUs the host must know the labels of all ranks (``ShardedClassifier.choose_classes``).
-"""
+"""One training step: forward and backward passes, one verdict on the gradient, one update. Nothing is fetched."""
 
 from __future__ import annotations
 

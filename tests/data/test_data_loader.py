@@ -201,7 +201,9 @@ def test_wait_shows_a_slow_reader():
     assert waits[0] > 0.04 and loader.wait_s == pytest.approx(sum(waits))
 
 
-@pytest.mark.parametrize("options", [{"on_bad_sample": "ignore"}, {"workers": -1}, {"prefetch_batches": 0}, {"pixels": "int8"}])
+@pytest.mark.parametrize(
+    "options", [{"on_bad_sample": "ignore"}, {"workers": -1}, {"prefetch_batches": 0}, {"pixels": "int8"}]
+)
 def test_impossible_options(options):
     with pytest.raises(ConfigError):
         LoaderOptions(batch_size=2, **options)

@@ -22,6 +22,8 @@ def check_values(rank: int, ranks: int) -> None:
         assert (own.astype("float64").numpy() == rank + 1).all(), dtype
     gathered = distributed.all_gather(paddle.full([2, 3], float(rank)))
     np.testing.assert_array_equal(gathered.numpy()[:, 0], np.repeat(numbers - 1, 2))
+    rows = distributed.gather_rows(np.full((2, 1), rank, np.int64))
+    np.testing.assert_array_equal(rows[:, 0], np.repeat(numbers - 1, 2))
     arrays = distributed.gather_arrays(np.full((rank, 2), rank + 0.5))  # rank 0 has no row at all
     assert [array.shape for array in arrays] == [(other, 2) for other in range(ranks)]
     assert all((array == other + 0.5).all() and array.dtype == np.float64 for other, array in enumerate(arrays))

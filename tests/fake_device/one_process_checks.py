@@ -21,7 +21,7 @@ import paddle.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 from fake_device import KIND, library
-from host_waits import counted
+from host_waits import counted, settings, waits_of_steps
 from tiny_data import write_dataset
 
 from arcface_paddle import devices
@@ -36,11 +36,9 @@ from arcface_paddle.export.graph import GraphSettings
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.training import pictures
 from arcface_paddle.training import precision as precision_module
-from arcface_paddle.training.config import config_from
 from arcface_paddle.training.precision import mixed_precision
 from arcface_paddle.training.run import Run, build_run
 from arcface_paddle.training.step import train_step
-from arcface_paddle.training.trainer import _Loop, train
 
 CHECKS: dict[str, Callable[[Path], None]] = {}
 SLOW_COPY_S = 0.4
@@ -54,16 +52,6 @@ def check(function: Callable[[Path], None]) -> Callable[[Path], None]:
 
 def silent(_: str) -> None:
     """Take a line and tell it to nobody."""
-
-
-def settings(folder: Path, **changes: Any) -> Any:
-    """Return those of a tiny run."""
-    values = {
-        "data_dir": str(folder / "data"), "output": str(folder / "run"), "logdir": "", "val_targets": "",
-        "width": 0.125, "embedding_size": 8, "batch_size": 4, "steps": 6, "warmup_steps": 2, "log_every": 3,
-        "save_every": 1000, "num_workers": 1, "worker_kind": "thread",
-    }  # fmt: skip
-    return config_from({**values, **changes})
 
 
 def places_of(run: Run) -> set[str]:
@@ -309,25 +297,7 @@ def a_step_waits_for_nothing(folder: Path) -> None:
 
 @check
 def a_logged_step_waits_once(folder: Path) -> None:
-    of_steps: list[list[str]] = []
-    real = _Loop._step, _Loop._after_step
-
-    def step(loop: _Loop, batches: list[Any]) -> None:
-        with counted() as waits:
-            real[0](loop, batches)
-        of_steps.append(waits.places)
-
-    def after_step(loop: _Loop) -> bool:
-        with counted() as waits:
-            result = real[1](loop)
-        of_steps[-1] = of_steps[-1] + waits.places
-        return result
-
-    _Loop._step, _Loop._after_step = step, after_step
-    try:
-        train(settings(folder, output=str(folder / "logged"), weight_decay_shrink=0.9), say=silent)
-    finally:
-        _Loop._step, _Loop._after_step = real
+    of_steps = waits_of_steps(settings(folder, output=str(folder / "logged"), weight_decay_shrink=0.9))
     assert [len(places) for places in of_steps] == [0, 0, 1, 0, 0, 1], of_steps
 
 

@@ -1,6 +1,6 @@
 """One of two ranks on the fake device: collectives of a custom process group, and copies that take longer than silence.
 
-Usage: python -m paddle.distributed.launch --devices 0,1 two_rank_checks.py
+Usage: python -m paddle.distributed.launch --devices 0,1 two_rank_checks.py FOLDER, with a data set in FOLDER/data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
 
 from collectives_worker import check_flags, check_values
 from fake_device import KIND, library
+from host_waits import settings, waits_of_steps
 
 from arcface_paddle import devices, distributed
 
@@ -37,6 +38,12 @@ def check_slow_copies(rank: int) -> None:
         assert time.monotonic() - begin >= 1.9 * SILENCE_S, "nobody was waited for"
 
 
+def check_waits(folder: Path) -> None:
+    """A step waits for no device; a logged one once, for its figures. The labels of sampling go from host to host."""
+    of_steps = waits_of_steps(settings(folder, sample_rate=0.5))
+    assert [len(places) for places in of_steps] == [0, 0, 1, 0, 0, 1], of_steps
+
+
 def main() -> None:
     """Join as training does, then run the checks."""
     devices.use_device("gpu")
@@ -47,6 +54,7 @@ def main() -> None:
         check_values(rank, ranks)
         check_flags(rank, ranks)
         check_slow_copies(rank)
+        check_waits(Path(sys.argv[1]))
     print(f"rank {rank} checked")
 
 
