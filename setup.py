@@ -40,7 +40,9 @@ OPENVINO = "openvino>=2025.0"  # runs networks on CPU two to four times as fast 
 EXTRAS = {
     # Training, and inference where OpenVINO does not know a network; either this or gpu.
     "cpu": ["paddlepaddle>=3.0", OPENVINO],
-    "gpu": ["paddlepaddle-gpu>=3.0"],  # from Paddle's own index, see install_ch.md
+    # The common package index ends with 2.6.2; Paddle's own has the builds, here for CUDA 12.6: pip install
+    # "arcface_paddle[gpu]" --extra-index-url https://www.paddlepaddle.org.cn/packages/stable/cu126/
+    "gpu": ["paddlepaddle-gpu>=3.0"],
     "train": [
         "visualdl>=2.5",  # scalars of a training run, as the published trainer wrote them
         "pyyaml>=5.4",  # recipes in configs/
