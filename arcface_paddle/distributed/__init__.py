@@ -26,6 +26,7 @@ from arcface_paddle.distributed.collectives import (
     own_part_of_sum,
     process_group,
     rank,
+    sum_in_place,
     world_size,
 )
 
@@ -50,5 +51,6 @@ __all__ = [
     "own_part_of_sum",
     "process_group",
     "rank",
+    "sum_in_place",
     "world_size",
 ]

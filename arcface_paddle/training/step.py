@@ -45,7 +45,7 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
 
     with run.profile.phase("exchange"):
-        gradients = [distributed.all_reduce_sum(gradient) for gradient in run.optimizer.collect_gradients()]
+        gradients = [distributed.sum_in_place(gradient) for gradient in run.optimizer.collect_gradients()]
         square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
     with run.profile.phase("update"):
         return _judge_and_update(run, gradients, square_sum, paddle.stack(noted).mean(axis=0))

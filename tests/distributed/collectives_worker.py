@@ -20,6 +20,8 @@ def check_values(rank: int, ranks: int) -> None:
         assert (total.astype("float64").numpy() == numbers.sum()).all(), dtype
         assert (largest.astype("float64").numpy() == ranks).all(), dtype
         assert (own.astype("float64").numpy() == rank + 1).all(), dtype
+    own = paddle.full([3], rank + 1.0)
+    assert distributed.sum_in_place(own) is own and (own.numpy() == numbers.sum()).all()
     gathered = distributed.all_gather(paddle.full([2, 3], float(rank)))
     np.testing.assert_array_equal(gathered.numpy()[:, 0], np.repeat(numbers - 1, 2))
     rows = distributed.gather_rows(np.full((2, 1), rank, np.int64))
