@@ -88,6 +88,8 @@ def to_device(array: np.ndarray) -> paddle.Tensor:
     """Copy an array to the device, same shape and dtype, without waiting for the work that is queued there."""
     if not is_accelerator():
         return paddle.to_tensor(array)
+    if array.size == 0:  # no memory to copy from
+        return paddle.empty(list(array.shape), dtype=str(array.dtype))
     # A tensor on the host first. Between page-locked memory and a CUDA device the copy takes its place in the queue,
     # and Paddle keeps the source alive until it is done.
     kind, _, number = paddle.get_device().partition(":")

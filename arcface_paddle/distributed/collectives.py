@@ -10,7 +10,8 @@ more than 30 seconds late (it saves, validates, waits for data), so on Gloo each
 ``heartbeat``, which waits for the living and costs 0.2 ms.
 
 Beside an accelerator's library there is a group over Gloo for what begins and ends on the host (labels, flags, text):
-by way of the device, the host would wait for all the work that is queued there.
+by way of the device, the host would wait for all the work that is queued there. Between machines there is one only
+where ``addresses`` knows the interface.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ def all_gather(tensor: paddle.Tensor) -> paddle.Tensor:
 def gather_rows(array: np.ndarray) -> np.ndarray:
     """Concatenate numpy arrays of the SAME shape from all ranks along axis 0, in the order of ranks.
 
-    No rank waits for its device, where it has Gloo beside the library of the device.
+    No rank waits for its device, where Gloo stands beside the library of the device.
     """
     if _world.size == 1:
         return array
@@ -290,11 +291,17 @@ def _collective(name: str) -> Iterator[None]:
 
 
 def _new_host_group() -> Any:
-    """Return a group over Gloo beside that of the device; None where this Paddle is built without Gloo."""
+    """Return a group over Gloo beside that of the device; None where it may not come about.
+
+    Left to itself Gloo listens at the address of the machine's name, which on many machines is one of its own alone. So
+    between machines it needs the name of the interface.
+    """
+    if launched_local_size() < launched_world_size() and "GLOO_SOCKET_IFNAME" not in os.environ:
+        return None
     try:
         return dist.new_group(backend="gloo")
     except (AttributeError, NotImplementedError):
-        return None
+        return None  # this Paddle is built without it
 
 
 def _open_channel(timeout_s: float) -> heartbeat.Heartbeat:

@@ -29,7 +29,7 @@ def on_device(batch: Batch) -> paddle.Tensor:
 def normalised(pixels: paddle.Tensor) -> paddle.Tensor:
     """Return (x/255 - 0.5)/0.5 of uint8, bit for bit what ``data.dataset.normalize_into`` writes.
 
-    It is (2 x - 255)/255, of which float32 holds the numerator exactly and rounds the quotient once. Tensors are divided:
+    It is (2 x - 255)/255, of which float32 holds the numerator exactly and rounds the quotient once. A tensor divides:
     whether Paddle divides by a number, or multiplies with its inverse, which rounds twice, depends on its version.
     """
     numerator = pixels.astype("float32") * 2.0 - 255.0

@@ -19,6 +19,7 @@ from fake_device import KIND, library
 from host_waits import settings, waits_of_steps
 
 from arcface_paddle import devices, distributed
+from arcface_paddle.distributed import collectives
 
 SILENCE_S = 2.0
 
@@ -38,6 +39,16 @@ def check_slow_copies(rank: int) -> None:
         assert time.monotonic() - begin >= 1.9 * SILENCE_S, "nobody was waited for"
 
 
+def check_without_gloo(rank: int, ranks: int) -> None:
+    """Between machines whose interface is not named all goes by way of the device."""
+    world = collectives._world
+    group, world.host_group = world.host_group, None
+    assert group is not None, "on one machine there is Gloo beside the library of the device"
+    check_values(rank, ranks)
+    check_flags(rank, ranks)
+    world.host_group = group
+
+
 def check_waits(folder: Path) -> None:
     """A step waits for no device; a logged one once, for its figures. The labels of sampling go from host to host."""
     of_steps = waits_of_steps(settings(folder, sample_rate=0.5))
@@ -53,6 +64,7 @@ def main() -> None:
         assert devices.collectives_backend() == "xccl"
         check_values(rank, ranks)
         check_flags(rank, ranks)
+        check_without_gloo(rank, ranks)
         check_slow_copies(rank)
         check_waits(Path(sys.argv[1]))
     print(f"rank {rank} checked")
