@@ -250,7 +250,9 @@ def _memory(settings: PlanSettings, backbone: BackboneSize, *, rows: int, rows_i
         + (piece_matrix if settings.weight_dtype != "float32" else 0),
         classifier_logits=_logits_bytes_of_one(settings.subcentres) * batch * piece_rows,
         # One product with the centres is alive beside the gradient; pieces of it are joined at the end.
-        classifier_temporaries=step_matrix if in_pieces else piece_matrix,
+        # In 16 bits there are the normalised centres, too.
+        classifier_temporaries=(step_matrix if in_pieces else piece_matrix)
+        + (piece_matrix if settings.precision != "float32" else 0),
         # Old and new of every second moment of the block are alive during its update.
         classifier_update=(UPDATE_TEMPORARIES + 2 * extra_states) * 4 * min(rows_in_step, UPDATE_BLOCK_ROWS) * size
         + (step_matrix if copied else 0),

@@ -185,3 +185,11 @@ def test_command_takes_the_networks_own_embedding_size(capsys, flags, name, size
 def test_command_says_what_is_wrong_in_one_line(capsys, flags):
     assert main(["plan", *flags]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_normalised_centres_of_16_bit_products_are_planned():
+    temporaries = {
+        precision: make_plan(replace(SETTINGS, precision=precision), BACKBONE).memory.classifier_temporaries
+        for precision in ("float32", "float16", "bfloat16")
+    }
+    assert temporaries["float16"] == temporaries["bfloat16"] == 2 * temporaries["float32"] > 0
