@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Optional
+
+import paddle
 
 SOURCE = Path(__file__).with_suffix(".cc")
 LIBRARY = "libfake_device.so"
@@ -16,7 +18,11 @@ KIND = "fake_gpu"
 
 
 def missing_tool() -> Optional[str]:
-    """Return what is missing to build the device; None where nothing is."""
+    """Return what is missing to build and to use the device; None where nothing is."""
+    if not sys.platform.startswith("linux"):
+        return "Paddle takes plugged-in devices on Linux alone"
+    if paddle.is_compiled_with_cuda():
+        return "this Paddle is built for CUDA: it takes no plugged-in devices"
     if shutil.which("g++") is None:
         return "no compiler: g++ is not installed, so that the fake device cannot be built"
     return None if _include_folder().is_dir() else "this Paddle comes without its headers"
@@ -41,6 +47,4 @@ def library() -> ctypes.CDLL:
 
 
 def _include_folder() -> Path:
-    paddle = importlib.util.find_spec("paddle")
-    assert paddle is not None and paddle.origin is not None, "paddle is not installed"
-    return Path(paddle.origin).parent / "include"
+    return Path(paddle.__file__).parent / "include"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_device import environment
+from fake_device import environment, missing_tool
 
 from arcface_paddle import devices
 from arcface_paddle.errors import ConfigError
@@ -45,6 +45,15 @@ def test_on_the_fake_device(ended: dict[str, str], name: str) -> None:
 
 def test_every_check_has_run(ended: dict[str, str]) -> None:
     assert sorted(ended) == sorted(NAMES)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fake device needs Linux")
+def test_without_a_compiler_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.paddle, "is_compiled_with_cuda", lambda: False)
+    monkeypatch.setenv("PATH", "")
+    assert "g++ is not installed" in (missing_tool() or "")
+    monkeypatch.setattr(devices.paddle, "is_compiled_with_cuda", lambda: True)
+    assert "built for CUDA" in (missing_tool() or "")
 
 
 @pytest.mark.parametrize("room", ["training", "heads", "distributed", "evaluation"])
