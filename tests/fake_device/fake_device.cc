@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -259,14 +260,36 @@ uint16_t ToBfloat16(float value) {  // rounds to nearest even
   return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }
 
-struct Bfloat16 {
+float FromFloat16(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  float value = std::ldexp(static_cast<float>(mantissa + (exponent ? 1024 : 0)), std::max(exponent, 1) - 25);
+  if (exponent == 31) value = mantissa ? NAN : INFINITY;
+  return bits & 0x8000 ? -value : value;
+}
+
+uint16_t ToFloat16(float value) {  // rounds to nearest even
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t sign = (bits >> 16) & 0x8000, size = bits & 0x7FFFFFFF;
+  uint32_t half = (size - 0x38000000 + 0xFFF + ((size >> 13) & 1)) >> 13;
+  if (size < 0x38800000) half = static_cast<uint32_t>(std::nearbyint(std::fabs(value) * 16777216.0f));  // subnormal
+  if (size >= 0x477FF000) half = 0x7C00;  // from 65,520 on infinity is nearer
+  if (size > 0x7F800000) half = 0x7E00;
+  return static_cast<uint16_t>(sign | half);
+}
+
+template <float (*From)(uint16_t), uint16_t (*To)(float)>
+struct Half {
   uint16_t bits;
-  operator float() const { return FromBfloat16(bits); }
-  Bfloat16& operator=(float value) {
-    bits = ToBfloat16(value);
+  operator float() const { return From(bits); }
+  Half& operator=(float value) {
+    bits = To(value);
     return *this;
   }
 };
+
+using Float16 = Half<FromFloat16, ToFloat16>;
+using Bfloat16 = Half<FromBfloat16, ToBfloat16>;
 
 template <typename Stored, typename Computed>
 void Reduce(char* target, C_CCLComm comm, size_t offset, size_t count, C_CCLReduceOp operation) {
@@ -300,7 +323,7 @@ Type TypeOf(C_DataType type) {
     case UINT32: return {"uint32", 4, Reduce<uint32_t, uint32_t>};
     case INT64: return {"int64", 8, Reduce<int64_t, int64_t>};
     case UINT64: return {"uint64", 8, Reduce<uint64_t, uint64_t>};
-    case FLOAT16: return {"float16", 2, Reduce<_Float16, float>};
+    case FLOAT16: return {"float16", 2, Reduce<Float16, float>};
     case BFLOAT16: return {"bfloat16", 2, Reduce<Bfloat16, float>};
     case FLOAT32: return {"float32", 4, Reduce<float, float>};
     case FLOAT64: return {"float64", 8, Reduce<double, double>};
@@ -435,6 +458,10 @@ extern "C" {
 
 void fake_device_slow_next_copy_to_host(long milliseconds) { next_copy_to_host_ms = milliseconds; }
 void fake_device_slow_next_copy_to_device(long milliseconds) { next_copy_to_device_ms = milliseconds; }
+
+uint16_t fake_device_to_float16(float value) { return ToFloat16(value); }
+float fake_device_from_float16(uint16_t bits) { return FromFloat16(bits); }
+uint16_t fake_device_to_bfloat16(float value) { return ToBfloat16(value); }
 
 void InitPlugin(CustomRuntimeParams* params) {
   PADDLE_CUSTOM_RUNTIME_CHECK_VERSION(params);

@@ -5,6 +5,7 @@ All run in one process, because importing Paddle takes longer than any of them.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -275,6 +276,27 @@ def pixels_are_mirrored_and_normalised_on_the_device(folder: Path) -> None:
     assert (pictures.normalised(devices.to_device(every)).numpy().ravel() == _NORMALIZED).all()
     run.loader.close()
     on_cpu.loader.close()
+
+
+@check
+def numbers_of_16_bits_are_those_of_numpy(_: Path) -> None:
+    """In which the device sums float16 and bfloat16: every float16 there and back, and what lies between them."""
+    to_float16, from_float16 = library().fake_device_to_float16, library().fake_device_from_float16
+    to_bfloat16 = library().fake_device_to_bfloat16
+    to_float16.argtypes = to_bfloat16.argtypes = [ctypes.c_float]
+    to_float16.restype = to_bfloat16.restype = ctypes.c_uint16
+    from_float16.argtypes, from_float16.restype = [ctypes.c_uint16], ctypes.c_float
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    there = np.array([from_float16(int(bits)) for bits in every.view(np.uint16)], np.float32)
+    np.testing.assert_array_equal(there, every.astype(np.float32))
+    random = np.random.default_rng(0)
+    values = random.standard_normal(5000) * 10.0 ** random.integers(-8, 7, 5000)
+    values = np.concatenate([values, [65519.9, 65520.0, 2.0**-25, 2.0**-24 * 1.5, -0.0, np.inf]]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16).view(np.uint16)
+    np.testing.assert_array_equal([to_float16(float(value)) for value in values], expected)
+    brain = paddle.to_tensor(values, place=paddle.CPUPlace()).astype("bfloat16").astype("float32").numpy()
+    np.testing.assert_array_equal([to_bfloat16(float(value)) for value in values], brain.view(np.uint32) >> 16)
 
 
 @check
