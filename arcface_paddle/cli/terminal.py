@@ -49,7 +49,7 @@ def safe_streams() -> Iterator[None]:
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    sys.stdout = nowhere if sys.stdout is None else _Output(sys.stdout)  # type: ignore[assignment]
+    sys.stdout = nowhere if sys.stdout is None else _Output(sys.stdout)
     try:
         yield
     finally:
