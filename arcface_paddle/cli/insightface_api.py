@@ -35,6 +35,7 @@ from arcface_paddle.pipeline import inputs
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import UNKNOWN, ImageResult
+from arcface_paddle.video.session import VideoSession
 
 ARRAY_NAME = "tmp.png"
 """Name of the annotated picture of an array in the output folder, as the published tool called it."""
@@ -131,7 +132,7 @@ class InsightFace:
         if isinstance(input_data, np.ndarray):
             yield ARRAY_NAME, session.array(images.from_array(input_data), source=ARRAY_NAME)
         elif inputs.is_video(str(input_data)):
-            with session.video(str(input_data)) as video:
+            with VideoSession(session, str(input_data)) as video:
                 for finding in video:
                     yield Path(finding.source).name, finding
             _warn(video.problems)

@@ -23,7 +23,7 @@ from typing import Any, Iterator, Optional, Sequence
 from arcface_paddle import files, images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.files import PathLike
-from arcface_paddle.pipeline import video
+from arcface_paddle.pipeline.video_names import VIDEO_SUFFIXES, is_video_source
 
 SYSTEM_FOLDERS = frozenset({
     "#recycle", "#snapshot", "@eadir", "@tmp",  # Synology
@@ -272,7 +272,7 @@ def _kind_of(path: Path) -> str:
         return f"{content} ({images.missing_decoder(content)})"
     if content or suffix in images.IMAGE_SUFFIXES:
         return _PICTURE
-    return _VIDEO if suffix in video.VIDEO_SUFFIXES else (suffix or "without a suffix")
+    return _VIDEO if suffix in VIDEO_SUFFIXES else (suffix or "without a suffix")
 
 
 def _read_start(path: Path) -> Optional[bytes]:
@@ -303,4 +303,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def is_video(source: str) -> bool:
     """Tell whether ``source`` is a video file, a camera's number or a stream's address."""
-    return not Path(source).is_dir() and video.is_video_source(source)
+    return not Path(source).is_dir() and is_video_source(source)

@@ -10,7 +10,7 @@ import numpy as np
 
 from arcface_paddle import images
 from arcface_paddle.files import PathLike
-from arcface_paddle.pipeline import video
+from arcface_paddle.pipeline.video_names import is_stream
 from arcface_paddle.types import Face, ImageResult
 
 _CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
@@ -35,7 +35,7 @@ class OutputNames:
 
     def for_video(self, source: str) -> Path:
         """Return where the annotated video goes; cameras and streams have no name of their own."""
-        if video.is_stream(source):
+        if is_stream(source):
             return self._free_name(Path("stream"), ".mp4", None)
         path = Path(source)
         return self._free_name(Path(path.stem if path.exists() else f"camera{source}"), ".mp4", path)

@@ -1,4 +1,4 @@
-"""One run over pictures or a video, from settings to findings: what the commands and the published API share.
+"""One run over pictures, from settings to findings: what the commands and the published API share.
 
 From the root of the repository, after ``arcface-paddle gallery build people.index --img_dir demo/gallery``:
 
@@ -6,8 +6,9 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
     for finding in session.pictures(find_pictures(["holiday"]).pictures):
         print(finding.source, finding.problems or [face.name for face in finding.result.faces])
 
-A finding is given for every picture and every frame. What went wrong with one is part of it, so that a picture that
-cannot be read does not end the run, and a full disk under the annotated copies does not lose the names.
+A finding is given for every picture; ``video.session`` does so for every frame. What went wrong with one is part of it,
+so that a picture that cannot be read does not end the run, and a full disk under the annotated copies does not lose the
+names.
 
 With several workers a few pictures are looked at ahead. What is made of them is written when their finding is taken, so
 that a run which is left early has written no more than it has told, under the same names as with one worker.
@@ -18,8 +19,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -37,7 +37,6 @@ from arcface_paddle.pipeline.outputs import CropFolder, EncodedCrop, OutputNames
 from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.pipeline.settings import DETECT, PORTRAIT, OutputSettings, SessionSettings
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 from arcface_paddle.types import UNKNOWN, ImageResult
 
 
@@ -185,18 +184,9 @@ class RecognitionSession:
         looked = self._made(FoundPicture(Path(source)), image, SourceRecord(source, result), suffix=Path(source).suffix)
         return self._written(looked, target=target)
 
-    def video(self, source: str, *, watch: Optional[Callable[[np.ndarray], None]] = None) -> VideoRun:
-        """Open a video file, camera or stream; the findings of its frames come from iterating over what is returned.
-
-        Args:
-            source: path, number of a camera, or address.
-            watch: is given every annotated frame, (H, W, 3) uint8 RGB.
-
-        Raises:
-            ImageError: it cannot be opened.
-        """
-        target = None if self._names is None else self._names.for_video(source)
-        return VideoRun(self, source, target=target, watch=watch)
+    def video_target(self, source: str) -> Optional[Path]:
+        """Return where the annotated copy of a video, camera or stream goes; None when none is wanted."""
+        return None if self._names is None else self._names.for_video(source)
 
     def draw(self, image: np.ndarray, result: ImageResult) -> np.ndarray:
         """Return (H, W, 3) uint8 RGB with boxes and names in the colours of the gallery."""
@@ -253,97 +243,3 @@ def _write_drawn(path: Path, drawn: Union[bytes, ImageError]) -> None:
     if isinstance(drawn, ImageError):
         raise ImageError(f"{files.printable(path)}: {drawn}")
     images.write_encoded(path, drawn)
-
-
-class VideoRun:
-    """The frames of one video, camera or stream as findings, and its annotated copy; a context manager.
-
-    Leaving the context without an error, by Ctrl-C, or because nobody wants more findings leaves a whole video of the
-    frames so far.
-
-    Attributes:
-        fps: frames per second.
-        frame_count: as the file says; None for cameras, streams and files that do not say.
-        frames_read: so far.
-        problems: what went wrong with the video as a whole; known when the context is left.
-        undrawn: whether the annotated copy was wanted and could not be written; likewise.
-    """
-
-    def __init__(
-        self,
-        session: RecognitionSession,
-        source: str,
-        *,
-        target: Optional[Path],
-        watch: Optional[Callable[[np.ndarray], None]] = None,
-    ) -> None:
-        """Open ``source``; the annotated copy goes to ``target``, or nowhere. Raises ``ImageError``."""
-        self.source = source
-        self.problems: list[str] = []
-        self.undrawn = False
-        self._session = session
-        self._watch = watch
-        self._came_to_end = False
-        self._reader = VideoReader(source)
-        self._writer = None if target is None else VideoWriter(target, fps=self._reader.fps)
-        self.fps = self._reader.fps
-        self.frame_count = self._reader.frame_count
-
-    @property
-    def frames_read(self) -> int:
-        """Return how many frames there were so far."""
-        return self._reader.frames_read
-
-    def __enter__(self) -> VideoRun:
-        return self
-
-    def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, GeneratorExit))
-        self._close_writer(keep=kind is None or stopped)
-        self._reader.close()
-        if self._came_to_end and self._reader.ended_early:
-            read, promised = self._reader.frames_read, self._reader.frame_count
-            self.problems.append(f"the video ended after {read} of {promised} frames; the file is damaged")
-
-    def __iter__(self) -> Iterator[SourceRecord]:
-        """Give the finding of one frame after the other.
-
-        Raises:
-            ImageError: there was not one frame.
-        """
-        for frame in self._reader:
-            source = f"{files.printable(self.source)}#{frame.index}"
-            result = self._session.pipeline.analyzer.analyze(frame.image, source=source)
-            yield SourceRecord(source, result, self._draw(frame.image, result), time_s=frame.time_s)
-        self._came_to_end = True
-        if self._reader.frames_read == 0:
-            raise ImageError(f"{files.printable(self.source)}: no frame could be read")
-
-    def _draw(self, image: np.ndarray, result: ImageResult) -> tuple[str, ...]:
-        """Append the annotated frame. After the first failure no more are drawn: a video with a gap is none."""
-        if self._writer is None and self._watch is None:
-            return ()
-        drawn = self._session.draw(image, result)
-        if self._watch is not None:
-            self._watch(drawn)
-        if self._writer is None:
-            return ()
-        try:
-            self._writer.write(drawn)
-        except ImageError as error:
-            self.undrawn = True
-            self._close_writer(keep=False)
-            return (f"{error}; no annotated video is written",)
-        return ()
-
-    def _close_writer(self, *, keep: bool) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        try:
-            writer.close(keep=keep)
-        except ImageError as error:
-            self.undrawn = True
-            self.problems.append(str(error))

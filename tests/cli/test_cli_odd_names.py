@@ -15,7 +15,8 @@ import pytest
 from arcface_paddle import files, images
 from arcface_paddle.cli.main import run_module
 from arcface_paddle.pipeline.gallery import Gallery
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.writing import VideoWriter
 
 DEMO = Path(__file__).parents[2] / "demo"
 OBAMA = DEMO / "gallery" / "Barack Obama" / "portrait_2012.jpg"

@@ -13,7 +13,7 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.cli import main
 from arcface_paddle.pipeline import opening
-from arcface_paddle.pipeline.video import VideoWriter
+from arcface_paddle.video.writing import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 GROUP, BLUE_ROOM, SPEECH = (

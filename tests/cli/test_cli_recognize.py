@@ -30,7 +30,8 @@ from arcface_paddle.pipeline.cards import ModelCard, read_card
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.outputs import OutputNames
 from arcface_paddle.pipeline.thresholds import similarity_at
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.writing import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"

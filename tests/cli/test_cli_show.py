@@ -18,7 +18,9 @@ from arcface_paddle.cli import main, window
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.session import VideoSession
+from arcface_paddle.video.writing import VideoWriter
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"
 HAS_WINDOWS = "GUI:                           NONE" not in cv2.getBuildInformation()
@@ -65,7 +67,7 @@ def test_every_annotated_frame_is_given_to_who_watches(tmp_path: Path) -> None:
     seen: list[np.ndarray] = []
     outputs = OutputSettings(drawn=tmp_path / "out")
     session = RecognitionSession.open(SessionSettings(outputs=outputs))
-    with session.video(str(tmp_path / "clip.mp4"), watch=seen.append) as video:
+    with VideoSession(session, str(tmp_path / "clip.mp4"), watch=seen.append) as video:
         findings = list(video)
     with VideoReader(str(tmp_path / "clip.mp4")) as reader:
         drawn = [session.draw(frame.image, finding.result) for frame, finding in zip(reader, findings)]

@@ -14,7 +14,8 @@ import pytest
 import arcface_paddle
 from arcface_paddle import images
 from arcface_paddle.errors import ArcfaceError, ConfigError, ImageError
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.writing import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"

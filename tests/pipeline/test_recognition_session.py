@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.errors import ConfigError, GalleryError, ImageError
+from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline import drawing
 from arcface_paddle.pipeline.gallery import Gallery, collect_faces, list_from_tree
 from arcface_paddle.pipeline.inputs import find_pictures
@@ -19,7 +19,6 @@ from arcface_paddle.pipeline.picture_workers import share_out
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import RunRecord
 from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, RuntimeOptions, SessionSettings
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
@@ -42,13 +41,6 @@ def loaded(index) -> RecognitionSession:
 
 def picture_of(name: str, size_wh=(240, 300)) -> np.ndarray:
     return images.resize(images.read_image(QUERIES / name), size_wh)
-
-
-def write_clip(path: Path, *, frames: int = 4) -> Path:
-    with VideoWriter(path, fps=10) as writer:
-        for _ in range(frames):
-            writer.write(picture_of("biden_relit.jpg"))
-    return path
 
 
 def test_a_finding_for_every_picture(loaded, tmp_path):
@@ -139,45 +131,10 @@ def test_what_cannot_be_written_is_a_problem_of_its_finding(loaded, tmp_path):
     assert len(finding.problems) == 2 and all("cannot be written" in problem for problem in finding.problems)
 
 
-def test_a_video_that_cannot_be_written_keeps_its_findings(loaded, tmp_path):
-    clip = write_clip(tmp_path / "clip.mp4")
-    (tmp_path / "file").write_text("in the place of a folder")
-    with loaded.with_outputs(OutputSettings(drawn=tmp_path / "file")).video(str(clip)) as video:
-        findings = list(video)
-    assert [len(finding.result.faces) for finding in findings] == [1] * 4
-    assert "no annotated video is written" in findings[0].problems[0]
-    assert [finding.problems for finding in findings[1:]] == [()] * 3 and video.problems == [] and video.undrawn
-
-
-def test_a_video_that_is_left_is_whole(loaded, tmp_path):
-    clip = write_clip(tmp_path / "clip.mp4")
-    with loaded.with_outputs(OutputSettings(drawn=tmp_path / "out")).video(str(clip)) as video:
-        for finding in video:
-            if finding.time_s > 0.15:
-                break
-    assert video.frames_read == 3 and video.fps == 10 and video.problems == [], "nobody wanted the rest"
-    with VideoReader(str(tmp_path / "out" / "clip.mp4")) as reader:
-        assert len(list(reader)) == 3
-    other = loaded.with_outputs(OutputSettings(drawn=tmp_path / "two"))
-    with pytest.raises(ConfigError), other.video(str(clip)) as run:
-        next(iter(run))
-        raise ConfigError("an error of the caller")
-    assert not any((tmp_path / "two").iterdir())
-
-
-def test_a_video_without_frames(loaded, tmp_path):
-    (tmp_path / "a.mp4").write_bytes(write_clip(tmp_path / "b.mp4").read_bytes()[:600])
-    with pytest.raises(ImageError), loaded.video(str(tmp_path / "a.mp4")) as video:
-        list(video)
-
-
 def test_nothing_is_written_without_outputs(loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    clip = write_clip(tmp_path / "clip.mp4", frames=1)
-    with loaded.video(str(clip)) as video:
-        assert len(list(video)) == 1
     loaded.array(picture_of("biden_relit.jpg"), source="x.png")
-    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_limit_of_pixels(index):

@@ -255,12 +255,14 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     from arcface_paddle.cli.tables import text_table
     from arcface_paddle.pipeline.results import VIDEO_COLUMNS, RunRecord
     from arcface_paddle.progress import progress
+    from arcface_paddle.video.session import VideoSession
 
     (source,) = args.input
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
     screen = window.Window()
-    with session.video(source, watch=screen.frame if args.show else None) as video, stopped, contextlib.closing(screen):
+    watch = screen.frame if args.show else None
+    with VideoSession(session, source, watch=watch) as video, stopped, contextlib.closing(screen):
         for finding in progress(video, total=video.frame_count, unit="frame"):
             _say(finding.problems)
             record.add(finding)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline import video
-from arcface_paddle.pipeline.video import VideoReader, VideoWriter, is_video_source
+from arcface_paddle.pipeline.video_names import is_video_source
+from arcface_paddle.video import reading
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.writing import VideoWriter
 
 
 def write_video(path, *, frames=12, fps=12.5, size=(96, 64)):
@@ -148,14 +150,14 @@ def test_implausible_frame_rate_falls_back(tmp_path):
     reader = VideoReader(str(write_video(tmp_path / "a.mp4")))
     reader.close()
     reader._capture = UnsaidRate()
-    assert reader._plausible_fps() == video._FALLBACK_FPS
+    assert reader._plausible_fps() == reading._FALLBACK_FPS
 
 
 WRITE_BEYOND_A_LIMIT = """
 import resource, sys
 import numpy as np
 from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline.video import VideoWriter
+from arcface_paddle.video.writing import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))  # Python ignores SIGXFSZ: EFBIG
 generator = np.random.default_rng(0)
 try:

@@ -1,0 +1,1 @@
+"""Moving pictures: files, cameras and streams in, annotated videos out."""
