@@ -16,7 +16,7 @@ from arcface_paddle.pipeline.analyzed import AnalyzedImage, name_of
 from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
 from arcface_paddle.pipeline.quality import measure_quality
-from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer
+from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer, require_embedding
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.pipeline.thresholds import search_threshold
 from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face
@@ -44,8 +44,8 @@ class FaceGallery(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """The faces of one picture before they are embedded.
+class FoundFaces:
+    """The faces of one picture before they are embedded; the picture itself is needed no longer.
 
     Attributes:
         size_wh: width and height of the picture in pixels.
@@ -56,6 +56,11 @@ class _Found:
     size_wh: tuple[int, int]
     detections: Sequence[Detection]
     crops: Optional[np.ndarray]
+
+    def take(self, indices: Sequence[int]) -> FoundFaces:
+        """Return some of the faces, in the order of ``indices``."""
+        crops = None if self.crops is None or not len(indices) else self.crops[list(indices)]
+        return FoundFaces(self.size_wh, [self.detections[index] for index in indices], crops)
 
 
 class Analyzer:
@@ -151,31 +156,49 @@ class Analyzer:
         names = [name_of(image) for image in images] if sources is None else list(sources)
         if len(names) != len(images):
             raise ConfigError(f"{len(images)} pictures but {len(names)} sources")
-        found = [self._found(image) for image in images]
-        faces = self._faces(found)
+        found = [self.find(image) for image in images]
+        faces = self.name(self.embed(found))
         results = []
         for image, of_image, name in zip(images, found, names):
             own, faces = faces[: len(of_image.detections)], faces[len(of_image.detections) :]
             results.append(AnalyzedImage(name, of_image.size_wh, tuple(own), image))
         return results
 
-    def _found(self, given: ImageSource) -> _Found:
-        """Detect the faces of one picture and cut them out, so that the picture itself is needed no longer."""
+    def find(self, given: ImageSource) -> FoundFaces:
+        """Take the first of three steps: find the faces of one picture, largest first, and cut them out.
+
+        ``embed`` and ``name`` are the others; ``analyze`` takes all three. Who knows most faces from the frame before
+        takes the two only for those that are new or in doubt.
+
+        Raises:
+            ImageError: the picture cannot be read, or is none.
+        """
         image = given if isinstance(given, np.ndarray) else load_image(given)
         check_image(image)
         detections = self.detector.detect(image)
         crops = self.recognizer.align(image, detections) if self.recognizer is not None and detections else None
-        return _Found((image.shape[1], image.shape[0]), detections, crops)
+        return FoundFaces((image.shape[1], image.shape[0]), detections, crops)
 
-    def _faces(self, found: Sequence[_Found]) -> list[Face]:
-        """Return the faces of all pictures in order."""
+    def embed(self, found: Sequence[FoundFaces]) -> list[Face]:
+        """Take the second step: embed the faces of some pictures together, and judge their quality.
+
+        Returns:
+            The faces of all pictures in order, without names; without a recogniser, without embeddings.
+        """
         detections = [detection for of_image in found for detection in of_image.detections]
         if self.recognizer is None or not detections:
             return [Face(detection) for detection in detections]
         crops = np.concatenate([of_image.crops for of_image in found if of_image.crops is not None])
-        embeddings = self.recognizer.embed(crops)
-        faces = self._judged(detections, self.recognizer.pictures_of(crops), embeddings)
-        return self._named(faces, embeddings.vectors)
+        return self._judged(detections, self.recognizer.pictures_of(crops), self.recognizer.embed(crops))
+
+    def name(self, faces: Sequence[Face]) -> list[Face]:
+        """Take the third step: name embedded faces by the gallery; without one they stay as they are."""
+        if self.gallery is None or not faces:
+            return list(faces)
+        assert self.threshold is not None
+        vectors = np.stack([require_embedding(face) for face in faces])
+        answers = self.gallery.identify(vectors, top_k=self.top_k, threshold=self.threshold)
+        return [self._with_answer(face, answer) for face, answer in zip(faces, answers)]
 
     def _judged(self, detections: Sequence[Detection], crops: np.ndarray, embeddings: Embeddings) -> list[Face]:
         """Return the faces with embedding and quality, still without names."""
@@ -186,13 +209,6 @@ class Analyzer:
             found = measure_quality(crop, detection, feature_norm=float(norm), norm_range=norm_range)
             faces.append(Face(detection, vector, float(norm), quality=found.score, weakness=found.weakness))
         return faces
-
-    def _named(self, faces: list[Face], vectors: np.ndarray) -> list[Face]:
-        if self.gallery is None:
-            return faces
-        assert self.threshold is not None
-        answers = self.gallery.identify(vectors, top_k=self.top_k, threshold=self.threshold)
-        return [self._with_answer(face, answer) for face, answer in zip(faces, answers)]
 
     def _with_answer(self, face: Face, answer: GalleryAnswer) -> Face:
         named = dataclasses.replace(

@@ -62,6 +62,7 @@ class RecognitionSession:
 
     Attributes:
         pipeline: the loaded models, and what is to be said about them.
+        workers: look at several pictures or frames at once, the first with the models of ``pipeline``.
         facts: models, thresholds and gallery in use, as JSON values.
     """
 
@@ -86,7 +87,7 @@ class RecognitionSession:
             workers: look at several pictures at once, with the models of ``pipeline``; None for one after the other.
         """
         self.pipeline = pipeline
-        self._workers = PictureWorkers(pipeline.analyzer) if workers is None else workers
+        self.workers = PictureWorkers(pipeline.analyzer) if workers is None else workers
         self.facts = dict(pipeline.facts if facts is None else facts)
         self._outputs = OutputSettings() if outputs is None else outputs
         self._colors = colors
@@ -145,7 +146,7 @@ class RecognitionSession:
             facts=self.facts,
             colors=self._colors,
             max_pixels=self._max_pixels,
-            workers=self._workers,
+            workers=self.workers,
         )
 
     @property
@@ -170,7 +171,7 @@ class RecognitionSession:
 
         Wrap ``pictures`` for a progress bar.
         """
-        for looked in self._workers.map(self._look_at, pictures):
+        for looked in self.workers.map(self._look_at, pictures):
             yield self._written(looked)
 
     def array(self, image: np.ndarray, *, source: str) -> SourceRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
 
 import cv2
 
@@ -38,6 +38,7 @@ class VideoReader:
         self.source = source
         self.is_live = is_camera(source) or is_stream(source)
         self.frames_read = 0
+        self._stopped = False
         quiet_ffmpeg()
         if not self.is_live and not Path(source).is_file():
             raise ImageError(f"{source}: no such file")
@@ -46,7 +47,7 @@ class VideoReader:
             raise ImageError(f"{source}: {self._why_not_open()}")
         self.fps = self._plausible_fps()
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = count if count > 0 and not self.is_live else None
+        self.frame_count: Optional[int] = count if count > 0 and not self.is_live else None
 
     def __enter__(self) -> VideoReader:
         return self
@@ -60,7 +61,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Give the frames one after the other; a second iteration goes on where the first stopped."""
-        while True:
+        while not self._stopped:
             ok, bgr = self._capture.read()
             if not ok or bgr is None:
                 return
@@ -68,6 +69,15 @@ class VideoReader:
             index, self.frames_read = self.frames_read, self.frames_read + 1
             time_s = position_s if position_s > 0 else index / self.fps
             yield VideoFrame(index, time_s, images.from_array(bgr, color_order="BGR"))
+
+    def stop(self) -> None:
+        """Let a running iteration end soon; any thread may call it."""
+        self._stopped = True
+
+    @property
+    def duration_s(self) -> Optional[float]:
+        """Seconds of the video, as the container says."""
+        return None if self.frame_count is None else self.frame_count / self.fps
 
     @property
     def ended_early(self) -> bool:

@@ -10,30 +10,45 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import ImageError
+from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
+from arcface_paddle.video.analysis import EachFrameAlone, FrameAnalyzer
+from arcface_paddle.video.feeding import FrameFeed
+from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.writing import VideoWriter
+
+_AHEAD = 4  # decoded frames that wait for a worker: bridges a slow frame, 100 MB in 4K
+_AHEAD_LIVE = 1  # what is shown of a camera is the newest
+
+_Found = tuple[VideoFrame, Any]
 
 
 class VideoSession:
     """The frames of one video, camera or stream as findings, and its annotated copy; a context manager.
 
+    Frames are decoded in a thread of their own and looked at by the workers of the session, several at once; what is
+    decided, drawn and written follows in the order of the frames, the encoder's threads beside it. So the results are
+    those of one frame after the other, and as few frames are held as keeps everybody busy.
+
     Leaving the context without an error, by Ctrl-C, or because nobody wants more findings leaves a whole video of the
     frames so far.
 
     Attributes:
+        source: as given.
         fps: frames per second.
         frame_count: as the file says; None for cameras, streams and files that do not say.
-        frames_read: so far.
+        frames_read: how many findings there were so far.
         problems: what went wrong with the video as a whole; known when the context is left.
         undrawn: whether the annotated copy was wanted and could not be written; likewise.
     """
@@ -43,6 +58,7 @@ class VideoSession:
         session: RecognitionSession,
         source: str,
         *,
+        analyzer: Optional[FrameAnalyzer] = None,
         watch: Optional[Callable[[np.ndarray], None]] = None,
     ) -> None:
         """Open ``source``; the annotated copy goes where the session's outputs go.
@@ -50,6 +66,7 @@ class VideoSession:
         Args:
             session: loaded models, and what is made beside the results.
             source: path, number of a camera, or address.
+            analyzer: what is done with the frames; None for ``EachFrameAlone``.
             watch: is given every annotated frame, (H, W, 3) uint8 RGB.
 
         Raises:
@@ -58,29 +75,29 @@ class VideoSession:
         self.source = source
         self.problems: list[str] = []
         self.undrawn = False
+        self.frames_read = 0
         self._session = session
+        self._analyzer: FrameAnalyzer = EachFrameAlone() if analyzer is None else analyzer
         self._watch = watch
         self._came_to_end = False
         self._reader = VideoReader(source)
+        self._feed = FrameFeed(self._reader, ahead=_AHEAD_LIVE if self._reader.is_live else _AHEAD)
         target = session.video_target(source)
         self._writer = None if target is None else VideoWriter(target, fps=self._reader.fps)
         self.fps = self._reader.fps
         self.frame_count = self._reader.frame_count
 
-    @property
-    def frames_read(self) -> int:
-        """Return how many frames there were so far."""
-        return self._reader.frames_read
-
     def __enter__(self) -> VideoSession:
+        self._feed.__enter__()
         return self
 
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, GeneratorExit))
-        self._close_writer(keep=kind is None or stopped)
-        self._reader.close()
+        with ExitStack() as last:
+            last.callback(self._feed.__exit__)
+            self._close_writer(keep=kind is None or stopped)
         if self._came_to_end and self._reader.ended_early:
             read, promised = self._reader.frames_read, self._reader.frame_count
             self.problems.append(f"the video ended after {read} of {promised} frames; the file is damaged")
@@ -91,25 +108,40 @@ class VideoSession:
         Raises:
             ImageError: there was not one frame.
         """
-        for frame in self._reader:
+        models = self._session.pipeline.analyzer
+        for frame, found in self._found():
             source = f"{files.printable(self.source)}#{frame.index}"
-            result = self._session.pipeline.analyzer.analyze(frame.image, source=source)
-            yield SourceRecord(source, result, self._draw(frame.image, result), time_s=frame.time_s)
+            result = self._analyzer.decide(models, frame, found, source=source)
+            self.frames_read += 1
+            yield SourceRecord(source, result, self._draw(frame, result), time_s=frame.time_s)
         self._came_to_end = True
-        if self._reader.frames_read == 0:
+        if self.frames_read == 0:
             raise ImageError(f"{files.printable(self.source)}: no frame could be read")
 
-    def _draw(self, image: np.ndarray, result: ImageResult) -> tuple[str, ...]:
+    def _found(self) -> Iterator[_Found]:
+        """Give each frame, in order, with what the workers found in it."""
+        for of_step in self._session.workers.map(self._find, self._steps()):
+            yield from of_step
+
+    def _find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> list[_Found]:
+        return list(zip(frames, self._analyzer.find(models, frames)))
+
+    def _steps(self) -> Iterator[Sequence[VideoFrame]]:
+        """Give the frames that a worker takes at once."""
+        for frame in self._feed:
+            yield [frame]
+
+    def _draw(self, frame: VideoFrame, result: ImageResult) -> tuple[str, ...]:
         """Append the annotated frame. After the first failure no more are drawn: a video with a gap is none."""
         if self._writer is None and self._watch is None:
             return ()
-        drawn = self._session.draw(image, result)
+        drawn = self._session.draw(frame.image, result)
         if self._watch is not None:
             self._watch(drawn)
         if self._writer is None:
             return ()
         try:
-            self._writer.write(drawn)
+            self._writer.write(drawn, time_s=frame.time_s)
         except ImageError as error:
             self.undrawn = True
             self._close_writer(keep=False)

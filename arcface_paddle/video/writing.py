@@ -45,7 +45,7 @@ class VideoWriter:
     ) -> None:
         self.close(keep=kind is None or issubclass(kind, (KeyboardInterrupt, GeneratorExit)))
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: np.ndarray, *, time_s: Optional[float] = None) -> None:
         """Append (H, W, 3) uint8 RGB; a frame of another size than the first is resized.
 
         The codec has even sizes only: an odd one gets one more row or column, a copy of the last.

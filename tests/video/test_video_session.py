@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
-from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
+from arcface_paddle.pipeline.results import result_to_json
+from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, RuntimeOptions, SessionSettings
+from arcface_paddle.types import Face, ImageResult
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.session import VideoSession
 from arcface_paddle.video.writing import VideoWriter
@@ -64,6 +67,52 @@ def test_a_video_without_frames(loaded, tmp_path):
     (tmp_path / "a.mp4").write_bytes(write_clip(tmp_path / "b.mp4").read_bytes()[:600])
     with pytest.raises(ImageError), VideoSession(loaded, str(tmp_path / "a.mp4")) as video:
         list(video)
+
+
+def test_several_workers_give_what_one_gives_in_order(tmp_path):
+    clip, picture = tmp_path / "clip.mp4", picture_of("biden_relit.jpg")
+    with VideoWriter(clip, fps=10) as writer:
+        for shift in range(7):
+            writer.write(np.roll(picture, 4 * shift, axis=1))
+    one, three = (
+        RecognitionSession.open(
+            SessionSettings(PipelineSettings(runtime=RuntimeOptions(threads=1)), workers=workers)
+        ).with_outputs(OutputSettings(drawn=tmp_path / str(workers)))
+        for workers in (1, 3)
+    )
+    findings = []
+    for session in (one, three):
+        with VideoSession(session, str(clip)) as video:
+            findings.append([result_to_json(finding.result, time_s=finding.time_s) for finding in video])
+    assert findings[0] == findings[1] and len(findings[0]) == 7
+    assert len({tuple(frame["faces"][0]["box"]) for frame in findings[0]}) == 7, "the face moves"
+    assert (tmp_path / "1" / "clip.mp4").read_bytes() == (tmp_path / "3" / "clip.mp4").read_bytes()
+
+
+class Remembering:
+    """Counts the faces from the first frame on: something that only frames in order can give."""
+
+    def __init__(self):
+        self.seen = []
+        self.threads = set()
+
+    def find(self, models, frames):
+        self.threads.add(threading.current_thread().name)
+        return [models.find(frame.image) for frame in frames]
+
+    def decide(self, models, frame, found, *, source):
+        self.seen.append(frame.index)
+        faces = models.embed([found]) if frame.index == 0 else [Face(detection) for detection in found.detections]
+        return ImageResult(source, found.size_wh, tuple(faces))
+
+
+def test_detection_of_every_frame_and_recognition_on_demand_are_separable(tmp_path):
+    session = RecognitionSession.open(SessionSettings(PipelineSettings(runtime=RuntimeOptions(threads=1)), workers=2))
+    analyzer = Remembering()
+    with VideoSession(session, str(write_clip(tmp_path / "clip.mp4", frames=6)), analyzer=analyzer) as video:
+        findings = list(video)
+    assert analyzer.seen == list(range(6)) and len(analyzer.threads) == 2
+    assert [len(finding.result.faces) for finding in findings] == [1] * 6
 
 
 def test_nothing_is_written_without_outputs(loaded, tmp_path, monkeypatch):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
 
+_MANY_FRAMES = 1000  # a video has enough for all workers
+
 EPILOG = """exit codes:
   0    everything was read and processed (a picture without a face is no error)
   1    processed, but some inputs were bad: unreadable pictures of a folder, a video that ends early, annotated copies
@@ -110,9 +112,9 @@ def run(args: argparse.Namespace) -> int:
         return status
     index = args.index or args.build_index
     settings = session_settings(args, index=index)
-    if listing is not None:
-        workers, pipeline = flags.worker_settings(args, settings.pipeline, pictures=len(listing.pictures))
-        settings = dataclasses.replace(settings, pipeline=pipeline, workers=workers)
+    pictures = _MANY_FRAMES if listing is None else len(listing.pictures)
+    workers, pipeline = flags.worker_settings(args, settings.pipeline, pictures=pictures)
+    settings = dataclasses.replace(settings, pipeline=pipeline, workers=workers)
     session = RecognitionSession.open(settings)
     if session.caution:
         complain(f"{gallery_flags.shown(index)}: {session.caution}")
