@@ -29,14 +29,16 @@ class FrameSource(Protocol):
     Attributes:
         is_live: a camera or stream, which ends when the user ends it and does not wait.
         fps: frames a second that are given, on average; 25 when the source does not say.
-        frame_count: how many will be given, as far as the source says; None for cameras and streams.
         frames_read: so far.
     """
 
     is_live: bool
     fps: float
-    frame_count: Optional[int]
     frames_read: int
+
+    @property
+    def frame_count(self) -> Optional[int]:
+        """How many will be given, as far as the source says; None for cameras and streams."""
 
     @property
     def duration_s(self) -> Optional[float]:

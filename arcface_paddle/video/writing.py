@@ -15,7 +15,7 @@ import numpy as np
 
 from arcface_paddle import files, images
 from arcface_paddle.errors import ImageError
-from arcface_paddle.video.opencv import open_capture, quiet_ffmpeg
+from arcface_paddle.video.sources.opencv_video import open_capture, quiet_ffmpeg
 
 _CODEC = int.from_bytes(b"mp4v", "little")  # MPEG-4 part 2: every build of OpenCV can write it
 

@@ -11,8 +11,8 @@ import pytest
 
 from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline.video_names import is_video_source
-from arcface_paddle.video import reading
 from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.sources.base import FALLBACK_FPS, plausible_fps
 from arcface_paddle.video.writing import VideoWriter
 
 
@@ -141,16 +141,9 @@ def test_a_folder_named_like_a_number_is_no_camera(tmp_path, monkeypatch):
     assert not is_video_source("7") and is_video_source("8")
 
 
-class UnsaidRate:
-    def get(self, _):
-        return float("nan")
-
-
-def test_implausible_frame_rate_falls_back(tmp_path):
-    reader = VideoReader(str(write_video(tmp_path / "a.mp4")))
-    reader.close()
-    reader._capture = UnsaidRate()
-    assert reader._plausible_fps() == reading._FALLBACK_FPS
+@pytest.mark.parametrize("fps", [float("nan"), 0.0, 90_000.0])
+def test_implausible_frame_rate_falls_back(fps):
+    assert plausible_fps(fps) == FALLBACK_FPS and plausible_fps(29.97) == 29.97
 
 
 WRITE_BEYOND_A_LIMIT = """

@@ -1,0 +1,1 @@
+"""What frames come from: one module an engine, each with the contract of ``base.RawVideo``."""
