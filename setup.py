@@ -60,6 +60,8 @@ EXTRAS = {
     "openvino": [OPENVINO],
     "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
     "bcolz": ["numcodecs>=0.10"],  # Blosc chunks of verification sets that bcolz stored
+    # Videos by FFmpeg: true times, H.264 that browsers play, sound kept; 14.2 is the first to tell of rotation
+    "video": ["av>=14.2"],
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
     # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
     "gui": ["opencv-python>=4.6"],

@@ -27,11 +27,10 @@ from typing import Any, Iterator, Optional, Sequence, Union
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.cli import gallery_flags
+from arcface_paddle.cli import gallery_flags, video_flags
 from arcface_paddle.cli.commands import recognize
 from arcface_paddle.cli.notebook_parser import NotebookParser
 from arcface_paddle.errors import ConfigError, ImageError
-from arcface_paddle.pipeline import inputs
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import UNKNOWN, ImageResult
@@ -131,8 +130,8 @@ class InsightFace:
         session = self._open().with_outputs(recognize.output_settings(self.args))
         if isinstance(input_data, np.ndarray):
             yield ARRAY_NAME, session.array(images.from_array(input_data), source=ARRAY_NAME)
-        elif inputs.is_video(str(input_data)):
-            with VideoSession(session, str(input_data)) as video:
+        elif video_flags.is_video(self.args, str(input_data)):
+            with VideoSession(session, str(input_data), settings=video_flags.video_settings(self.args)) as video:
                 for finding in video:
                     yield Path(finding.source).name, finding
             _warn(video.problems)

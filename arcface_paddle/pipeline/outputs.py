@@ -10,7 +10,7 @@ import numpy as np
 
 from arcface_paddle import images
 from arcface_paddle.files import PathLike
-from arcface_paddle.pipeline.video_names import is_stream
+from arcface_paddle.pipeline.video_names import is_picture_pattern, is_stream
 from arcface_paddle.types import Face, ImageResult
 
 _CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
@@ -38,6 +38,8 @@ class OutputNames:
         if is_stream(source):
             return self._free_name(Path("stream"), ".mp4", None)
         path = Path(source)
+        if is_picture_pattern(source):
+            return self._free_name(Path(path.absolute().parent.name or "sequence"), ".mp4", None)
         return self._free_name(Path(path.stem if path.exists() else f"camera{source}"), ".mp4", path)
 
     def _free_name(self, stem: Path, suffix: str, source: Optional[Path]) -> Path:

@@ -180,7 +180,7 @@ class VideoReader:
 
     def _first_opened(self) -> RawVideo:
         source = self.source
-        is_file = not (is_camera(source) or is_stream(source) or self._is_sequence())
+        is_file = not (is_camera(source) or is_stream(source) or self.is_sequence)
         if is_file and not Path(source).is_file():
             raise ImageError(f"{printable(source)}: no such file")
         try:
@@ -191,14 +191,16 @@ class VideoReader:
     def _open(self) -> RawVideo:
         if is_camera(self.source):
             return OpenCvVideo(int(self.source))
-        if self._is_sequence():
+        if self.is_sequence:
             return PictureSequence(self.source, fps=self._settings.sequence_fps or FALLBACK_FPS)
         timeout_s = self._settings.timeout_s if is_stream(self.source) else None
         if uses_pyav(self._settings):
             return pyav_video.PyAvVideo(self.source, timeout_s=timeout_s)
         return OpenCvVideo(self.source, timeout_s=timeout_s)
 
-    def _is_sequence(self) -> bool:
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the frames are pictures with numbers."""
         return is_picture_pattern(self.source) or Path(self.source).is_dir()
 
     def _why_not_open(self, error: OSError) -> str:
@@ -206,7 +208,7 @@ class VideoReader:
             return "no such camera, or another program is using it"
         if is_stream(self.source):
             return f"the stream cannot be opened ({error}); check address, network and password"
-        if self._is_sequence():
+        if self.is_sequence:
             return "there are no pictures of that name, such as frames/000001.png for frames/%06d.png"
         return "not a video that can be played, or damaged"
 

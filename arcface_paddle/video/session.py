@@ -10,6 +10,7 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Callable, Iterator, Optional, Sequence
@@ -23,9 +24,11 @@ from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
 from arcface_paddle.video.analysis import EachFrameAlone, FrameAnalyzer
+from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.feeding import FrameFeed
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.video_settings import USUAL_VIDEO, VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 
 _AHEAD = 4  # decoded frames that wait for a worker: bridges a slow frame, 100 MB in 4K
@@ -58,6 +61,7 @@ class VideoSession:
         session: RecognitionSession,
         source: str,
         *,
+        settings: VideoSettings = USUAL_VIDEO,
         analyzer: Optional[FrameAnalyzer] = None,
         watch: Optional[Callable[[np.ndarray], None]] = None,
     ) -> None:
@@ -65,25 +69,30 @@ class VideoSession:
 
         Args:
             session: loaded models, and what is made beside the results.
-            source: path, number of a camera, or address.
+            source: path, number of a camera, address, or numbered pictures.
+            settings: which frames, by which engine.
             analyzer: what is done with the frames; None for ``EachFrameAlone``.
             watch: is given every annotated frame, (H, W, 3) uint8 RGB.
 
         Raises:
             ImageError: it cannot be opened.
+            ConfigError: a stretch of time of a camera or stream.
+            MissingDependencyError: the engine that is asked for is not installed.
         """
         self.source = source
         self.problems: list[str] = []
         self.undrawn = False
         self.frames_read = 0
         self._session = session
+        self._settings = settings
         self._analyzer: FrameAnalyzer = EachFrameAlone() if analyzer is None else analyzer
         self._watch = watch
         self._came_to_end = False
-        self._reader = VideoReader(source)
-        self._feed = FrameFeed(self._reader, ahead=_AHEAD_LIVE if self._reader.is_live else _AHEAD)
-        target = session.video_target(source)
-        self._writer = None if target is None else VideoWriter(target, fps=self._reader.fps)
+        self._reader = VideoReader(source, settings=settings)
+        self._at_once = 1 if self._reader.is_live else settings.frame_batch
+        ahead = _AHEAD_LIVE if self._reader.is_live else max(_AHEAD, self._at_once)
+        self._feed = FrameFeed(self._reader, ahead=ahead)
+        self._writer = self._opened_writer(settings)
         self.fps = self._reader.fps
         self.frame_count = self._reader.frame_count
 
@@ -98,6 +107,13 @@ class VideoSession:
         with ExitStack() as last:
             last.callback(self._feed.__exit__)
             self._close_writer(keep=kind is None or stopped)
+        self._take_down_problems()
+
+    def _take_down_problems(self) -> None:
+        if self._reader.lost:
+            self.problems.append(self._reader.lost)
+        if self._reader.frames_damaged:
+            self.problems.append(f"{self._reader.frames_damaged} frames are damaged and left out")
         if self._came_to_end and self._reader.ended_early:
             read, promised = self._reader.frames_read, self._reader.frame_count
             self.problems.append(f"the video ended after {read} of {promised} frames; the file is damaged")
@@ -128,8 +144,21 @@ class VideoSession:
 
     def _steps(self) -> Iterator[Sequence[VideoFrame]]:
         """Give the frames that a worker takes at once."""
-        for frame in self._feed:
-            yield [frame]
+        frames = iter(self._feed)
+        while True:
+            step = list(itertools.islice(frames, self._at_once))
+            if not step:
+                return
+            yield step
+
+    def _opened_writer(self, settings: VideoSettings) -> Optional[VideoWriter]:
+        target = self._session.video_target(self.source)
+        if target is None:
+            return None
+        has_sound = not self._reader.is_live and not self._reader.is_sequence
+        return VideoWriter(
+            target, fps=self._reader.fps, settings=settings, sound=SoundSource(self.source) if has_sound else None
+        )
 
     def _draw(self, frame: VideoFrame, result: ImageResult) -> tuple[str, ...]:
         """Append the annotated frame. After the first failure no more are drawn: a video with a gap is none."""
@@ -153,7 +182,9 @@ class VideoSession:
         if writer is None:
             return
         try:
-            writer.close(keep=keep)
+            writer.close(keep=keep, source_ended=self._came_to_end and self._settings.end_s is None)
         except ImageError as error:
             self.undrawn = True
             self.problems.append(str(error))
+        if writer.problem:
+            self.problems.append(writer.problem)

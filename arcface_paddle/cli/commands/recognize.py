@@ -12,15 +12,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from arcface_paddle import files
-from arcface_paddle.cli import flags, gallery_flags, window, writable
+from arcface_paddle.cli import flags, gallery_flags, video_flags, window, writable
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
+    import numpy as np
+
     from arcface_paddle.pipeline.inputs import Listing
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
@@ -55,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="pictures and folders of pictures; or one video file, number of a camera or rtsp:// address",
     )
+    video_flags.add_video_options(parser)
     aliases = flags.published_group(parser)
     aliases.add_argument("--video", "--cam", dest="input", action="append", metavar="FILE | NUMBER",
                          default=argparse.SUPPRESS, help="= --input, of a video or camera")  # fmt: skip
@@ -143,6 +146,7 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     if args.input is None:
         if args.show:
             raise ConfigError("--show needs --input with --det and/or --rec")
+        video_flags.refuse_for_pictures(args, None)
         return None
     if not args.det and not args.rec:
         raise ConfigError("--input needs --det (find faces), --rec (name faces) or both")
@@ -153,7 +157,12 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     if args.cdd_num < 1:
         raise ConfigError(f"--cdd_num is {args.cdd_num}; allowed: 1 or more")
     output_settings(args)  # refuses what cannot be drawn
-    listing = None if _is_video(args) else list_pictures(args, args.input)
+    if _is_video(args):
+        listing = None
+        video_flags.video_settings(args)  # refuses what contradicts itself
+    else:
+        video_flags.refuse_for_pictures(args, args.input)
+        listing = list_pictures(args, args.input)
     if not _draws_nothing(args):
         writable.require_writable_folder(args.output, option="--output")
         drawing.load_font(str(args.font or drawing.FONT_PATH), 12)
@@ -209,9 +218,7 @@ def list_pictures(args: argparse.Namespace, sources: Sequence[str]) -> Listing:
 
 
 def _is_video(args: argparse.Namespace) -> bool:
-    from arcface_paddle.pipeline.inputs import is_video
-
-    videos = [source for source in args.input if is_video(source)]
+    videos = [source for source in args.input if video_flags.is_video(args, source)]
     if videos and len(args.input) > 1:
         raise ConfigError(f"--input {videos[0]} is a video, camera or stream, which needs a run of its own")
     if videos and args.save_crops:
@@ -263,8 +270,14 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
     screen = window.Window()
-    watch = screen.frame if args.show else None
-    with VideoSession(session, source, watch=watch) as video, stopped, contextlib.closing(screen):
+    with contextlib.ExitStack() as opened:
+        video = opened.enter_context(
+            VideoSession(
+                session, source, settings=video_flags.video_settings(args), watch=_watchers(args, screen, opened)
+            )
+        )
+        opened.enter_context(stopped)
+        opened.enter_context(contextlib.closing(screen))
         for finding in progress(video, total=video.frame_count, unit="frame"):
             _say(finding.problems)
             record.add(finding)
@@ -276,6 +289,28 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     content = {**facts, "fps": round(video.fps, 3), "frames": record.found, "failed": record.failed}
     _write_results(args, record, content, table=text_table(VIDEO_COLUMNS, record.summary.rows()))
     return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
+
+
+def _watchers(
+    args: argparse.Namespace, screen: window.Window, opened: contextlib.ExitStack
+) -> Optional[Callable[[np.ndarray], None]]:
+    """Open what shows the annotated frames, to be closed by ``opened``; None when nobody watches."""
+    from arcface_paddle.cli.console import complain
+    from arcface_paddle.video.preview import Preview
+
+    shown = [screen.frame] if args.show else []
+    if args.preview is not None:
+        preview = opened.enter_context(Preview(args.preview))
+        complain(f"preview at {preview.address}")
+        shown.append(preview.frame)
+    if not shown:
+        return None
+
+    def watch(image: np.ndarray) -> None:
+        for show in shown:
+            show(image)
+
+    return watch
 
 
 class _Stopped:

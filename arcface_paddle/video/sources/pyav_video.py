@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError
+from arcface_paddle.pipeline.video_names import is_stream
 from arcface_paddle.video.sources.base import RawFrame, StreamLostError, plausible_fps
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class PyAvVideo:
         self.fps = plausible_fps(float(self._stream.average_rate or self._stream.guessed_rate or 0))
         self.duration_s = self._duration_s()
         self.frame_count = self._frame_count()
+        self._to_rgb = av.video.reformatter.VideoReformatter()  # one for all frames: each keeps megabytes
         self._has_times = self._container.format.name not in _WITHOUT_TIMES
 
     def frames(self, start_s: float) -> Iterator[RawFrame]:
@@ -58,7 +60,13 @@ class PyAvVideo:
             self._container.seek(offset, stream=self._stream, backward=True)
         for frame in self._decoded():
             begins = frame.pts if begins is None else begins
-            yield RawFrame(self._time_s(frame, begins), functools.partial(upright, frame))
+            yield RawFrame(self._time_s(frame, begins), functools.partial(self._upright, frame))
+
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        """Return the pixels (H, W, 3) uint8 RGB, turned as the file says they are to be shown."""
+        image = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+        quarters = round(frame.rotation / 90) % 4  # counter-clockwise, as those of numpy
+        return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 
     def close(self) -> None:
         """Free the source."""
@@ -84,7 +92,7 @@ class PyAvVideo:
             raise StreamLostError("the other side closed it")
 
     def _time_s(self, frame: av.VideoFrame, begins: Optional[int]) -> Optional[float]:
-        if not self._has_times or frame.pts is None or begins is None or frame.time_base is None:
+        if not self._has_times or frame.pts is None or begins is None or not frame.time_base:
             return None
         return float((frame.pts - begins) * frame.time_base)
 
@@ -123,21 +131,22 @@ def reason_of(error: Any) -> str:
     return str(error.strerror or error)
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """Return the pixels (H, W, 3) uint8 RGB, turned as the file says they are to be shown."""
-    image = frame.to_ndarray(format="rgb24")
-    quarters = round(frame.rotation / 90) % 4  # counter-clockwise, as those of numpy
-    return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
-
-
 def _opened(source: str, *, options: dict[str, str], timeout_s: Optional[float]) -> Any:
     av = require_av()
     try:
-        # A name such as "a%03d.png" or "concat:x" is one file's; "file:" keeps FFmpeg from reading more into it.
-        name = source if timeout_s is not None else f"file:{source}"
-        return av.open(name, options=options, timeout=timeout_s, metadata_errors="replace")
+        return av.open(ffmpeg_name(source), options=options, timeout=timeout_s, **lenient())
     except av.FFmpegError as error:
         raise OSError(reason_of(error)) from None
+
+
+def ffmpeg_name(source: str) -> str:
+    """Return what FFmpeg calls a path or an address: by "file:" it reads no more into a name such as "concat:x"."""
+    return source if is_stream(source) else f"file:{source}"
+
+
+def lenient() -> dict[str, Any]:
+    """Return what keeps a title in an old encoding from being an error; PyAV 19 knows no such option and needs none."""
+    return {"metadata_errors": "replace"} if int(require_av().__version__.partition(".")[0]) < 19 else {}
 
 
 def _knows(source: str, option: str) -> bool:
