@@ -54,6 +54,7 @@ class VideoReader:
         self.lost = ""
         self._settings = settings
         self._unreadable = 0
+        self._last_s = 0.0
         self._stopped = threading.Event()
         self._raw = self._first_opened()
         self._begun_s = time.monotonic()
@@ -93,13 +94,17 @@ class VideoReader:
         return max(0.0, min(end_s, self._raw.duration_s) - self._settings.start_s)
 
     @property
+    def end_s(self) -> Optional[float]:
+        """Second of the video at which its last frame, or that of the stretch, gives way; None likewise."""
+        return None if self.duration_s is None else self._settings.start_s + self.duration_s
+
+    @property
     def frame_count(self) -> Optional[int]:
         """How many frames will be given, as far as the source says."""
         if self.is_live or self._raw.frame_count is None:
             return None
-        settings = self._settings
-        if settings.start_s == 0 and settings.end_s is None and settings.fps is None:
-            return -(-self._raw.frame_count // settings.every)
+        if self._takes_whole:
+            return -(-self._raw.frame_count // self._settings.every)
         return None if self.duration_s is None else max(1, round(self.duration_s * self.fps))
 
     @property
@@ -109,8 +114,18 @@ class VideoReader:
 
     @property
     def ended_early(self) -> bool:
-        """Whether the frames ran out well before the number that the container promises: a damaged file."""
-        return self.frame_count is not None and self.frames_read < _COMPLETE * self.frame_count
+        """Whether the frames ran out well before what the container promises, number or time: a damaged file."""
+        if self.frame_count is None:
+            return False
+        if self._raw.is_counted and self._takes_whole:
+            return self.frames_read + self._unreadable < _COMPLETE * self.frame_count
+        assert self.duration_s is not None, "a count is an estimate by the duration"
+        return self._last_s - self._settings.start_s + 1 / self.fps < _COMPLETE * self.duration_s
+
+    @property
+    def _takes_whole(self) -> bool:
+        """Whether how many frames are given follows from how many there are."""
+        return self._settings.start_s == 0 and self._settings.end_s is None and self._settings.fps is None
 
     def _chosen(self) -> Iterator[VideoFrame]:
         """Give the frames that are wanted, numbered; the pixels of the others are never made."""
@@ -136,15 +151,15 @@ class VideoReader:
 
     def _timed(self) -> Iterator[tuple[float, RawFrame]]:
         """Give every frame with its time, which never goes back, across connections of a stream."""
-        last_s = -1.0
         for number in itertools.count():
             offset_s = time.monotonic() - self._begun_s if number else 0.0
             try:
                 for count, frame in enumerate(self._raw.frames(self._settings.start_s)):
                     if self._stopped.is_set():
                         return
-                    last_s = max(last_s, offset_s + self._time_of(frame, count=count, offset_s=offset_s))
-                    yield last_s, frame
+                    time_s = offset_s + self._time_of(frame, count=count, offset_s=offset_s)
+                    self._last_s = max(self._last_s, time_s)
+                    yield self._last_s, frame
             except StreamLostError as error:
                 if not self._reopened(str(error)):
                     return

@@ -182,7 +182,11 @@ class VideoSession:
         if writer is None:
             return
         try:
-            writer.close(keep=keep, source_ended=self._came_to_end and self._settings.end_s is None)
+            writer.close(
+                keep=keep,
+                source_ended=self._came_to_end and self._settings.end_s is None,
+                end_s=self._reader.end_s if self._came_to_end else None,
+            )
         except ImageError as error:
             self.undrawn = True
             self.problems.append(str(error))

@@ -20,7 +20,7 @@ import numpy as np
 from arcface_paddle import files, images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.video.encoders import opencv_encoder
-from arcface_paddle.video.encoders.base import Encoder
+from arcface_paddle.video.encoders.base import Encoder, Ending
 from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.reading import uses_pyav
 from arcface_paddle.video.video_settings import USUAL_VIDEO, VideoSettings
@@ -103,12 +103,13 @@ class VideoWriter:
             raise ImageError(self._incomplete(error)) from None
         self.frames_written += 1
 
-    def close(self, *, keep: bool = True, source_ended: bool = False) -> None:
+    def close(self, *, keep: bool = True, source_ended: bool = False, end_s: Optional[float] = None) -> None:
         """Finalise the file and give it its name, or remove it.
 
         Args:
             keep: whether the file is wanted.
             source_ended: whether the frames are all that the source has, so that its sound is kept to the end.
+            end_s: when the last frame gives way, on the clock of ``write``; None for one frame's time after it.
 
         Raises:
             ImageError: the file is not complete; what stood under its name before is untouched.
@@ -117,14 +118,14 @@ class VideoWriter:
         if encoder is None or self._temporary is None:
             return
         try:
-            self._finish(encoder, self._temporary, keep=keep, source_ended=source_ended)
+            self._finish(encoder, self._temporary, keep=keep, ending=Ending(source_ended, self._since_first(end_s)))
         finally:
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
 
-    def _finish(self, encoder: Encoder, temporary: Path, *, keep: bool, source_ended: bool) -> None:
+    def _finish(self, encoder: Encoder, temporary: Path, *, keep: bool, ending: Ending) -> None:
         try:
-            encoder.close(source_ended=source_ended)
+            encoder.close(ending)
         except OSError as error:
             if keep:
                 raise ImageError(self._incomplete(error)) from None
@@ -136,6 +137,9 @@ class VideoWriter:
             os.replace(temporary, self.path)
         except OSError as error:
             raise ImageError(f"{self.path}: cannot be written: {error.strerror or error}") from None
+
+    def _since_first(self, time_s: Optional[float]) -> Optional[float]:
+        return None if time_s is None or self._first_s is None else time_s - self._first_s
 
     def _require_complete(self, path: Path) -> None:
         """Raise ``OSError`` if the disk did not take the file, ``ImageError`` if it is not the video that was written.

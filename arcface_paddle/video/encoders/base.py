@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Optional, Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a video ends.
+
+    Attributes:
+        source_ended: whether the frames are all that the source has, so that its sound is kept to the end.
+        end_s: when the last frame gives way, seconds after the first; None for one frame's time after it.
+    """
+
+    source_ended: bool = False
+    end_s: Optional[float] = None
 
 
 class Encoder(Protocol):
@@ -22,8 +36,8 @@ class Encoder(Protocol):
     def write(self, image: np.ndarray, time_s: float) -> None:
         """Append (H, W, 3) uint8 RGB, shown from ``time_s`` on, seconds after the first frame."""
 
-    def close(self, *, source_ended: bool) -> None:
-        """Complete the file; with ``source_ended``, the sound is kept to its end."""
+    def close(self, ending: Ending) -> None:
+        """Complete the file."""
 
 
 class FrameCounter(Protocol):

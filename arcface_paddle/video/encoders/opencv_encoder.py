@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from arcface_paddle.video.encoders.base import Ending
 from arcface_paddle.video.sources.opencv_video import open_capture, quiet_ffmpeg
 
 _CODEC = int.from_bytes(b"mp4v", "little")
@@ -36,7 +37,7 @@ class OpenCvEncoder:
         """Append a frame. OpenCV says nothing when a disk is full."""
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
-    def close(self, *, source_ended: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """Complete the file."""
         self._writer.release()
 

@@ -10,12 +10,14 @@ from typing import Any, Iterator, Optional
 import cv2
 import numpy as np
 
+from arcface_paddle.video.encoders.base import Ending
 from arcface_paddle.video.encoders.sound import Sound, SoundSource
 from arcface_paddle.video.sources.pyav_video import reason_of, require_av
 
 _CODECS = {
-    # Half the CPU time of "medium" for 10 % more bytes; at 20, boxes and names show no traces of compression.
-    "libx264": {"preset": "veryfast", "crf": "20"},
+    # Half the CPU time of "medium" for 10 % more bytes; at 20, boxes and names show no traces of compression. With
+    # frames out of order (B), an .mp4 of a variable rate would end up to two frames before its last.
+    "libx264": {"preset": "veryfast", "crf": "20", "bf": "0"},
     "libopenh264": {},  # of builds of FFmpeg without x264
     "mpeg4": {"qscale": "3"},  # browsers do not play it
 }
@@ -40,6 +42,7 @@ class PyAvEncoder:
         self._last_tick = -1
         self._frame_ticks = max(1, round(_TICKS / fps))
         self._is_broken = False
+        self._held: Any = None
         self._sound: Optional[Sound] = None
         with self._told():
             self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
@@ -53,32 +56,38 @@ class PyAvEncoder:
         frame = self._av.VideoFrame.from_ndarray(yuv, format="yuv420p")
         self._last_tick = max(self._last_tick + 1, round(time_s * _TICKS))
         frame.pts, frame.time_base = self._last_tick, Fraction(1, _TICKS)
-        self._mux(frame)
+        self._encode(frame)
         if self._sound is not None:
             self._sound.copy_until(time_s)
 
-    def close(self, *, source_ended: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """Complete the file; nothing is added to one whose writing has failed."""
         with self._told():
             try:
                 if not self._is_broken:
-                    self._complete(source_ended=source_ended)
+                    self._complete(ending)
             finally:
                 self._container.close()
 
-    def _complete(self, *, source_ended: bool) -> None:
-        self._mux(None)
+    def _complete(self, ending: Ending) -> None:
+        self._encode(None)
+        if self._held is not None:
+            end = self._last_tick + self._frame_ticks if ending.end_s is None else round(ending.end_s * _TICKS)
+            self._held.duration = end - self._last_tick if end > self._last_tick else self._frame_ticks
+            self._container.mux(self._held)
         if self._sound is not None:
-            end_s = float("inf") if source_ended else (self._last_tick + self._frame_ticks) / _TICKS
+            end_s = float("inf") if ending.source_ended else (self._last_tick + self._frame_ticks) / _TICKS
             self._sound.copy_until(end_s)
             self._sound.close()
             self.problem = self._sound.problem
 
-    def _mux(self, frame: Any) -> None:
+    def _encode(self, frame: Any) -> None:
+        """Encode a frame, None for those held back; the last packet waits for its duration to be known."""
         with self._told():
             for packet in self._stream.encode(frame):
-                packet.duration = packet.duration or self._frame_ticks
-                self._container.mux(packet)
+                if self._held is not None:
+                    self._container.mux(self._held)
+                self._held = packet
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

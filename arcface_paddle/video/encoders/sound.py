@@ -8,7 +8,7 @@ from typing import Any, Iterator, Optional
 
 from arcface_paddle.video.sources.pyav_video import ffmpeg_name, lenient, reason_of, require_av
 
-_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "opus", "flac"})  # by Chromium, Firefox and Safari
+_PLAYED_IN_MP4 = frozenset({"aac", "mp3", "mp3float", "opus", "flac"})  # by Chromium, Firefox and Safari
 _AHEAD_S = 0.5  # of the frames: players want the sound of a moment near its picture
 
 
@@ -44,6 +44,7 @@ class Sound:
         self._packets: Iterator[Any] = iter(())
         self._waiting: Optional[Any] = None
         self._resampler: Any = None
+        self._samples = 0
         try:
             self._open(source)
         except self._av.FFmpegError as error:
@@ -123,9 +124,13 @@ class Sound:
 
     def _encode(self, frame: Any) -> None:
         """Encode a frame of sound; None for what is held back."""
-        if frame is not None and frame.pts is not None:
-            frame.pts = max(0, frame.pts - self._shift(frame.time_base))
+        if frame is not None and self._samples == 0 and frame.pts is not None:
+            begins_s = float(frame.pts * frame.time_base) - self._begins_s
+            self._samples = max(0, round(begins_s * self._to.sample_rate))
         for resampled in self._resampler.resample(frame):
+            # Counted, as time stamps of some containers jump by a sample, which encoders refuse.
+            resampled.pts, resampled.time_base = self._samples, Fraction(1, self._to.sample_rate)
+            self._samples += resampled.samples
             self._target.mux(self._to.encode(resampled))
         if frame is None:
             self._target.mux(self._to.encode(None))

@@ -30,13 +30,15 @@ class RawVideo(Protocol):
 
     Attributes:
         fps: frames a second on average; ``FALLBACK_FPS`` when the source does not say.
-        frame_count: as far as the source says.
+        frame_count: as far as the source says, or as its duration lets expect.
+        is_counted: whether the source says how many frames there are.
         duration_s: likewise; None for what has no end.
         frames_damaged: how many could not be decoded so far and are missing.
     """
 
     fps: float
     frame_count: Optional[int]
+    is_counted: bool
     duration_s: Optional[float]
     frames_damaged: int
 

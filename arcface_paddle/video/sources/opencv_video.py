@@ -27,6 +27,7 @@ class OpenCvVideo:
         """
         quiet_ffmpeg()
         self.frames_damaged = 0
+        self.is_counted = True  # it does not tell a count from an estimate
         self._is_live = timeout_s is not None or isinstance(source, int)
         self._capture = open_capture(source, timeout_s=timeout_s)
         if not self._capture.isOpened():

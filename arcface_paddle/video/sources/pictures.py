@@ -23,6 +23,7 @@ class PictureSequence:
         """
         self.fps = fps
         self.frames_damaged = 0
+        self.is_counted = True
         self._pictures = _of_folder(Path(source)) if Path(source).is_dir() else _of_pattern(Path(source))
         if not self._pictures:
             raise OSError("no such pictures")

@@ -49,6 +49,7 @@ class PyAvVideo:
         self.fps = plausible_fps(float(self._stream.average_rate or self._stream.guessed_rate or 0))
         self.duration_s = self._duration_s()
         self.frame_count = self._frame_count()
+        self.is_counted = self._stream.frames > 0
         self._to_rgb = av.video.reformatter.VideoReformatter()  # one for all frames: each keeps megabytes
         self._has_times = self._container.format.name not in _WITHOUT_TIMES
 
