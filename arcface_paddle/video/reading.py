@@ -57,7 +57,8 @@ class VideoReader:
         self._last_s = 0.0
         self._stopped = threading.Event()
         self._raw = self._first_opened()
-        self._begun_s = time.monotonic()
+        self._begun_s = self._seen_s = time.monotonic()
+        self._pause_s = _FIRST_PAUSE_S
         self.is_live = is_camera(source) or (is_stream(source) and self._raw.duration_s is None)
         if self.is_live and (settings.start_s > 0 or settings.end_s is not None):
             self.close()
@@ -157,6 +158,7 @@ class VideoReader:
                 for count, frame in enumerate(self._raw.frames(self._settings.start_s)):
                     if self._stopped.is_set():
                         return
+                    self._seen_s, self._pause_s = time.monotonic(), _FIRST_PAUSE_S
                     time_s = offset_s + self._time_of(frame, count=count, offset_s=offset_s)
                     self._last_s = max(self._last_s, time_s)
                     yield self._last_s, frame
@@ -175,13 +177,15 @@ class VideoReader:
         return self._settings.start_s + count / self._raw.fps
 
     def _reopened(self, reason: str) -> bool:
-        """Open a camera or stream again as soon as it is back; False when it is given up or nobody wants more."""
+        """Open a camera or stream again as soon as it is back; False when it is given up or nobody wants more.
+
+        One that can be opened and gives no frame is as gone as one that cannot: only a frame counts.
+        """
         self._raw.close()
-        pause_s, give_up_s = _FIRST_PAUSE_S, time.monotonic() + self._settings.reconnect_s
-        while self._settings.reconnect_s > 0 and time.monotonic() < give_up_s:
-            if self._stopped.wait(pause_s):
+        while time.monotonic() - self._seen_s < self._settings.reconnect_s:
+            if self._stopped.wait(self._pause_s):
                 return False
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             try:
                 self._raw = self._open()
             except OSError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WITHOUT_TIMES = frozenset({"mpjpeg", "mjpeg"})  # FFmpeg counts 25 a second, however fast such a camera's pictures come
 _LIVE_OPTIONS = {
     "rtsp_transport": "tcp",  # over UDP a lost packet tears several frames
-    "fflags": "nobuffer",  # what is shown is to be new
+    "analyzeduration": "2000000",  # microseconds, at most, until a stream that is back shows its first frame
 }
 
 
