@@ -132,7 +132,13 @@ class VideoSession:
             yield SourceRecord(source, result, self._draw(frame, result), time_s=frame.time_s)
         self._came_to_end = True
         if self.frames_read == 0:
-            raise ImageError(f"{files.printable(self.source)}: no frame could be read")
+            raise ImageError(f"{files.printable(self.source)}: {self._why_empty()}")
+
+    def _why_empty(self) -> str:
+        start_s, end_s = self._settings.start_s, self._settings.end_s
+        if start_s == 0 and end_s is None:
+            return "no frame could be read"
+        return f"no frame lies between {start_s:g} s and {'the end' if end_s is None else f'{end_s:g} s'}"
 
     def _found(self) -> Iterator[_Found]:
         """Give each frame, in order, with what the workers found in it."""

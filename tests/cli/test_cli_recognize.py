@@ -30,6 +30,7 @@ from arcface_paddle.pipeline.cards import ModelCard, read_card
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.outputs import OutputNames
 from arcface_paddle.pipeline.thresholds import similarity_at
+from arcface_paddle.video.analysis import EachFrameAlone
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.writing import VideoWriter
 
@@ -494,15 +495,15 @@ def test_video_is_annotated_with_a_time_line(index, clip, tmp_path, capsys):
 
 
 def test_ctrl_c_keeps_the_video_and_the_time_line(index, clip, tmp_path, monkeypatch):
-    analyze, calls = Analyzer.analyze, []
+    decide, calls = EachFrameAlone.decide, []
 
-    def interrupted(self, image, *, source):
+    def interrupted(self, models, frame, found, *, source):
         calls.append(source)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return analyze(self, image, source=source)
+        return decide(self, models, frame, found, source=source)
 
-    monkeypatch.setattr(Analyzer, "analyze", interrupted)
+    monkeypatch.setattr(EachFrameAlone, "decide", interrupted)
     out, found = tmp_path / "out", tmp_path / "f.json"
     status = recognize("--det", "--rec", f"--index={index}", f"--input={clip}", f"--output={out}", f"--json={found}")
     assert status == 130
@@ -512,7 +513,7 @@ def test_ctrl_c_keeps_the_video_and_the_time_line(index, clip, tmp_path, monkeyp
 
 
 def test_ctrl_c_while_a_stream_is_opened(tmp_path, monkeypatch, capsys):
-    def interrupted(self, source):
+    def interrupted(self, source, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(VideoReader, "__init__", interrupted)

@@ -150,11 +150,12 @@ WRITE_BEYOND_A_LIMIT = """
 import resource, sys
 import numpy as np
 from arcface_paddle.errors import ImageError
+from arcface_paddle.video.video_settings import VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))  # Python ignores SIGXFSZ: EFBIG
 generator = np.random.default_rng(0)
 try:
-    with VideoWriter(sys.argv[1], fps=10) as writer:
+    with VideoWriter(sys.argv[1], fps=10, settings=VideoSettings(engine=sys.argv[3])) as writer:
         for _ in range(60):
             writer.write(generator.integers(0, 256, (96, 128, 3), dtype=np.uint8))
 except ImageError as error:
@@ -163,11 +164,13 @@ except ImageError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
-@pytest.mark.parametrize("limit", [100_000, 40, 0])
-def test_a_full_disk_is_an_error_and_the_old_video_stays(tmp_path, limit):
+@pytest.mark.parametrize(
+    ("limit", "engine"), [(100_000, "pyav"), (40, "pyav"), (0, "pyav"), (100_000, "opencv"), (0, "opencv")]
+)
+def test_a_full_disk_is_an_error_and_the_old_video_stays(tmp_path, limit, engine):
     path = write_video(tmp_path / "a.mp4")
     before = path.read_bytes()
-    command = [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(path), str(limit)]
+    command = [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(path), str(limit), engine]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith(f"{path}: "), done.stderr
     assert "frames could not be written completely" in done.stderr or "the disk is full" in done.stderr

@@ -16,6 +16,7 @@ from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, R
 from arcface_paddle.types import Face, ImageResult
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.session import VideoSession
+from arcface_paddle.video.video_settings import VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"
@@ -88,6 +89,11 @@ def test_several_workers_give_what_one_gives_in_order(tmp_path):
     assert findings[0] == findings[1] and len(findings[0]) == 7
     assert len({tuple(frame["faces"][0]["box"]) for frame in findings[0]}) == 7, "the face moves"
     np.testing.assert_array_equal(drawn[0], drawn[1])
+    with VideoSession(three, str(clip), settings=VideoSettings(frame_batch=3)) as video:
+        together = [result_to_json(finding.result, time_s=finding.time_s) for finding in video]
+    assert [frame["time_s"] for frame in together] == [frame["time_s"] for frame in findings[0]]
+    for one_frame, same_frame in zip(together, findings[0]):
+        np.testing.assert_allclose(one_frame["faces"][0]["box"], same_frame["faces"][0]["box"], atol=0.5)
     for folder in ("1", "3"):
         with VideoReader(str(tmp_path / folder / "clip.mp4")) as reader:
             assert len(list(reader)) == 7

@@ -82,10 +82,11 @@ def jpegs(count, *, fps=50.0):
     return send
 
 
-def test_a_stream_that_dies_and_returns_is_followed_again(broadcast):
+@pytest.mark.parametrize("engine", ["pyav", "opencv"])
+def test_a_stream_that_dies_and_returns_is_followed_again(broadcast, engine):
     with (
         Camera([sends(broadcast), sends(broadcast)]) as camera,
-        VideoReader(camera.address, settings=VideoSettings(reconnect_s=1.0)) as reader,
+        VideoReader(camera.address, settings=VideoSettings(engine=engine, reconnect_s=1.0)) as reader,
     ):
         began = time.monotonic()
         frames, arrivals = [], []
