@@ -113,6 +113,7 @@ def test_every_kind_of_video_plays(tmp_path):
         assert told.pop("time", 0) > 0.1 and told == facts, (name, told)
 
 
+@pytest.mark.long
 def test_the_preview_is_seen_in_a_browser(tmp_path):
     with Preview(0) as preview:
         looked = threading.Event()

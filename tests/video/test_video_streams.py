@@ -82,7 +82,7 @@ def jpegs(count, *, fps=50.0):
     return send
 
 
-@pytest.mark.parametrize("engine", ["pyav", "opencv"])
+@pytest.mark.parametrize("engine", ["pyav", pytest.param("opencv", marks=pytest.mark.long)])
 def test_a_stream_that_dies_and_returns_is_followed_again(broadcast, engine):
     with (
         Camera([sends(broadcast), sends(broadcast)]) as camera,
@@ -138,6 +138,7 @@ def test_a_dead_address_is_one_clear_line():
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.long
 def test_a_server_that_says_nothing_is_not_waited_for():
     began = time.monotonic()
     with Camera([stalls(b"", seconds=8)]) as camera, pytest.raises(ImageError, match="cannot be opened"):
@@ -150,6 +151,7 @@ def test_nothing_is_cut_out_of_a_stream(broadcast):
         VideoReader(camera.address, settings=VideoSettings(start_s=1))
 
 
+@pytest.mark.long
 def test_a_server_that_answers_and_sends_no_frame_is_given_up_too(broadcast):
     answers = [sends(broadcast), *([sends(broadcast[:1500])] * 50)]
     with (
