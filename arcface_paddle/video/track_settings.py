@@ -1,0 +1,34 @@
+"""What may be chosen about tracks before anything is loaded; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arcface_paddle.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """How faces of a video become tracks, and tracks become people.
+
+    Attributes:
+        unique: one person at most once in a frame; off for mirrors, screens, and twins under one name.
+        keep_s: seconds for which a face that is out of sight keeps its track; after them it has left.
+        weak_share: boxes with a score between this share of the detector's threshold and the threshold go on with a
+            track, and begin none.
+        look_share: faces that are embedded, as a share of all faces in all frames; the first look at a new face is
+            always taken. Where frames are more than a fifth of a second apart, it grows with their distance.
+    """
+
+    unique: bool = True
+    keep_s: float = 10.0
+    weak_share: float = 0.5
+    look_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep_s <= 3600:
+            raise ConfigError(f"a face keeps its track for {self.keep_s} s out of sight; allowed: above 0, to 3600")
+        if not 0 < self.weak_share <= 1:
+            raise ConfigError(f"weak_share is {self.weak_share}; allowed: above 0, at most 1")
+        if not 0 < self.look_share <= 1:
+            raise ConfigError(f"look_share is {self.look_share}; allowed: above 0, at most 1")
