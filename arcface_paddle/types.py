@@ -84,6 +84,7 @@ class Face:
         weakness: what lowers the quality most, such as ``small`` or ``blurred``; empty for a good picture.
         reason: why a face that a gallery was asked about has no name although somebody is similar enough; empty
             otherwise.
+        track: number of the track that it belongs to in a video, see ``video.tracking``; None elsewhere.
     """
 
     detection: Detection
@@ -95,6 +96,7 @@ class Face:
     quality: Optional[float] = None
     weakness: str = ""
     reason: str = ""
+    track: Optional[int] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; the embedding is left out (``face.embedding.tolist()`` gives it)."""
@@ -107,6 +109,7 @@ class Face:
             "quality": _rounded(self.quality),
             "weakness": self.weakness,
             "reason": self.reason,
+            **({} if self.track is None else {"track": self.track}),
         }
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "backbones": {"distributed"},
     "heads": {"distributed"},
     "pipeline": {"backbones"},
-    "video": {"pipeline"},
+    "video": {"pipeline", "reports"},
     "library": {"pipeline"},
     "service": {"pipeline", "video", "library"},
     "data": {"pipeline"},

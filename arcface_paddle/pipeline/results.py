@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from arcface_paddle.pipeline.drawing import USUAL_STYLE, LabelStyle
 from arcface_paddle.types import UNKNOWN, Face, ImageResult
@@ -82,6 +82,21 @@ class RunRecord:
         if finding.time_s is None or self._keep_frames:
             self.found.append(content)
 
+    def rename_tracks(self, names: Mapping[int, tuple[int, Optional[str]]]) -> None:
+        """Give the faces of a video the tracks and names that are known in the end, in all frames.
+
+        Args:
+            names: track and name, by the number of the track that a face was given in its frame.
+        """
+        restyled = {
+            number: (track, self._style.unknown if name == UNKNOWN else name) for number, (track, name) in names.items()
+        }
+        self.summary.rename_tracks(restyled)
+        for content in self.found:
+            for face in content["faces"]:
+                if face.get("track") in restyled:
+                    face["track"], face["name"] = restyled[face["track"]]
+
     def add_failure(self, source: str, problem: str) -> None:
         """Take down what went wrong with a source as a whole."""
         self.failed.append({"source": source, "error": problem})
@@ -110,16 +125,20 @@ def result_to_json(result: ImageResult, *, time_s: Optional[float] = None, note:
 def to_csv(images: Sequence[dict[str, Any]]) -> str:
     """Return one line per face of what ``result_to_json`` gave, under ``CSV_COLUMNS``.
 
+    Faces of videos have a further column at the end, ``track``.
+
     Names of people and files come from elsewhere. One that a spreadsheet would run as a formula (``=``, ``+``, ``-``
     or ``@`` in front) gets an apostrophe before it, which spreadsheets take for "text".
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    tracked = ("track",) if any("track" in face for image in images for face in image["faces"]) else ()
+    writer.writerow([*CSV_COLUMNS, *tracked])
     for image in images:
         for number, face in enumerate(image["faces"], start=1):
             values = (number, *face["box"], face["detection_score"], face["name"], face["similarity"])
-            writer.writerow([_cell(value) for value in (image["source"], image.get("time_s"), *values)])
+            values += tuple(face.get(column) for column in tracked)
+            writer.writerow([spreadsheet_cell(value) for value in (image["source"], image.get("time_s"), *values)])
     return buffer.getvalue()
 
 
@@ -137,27 +156,39 @@ def picture_rows(images: Sequence[dict[str, Any]]) -> list[list[Any]]:
 
 
 class VideoSummary:
-    """Who was seen in a video so far: one line per name, however long the video runs."""
+    """Who was seen in a video so far: a line per name, however long the video runs."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, _Sightings] = {}
+        self._seen: dict[Union[int, str], _Sightings] = {}
 
     def add(self, frame: dict[str, Any]) -> None:
         """Count the faces of a frame, as ``result_to_json`` gives it."""
         for face in frame["faces"]:
             name = face["name"] or "face"
-            self._seen.setdefault(name, _Sightings(frame["time_s"])).add(frame["time_s"], face["similarity"])
+            seen = self._seen.setdefault(face.get("track", name), _Sightings(name, frame["time_s"]))
+            seen.add(frame["time_s"], face["similarity"])
+            seen.name = name
+
+    def rename_tracks(self, names: Mapping[int, tuple[int, Optional[str]]]) -> None:
+        """Count the faces of each track for the person that it is known to be in the end."""
+        for key, seen in self._seen.items():
+            if isinstance(key, int) and key in names:
+                seen.name = names[key][1] or "face"
 
     def rows(self) -> list[list[Any]]:
         """Return, under ``VIDEO_COLUMNS``, how many faces each name had, from when to when, and the best similarity."""
+        of_name: dict[str, _Sightings] = {}
+        for seen in self._seen.values():
+            of_name.setdefault(seen.name, _Sightings(seen.name, seen.first_s)).join(seen)
         return [
             [name, seen.faces, f"{seen.first_s:.2f}", f"{seen.last_s:.2f}", _shown(seen.best_similarity)]
-            for name, seen in sorted(self._seen.items())
+            for name, seen in sorted(of_name.items())
         ]
 
 
 class _Sightings:
-    def __init__(self, time_s: float) -> None:
+    def __init__(self, name: str, time_s: float) -> None:
+        self.name = name
         self.faces = 0
         self.first_s = time_s
         self.last_s = time_s
@@ -169,8 +200,14 @@ class _Sightings:
         if similarity is not None and (self.best_similarity is None or similarity > self.best_similarity):
             self.best_similarity = similarity
 
+    def join(self, other: _Sightings) -> None:
+        self.first_s = min(self.first_s, other.first_s)
+        faces = self.faces + other.faces
+        self.add(max(self.last_s, other.last_s), other.best_similarity)
+        self.faces = faces
 
-def _cell(value: Any) -> Any:
+
+def spreadsheet_cell(value: Any) -> Any:
     """Return a value as it stands in a table: numbers as they are, text such that no spreadsheet runs it."""
     if not isinstance(value, str):
         return "" if value is None else value

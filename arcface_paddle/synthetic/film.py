@@ -26,7 +26,7 @@ from arcface_paddle.synthetic.person.session import Session, build_session
 from arcface_paddle.synthetic.random_streams import stream
 from arcface_paddle.synthetic.scene.background import draw_background
 from arcface_paddle.synthetic.scene.camera import View
-from arcface_paddle.synthetic.scene.lighting import Lamps, draw_lamps
+from arcface_paddle.synthetic.scene.lighting import draw_lamps
 from arcface_paddle.synthetic.scene.occluders import Occluders
 from arcface_paddle.synthetic.scene.photograph import CameraSettings, take_photograph
 from arcface_paddle.synthetic.scene.rendering import Finish, Setting, draw_finish, render_person

@@ -25,6 +25,9 @@ class FrameAnalyzer(Protocol):
     def decide(self, models: Analyzer, frame: VideoFrame, found: Any, *, source: str) -> ImageResult:
         """Return the result of one frame, called ``source``; called for each frame in order, by one thread."""
 
+    def renamed(self, result: ImageResult) -> ImageResult:
+        """Return the result of an earlier frame as it is known now."""
+
 
 class EachFrameAlone:
     """Embeds and names every face of every frame, and remembers nothing."""
@@ -42,3 +45,7 @@ class EachFrameAlone:
     def decide(self, models: Analyzer, frame: VideoFrame, found: Any, *, source: str) -> ImageResult:
         """Take what was found for the result."""
         return ImageResult(source, (frame.image.shape[1], frame.image.shape[0]), found)
+
+    def renamed(self, result: ImageResult) -> ImageResult:
+        """Return the result: nothing is learnt from later frames."""
+        return result

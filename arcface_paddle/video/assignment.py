@@ -2,7 +2,8 @@
 
 The Hungarian method by shortest augmenting paths, as ``scipy.optimize.linear_sum_assignment`` does it; SciPy is not
 among the packages that recognition needs, and frames have tens of faces, not thousands.
-Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems".
+Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment
+problems".
 """
 
 from __future__ import annotations

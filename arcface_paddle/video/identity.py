@@ -24,7 +24,7 @@ from arcface_paddle.video.assignment import best_pairs
 FEW_LOOKS = 3
 """Below so many looks a name needs more: each further look is another chance for a false one."""
 
-_SAME_FAR = 1e-3  # rate at which a new face is taken for one of those that were lost a moment ago
+_SAME_FAR = 1e-4  # one new face in a hundred, of strangers, is taken for one of a hundred that were lost
 _DIFFERENT = 0.01  # probability of one person below which a look contradicts its track
 _DECADE = 0.1  # similarity that a factor of ten in the false acceptance rate is worth, for cards without a tail
 _MOST_EXACT = 8  # tracks that are named together by trying everything

@@ -24,6 +24,7 @@ from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
 from arcface_paddle.video.analysis import EachFrameAlone, FrameAnalyzer
+from arcface_paddle.video.delaying import Delay
 from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.feeding import FrameFeed
 from arcface_paddle.video.frames import VideoFrame
@@ -64,6 +65,7 @@ class VideoSession:
         settings: VideoSettings = USUAL_VIDEO,
         analyzer: Optional[FrameAnalyzer] = None,
         watch: Optional[Callable[[np.ndarray], None]] = None,
+        delay_s: float = 0.0,
     ) -> None:
         """Open ``source``; the annotated copy goes where the session's outputs go.
 
@@ -73,6 +75,7 @@ class VideoSession:
             settings: which frames, by which engine.
             analyzer: what is done with the frames; None for ``EachFrameAlone``.
             watch: is given every annotated frame, (H, W, 3) uint8 RGB.
+            delay_s: by how much findings lag, so that they can hold what was learnt meanwhile; see ``delaying``.
 
         Raises:
             ImageError: it cannot be opened.
@@ -87,6 +90,7 @@ class VideoSession:
         self._settings = settings
         self._analyzer: FrameAnalyzer = EachFrameAlone() if analyzer is None else analyzer
         self._watch = watch
+        self._delay = Delay(delay_s)
         self._came_to_end = False
         self._reader = VideoReader(source, settings=settings)
         self._at_once = 1 if self._reader.is_live else settings.frame_batch
@@ -129,7 +133,10 @@ class VideoSession:
             source = f"{files.printable(self.source)}#{frame.index}"
             result = self._analyzer.decide(models, frame, found, source=source)
             self.frames_read += 1
-            yield SourceRecord(source, result, self._draw(frame, result), time_s=frame.time_s)
+            for settled in self._delay.put(frame, result):
+                yield self._finding(*settled)
+        for settled in self._delay.rest():
+            yield self._finding(*settled)
         self._came_to_end = True
         if self.frames_read == 0:
             raise ImageError(f"{files.printable(self.source)}: {self._why_empty()}")
@@ -139,6 +146,10 @@ class VideoSession:
         if start_s == 0 and end_s is None:
             return "no frame could be read"
         return f"no frame lies between {start_s:g} s and {'the end' if end_s is None else f'{end_s:g} s'}"
+
+    def _finding(self, frame: VideoFrame, result: ImageResult) -> SourceRecord:
+        result = self._analyzer.renamed(result)
+        return SourceRecord(result.source, result, self._draw(frame, result), time_s=frame.time_s)
 
     def _found(self) -> Iterator[_Found]:
         """Give each frame, in order, with what the workers found in it."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.files import PathLike
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,32 @@ class TrackSettings:
             raise ConfigError(f"weak_share is {self.weak_share}; allowed: above 0, at most 1")
         if not 0 < self.look_share <= 1:
             raise ConfigError(f"look_share is {self.look_share}; allowed: above 0, at most 1")
+
+
+USUAL_TRACKS = TrackSettings()
+"""What holds when the user says nothing."""
+
+
+@dataclass(frozen=True)
+class TrackOutputs:
+    """What is to be written about tracks; None for nothing.
+
+    Attributes:
+        timeline: file of one entry per track, CSV if its name ends in .csv, else JSON.
+        attendance: file of one entry per person, likewise.
+        crops: folder for the best crop of every track.
+        sheet: HTML page of the tracks.
+        events: file of JSON lines, written while the video runs.
+        webhook: http(s) address to which events are sent.
+    """
+
+    timeline: Optional[PathLike] = None
+    attendance: Optional[PathLike] = None
+    crops: Optional[PathLike] = None
+    sheet: Optional[PathLike] = None
+    events: Optional[PathLike] = None
+    webhook: Optional[str] = None
+
+    @property
+    def needs_crops(self) -> bool:
+        return self.crops is not None or self.sheet is not None

@@ -31,7 +31,7 @@ from arcface_paddle.video.looking import (
     pause_before_next,
 )
 from arcface_paddle.video.motion import Motion
-from arcface_paddle.video.track_settings import TrackSettings
+from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
 from arcface_paddle.video.tracks import COAST_S, Track, TrackList, go_on, neighbours
 
 ENTERED, NAMED, UNKNOWN_PERSON, JOINED, LEFT = "entered", "named", "unknown person", "joined", "left"
@@ -154,7 +154,7 @@ class Tracker:
         *,
         spec: SimilaritySpec,
         strong: float,
-        settings: TrackSettings = TrackSettings(),
+        settings: TrackSettings = USUAL_TRACKS,
         min_quality: float = 0.0,
     ) -> None:
         """Begin with nobody.
@@ -374,9 +374,7 @@ class Tracker:
         places = [place for place in places if place in frame.seen]
         if not lost or not places:
             return {}
-        table = np.array(
-            [[one.evidence.similarity_to(frame.seen[place].vector) for one in lost] for place in places]
-        )
+        table = np.array([[one.evidence.similarity_to(frame.seen[place].vector) for one in lost] for place in places])
         return {places[row]: lost[column] for row, column in best_pairs(table - self._rules.same)}
 
     def _lost(self, frame: _Frame) -> list[Track]:
@@ -433,9 +431,7 @@ class Tracker:
         met = [self._tracks.open[number] for number in track.met if number in self._tracks.open]
         lost = [one for one in self._lost(frame) if not self._is_one_face(one, track)]  # those are joined, see below
         rivals = {one.number: one for one in [*met, *lost]}
-        likely = [
-            (one.evidence.similarity_to(seen.vector), one.number) for one in rivals.values() if len(one.evidence)
-        ]
+        likely = [(one.evidence.similarity_to(seen.vector), one.number) for one in rivals.values() if len(one.evidence)]
         best, number = max(likely, default=(-1.0, -1))
         return rivals[number] if best >= max(self._rules.same, own + self._lead) else None
 

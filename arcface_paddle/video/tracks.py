@@ -1,8 +1,9 @@
 """Tracks: which box of this frame is the face of which box before.
 
-Association is by motion and overlap, an optimal assignment in two rounds as in ByteTrack (Zhang et al. 2022, section 3):
-first the faces that the detector is sure of, then the weak boxes, which go on with a track and begin none. What motion
-cannot tell (people who crossed, a face after a cut, one that comes back) is left to the embedding, see ``tracker``.
+Association is by motion and overlap, an optimal assignment in two rounds as in ByteTrack (Zhang et al. 2022, section
+3): first the faces that the detector is sure of, then the weak boxes, which go on with a track and begin none. What
+motion cannot tell (people who crossed, a face after a cut, one that comes back) is left to the embedding, see
+``tracker``.
 
 Why our own: the trackers on the package index are made for bodies and bring PyTorch or SciPy, embed every box of every
 frame (the embedding is what costs), count time in frames, know nothing of a gallery, and most have not been released

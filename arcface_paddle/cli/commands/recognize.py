@@ -15,7 +15,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from arcface_paddle import files
-from arcface_paddle.cli import flags, gallery_flags, video_flags, window, writable
+from arcface_paddle.cli import flags, gallery_flags, track_flags, video_flags, window, writable
 from arcface_paddle.cli.main import EXIT_ERROR, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.settings import OutputSettings, SessionSettings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.pipeline.inputs import Listing
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
+    from arcface_paddle.video.timeline import TimelineEntry
 
 _MANY_FRAMES = 1000  # a video has enough for all workers
 
@@ -74,6 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flags.add_threshold_options(matching)
     flags.add_distance_options(matching, aliases=flags.published_group(parser))
     flags.add_search_option(matching)
+    track_flags.add_track_options(parser)
     building = parser.add_argument_group("building a gallery")
     building.add_argument("--build_index", metavar="FILE", help="build a gallery and write it to FILE")
     gallery_flags.add_picture_options(parser, group=building)
@@ -157,7 +159,9 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
     if args.cdd_num < 1:
         raise ConfigError(f"--cdd_num is {args.cdd_num}; allowed: 1 or more")
     output_settings(args)  # refuses what cannot be drawn
-    if _is_video(args):
+    is_video = _is_video(args)
+    track_flags.check_arguments(args, is_video=is_video)
+    if is_video:
         listing = None
         video_flags.video_settings(args)  # refuses what contradicts itself
     else:
@@ -261,33 +265,50 @@ def _run_pictures(
 
 def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dict[str, Any]) -> int:
     """Recognise frame after frame, write the results, and return the exit code."""
-    from arcface_paddle.cli.tables import text_table
-    from arcface_paddle.pipeline.results import VIDEO_COLUMNS, RunRecord
+    from arcface_paddle.pipeline.results import RunRecord
     from arcface_paddle.progress import progress
     from arcface_paddle.video.session import VideoSession
+    from arcface_paddle.video.track_outputs import EventOutputs
+    from arcface_paddle.video.tracking import FaceTracks
 
     (source,) = args.input
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
     screen = window.Window()
-    with contextlib.ExitStack() as opened:
-        video = opened.enter_context(
-            VideoSession(
-                session, source, settings=video_flags.video_settings(args), watch=_watchers(args, screen, opened)
+    settings, outputs = track_flags.track_settings(args), track_flags.track_outputs(args)
+    tracks = None
+    if settings is not None:
+        tracks = FaceTracks(session.pipeline.analyzer, settings, keep_crops=outputs.needs_crops)
+    events = EventOutputs(outputs, source=files.printable(source), unknown=session.label_style.unknown)
+    with events:
+        with contextlib.ExitStack() as opened:
+            video = opened.enter_context(
+                VideoSession(
+                    session,
+                    source,
+                    settings=video_flags.video_settings(args),
+                    analyzer=tracks,
+                    watch=_watchers(args, screen, opened),
+                    delay_s=_delay(args, tracks is not None),
+                )
             )
-        )
-        opened.enter_context(stopped)
-        opened.enter_context(contextlib.closing(screen))
-        for finding in progress(video, total=video.frame_count, unit="frame"):
-            _say(finding.problems)
-            record.add(finding)
-            if screen.ended:
-                break
-    for problem in video.problems:
+            opened.enter_context(stopped)
+            opened.enter_context(contextlib.closing(screen))
+            if tracks is not None:
+                tracks.listeners.append(events.tell)
+            for finding in progress(video, total=video.frame_count, unit="frame"):
+                _say(finding.problems)
+                record.add(finding)
+                if screen.ended:
+                    break
+        timeline = [] if tracks is None else tracks.finish()
+    for problem in [*video.problems, *events.problems]:
         record.add_failure(files.printable(source), problem)
-    _say(video.problems)
-    content = {**facts, "fps": round(video.fps, 3), "frames": record.found, "failed": record.failed}
-    _write_results(args, record, content, table=text_table(VIDEO_COLUMNS, record.summary.rows()))
+    _say([*video.problems, *events.problems])
+    if tracks is not None:
+        record.rename_tracks(tracks.final_faces())
+    facts = {**facts, "fps": round(video.fps, 3)}
+    _write_video_results(args, record, facts, timeline=timeline)
     return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
 
 
@@ -311,6 +332,38 @@ def _watchers(
             show(image)
 
     return watch
+
+
+def _delay(args: argparse.Namespace, is_tracked: bool) -> float:
+    """Return by how many seconds drawing lags."""
+    from arcface_paddle.pipeline.video_names import is_camera, is_stream
+
+    if args.delay is not None:
+        return float(args.delay)
+    is_live = is_camera(args.input[0]) or is_stream(args.input[0])
+    return track_flags.DELAY_S if is_tracked and not is_live else 0.0
+
+
+def _write_video_results(
+    args: argparse.Namespace, record: RunRecord, facts: dict[str, Any], *, timeline: list[TimelineEntry]
+) -> None:
+    """Write what was found in a video; a file that cannot be written does not keep the others from being."""
+    from arcface_paddle.cli.tables import text_table
+    from arcface_paddle.pipeline.results import VIDEO_COLUMNS
+    from arcface_paddle.types import UNKNOWN
+    from arcface_paddle.video.track_outputs import named_crops, track_facts, writings
+
+    (source,) = args.input
+    outputs, unknown = track_flags.track_outputs(args), args.unknown_face or UNKNOWN
+    entries = named_crops(timeline) if outputs.crops is not None else timeline
+    people = {} if args.no_tracks else track_facts(entries, unknown=unknown)
+    content = {**facts, "frames": record.found, **people, "failed": record.failed}
+    with contextlib.ExitStack() as rest:  # runs all, last one first, and raises in the end
+        for writing in writings(outputs, entries, source=files.printable(source), unknown=unknown):
+            rest.callback(writing.run)
+        rest.callback(
+            lambda: _write_results(args, record, content, table=text_table(VIDEO_COLUMNS, record.summary.rows()))
+        )
 
 
 class _Stopped:

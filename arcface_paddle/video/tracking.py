@@ -1,0 +1,236 @@
+"""The faces of a video as tracks with names: the class to use from Python, and what the commands use.
+
+from arcface_paddle import Analyzer, Gallery, build_detector, build_recognizer
+from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.tracking import FaceTracks
+
+analyzer = Analyzer(build_detector(), build_recognizer(), Gallery.load("people.index"))
+tracks = FaceTracks(analyzer)
+with VideoReader("film.mp4") as film:
+    for frame in film:
+        faces = tracks.update(frame.image, frame.time_s).faces  # each with .track and .name
+for entry in tracks.finish():
+    print(entry.track, entry.person, entry.first_s, entry.last_s)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Optional, Sequence
+
+import numpy as np
+
+from arcface_paddle import images
+from arcface_paddle.pipeline.alignment import recognizer_spec
+from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.cards import PLAIN_COSINE
+from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.outputs import crop_with_margin
+from arcface_paddle.pipeline.probability import same_person_probability
+from arcface_paddle.types import UNKNOWN, Detection, Face, ImageResult
+from arcface_paddle.video.frames import VideoFrame
+from arcface_paddle.video.identity import NameRules
+from arcface_paddle.video.looking import FaceLooker
+from arcface_paddle.video.timeline import BestView, TimelineEntry
+from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
+from arcface_paddle.video.tracker import JOINED, Change, ClosedTrack, Sighting, Tracker
+
+CROP_SIDE = 224
+"""Longest side in pixels of the crops that are kept: a camera may run for days."""
+
+_NOTHING_DECIDES = NameRules(2.0, 2.0, 2.0, 2.0, -2.0)  # without a recogniser
+
+
+class FaceTracks:
+    """Tracks and names the faces of one video.
+
+    It is a ``video.analysis.FrameAnalyzer``, so that ``VideoSession(session, source, analyzer=FaceTracks(...))`` finds
+    the faces of several frames at once; ``update`` takes frame after frame without a session.
+
+    Attributes:
+        listeners: are told every ``Change`` when it happens, in order.
+    """
+
+    def __init__(self, analyzer: Analyzer, settings: TrackSettings = USUAL_TRACKS, *, keep_crops: bool = False) -> None:
+        """Begin with nobody.
+
+        Args:
+            analyzer: detector, and as far as there are any, recogniser and gallery. Without a recogniser, faces are
+                tracked by motion alone.
+            settings: see there.
+            keep_crops: keep the best crop of every track.
+        """
+        recognizer = analyzer.recognizer
+        rules = _NOTHING_DECIDES
+        if recognizer is not None:
+            rules = NameRules.of(recognizer.card, threshold=analyzer.threshold)
+        self.listeners: list[Callable[[Change], None]] = []
+        self._analyzer = analyzer
+        self._keep_crops = keep_crops
+        self._weak_share = settings.weak_share
+        self._best: dict[int, BestView] = {}
+        self._merits: dict[int, float] = {}
+        self._tracker = Tracker(
+            None if recognizer is None else FaceLooker(analyzer),
+            rules,
+            spec=PLAIN_COSINE if recognizer is None else recognizer_spec(recognizer.card).similarity,
+            strong=analyzer.detector.threshold,
+            settings=settings,
+            min_quality=analyzer.min_quality,
+        )
+
+    @property
+    def appearances(self) -> int:
+        """Faces in frames so far."""
+        return self._tracker.budget.appearances
+
+    @property
+    def looks(self) -> int:
+        """How many of them were embedded."""
+        return self._tracker.budget.looks
+
+    def update(self, image: np.ndarray, time_s: float, *, source: str = "frame") -> ImageResult:
+        """Take in the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            time_s: seconds since the beginning, later than those of the frame before.
+            source: what the result is called.
+
+        Returns:
+            The faces that have a track, largest first. ``embedding``, ``feature_norm`` and ``quality`` are those of
+            this frame, None where the face was not looked at; ``similarity`` and ``candidates`` are those of the track.
+        """
+        detections = _detections(self._analyzer.detector, image, self._weak_share)
+        return self._result(image, time_s, detections, source=source)
+
+    def find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> Sequence[Sequence[Detection]]:
+        """Find the faces of some frames, weak boxes included; see ``FrameAnalyzer``."""
+        return [_detections(models.detector, frame.image, self._weak_share) for frame in frames]
+
+    def decide(self, models: Analyzer, frame: VideoFrame, found: Any, *, source: str) -> ImageResult:
+        """Take in a frame whose faces were found; see ``FrameAnalyzer``."""
+        return self._result(frame.image, frame.time_s, found, source=source)
+
+    def renamed(self, result: ImageResult) -> ImageResult:
+        """Return the result of an earlier frame with the names that its tracks have now."""
+        present = self._tracker.present()
+        faces = []
+        for face in result.faces:
+            track = None if face.track is None else present.get(self._tracker.resolved(face.track))
+            if track is not None:
+                name = self._called(track.name)
+                face = dataclasses.replace(
+                    face, track=track.number, name=name, similarity=track.similarity, candidates=track.candidates
+                )
+            faces.append(face)
+        return ImageResult(result.source, result.size_wh, tuple(faces))
+
+    def finish(self) -> list[TimelineEntry]:
+        """End the video and return its timeline, by the time of the first face; may be called again."""
+        self._tracker.finish()
+        self._tell()
+        names = self._tracker.final_names()
+        entries = [self._entry(one, names[one.number]) for one in self._tracker.closed if one.is_confirmed]
+        return sorted(entries, key=lambda one: (one.first_s, one.track))
+
+    def final_faces(self) -> dict[int, tuple[int, Optional[str]]]:
+        """Return, by the number that a face was given in a frame, its track and name as known in the end."""
+        names = self._tracker.final_names()
+        return {number: (self._tracker.resolved(number), self._called(name)) for number, name in names.items()}
+
+    def _result(self, image: np.ndarray, time_s: float, detections: Sequence[Detection], *, source: str) -> ImageResult:
+        sightings = self._tracker.take(image, time_s, detections)
+        for change in self._tracker.changes:
+            if change.kind == JOINED and change.was is not None:
+                self._join(change.track, change.was)
+        for sighting in sightings:
+            self._remember(image, time_s, sighting)
+        self._tell()
+        faces = tuple(self._face(sighting) for sighting in sightings)
+        return ImageResult(source, (image.shape[1], image.shape[0]), faces)
+
+    def _tell(self) -> None:
+        changes, self._tracker.changes = self._tracker.changes, []
+        for change in changes:
+            for listener in self.listeners:
+                listener(change)
+
+    def _face(self, sighting: Sighting) -> Face:
+        seen = sighting.seen
+        return Face(
+            sighting.detection,
+            None if seen is None else seen.vector,
+            None if seen is None else seen.feature_norm,
+            name=self._called(sighting.name),
+            similarity=sighting.similarity,
+            candidates=sighting.candidates,
+            quality=None if seen is None else seen.quality,
+            weakness="" if seen is None else seen.weakness,
+            track=sighting.track,
+        )
+
+    def _called(self, name: Optional[str]) -> Optional[str]:
+        """Return a name as results have it: ``UNKNOWN`` for nobody, None where no gallery was asked."""
+        return None if self._analyzer.gallery is None else name or UNKNOWN
+
+    def _remember(self, image: np.ndarray, time_s: float, sighting: Sighting) -> None:
+        """Keep the best view of a track."""
+        number, merit = sighting.track, _merit(sighting)
+        if merit is None or merit <= self._merits.get(number, -1.0):
+            return
+        crop = None
+        if self._keep_crops:
+            crop = crop_with_margin(image, Face(sighting.detection))
+            if not crop.size:
+                return
+            crop = _at_most(crop, CROP_SIDE)
+        quality = sighting.quality if sighting.seen is None else sighting.seen.quality
+        self._merits[number] = merit
+        self._best[number] = BestView(time_s, quality, np.array(sighting.detection.box_xyxy), crop)
+
+    def _join(self, number: int, was: int) -> None:
+        best, merit = self._best.pop(was, None), self._merits.pop(was, -1.0)
+        if best is not None and merit > self._merits.get(number, -1.0):
+            self._best[number], self._merits[number] = best, merit
+
+    def _entry(self, closed: ClosedTrack, name: Optional[str]) -> TimelineEntry:
+        by_name = {one.name: one.similarity for one in closed.claim.candidates}
+        similarity = closed.similarity if name is None else by_name[name]
+        recognizer = self._analyzer.recognizer
+        confidence = None
+        if recognizer is not None and similarity is not None:
+            confidence = same_person_probability(recognizer.card, similarity)
+        return TimelineEntry(
+            closed.number, self._called(name), closed.first_s, closed.last_s, closed.appearances, closed.looks,
+            similarity, confidence, self._best[closed.number],
+        )  # fmt: skip
+
+
+def _detections(detector: Detector, image: np.ndarray, weak_share: float) -> list[Detection]:
+    """Return the faces and the weak boxes; the detector is the caller's alone meanwhile."""
+    usual = detector.threshold
+    detector.threshold = usual * weak_share
+    try:
+        return detector.detect(image)
+    finally:
+        detector.threshold = usual
+
+
+def _merit(sighting: Sighting) -> Optional[float]:
+    """Return how good a view is; None where nothing says so, as long as there is a better judged one."""
+    if sighting.seen is not None:
+        return 1 + sighting.seen.quality
+    if sighting.quality is not None:
+        return 1 + 0.9 * sighting.quality  # by circumstances only, which are the kinder judges
+    left, top, right, bottom = (float(edge) for edge in sighting.detection.box_xyxy)
+    area = max(right - left, 0.0) * max(bottom - top, 0.0)
+    return sighting.detection.score * area / (area + 1e4)  # below any that was judged
+
+
+def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    if max(width, height) <= longest:
+        return image.copy()  # and not a part of the whole frame
+    scale = longest / max(width, height)
+    return images.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
