@@ -11,6 +11,7 @@ import numpy as np
 
 from arcface_paddle.pipeline.results import spreadsheet_cell
 from arcface_paddle.types import UNKNOWN
+from arcface_paddle.video.tracks import union
 
 TIMELINE_COLUMNS = (
     "track", "person", "first_s", "last_s", "seconds", "appearances", "looks", "similarity", "confidence", "quality",
@@ -50,6 +51,7 @@ class TimelineEntry:
         confidence: probability, by the card, that two pictures of this similarity show one person; None when the card
             does not say.
         best: the moment in which it was seen best.
+        spans: from when to when it was in sight, absences of a second and more left out.
         crop_file: name of the picture of that moment; empty when none was written.
     """
 
@@ -62,11 +64,13 @@ class TimelineEntry:
     similarity: Optional[float]
     confidence: Optional[float]
     best: BestView
+    spans: tuple[tuple[float, float], ...]
     crop_file: str = ""
 
     @property
     def seconds(self) -> float:
-        return self.last_s - self.first_s
+        """How long it was in sight."""
+        return sum(last - first for first, last in self.spans)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -78,6 +82,7 @@ class TimelineEntry:
             "seconds": round(self.seconds, 3),
             "appearances": self.appearances,
             "looks": self.looks,
+            "spans": [[round(first, 3), round(last, 3)] for first, last in self.spans],
             "similarity": _rounded(self.similarity),
             "confidence": _rounded(self.confidence),
             "best": {
@@ -96,7 +101,7 @@ class Attendance:
     Attributes:
         person: the name, or ``UNKNOWN`` for all strangers together.
         first_s, last_s: when they were first and last seen.
-        seconds: how long they were in sight: the length of their tracks together, parts that overlap once.
+        seconds: how long they were in sight, absences left out, parts of tracks that overlap once.
         tracks: how often they came.
         appearances: faces in frames.
     """
@@ -131,27 +136,13 @@ def attendance(entries: Iterable[TimelineEntry]) -> list[Attendance]:
             person,
             min(one.first_s for one in own),
             max(one.last_s for one in own),
-            covered_s([(one.first_s, one.last_s) for one in own]),
+            sum(last - first for first, last in union(span for one in own for span in one.spans)),
             len(own),
             sum(one.appearances for one in own),
         )
         for person, own in of_person.items()
     ]
     return sorted(summed, key=lambda one: (one.person == UNKNOWN, one.person))
-
-
-def covered_s(spans: Sequence[tuple[float, float]]) -> float:
-    """Return the length of the union of some spans of time.
-
-    Example:
-        >>> covered_s([(0, 2), (1, 3), (5, 6)])
-        4.0
-    """
-    total, end = 0.0, -np.inf
-    for first, last in sorted(spans):
-        total += max(0.0, last - max(first, end))
-        end = max(end, last)
-    return float(total)
 
 
 def timeline_to_csv(entries: Iterable[TimelineEntry]) -> str:

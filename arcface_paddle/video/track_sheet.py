@@ -17,7 +17,7 @@ _MOST_SHOWN = 2000  # tracks with pictures: some 10 KB each
 
 _STYLE = html.Html(
     "<style>"
-    ".span{display:grid;grid-template-columns:minmax(5rem,11rem) 1fr;gap:.6rem;align-items:center;margin:.25rem 0}"
+    ".span{display:grid;grid-template-columns:minmax(4.5rem,22%) 1fr;gap:.6rem;align-items:center;margin:.25rem 0}"
     ".span .who{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}"
     ".span .line{position:relative;height:1rem;border-radius:.25rem;background:rgba(127,127,127,.18)}"
     ".span .bar{position:absolute;top:0;bottom:0;min-width:3px;border-radius:.25rem;background:#2f7de1}"
@@ -59,19 +59,17 @@ def _spans(people: Sequence[Attendance], entries: Sequence[TimelineEntry], end: 
     """Draw a line for each person, with a bar for every track."""
     rows = []
     for one in people:
-        bars = [
-            _bar(entry, end, kind=" stranger" if one.person == UNKNOWN else "")
-            for entry in entries
-            if entry.person == one.person
-        ]
+        kind = " stranger" if one.person == UNKNOWN else ""
+        own = [entry for entry in entries if entry.person == one.person]
+        bars = [_bar(entry.track, span, end, kind=kind) for entry in own for span in entry.spans]
         who = html.escape(_called(one.person, unknown))
         rows.append(f'<div class="span"><span class="who">{who}</span><div class="line">{"".join(bars)}</div></div>')
     return html.Html("".join(rows))
 
 
-def _bar(entry: TimelineEntry, end: float, *, kind: str) -> str:
-    left, width = (100 * part / max(end, 1e-3) for part in (entry.first_s, entry.seconds))
-    title = html.escape(f"track {entry.track}: {_clock(entry.first_s)} to {_clock(entry.last_s)}")
+def _bar(track: int, span: tuple[float, float], end: float, *, kind: str) -> str:
+    left, width = (100 * part / max(end, 1e-3) for part in (span[0], span[1] - span[0]))
+    title = html.escape(f"track {track}: {_clock(span[0])} to {_clock(span[1])}")
     return f'<span class="bar{kind}" style="left:{left:.2f}%;width:{width:.2f}%" title="{title}"></span>'
 
 

@@ -32,7 +32,7 @@ from arcface_paddle.video.looking import (
 )
 from arcface_paddle.video.motion import Motion
 from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
-from arcface_paddle.video.tracks import COAST_S, Track, TrackList, go_on, neighbours
+from arcface_paddle.video.tracks import ABSENCE_S, COAST_S, Track, TrackList, go_on, neighbours, union
 
 ENTERED, NAMED, UNKNOWN_PERSON, JOINED, LEFT = "entered", "named", "unknown person", "joined", "left"
 KINDS = (ENTERED, NAMED, UNKNOWN_PERSON, JOINED, LEFT)
@@ -104,6 +104,7 @@ class ClosedTrack:
         looks: how often it was embedded.
         is_confirmed: see ``Track``.
         seen_with: in how many frames another track was there, too, by its number.
+        spans: from when to when it was in sight.
     """
 
     number: int
@@ -115,6 +116,7 @@ class ClosedTrack:
     looks: int
     is_confirmed: bool
     seen_with: Mapping[int, int]
+    spans: tuple[tuple[float, float], ...]
 
 
 class _Frame:
@@ -255,7 +257,7 @@ class Tracker:
             track.doubtful = True
         track.before = track.motion.copy(), track.last_s
         track.motion.update(detection.box_xyxy, time_s)
-        track.last_s = time_s
+        track.see(time_s)
         track.appearances += 1
 
     def _note_confusions(self, frame: _Frame) -> None:
@@ -384,7 +386,7 @@ class Tracker:
 
     def _resume(self, track: Track, detection: Detection, time_s: float) -> None:
         track.motion = Motion(detection.box_xyxy, time_s)
-        track.last_s = time_s
+        track.see(time_s)
         track.appearances += 1
         track.met.clear()
         track.doubtful = False
@@ -475,7 +477,7 @@ class Tracker:
         else:
             track.motion, track.last_s = (rival.motion, rival.last_s) if can_be_expected else (None, frame.time_s)
             rival.motion = after[0]
-        rival.last_s = frame.time_s
+        rival.see(frame.time_s)
         rival.appearances, track.appearances = rival.appearances + 1, max(1, track.appearances - 1)
         track.met.clear()
         track.contradictions.clear()
@@ -518,7 +520,9 @@ class Tracker:
 
     def _join(self, frame: _Frame, place: int, old: Track) -> None:
         young = frame.found[place]
-        old.motion, old.last_s = young.motion, young.last_s
+        old.motion = young.motion
+        old.spans = union([*old.spans, *young.spans], most_gap=ABSENCE_S)
+        old.see(young.last_s)
         old.appearances += young.appearances
         old.evidence.join(young.evidence)
         old.looks, old.looked_s, old.judged_s = old.looks + young.looks, young.looked_s, young.judged_s
@@ -585,7 +589,7 @@ class Tracker:
                 ClosedTrack(
                     number=track.number, claim=claim, similarity=track.similarity, first_s=track.first_s,
                     last_s=track.last_s, appearances=track.appearances, looks=track.looks,
-                    is_confirmed=track.is_confirmed, seen_with=dict(track.seen_with),
+                    is_confirmed=track.is_confirmed, seen_with=dict(track.seen_with), spans=tuple(track.spans),
                 )
             )  # fmt: skip
             if (ENTERED, track.number) in self._told:

@@ -203,7 +203,7 @@ class FaceTracks:
             confidence = same_person_probability(recognizer.card, similarity)
         return TimelineEntry(
             closed.number, self._called(name), closed.first_s, closed.last_s, closed.appearances, closed.looks,
-            similarity, confidence, self._best[closed.number],
+            similarity, confidence, self._best[closed.number], closed.spans,
         )  # fmt: skip
 
 

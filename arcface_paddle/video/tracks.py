@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Optional, Sequence
+from typing import Iterable, Optional, Sequence
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from arcface_paddle.video.motion import Motion
 
 COAST_S = 1.0
 """Seconds for which a face that is out of sight is expected where its motion leads; afterwards nobody knows."""
+
+ABSENCE_S = 1.0
+"""Seconds out of sight that count as absence: somebody who turns around has not left."""
 
 _GATE = 16.0  # squared Mahalanobis distance in three dimensions: exceeded by 1 in 900 of the right ones
 _LEAST_OVERLAP = 0.1  # of the boxes that goes with any distance
@@ -57,6 +60,7 @@ class Track:
         looked_quality: the best quality, circumstances only, at which a look was taken.
         judged_s: time at which the quality was last measured.
         seen_with: in how many frames another track was there, too, by its number.
+        spans: from when to when it was in sight, absences of less than ``ABSENCE_S`` left out.
     """
 
     number: int
@@ -77,6 +81,15 @@ class Track:
     looked_quality: float = 0.0
     judged_s: float = -1e9
     seen_with: Counter[int] = field(default_factory=Counter)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def see(self, time_s: float) -> None:
+        """Note that the face is in sight: a span goes on, or begins after an absence."""
+        if self.spans and time_s - self.spans[-1][1] <= ABSENCE_S:
+            self.spans[-1] = (self.spans[-1][0], time_s)
+        else:
+            self.spans.append((time_s, time_s))
+        self.last_s = time_s
 
     @property
     def is_confirmed(self) -> bool:
@@ -95,6 +108,7 @@ class TrackList:
     def begin(self, box_xyxy: np.ndarray, time_s: float) -> Track:
         """Begin a track with a box."""
         track = Track(next(self._numbers), Motion(box_xyxy, time_s), Evidence(self._spec), time_s, time_s)
+        track.see(time_s)
         self.open[track.number] = track
         return track
 
@@ -171,3 +185,19 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     shared = float(max(sides[0], 0.0) * max(sides[1], 0.0))
     areas = [float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)) for box in (one, other)]
     return shared / max(sum(areas) - shared, 1e-9)
+
+
+def union(spans: Iterable[tuple[float, float]], *, most_gap: float = 0.0) -> list[tuple[float, float]]:
+    """Return spans of time joined where they overlap, or are no farther apart than ``most_gap``.
+
+    Example:
+        >>> union([(5, 6), (0, 2), (1, 3)])
+        [(0, 3), (5, 6)]
+    """
+    joined: list[tuple[float, float]] = []
+    for first, last in sorted(spans):
+        if joined and first - joined[-1][1] <= most_gap:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return joined
