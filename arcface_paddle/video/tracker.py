@@ -11,6 +11,7 @@ two looks in a row, that contradict the track begin another one.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Optional, Sequence
 
@@ -40,6 +41,7 @@ KINDS = (ENTERED, NAMED, UNKNOWN_PERSON, JOINED, LEFT)
 
 _MOST_LOST = 64  # tracks out of sight that a new face is compared with, the latest ones
 _OUT_OF_SIGHT_S = 0.3  # after which a face that is back where it was may be another one
+_FIT = 0.5  # quality that two looks need to tell that they are one face: half hidden faces resemble each other
 _PLAIN = 0.3  # quality from which on a look may contradict a track
 _UNFIT = 0.5  # of the best quality, below which a look that is due waits
 _MISTAKEN_SHARE = 0.1  # of its frames in which a track may have been on another face, next to its own
@@ -223,7 +225,8 @@ class Tracker:
 
     def final_names(self) -> dict[int, Optional[str]]:
         """Return the name of every closed track by all that was seen of all of them, ``aliases`` included."""
-        claims = {one.number: one.claim for one in self.closed}
+        # With all evidence there is nothing to hold on to: what was said before does not count.
+        claims = {one.number: dataclasses.replace(one.claim, name=None) for one in self.closed}
         seconds = {one.number: float(one.appearances) for one in self.closed}
         together = self._together() if self._settings.unique else {}
         named = names_in_retrospect(claims, self._rules, together=together, weights=seconds)
@@ -284,7 +287,6 @@ class Tracker:
             for place, track in frame.found.items()
             if frame.detections[place].score >= self._strong
             and frame.time_s - max(track.looked_s, track.judged_s) >= FASTEST_S - 1e-6
-            and (track.number not in frame.crowded or not track.looks)
         ]
         qualities = self._looker.qualities(frame.image, [frame.detections[place] for place in ready])
         frame.qualities.update(zip(ready, qualities))
@@ -292,18 +294,19 @@ class Tracker:
         for place in ready:
             track = frame.found[place]
             track.judged_s = frame.time_s
-            urgency = self._urgency(track, frame.qualities[place], frame.time_s)
+            urgency = self._urgency(track, frame, frame.qualities[place])
             if urgency is not None:
                 worth.append((urgency, -frame.qualities[place], place))
         return [place for _, _, place in sorted(worth)[: max(0, self.budget.left - keep_back)]]
 
-    def _urgency(self, track: Track, quality: float, time_s: float) -> Optional[int]:
+    def _urgency(self, track: Track, frame: _Frame, quality: float) -> Optional[int]:
         """Return 0 for the most urgent look, None for one that can wait."""
-        if track.met or track.doubtful or track.contradictions or not track.looks:
+        has_parted = track.met and track.number not in frame.crowded
+        if has_parted or track.doubtful or track.contradictions or not track.looks:
             return 0
         settled = track.name is not None and (track.similarity or 0.0) >= self._rules.sure
         pause = pause_before_next(track.looks, is_settled=settled)
-        waited = time_s - track.looked_s
+        waited = frame.time_s - track.looked_s
         if waited >= pause - 1e-6 and (quality >= _UNFIT * track.looked_quality or waited > 2 * pause):
             return 2 if settled else 1
         return 3 if is_clearly_better(quality, track.looked_quality) else None
@@ -373,7 +376,8 @@ class Tracker:
     def _recognised(self, frame: _Frame, places: Sequence[int]) -> dict[int, Track]:
         """Find, among the tracks that are out of sight, those of new faces."""
         lost = self._lost(frame)
-        places = [place for place in places if place in frame.seen]
+        places = [place for place in places if place in frame.seen and frame.seen[place].quality >= _FIT]
+        lost = [one for one in lost if one.looked_quality >= _FIT]
         if not lost or not places:
             return {}
         table = np.array([[one.evidence.similarity_to(frame.seen[place].vector) for one in lost] for place in places])
@@ -507,8 +511,8 @@ class Tracker:
         for place, young in list(frame.found.items()):
             if young.number not in touched or len(young.evidence) < 2:
                 continue
-            lost = [one for one in self._lost(frame) if one.number < young.number]
-            if not lost:
+            lost = [one for one in self._lost(frame) if one.number < young.number and one.looked_quality >= _FIT]
+            if not lost or young.looked_quality < _FIT:
                 continue
             old = max(lost, key=lambda one: one.evidence.similarity_between(young.evidence))
             # Who was seen together is two people, unless the tracker mistook one for the other.
