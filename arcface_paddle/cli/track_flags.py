@@ -70,6 +70,11 @@ def check_arguments(args: argparse.Namespace, *, is_video: bool) -> None:
     if args.delay is not None and not 0 <= args.delay <= _MOST_DELAY_S:
         raise ConfigError(f"--delay is {args.delay}; allowed: 0 to {_MOST_DELAY_S:g} seconds")
     track_settings(args)
+    if args.webhook is not None:
+        from arcface_paddle.video.webhook import checked_secret, checked_url
+
+        checked_url(args.webhook)
+        checked_secret()
     for flag in ("timeline", "attendance", "events", "track_sheet"):
         writable.require_writable_file(getattr(args, flag), option=f"--{flag}")
     writable.require_writable_folder(args.save_tracks, option="--save_tracks")

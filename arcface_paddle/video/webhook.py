@@ -78,7 +78,7 @@ class Webhook:
         self.lost = 0
         self.last_problem = ""
         self._url = checked_url(url)
-        self._secret = _checked_secret(os.environ.get(SECRET_VARIABLE) if secret is None else secret)
+        self._secret = checked_secret(secret)
         self._first_pause_s = first_pause_s
         self._waiting: deque[_Delivery] = deque()
         self._changed = threading.Condition()
@@ -206,7 +206,9 @@ def checked_url(url: str) -> str:
     return url
 
 
-def _checked_secret(secret: Optional[str]) -> str:
+def checked_secret(given: Optional[str] = None) -> str:
+    """Return the secret that was given, or that of the environment. Raises ``ConfigError`` for none or a short one."""
+    secret = os.environ.get(SECRET_VARIABLE) if given is None else given
     if secret is None or len(secret) < _LEAST_SECRET:
         what = "is not set" if not secret else f"has {len(secret)} characters"
         raise ConfigError(

@@ -52,8 +52,8 @@ class Scores:
     true_times: Dict[str, List[float]] = field(default_factory=lambda: defaultdict(list))
     told_times: Dict[str, List[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, time_s: float, told: Sequence[Told], truth: Sequence[Truth]) -> None:
-        """Take in a frame."""
+    def add(self, time_s: float, told: Sequence[Told], truth: Sequence[Truth]) -> List[Optional[int]]:
+        """Take in a frame; returns the person behind each face that was told of, None for nobody."""
         table = np.array([[iou(one.box_xyxy, other.box_xyxy) for other in truth] for one in told])
         table = table.reshape(len(told), len(truth))
         pairs = dict(best_pairs(np.where(table >= LEAST_IOU, table, -1.0)))
@@ -65,6 +65,7 @@ class Scores:
                 self.known += one.name is not None
                 if one.name is not None:
                     self.true_times[one.name].append(time_s)
+        return [truth[pairs[row]].person if row in pairs else None for row in range(len(told))]
 
     def _add_told(self, time_s: float, one: Told, face: Optional[Truth]) -> None:
         self.told += 1

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
     from arcface_paddle.video.timeline import TimelineEntry
+    from arcface_paddle.video.tracking import FaceTracks
 
 _MANY_FRAMES = 1000  # a video has enough for all workers
 
@@ -269,16 +270,12 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     from arcface_paddle.progress import progress
     from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.track_outputs import EventOutputs
-    from arcface_paddle.video.tracking import FaceTracks
 
     (source,) = args.input
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
     screen = window.Window()
-    settings, outputs = track_flags.track_settings(args), track_flags.track_outputs(args)
-    tracks = None
-    if settings is not None:
-        tracks = FaceTracks(session.pipeline.analyzer, settings, keep_crops=outputs.needs_crops)
+    tracks, outputs = _face_tracks(args, session), track_flags.track_outputs(args)
     events = EventOutputs(outputs, source=files.printable(source), unknown=session.label_style.unknown)
     with events:
         with contextlib.ExitStack() as opened:
@@ -310,6 +307,15 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     facts = {**facts, "fps": round(video.fps, 3)}
     _write_video_results(args, record, facts, timeline=timeline)
     return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
+
+
+def _face_tracks(args: argparse.Namespace, session: RecognitionSession) -> Optional[FaceTracks]:
+    from arcface_paddle.video.tracking import FaceTracks
+
+    settings = track_flags.track_settings(args)
+    if settings is None:
+        return None
+    return FaceTracks(session.pipeline.analyzer, settings, keep_crops=track_flags.track_outputs(args).needs_crops)
 
 
 def _watchers(
