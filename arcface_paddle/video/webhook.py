@@ -13,6 +13,7 @@ are not. Events wait in a queue of bounded length; of too many, the oldest go.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import http.client
@@ -26,7 +27,7 @@ import urllib.request
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Optional
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from arcface_paddle.errors import ConfigError
 
@@ -78,6 +79,7 @@ class Webhook:
         self.lost = 0
         self.last_problem = ""
         self._url = checked_url(url)
+        self._target, self._login = _with_login_apart(url)
         self._secret = checked_secret(secret)
         self._first_pause_s = first_pause_s
         self._waiting: deque[_Delivery] = deque()
@@ -160,7 +162,8 @@ class Webhook:
             "X-Arcface-Timestamp": delivery.timestamp,
             "X-Arcface-Signature": signature(self._secret, delivery.timestamp, delivery.body),
         }
-        request = urllib.request.Request(self._url, data=delivery.body, headers=headers, method="POST")
+        headers.update(self._login)
+        request = urllib.request.Request(self._target, data=delivery.body, headers=headers, method="POST")
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S):
                 return "", True
@@ -216,6 +219,17 @@ def checked_secret(given: Optional[str] = None) -> str:
             f"it to {_LEAST_SECRET} characters or more that the receiver knows, too"
         )
     return secret
+
+
+def _with_login_apart(url: str) -> tuple[str, dict[str, str]]:
+    """Return the address without name and password, which ``urllib`` does not understand, and them as a header."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    name, _, password = login.partition(":")
+    encoded = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode("ascii")
+    return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {encoded}"}
 
 
 def _without_password(url: str) -> str:

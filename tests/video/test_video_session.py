@@ -115,6 +115,9 @@ class Remembering:
         faces = models.embed([found]) if frame.index == 0 else [Face(detection) for detection in found.detections]
         return ImageResult(source, found.size_wh, tuple(faces))
 
+    def renamed(self, result):
+        return result
+
 
 def test_detection_of_every_frame_and_recognition_on_demand_are_separable(tmp_path):
     session = RecognitionSession.open(SessionSettings(PipelineSettings(runtime=RuntimeOptions(threads=1)), workers=2))
