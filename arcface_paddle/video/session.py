@@ -135,8 +135,7 @@ class VideoSession:
             self.frames_read += 1
             for settled in self._delay.put(frame, result):
                 yield self._finding(*settled)
-        for settled in self._delay.rest():
-            yield self._finding(*settled)
+        yield from self.rest()
         self._came_to_end = True
         if self.frames_read == 0:
             raise ImageError(f"{files.printable(self.source)}: {self._why_empty()}")
@@ -146,6 +145,14 @@ class VideoSession:
         if start_s == 0 and end_s is None:
             return "no frame could be read"
         return f"no frame lies between {start_s:g} s and {'the end' if end_s is None else f'{end_s:g} s'}"
+
+    def rest(self) -> Iterator[SourceRecord]:
+        """Give the findings that still waited when the iteration was left: by Ctrl-C, or because no more were wanted.
+
+        To be asked for before the context is left; they are drawn like all others.
+        """
+        for settled in self._delay.rest():
+            yield self._finding(*settled)
 
     def _finding(self, frame: VideoFrame, result: ImageResult) -> SourceRecord:
         result = self._analyzer.renamed(result)

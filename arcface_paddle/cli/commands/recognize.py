@@ -289,15 +289,17 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
                     delay_s=_delay(args, tracks is not None),
                 )
             )
-            opened.enter_context(stopped)
-            opened.enter_context(contextlib.closing(screen))
             if tracks is not None:
                 tracks.listeners.append(events.tell)
-            for finding in progress(video, total=video.frame_count, unit="frame"):
-                _say(finding.problems)
+            opened.enter_context(contextlib.closing(screen))
+            with stopped:
+                for finding in progress(video, total=video.frame_count, unit="frame"):
+                    _say(finding.problems)
+                    record.add(finding)
+                    if screen.ended:
+                        break
+            for finding in video.rest():
                 record.add(finding)
-                if screen.ended:
-                    break
         timeline = [] if tracks is None else tracks.finish()
     for problem in [*video.problems, *events.problems]:
         record.add_failure(files.printable(source), problem)
