@@ -67,14 +67,15 @@ class FaceTracks:
         self.listeners: list[Callable[[Change], None]] = []
         self._analyzer = analyzer
         self._keep_crops = keep_crops
-        self._weak_share = settings.weak_share
+        self._strong = analyzer.detector.threshold
+        self._weak = settings.weak_share * self._strong
         self._best: dict[int, BestView] = {}
         self._merits: dict[int, float] = {}
         self._tracker = Tracker(
             None if recognizer is None else FaceLooker(analyzer),
             rules,
             spec=PLAIN_COSINE if recognizer is None else recognizer_spec(recognizer.card).similarity,
-            strong=analyzer.detector.threshold,
+            strong=self._strong,
             settings=settings,
             min_quality=analyzer.min_quality,
         )
@@ -101,12 +102,12 @@ class FaceTracks:
             The faces that have a track, largest first. ``embedding``, ``feature_norm`` and ``quality`` are those of
             this frame, None where the face was not looked at; ``similarity`` and ``candidates`` are those of the track.
         """
-        detections = _detections(self._analyzer.detector, image, self._weak_share)
+        detections = self._detections(self._analyzer.detector, image)
         return self._result(image, time_s, detections, source=source)
 
     def find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> Sequence[Sequence[Detection]]:
         """Find the faces of some frames, weak boxes included; see ``FrameAnalyzer``."""
-        return [_detections(models.detector, frame.image, self._weak_share) for frame in frames]
+        return [self._detections(models.detector, frame.image) for frame in frames]
 
     def decide(self, models: Analyzer, frame: VideoFrame, found: Any, *, source: str) -> ImageResult:
         """Take in a frame whose faces were found; see ``FrameAnalyzer``."""
@@ -138,6 +139,14 @@ class FaceTracks:
         """Return, by the number that a face was given in a frame, its track and name as known in the end."""
         names = self._tracker.final_names()
         return {number: (self._tracker.resolved(number), self._called(name)) for number, name in names.items()}
+
+    def _detections(self, detector: Detector, image: np.ndarray) -> list[Detection]:
+        """Return the faces and the weak boxes; the detector is the caller's alone meanwhile."""
+        detector.threshold = self._weak
+        try:
+            return detector.detect(image)
+        finally:
+            detector.threshold = self._strong
 
     def _result(self, image: np.ndarray, time_s: float, detections: Sequence[Detection], *, source: str) -> ImageResult:
         sightings = self._tracker.take(image, time_s, detections)
@@ -205,16 +214,6 @@ class FaceTracks:
             closed.number, self._called(name), closed.first_s, closed.last_s, closed.appearances, closed.looks,
             similarity, confidence, self._best[closed.number], closed.spans,
         )  # fmt: skip
-
-
-def _detections(detector: Detector, image: np.ndarray, weak_share: float) -> list[Detection]:
-    """Return the faces and the weak boxes; the detector is the caller's alone meanwhile."""
-    usual = detector.threshold
-    detector.threshold = usual * weak_share
-    try:
-        return detector.detect(image)
-    finally:
-        detector.threshold = usual
 
 
 def _merit(sighting: Sighting) -> Optional[float]:
