@@ -10,7 +10,7 @@ from arcface_paddle.pipeline import build_detector
 from arcface_paddle.synthetic.film import FilmSettings, SyntheticFilm
 from arcface_paddle.video.tracks import iou
 
-SETTINGS = FilmSettings(seed=3, size_wh=(200, 150), fps=5, seconds=4, cast=2, face_px=(44, 50))
+SETTINGS = FilmSettings(seed=3, size_wh=(200, 150), fps=5, seconds=4, cast=1, face_px=(44, 50))
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,12 @@ def test_faces_are_where_the_film_says(film):
 def test_any_frame_can_be_drawn_alone_and_a_film_moves(film):
     again = SyntheticFilm(SETTINGS).frame(10)
     assert (again.image == film.frame(10).image).all()
-    places = [film.frame(index).shown for index in (8, 12)]
-    moved = {one.person: one.box_xyxy for one in places[0]}
-    assert any(abs(one.box_xyxy[0] - moved[one.person][0]) > 5 for one in places[1] if one.person in moved)
+    [before], [after] = film.frame(8).shown, again.shown
+    assert before.person == after.person and before.box_xyxy[0] - after.box_xyxy[0] > 5, "they stroll to the left"
 
 
 def test_the_last_of_the_cast_is_a_stranger(film):
-    assert list(film.known) == [0] and SETTINGS.frame_count == 20
+    assert list(film.known) == [] and SETTINGS.frame_count == 20
 
 
 @pytest.mark.parametrize("wrong", [{"cast": 0}, {"cast": 8}, {"fps": 0}, {"seconds": -1}])
