@@ -28,13 +28,13 @@ class BestView:
         time_s: when.
         quality: 0 to 1, see ``pipeline.quality``; None without a recogniser.
         box_xyxy: (4,) where the face was, pixels.
-        crop: (H, W, 3) uint8 RGB, the face with a margin; None where crops were not asked for.
+        crop: the face with a margin, a JPEG; None where crops were not asked for.
     """
 
     time_s: float
     quality: Optional[float]
     box_xyxy: np.ndarray
-    crop: Optional[np.ndarray] = None
+    crop: Optional[bytes] = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,9 +77,10 @@ class Writing:
         """Write it. Raises ``ConfigError`` when that is not possible."""
         try:
             self.write()
-        except (OSError, ImageError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise ConfigError(f"{self.option}: cannot be written: {reason}") from None
+        except OSError as error:
+            raise ConfigError(f"{self.option}: cannot be written: {error.strerror or error}") from None
+        except ImageError as error:
+            raise ConfigError(f"{self.option}: {error}") from None
 
 
 def named_crops(entries: list[TimelineEntry]) -> list[TimelineEntry]:
@@ -144,7 +145,7 @@ def _either(option: str, path: files.PathLike, content: dict[str, Any], csv_text
 def _save_crops(folder: Path, entries: list[TimelineEntry]) -> None:
     for entry in entries:
         if entry.best.crop is not None:
-            images.write_image(folder / entry.crop_file, entry.best.crop)
+            images.write_encoded(folder / entry.crop_file, entry.best.crop)
 
 
 def _called(entry: TimelineEntry, unknown: str) -> TimelineEntry:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Optional, Sequence
 
-import numpy as np
-
-from arcface_paddle import files, images
+from arcface_paddle import files
 from arcface_paddle.reports import html
 from arcface_paddle.types import UNKNOWN
 from arcface_paddle.video.timeline import Attendance, TimelineEntry, attendance
@@ -99,10 +97,10 @@ def _face(entry: TimelineEntry, unknown: str) -> str:
     return f'<div class="face">{picture}<p><b>{html.escape(name)}</b><br>{html.escape(text)}</p></div>'
 
 
-def _picture(crop: Optional[np.ndarray], *, alt: str) -> str:
+def _picture(crop: Optional[bytes], *, alt: str) -> str:
     if crop is None:
         return '<div class="none"></div>'
-    content = base64.b64encode(images.encode_image(crop, suffix=".jpg", quality=85)).decode("ascii")
+    content = base64.b64encode(crop).decode("ascii")
     return f'<img src="data:image/jpeg;base64,{content}" alt="{html.escape(alt)}" width="{_CROP_PX}">'
 
 

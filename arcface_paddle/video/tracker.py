@@ -517,7 +517,9 @@ class Tracker:
             old = max(lost, key=lambda one: one.evidence.similarity_between(young.evidence))
             # Who was seen together is two people, unless the tracker mistook one for the other.
             together = young.number in old.seen_with or old.last_s > young.first_s
-            if old.evidence.similarity_between(young.evidence) >= self._rules.same + (2 * self._lead if together else 0):
+            if old.evidence.similarity_between(young.evidence) >= self._rules.same + (
+                2 * self._lead if together else 0
+            ):
                 self._join(frame, place, old)
                 merged.add(old.number)
         return merged

@@ -36,7 +36,9 @@ from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
 from arcface_paddle.video.tracker import JOINED, Change, ClosedTrack, Sighting, Tracker
 
 CROP_SIDE = 224
-"""Longest side in pixels of the crops that are kept: a camera may run for days."""
+"""Longest side in pixels of the crops that are kept, encoded: a camera may run for days."""
+
+_CROP_QUALITY = 90
 
 _NOTHING_DECIDES = NameRules(2.0, 2.0, 2.0, 2.0, -2.0)  # without a recogniser
 
@@ -190,10 +192,10 @@ class FaceTracks:
             return
         crop = None
         if self._keep_crops:
-            crop = crop_with_margin(image, Face(sighting.detection))
-            if not crop.size:
+            picture = crop_with_margin(image, Face(sighting.detection))
+            if not picture.size:
                 return
-            crop = _at_most(crop, CROP_SIDE)
+            crop = images.encode_image(_at_most(picture, CROP_SIDE), suffix=".jpg", quality=_CROP_QUALITY)
         quality = sighting.quality if sighting.seen is None else sighting.seen.quality
         self._merits[number] = merit
         self._best[number] = BestView(time_s, quality, np.array(sighting.detection.box_xyxy), crop)
@@ -230,6 +232,6 @@ def _merit(sighting: Sighting) -> Optional[float]:
 def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
     height, width = image.shape[:2]
     if max(width, height) <= longest:
-        return image.copy()  # and not a part of the whole frame
+        return image
     scale = longest / max(width, height)
     return images.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))

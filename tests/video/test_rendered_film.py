@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from arcface_paddle import images
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 from arcface_paddle.pipeline.opening import open_pipeline
 from arcface_paddle.pipeline.settings import PipelineSettings
@@ -43,4 +44,5 @@ def test_people_who_come_go_and_hide_are_told_apart():
     stranger = {name: count for (one, name), count in seen.items() if one not in film.known}
     assert stranger.get(UNKNOWN, 0) >= 0.85 * sum(stranger.values()), seen
     assert tracks.looks <= 0.2 * tracks.appearances + len(entries_of)
-    assert all(entry.best.crop is not None and max(entry.best.crop.shape) <= 224 for entry in entries_of.values())
+    crops = [images.decode_image(entry.best.crop, name="crop") for entry in entries_of.values()]
+    assert crops and all(max(crop.shape) <= 224 for crop in crops)

@@ -30,15 +30,19 @@ from arcface_paddle.video.track_sheet import write_track_sheet
 from arcface_paddle.video.tracker import JOINED, NAMED, Change
 
 
+def jpeg(grey: int) -> bytes:
+    return images.encode_image(np.full((40, 30, 3), grey, np.uint8), suffix=".jpg")
+
+
 def entry(track: int, person, *spans, crop=None) -> TimelineEntry:
     best = BestView(spans[0][0], 0.8, np.array([1.0, 2.0, 31.0, 42.0]), crop)
     return TimelineEntry(track, person, spans[0][0], spans[-1][1], 50, 5, 0.7, 0.99, best, tuple(spans))
 
 
 ENTRIES = [
-    entry(1, "Ann", (0.0, 2.0), (4.0, 6.0), crop=np.full((40, 30, 3), 200, np.uint8)),
+    entry(1, "Ann", (0.0, 2.0), (4.0, 6.0), crop=jpeg(200)),
     entry(2, "=Bob", (1.0, 3.0)),
-    entry(3, UNKNOWN, (2.0, 2.5), crop=np.full((40, 30, 3), 90, np.uint8)),
+    entry(3, UNKNOWN, (2.0, 2.5), crop=jpeg(90)),
     entry(4, "Ann", (5.0, 9.0)),
     entry(5, UNKNOWN, (7.0, 8.0)),
 ]
