@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from arcface_paddle import images
@@ -26,7 +27,7 @@ def test_people_who_come_go_and_hide_are_told_apart():
             face = plain.analyzer.analyze(portrait).faces[0]
             entries.append(GalleryEntry(f"Person {person}", f"{person}/{number}.jpg"))
             vectors.append(face.embedding)
-    gallery = Gallery(entries, vectors, model=plain.model)
+    gallery = Gallery(entries, np.stack(vectors), model=plain.model)
     tracks = FaceTracks(open_pipeline(PipelineSettings(), gallery=gallery).analyzer, keep_crops=True)
     seen, told = Counter(), []
     for frame in film.frames():
