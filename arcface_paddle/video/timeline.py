@@ -48,8 +48,8 @@ class TimelineEntry:
         appearances: in how many frames it was seen.
         looks: how often it was embedded.
         similarity: of the fused embedding to the person, or to the best one of the gallery.
-        confidence: probability, by the card, that two pictures of this similarity show one person; None when the card
-            does not say.
+        confidence: probability, by the card, that two pictures of this similarity show one person; None for a
+            stranger, and when the card does not say.
         best: the moment in which it was seen best.
         spans: from when to when it was in sight, absences of a second and more left out.
         crop_file: name of the picture of that moment; empty when none was written.

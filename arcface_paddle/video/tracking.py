@@ -210,7 +210,7 @@ class FaceTracks:
         similarity = closed.similarity if name is None else by_name[name]
         recognizer = self._analyzer.recognizer
         confidence = None
-        if recognizer is not None and similarity is not None:
+        if recognizer is not None and similarity is not None and name is not None:
             confidence = same_person_probability(recognizer.card, similarity)
         return TimelineEntry(
             closed.number, self._called(name), closed.first_s, closed.last_s, closed.appearances, closed.looks,
