@@ -191,7 +191,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 
     Example:
         >>> signature("sixteen letters!", "1764028800", b"{}")[:20]
-        'sha256=4b26ff9f8ad61'
+        'sha256=bc4bb9c47b714'
     """
     digest = hmac.new(secret.encode("utf-8"), timestamp.encode("ascii") + b"." + body, hashlib.sha256)
     return f"sha256={digest.hexdigest()}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import errno
+import importlib
 import io
 import json
 import os
@@ -132,3 +134,8 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match="allowed"):
         TrackSettings(**wrong)
+
+
+@pytest.mark.parametrize("name", ["assignment", "evidence", "looking", "track_sheet", "tracks", "webhook"])
+def test_examples(name):
+    assert doctest.testmod(importlib.import_module(f"arcface_paddle.video.{name}")).failed == 0
