@@ -3,9 +3,9 @@
     python tools/benchmark.py tracks --seeds 12,14 --folder /tmp/films
 
 Six known people and a stranger cross, leave, return, turn away and stand half hidden in each film. The constants of
-``arcface_paddle/video`` were tuned on the seeds 1, 2, 11 and 13; others are to be reported. Films are rendered once, two
-frames a second and core, and kept in the folder: frames, the film as .mp4, who is where (truth.json), and portraits of
-the known people from other days (gallery).
+``arcface_paddle/video`` were tuned on the seeds 1, 2, 11 and 13; others are to be reported. Films are rendered once,
+two frames a second and core, and kept in the folder: frames, the film as .mp4, who is where (truth.json), and portraits
+of the known people from other days (gallery).
 """
 
 from __future__ import annotations
