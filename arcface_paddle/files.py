@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
@@ -48,14 +49,14 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None) -> Iterator[Bin
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent)
+    descriptor, temporary = _new_beside(target, mode=0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes files private to the user; the finished file gets what open() would have given it.
-        os.chmod(temporary, 0o666 & ~_umask() if mode is None else mode)
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -69,7 +70,7 @@ def remove_leftovers(path: PathLike) -> None:
     Who calls this holds the lock of the file, so that nobody is writing it now.
     """
     target = Path(path)
-    leftover = re.compile(re.escape(f".{target.name[:80]}.") + r"[a-z0-9_]{8}\.tmp")  # as ``mkstemp`` names them
+    leftover = re.compile(re.escape(f".{target.name[:80]}.") + r"[a-z0-9_]{8}\.tmp")
     for entry in target.parent.iterdir():
         if leftover.fullmatch(entry.name):
             entry.unlink()
@@ -143,10 +144,9 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".tmp", dir=target.parent))
+    temporary = _new_folder_beside(target)
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".old", dir=target.parent))
             os.replace(target, retired / target.name)
@@ -168,10 +168,28 @@ def sha256_of_file(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _new_beside(target: Path, *, mode: int) -> tuple[int, str]:
+    """Make and open a temporary file beside ``target``; the system takes the umask off ``mode``.
+
+    ``tempfile.mkstemp`` makes files private to the user. To give them what ``open`` would have given, the umask must be
+    known, and Python can only read it by setting it, for all threads at once.
+    """
+    while True:
+        path = _temporary_name(target)
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), path
+
+
+def _new_folder_beside(target: Path) -> Path:
+    while True:
+        path = Path(_temporary_name(target))
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+
+
+def _temporary_name(target: Path) -> str:
+    return str(target.parent / f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
 
 
 @contextlib.contextmanager

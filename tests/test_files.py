@@ -1,6 +1,7 @@
 """Atomic writing: the old content stays until the new one is whole, and nothing temporary is left."""
 
 import json
+import os
 
 import pytest
 
@@ -49,3 +50,38 @@ def test_sha256(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
     assert files.sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_get_the_permissions_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "file", "x")
+        with files.atomic_writer(tmp_path / "private", mode=0o600), files.atomic_folder(tmp_path / "folder"):
+            pass
+    finally:
+        os.umask(before)
+    modes = {entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()}
+    assert modes == {"file": 0o640, "private": 0o600, "folder": 0o750}
+
+
+def test_writing_leaves_the_umask_alone(tmp_path, monkeypatch):
+    """Threads share it: while one writer had it at 0, a file that another thread made was open to everybody."""
+
+    def set_by_nobody(mask: int) -> int:
+        raise AssertionError("the umask was set")
+
+    monkeypatch.setattr(os, "umask", set_by_nobody)
+    files.write_text(tmp_path / "file", "x")
+    with files.atomic_folder(tmp_path / "folder"):
+        pass
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_leftovers_of_killed_writers_are_known_by_their_names(tmp_path):
+    path = tmp_path / "people.index"
+    with files.atomic_writer(path):
+        [half] = tmp_path.iterdir()
+        kept = half.name
+    (tmp_path / kept).write_bytes(b"half")
+    files.remove_leftovers(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["people.index"]
