@@ -68,6 +68,7 @@ EXTRAS = {
     "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER; the first version with signed bytes
     "milvus": ["pymilvus>=2.4"],  # galleries on a Milvus server
     "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector
+    "encryption": ["cryptography>=35.0"],  # gallery files encrypted at rest
     "serve": [
         "fastapi>=0.110",  # routes, checked bodies, OpenAPI
         "uvicorn>=0.23",  # the server

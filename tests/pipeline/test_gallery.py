@@ -167,7 +167,8 @@ def rewritten(path, *, header=None, array=None):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3; this program reads 1 and 2"),
+        ({"version": 2}, "no entries"),
         ({"format": "other"}, "not a gallery"),
         ({"entries": []}, "for 0 entries"),
         ({"entries": [{"name": "a"}, {"name": "b"}]}, "damaged gallery header"),

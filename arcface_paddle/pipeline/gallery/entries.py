@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arcface_paddle.pipeline.recognition import FaceRecognizer
 
 _UNIT_TOLERANCE = 1e-2
-_CHECKED_ROWS = 1 << 14  # at a time: 40 MB of float64
+_CHECKED_ROWS = 1 << 12  # at a time: 5 MB, which the processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,11 @@ def checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[Mo
         raise GalleryError(
             f"embeddings of size {embeddings.shape[1]}, but the model {model.name} makes {model.embedding_size}"
         )
-    lengths = np.empty(count)
+    lengths = np.empty(count, np.float32)
     for first in range(0, count, _CHECKED_ROWS):
-        block = slice(first, first + _CHECKED_ROWS)
-        lengths[block] = np.linalg.norm(embeddings[block].astype(np.float64), axis=1)
+        with np.errstate(over="ignore"):  # an infinite length is refused below
+            rows = np.asarray(embeddings[first : first + _CHECKED_ROWS], dtype=np.float32)
+            lengths[first : first + _CHECKED_ROWS] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     if not np.all(np.abs(lengths - 1.0) < _UNIT_TOLERANCE):
         worst = int(np.argmax(np.abs(np.nan_to_num(lengths, nan=np.inf) - 1.0)))
         raise GalleryError(f"embedding {worst} has length {lengths[worst]:.4g}; allowed: 1 (L2-normalised)")

@@ -7,6 +7,9 @@ A million faces are more than a gigabyte, which nobody writes anew for one more 
     record   length of the content, CRC-32 of the content, CRC-32 of these two (4 bytes each, little-endian)
              content: length of the text (4), text (JSON: what changed), float32 rows of the faces that were added
 
+The content of the records of an encrypted gallery is encrypted, see ``sealing``; then the checksums are those of what
+is on the disk.
+
 A record is one change as a whole: all of it counts or nothing. What was appended is on the disk (fsync) before anybody
 is told so. A record that ends too early is that of a process that was killed: nobody was told, and it is dropped. A
 record that is whole and wrong was damaged later, and is refused: what follows it was acknowledged.
@@ -15,7 +18,6 @@ record that is whole and wrong was damaged later, and is refused: what follows i
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import struct
@@ -28,8 +30,10 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import documents, storage
+from arcface_paddle.pipeline.gallery import documents
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+from arcface_paddle.pipeline.gallery.sealing import RecordCipher
+from arcface_paddle.pipeline.gallery.storage import Container
 
 SUFFIX = ".journal"
 
@@ -60,18 +64,28 @@ def journal_of(path: files.PathLike) -> Path:
     return target.parent / (target.name + SUFFIX)
 
 
-def encode(record: Record) -> bytes:
-    """Return the bytes of a record with its frame."""
+def encode(record: Record, *, offset: int, cipher: Optional[RecordCipher]) -> bytes:
+    """Return the bytes of a record with its frame.
+
+    Args:
+        record: the change.
+        offset: where in the journal it is to stand.
+        cipher: of an encrypted gallery.
+    """
     text = json.dumps(list(record.steps), ensure_ascii=False, sort_keys=True, allow_nan=False)
     encoded = text.encode("utf-8", "backslashreplace")
     content = b"".join(
         [_TEXT_LENGTH.pack(len(encoded)), encoded, np.ascontiguousarray(record.rows, dtype="<f4").tobytes()]
     )
+    if cipher is not None:
+        content = cipher.seal(content, offset=offset)
     lead = struct.pack("<II", len(content), zlib.crc32(content))
     return lead + struct.pack("<I", zlib.crc32(lead)) + content
 
 
-def decode(content: bytes, *, origin: int, embedding_size: int, name: str) -> tuple[list[Record], int]:
+def decode(
+    content: bytes, *, origin: int, embedding_size: int, name: str, cipher: Optional[RecordCipher]
+) -> tuple[list[Record], int]:
     """Read records.
 
     Args:
@@ -79,6 +93,7 @@ def decode(content: bytes, *, origin: int, embedding_size: int, name: str) -> tu
         origin: not before ``HEAD_BYTES``.
         embedding_size: D.
         name: of the gallery, for messages.
+        cipher: of an encrypted gallery.
 
     Returns:
         The whole ones, and at which byte of the journal the last of them ends; a torn one may follow.
@@ -102,7 +117,10 @@ def decode(content: bytes, *, origin: int, embedding_size: int, name: str) -> tu
             if begin + length == len(content):  # the last one: cut off, its length known but not all of it on the disk
                 break
             raise _damaged(name, origin + offset)
-        records.append(_record(body, embedding_size=embedding_size, name=name, offset=origin + offset))
+        opened = body if cipher is None else cipher.open(body, offset=origin + offset)
+        if opened is None:
+            raise _damaged(name, origin + offset)
+        records.append(_record(opened, embedding_size=embedding_size, name=name, offset=origin + offset))
         offset = begin + length
     return records, origin + offset
 
@@ -153,15 +171,18 @@ def has_head(content: bytes, expected: bytes) -> bool:
     return content[:HEAD_BYTES] == _MAGIC + expected
 
 
-def records_for(content: bytes, gallery_file: bytes, *, embedding_size: int, name: str) -> list[Record]:
+def records_for(content: bytes, gallery_file: Container, *, name: str) -> list[Record]:
     """Return the whole records of a journal that continues this very gallery file; of another file's, none.
 
     Raises:
         GalleryError: a record is damaged.
     """
-    if not content or not has_head(content, storage.fingerprint(io.BytesIO(gallery_file), name=name)):
+    if not has_head(content, gallery_file.fingerprint):
         return []
-    return decode(content[HEAD_BYTES:], origin=HEAD_BYTES, embedding_size=embedding_size, name=name)[0]
+    size = gallery_file.rows.shape[1]
+    return decode(content[HEAD_BYTES:], origin=HEAD_BYTES, embedding_size=size, name=name, cipher=gallery_file.cipher)[
+        0
+    ]
 
 
 def require_free(path: Path) -> None:

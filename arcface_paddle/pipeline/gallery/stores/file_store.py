@@ -2,7 +2,7 @@
 
 One writer at a time holds the file's lock for as long as one change takes; readers hold none. They follow the journal
 from where they were, and read the file anew only when it was written anew. Rows are mapped into memory, so that several
-processes that search one gallery share them.
+processes that search one gallery share them; those of an encrypted file are decrypted into the memory of each.
 
 What is added or renamed is appended to the journal (see ``journal``). It is folded into the file when it has grown, and
 when the store is closed, unless that would cost more than it is worth. Removing a person writes the file anew at once,
@@ -15,15 +15,16 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Optional, Sequence
+from typing import Any, BinaryIO, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import documents, journal, storage
-from arcface_paddle.pipeline.gallery.collection import FileHeader, read_header, write_file
+from arcface_paddle.pipeline.gallery import documents, journal, keys, storage
+from arcface_paddle.pipeline.gallery.collection import FileHeader, read_header, write_file, write_file_with
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, checked_embeddings
+from arcface_paddle.pipeline.gallery.keys import GalleryKey
 from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock, GalleryContract, GalleryStore
 from arcface_paddle.pipeline.gallery.stores.table import FaceTable
 from arcface_paddle.types import Candidate
@@ -93,7 +94,7 @@ class FileStore(GalleryStore):
         for first in range(0, len(numbers), BLOCK_FACES):
             with self._guard:
                 chosen = numbers[first : first + BLOCK_FACES]
-                block = FaceBlock([table.entries[number] for number in chosen], table.take(chosen))
+                block = FaceBlock(table.entries_at(chosen), table.take(chosen))
             yield block
 
     def search(self, probes: np.ndarray, k: int) -> list[tuple[Candidate, ...]]:
@@ -109,8 +110,7 @@ class FileStore(GalleryStore):
 
     def remove_picture(self, path: str) -> int:
         with self.transaction():
-            entries = self._current().entries
-            numbers = np.array([row for row, entry in enumerate(entries) if entry.path == path], dtype=np.int64)
+            numbers = self._current().rows_of_picture(path)
             if not len(numbers):
                 raise self._no_picture(path)
             return self._remove(numbers)
@@ -177,7 +177,9 @@ class FileStore(GalleryStore):
         """Make what was done in the transaction last."""
         try:
             staged = sum(rows.nbytes for _, rows in self._staged)
-            if self._rewrite or staged > self._most_journal_bytes():
+            # A gallery that is not encrypted yet is, by its first change: nothing more is to be written in plain text.
+            is_plain = bool(self._staged) and self._cipher is None and bool(keys.known_keys())
+            if self._rewrite or is_plain or staged > self._most_journal_bytes():
                 self._write_anew()
             elif self._staged:
                 self._append()
@@ -190,7 +192,8 @@ class FileStore(GalleryStore):
             journal.start(self._journal, self._fingerprint)
             self._journal_file, self._offset = self._journal.stat().st_ino, journal.HEAD_BYTES
         rows = np.concatenate([rows for _, rows in self._staged])
-        record = journal.encode(journal.Record([step for step, _ in self._staged], rows))
+        change = journal.Record([step for step, _ in self._staged], rows)
+        record = journal.encode(change, offset=self._offset, cipher=self._cipher)
         self._offset = journal.append(self._journal, record, end=self._offset)
         self._wrote = True
         if self._offset > self._most_journal_bytes():
@@ -199,21 +202,51 @@ class FileStore(GalleryStore):
     def _most_journal_bytes(self) -> int:
         return max(_LEAST_JOURNAL_BYTES, self._file_bytes // _SHARE_OF_FILE)
 
+    def encrypt(self) -> GalleryKey:
+        """Write the file anew, encrypted with the first of the keys that are known; returns that key.
+
+        Raises:
+            GalleryError: no key is known, or it cannot be written.
+        """
+        known = keys.known_keys()
+        if not known:
+            raise GalleryError(
+                f"{self._path}: no key is given to encrypt the gallery with; set {keys.FILE_VARIABLE} or "
+                f"{keys.VARIABLE} ('arcface-paddle gallery key FILE' makes one)"
+            )
+        self._rewrite_with(known[0])
+        return known[0]
+
+    def decrypt(self) -> None:
+        """Write the file anew so that everybody who may read it can. Raises ``GalleryError`` when it cannot be."""
+        self._rewrite_with(None)
+
+    def _rewrite_with(self, key: Optional[GalleryKey]) -> None:
+        with self.transaction():
+            header, blocks, shape = self._in_order()
+            files.remove_leftovers(self._path)
+            write_file_with(key, self._path, header, blocks, shape=shape)
+            self._load()
+
     def _write_anew(self) -> None:
+        header, blocks, shape = self._in_order()
+        files.remove_leftovers(self._path)
+        write_file(self._path, header, blocks, shape=shape)
+        self._load()
+
+    def _in_order(self) -> tuple[FileHeader, Callable[[], Iterator[np.ndarray]], tuple[int, int]]:
+        """Return what ``write_file`` writes: the header, what gives the embeddings, and their shape."""
         table = self._table
         assert table is not None, "a transaction has the present state"
-        order = np.array(sorted(range(len(table)), key=lambda row: table.entries[row].sort_key), dtype=np.int64)
+        order = table.in_order()
         contract = self.contract
-        entries = tuple(table.entries[row] for row in order)
-        header = FileHeader(contract.model, contract.decision, dict(contract.parameters), entries)
+        header = FileHeader(contract.model, contract.decision, dict(contract.parameters), table.columns(order))
 
         def blocks() -> Iterator[np.ndarray]:
             for first in range(0, len(order), BLOCK_FACES):
                 yield table.take(order[first : first + BLOCK_FACES])
 
-        files.remove_leftovers(self._path)
-        write_file(self._path, header, blocks, shape=(len(table), self.embedding_size))
-        self._load()
+        return header, blocks, (len(table), self.embedding_size)
 
     def _is_worth_folding(self) -> bool:
         return self._file_bytes < _QUICK_FILE_BYTES or self._offset > self._file_bytes // (2 * _SHARE_OF_FILE)
@@ -248,15 +281,15 @@ class FileStore(GalleryStore):
                 f"{name}: is no gallery of this program; if it is an index of the published tool, turn it into one: "
                 f"arcface-paddle gallery import NEW {name}"
             )
-        document, rows = storage.map_rows(stream, name=name)
-        header = read_header(document, name=name)
+        kept = storage.read(stream, name=name)
+        header, rows = read_header(kept, name=name), kept.rows
         try:
             checked_embeddings(rows, count=len(header.entries), model=header.model)
             contract = GalleryContract(header.model, rows.shape[1], header.decision, header.parameters)
-        except GalleryError as error:
+            self._table = FaceTable(header.entries, rows, decision=header.decision)
+        except (GalleryError, ValueError) as error:
             raise GalleryError(f"{name}: {error}") from None
-        self._fingerprint = storage.fingerprint(stream, name=name)
-        self._table = FaceTable(header.entries, rows, decision=header.decision)
+        self._fingerprint, self._cipher = kept.fingerprint, kept.cipher
         self._journal_file, self._offset = None, journal.HEAD_BYTES
         if journal.has_head(content, self._fingerprint):
             self._journal_file = _inode(self._journal)
@@ -285,7 +318,9 @@ class FileStore(GalleryStore):
         """Make the changes of a journal from ``_offset`` on."""
         assert self._table is not None, "the file is read before its journal"
         name = str(self._path)
-        records, end = journal.decode(content, origin=self._offset, embedding_size=embedding_size, name=name)
+        records, end = journal.decode(
+            content, origin=self._offset, embedding_size=embedding_size, name=name, cipher=self._cipher
+        )
         for record in records:
             row = 0
             for step in record.steps:

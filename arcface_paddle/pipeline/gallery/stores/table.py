@@ -7,6 +7,7 @@ from typing import Any, Iterable, Sequence
 
 import numpy as np
 
+from arcface_paddle.pipeline.gallery.columns import EntryColumns
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.index import check_search, normalize_rows
 from arcface_paddle.pipeline.gallery.stores.base import best_persons
@@ -20,8 +21,9 @@ _BLOCK_PROBES = 256
 class FaceTable:
     """Entries, their rows and who they are of. It is not locked; whoever owns it sees to that.
 
-    The rows a gallery file came with stay where they are, mapped into memory perhaps; those that were added stand in an
-    array of their own that grows. A search goes over both in blocks and keeps the best persons of each.
+    What a gallery file came with stays where it is, mapped into memory perhaps, its entries in columns; rows that were
+    added stand in an array of their own that grows. A search goes over both in blocks and keeps the best persons of
+    each. Who a face is of, ``_persons`` says: the names in the entries themselves are those before any renaming.
 
     Args:
         entries: M of them.
@@ -30,19 +32,21 @@ class FaceTable:
     """
 
     def __init__(self, entries: Sequence[GalleryEntry], rows: np.ndarray, *, decision: str) -> None:
-        self.entries = list(entries)
         self.decision = decision
+        self._columns = EntryColumns.of(entries)
+        self._more: list[GalleryEntry] = []
         self._first = rows
         self._added = np.zeros((0, rows.shape[1]), np.float32)
-        self._names: list[str] = []
-        self._number_of: dict[str, int] = {}
-        self._persons = np.array([self._person(entry.name) for entry in self.entries], dtype=np.int32)
+        self._names = list(self._columns.names)
+        self._number_of = {name: number for number, name in enumerate(self._names)}
+        self._persons = np.array(self._columns.persons, dtype=np.int32)
+        self._touched: set[int] = set()  # persons whose faces are not in order any more
         self._sums = np.zeros((0, rows.shape[1]), np.float32)
         if decision == "mean":
             self._sum(rows, self._persons)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._columns) + len(self._more)
 
     @property
     def embedding_size(self) -> int:
@@ -76,9 +80,42 @@ class FaceTable:
         taken[~early] = self._added[numbers[~early] - len(self._first)]
         return taken
 
+    def entry(self, number: int) -> GalleryEntry:
+        """Return where the face of a row comes from."""
+        early = number < len(self._columns)
+        entry = self._columns.entry(number) if early else self._more[number - len(self._columns)]
+        name = self._names[self._persons[number]]
+        return entry if entry.name == name else replace(entry, name=name)
+
+    def entries_at(self, numbers: np.ndarray) -> list[GalleryEntry]:
+        """Return where the faces of some rows come from."""
+        return [self.entry(number) for number in numbers.tolist()]
+
+    def rows_of_picture(self, path: str) -> np.ndarray:
+        """Return the numbers of the rows of the faces of a picture."""
+        later = [row for row, entry in enumerate(self._more, len(self._columns)) if entry.path == path]
+        return np.concatenate([self._columns.paths.rows_of(path), np.array(later, dtype=np.int64)])
+
+    def in_order(self) -> np.ndarray:
+        """Return the numbers of all rows in the order of a gallery file: by ``GalleryEntry.sort_key``."""
+        rank = np.empty(len(self._names), np.int64)
+        rank[sorted(range(len(self._names)), key=self._names.__getitem__)] = np.arange(len(self._names))
+        ranks = rank[self._persons[: len(self)]]
+        order = np.argsort(ranks, kind="stable")
+        for person in self._touched:  # the others are as the file has them
+            begin, end = np.searchsorted(ranks[order], [rank[person], rank[person] + 1])
+            own = order[begin:end]
+            order[begin:end] = sorted(own.tolist(), key=lambda number: self.entry(number).sort_key)
+        return order
+
+    def columns(self, numbers: np.ndarray) -> EntryColumns:
+        """Return where the faces of some rows come from, in columns, in the order of ``numbers``."""
+        whole = self._columns.joined(self._more)
+        return whole.with_persons(self._names, self._persons[: len(self)]).take(numbers)
+
     def fresh(self, entries: Sequence[GalleryEntry]) -> list[int]:
         """Return which of ``entries`` are not there yet, each once."""
-        known = {self.entries[row].face_key for row in self.rows_of(entry.name for entry in entries)}
+        known = {self.entry(row).face_key for row in self.rows_of(entry.name for entry in entries).tolist()}
         chosen = []
         for number, entry in enumerate(entries):
             if entry.face_key not in known:
@@ -94,17 +131,17 @@ class FaceTable:
         self._persons[count : count + more] = persons
         self._added = _with_room(self._added, count + more - len(self._first))
         self._added[count - len(self._first) : count + more - len(self._first)] = rows
-        self.entries.extend(entries)
+        self._more.extend(entries)
+        self._touched.update(persons.tolist())
         if self.decision == "mean":
             self._sum(rows, persons)
 
     def rename(self, name: str, new_name: str) -> int:
         """Call a person something else; returns how many faces that changed."""
         numbers = self.rows_of([name])
-        for number in numbers:
-            self.entries[number] = replace(self.entries[number], name=new_name)
         before, after = self._number_of[name], self._person(new_name)
         self._persons[numbers] = after
+        self._touched.add(after)
         if self.decision == "mean":
             self._sum(self.take(numbers), np.full(len(numbers), after))
             self._sums[before] = 0
@@ -113,7 +150,11 @@ class FaceTable:
     def without(self, numbers: np.ndarray) -> FaceTable:
         """Return a table of the other faces."""
         kept = np.setdiff1d(np.arange(len(self)), numbers)
-        return FaceTable([self.entries[row] for row in kept], self.take(kept), decision=self.decision)
+        made = FaceTable(self.columns(kept), self.take(kept), decision=self.decision)
+        made._touched = {
+            made._number_of[self._names[person]] for person in self._touched if self._names[person] in made._number_of
+        }
+        return made
 
     def apply(self, step: dict[str, Any], entries: Sequence[GalleryEntry], rows: np.ndarray) -> None:
         """Make a step of a journal's record; ``entries`` and ``rows`` are those that an ``add`` adds."""
