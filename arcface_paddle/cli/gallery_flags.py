@@ -86,6 +86,14 @@ def check_target(target: str, *, option: str) -> None:
         writable.require_writable_file(target, option=option)
 
 
+def say_unencrypted(source: str, target: str) -> None:
+    """Say on stderr that an encrypted gallery goes to where it is not encrypted."""
+    from arcface_paddle.pipeline.gallery.editing import is_encrypted
+
+    if is_encrypted(source):
+        complain(f"{shown(source)} is encrypted; {shown(target)} is not: see to its disk yourself")
+
+
 def build(args: argparse.Namespace, *, target: str) -> dict[str, Any]:
     """Build a gallery as the flags say and return the report as JSON values; what was not taken is said on stderr.
 

@@ -278,3 +278,42 @@ def test_an_engine_names_faces_as_a_file_does(people, engine, tmp_path, capsys):
     missing = [*question, f"--index=faiss:{tmp_path / 'none'}"]
     assert main.run_module("recognize", missing, prog="test_recognition") == 2
     assert "no gallery.sqlite" in capsys.readouterr().err
+
+
+@pytest.fixture
+def key_file(tmp_path, monkeypatch, capsys) -> Path:
+    pytest.importorskip("cryptography")
+    path = tmp_path / "people.key"
+    assert gallery_command("key", path) == 0
+    said = capsys.readouterr().out
+    assert path.read_text().strip() not in said and f"ARCFACE_PADDLE_GALLERY_KEY_FILE={path}" in said
+    monkeypatch.setenv("ARCFACE_PADDLE_GALLERY_KEY_FILE", str(path))
+    return path
+
+
+def test_every_command_takes_an_encrypted_gallery(tmp_path, key_file, monkeypatch, capsys):
+    """Built, extended, changed, united, looked at and searched; then without the key."""
+    room = tmp_path / "room"
+    room.mkdir()
+    path, other = room / "people.index", room / "other.index"
+    assert gallery_command("build", path, f"--img_dir={PEOPLE}", "--rec_model=MobileFace") == 0
+    assert gallery_command("add", path, f"--img_dir={PEOPLE}", "--rec_model=MobileFace") in (0, 1)
+    assert gallery_command("rename", path, "Joe Biden", "J. Biden") == 0
+    assert gallery_command("merge", other, path) == 0 and gallery_command("remove", other, "J. Biden") == 0
+    assert gallery_command("list", path) == 0 and gallery_command("check", path) in (0, 1)
+    assert gallery_command("export", path, room / "backup.index") == 0
+    content = b"".join(entry.read_bytes() for entry in room.iterdir())
+    assert all(entry.read_bytes().startswith(b"AFPSEAL1") for entry in room.iterdir())
+    assert not any(name in content for name in (b"Biden", b"Hopper", b"gallery.json"))
+    assert not any(row.tobytes()[:16] in content for row in Gallery.load(path).embeddings)
+    capsys.readouterr()
+    query = f"--input={QUERIES / 'hopper_relit.jpg'}"
+    assert main.main(["recognize", "--det", "--rec", f"--index={path}", query, f"--output={tmp_path}"]) == 0
+    assert "Grace Hopper" in capsys.readouterr().out
+    assert gallery_command("export", path, tmp_path / "people.npz") == 0
+    assert f"{path} is encrypted; {tmp_path / 'people.npz'} is not" in capsys.readouterr().err
+    monkeypatch.delenv("ARCFACE_PADDLE_GALLERY_KEY_FILE")
+    for command in (("list", path), ("rename", path, "J. Biden", "X"), ("merge", room / "new.index", path)):
+        assert gallery_command(*command) == 2
+        [line] = capsys.readouterr().err.strip().splitlines()
+        assert "is encrypted (key " in line and "no key is given" in line

@@ -12,9 +12,16 @@
                                                                      people who look alike
   arcface-paddle gallery convert people.index faiss:people              into another engine, and check the copy
   arcface-paddle gallery export milvus://localhost:19530/people backup.index    or --format index
+  arcface-paddle gallery key people.key                                 make a key to encrypt gallery files with
+  arcface-paddle gallery rekey people.index                             encrypt a gallery file, or exchange its key
 
 A gallery is a file, or is kept by an engine: faiss:FOLDER (millions of faces on one machine; ?form=int8 for exact
 search), milvus://HOST:19530/COLLECTION (a server or cluster), postgresql://USER:PASSWORD@HOST/DATABASE (with pgvector).
+
+Gallery files are encrypted (AES-256-GCM) where ARCFACE_PADDLE_GALLERY_KEY_FILE names a file of keys or
+ARCFACE_PADDLE_GALLERY_KEY holds one; every command and the service then read and write them so. Of several keys the
+first encrypts and all decrypt: to exchange one, 'gallery key' puts a new one first, 'gallery rekey' every gallery, then
+remove the old line.
 
 Every change is written atomically; the old file stays when something goes wrong. Two commands that change one gallery
 at the same time wait for each other. A published index.bin, .h5 or .parquet is read but never
@@ -125,15 +132,41 @@ def rename(args: argparse.Namespace) -> int:
 
 def convert(args: argparse.Namespace) -> int:
     """Copy a gallery into another engine, and check the copy."""
-    from arcface_paddle.pipeline.gallery.stores import convert_gallery
+    from arcface_paddle.pipeline.gallery.stores import convert_gallery, is_engine_uri
 
     gallery_flags.check_target(args.target, option="gallery convert")
+    if is_engine_uri(args.target):
+        gallery_flags.say_unencrypted(args.gallery, args.target)
     done = convert_gallery(args.gallery, args.target)
     print(
         f"{shown(args.target)}: {done.faces} faces of {done.people} people, as in "
         f"{shown(args.gallery)}; "
         f"{done.agreed} of {done.asked} faces asked for got the same answer from both"
     )
+    return EXIT_OK
+
+
+def make_key(args: argparse.Namespace) -> int:
+    """Make a key for gallery files."""
+    from arcface_paddle.pipeline.gallery import keys
+
+    key = keys.make_key(args.file)
+    print(
+        f"{args.file}: key {key.id.hex()}; keep a copy where the galleries are not: without it nobody can read them. "
+        f"Use it with {keys.FILE_VARIABLE}={args.file}"
+    )
+    return EXIT_OK
+
+
+def rekey(args: argparse.Namespace) -> int:
+    """Encrypt a gallery file with the first key that is given, or write it in plain text."""
+    from arcface_paddle.pipeline.gallery.editing import decrypt_gallery, encrypt_gallery
+
+    if args.plain:
+        decrypt_gallery(args.gallery)
+        print(f"{args.gallery}: is not encrypted any more")
+    else:
+        print(f"{args.gallery}: encrypted with the key {encrypt_gallery(args.gallery).id.hex()}")
     return EXIT_OK
 
 
@@ -186,6 +219,8 @@ def export(args: argparse.Namespace) -> int:
         check_suffix(target, suffix=suffix)
     writable.require_writable_file(target, option="gallery export")
     gallery = load_gallery(args.gallery)
+    if not as_gallery:
+        gallery_flags.say_unencrypted(args.gallery, target)
     if as_gallery:
         write_gallery(target, gallery)
     else:
@@ -293,6 +328,13 @@ def _configure_editing(commands: Any) -> None:
     renaming = _subcommand(commands, "rename", rename, "give a person another name")
     renaming.add_argument("name")
     renaming.add_argument("new_name")
+    key_making = commands.add_parser(
+        "key", help="make a key to encrypt gallery files with", description="make a key to encrypt gallery files with."
+    )
+    key_making.add_argument("file", help="where to; of a file of keys, the new one becomes the first")
+    key_making.set_defaults(action=make_key)
+    rekeying = _subcommand(commands, "rekey", rekey, "encrypt a gallery file with the first of the keys")
+    rekeying.add_argument("--plain", action="store_true", help="write it so that everybody who has it can read it")
     renaming.add_argument("--join", action="store_true", help="the new name exists already: make the two one person")
 
 

@@ -5,19 +5,21 @@ A file is read, changed and written under its lock; what an engine of ``stores``
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
-from arcface_paddle.pipeline.gallery import hdf5, parquet, storage
+from arcface_paddle.pipeline.gallery import hdf5, parquet, sealing, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+from arcface_paddle.pipeline.gallery.keys import GalleryKey
 from arcface_paddle.pipeline.gallery.stores import (
     GalleryContract,
     GalleryStore,
@@ -26,7 +28,9 @@ from arcface_paddle.pipeline.gallery.stores import (
     is_engine_uri,
     load_gallery,
     open_gallery,
+    shown_uri,
 )
+from arcface_paddle.pipeline.gallery.stores.file_store import FileStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +221,43 @@ def is_own_file(path: files.PathLike) -> bool:
     """Tell by the first bytes whether an existing gallery file is ours (the published one is a pickle)."""
     with files.open_regular(path) as stream:
         return storage.is_container(stream.read(storage.SIGNATURE_BYTES))
+
+
+def is_encrypted(uri: files.PathLike) -> bool:
+    """Tell by the first bytes whether a gallery is an encrypted file of ours."""
+    try:
+        with Path(uri).open("rb") as stream:
+            return sealing.is_sealed(stream.read(storage.SIGNATURE_BYTES))
+    except OSError:
+        return False
+
+
+def encrypt_gallery(path: files.PathLike) -> GalleryKey:
+    """Write a gallery file anew with its journal, encrypted with the first of the known keys; returns that key.
+
+    Raises:
+        GalleryError: no file of ours, no key is known, or it cannot be written.
+    """
+    with _opened_file(path) as store:
+        return store.encrypt()
+
+
+def decrypt_gallery(path: files.PathLike) -> None:
+    """Write a gallery file anew so that everybody who has it can read it.
+
+    Raises:
+        GalleryError: no file of ours, its key is not known, or it cannot be written.
+    """
+    with _opened_file(path) as store:
+        store.decrypt()
+
+
+@contextlib.contextmanager
+def _opened_file(path: files.PathLike) -> Iterator[FileStore]:
+    if is_engine_uri(path):
+        raise GalleryError(f"{shown_uri(path)}: only gallery files are encrypted; see to the disk of other engines")
+    with contextlib.closing(FileStore.open(path)) as store:
+        yield store
 
 
 def _foreign_kind(path: files.PathLike) -> str:
