@@ -9,7 +9,17 @@ import pytest
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, edit_gallery, journal
+from arcface_paddle.pipeline.gallery import (
+    Gallery,
+    GalleryEntry,
+    ModelIdentity,
+    edit_gallery,
+    journal,
+    remove_person,
+    remove_picture,
+    rename_person,
+)
+from arcface_paddle.pipeline.gallery.editing import add_faces
 from arcface_paddle.pipeline.gallery.stores import create_gallery, file_store, open_gallery
 
 SIZE = 4
@@ -187,3 +197,34 @@ def test_rows_of_a_file_lie_where_they_can_be_used_and_unaligned_ones_are_read(t
             [block] = store.blocks()
             np.testing.assert_array_equal(block.embeddings, unit(0))
             assert store.search(unit(0), 1)[0][0].similarity == pytest.approx(1.0)
+
+
+def test_a_large_file_is_changed_by_its_journal(tmp_path, monkeypatch):
+    """What the commands do: the file stays as it is until somebody is removed, of whom no byte may stay."""
+    monkeypatch.setattr(file_store, "_QUICK_FILE_BYTES", 0)
+    monkeypatch.setattr(file_store, "_SHARE_OF_FILE", 0.1)
+    path = tmp_path / "people.index"
+    Gallery(one("Ada"), unit(0), model=MODEL).save(path)
+    content = path.read_bytes()
+    done = add_faces(path, one("Bob"), unit(1), model=MODEL)
+    assert (done.changed, done.faces, done.people) == (1, 2, 2)
+    assert add_faces(path, one("Bob"), unit(1), model=MODEL).changed == 0
+    assert rename_person(path, "Ada", "Ida").faces == 2
+    assert path.read_bytes() == content and Gallery.load(path).names == ("Bob", "Ida")
+    with pytest.raises(GalleryError, match="was made with the model testnet, not with other"):
+        add_faces(path, one("Eve"), unit(2), model=ModelIdentity("other", SIZE, "c", "b", mirrored=False))
+    assert remove_picture(path, "Bob.jpg").changed == 1 and remove_person(path, "Ida").people == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["people.index"]
+
+
+def test_a_file_that_was_replaced_by_one_of_another_model_is_seen_as_such(tmp_path):
+    path = tmp_path / "people.index"
+    create_gallery(path, MODEL).close()
+    other = ModelIdentity("other", SIZE, "c", "b", mirrored=False)
+    with open_gallery(path) as store:
+        Gallery(one("Ada"), unit(0), model=other, decision="mean", parameters={"a": 1}).save(path)
+        assert store.count() == 1 and store.contract.parameters == {"a": 1}
+        with pytest.raises(GalleryError, match="made with the model other"):
+            store.require_model(MODEL)
+        store.remove("Ada")
+    assert Gallery.load(path).model == other and Gallery.load(path).decision == "mean"

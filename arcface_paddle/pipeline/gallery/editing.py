@@ -1,6 +1,7 @@
 """Changing a gallery, whatever keeps it, so that two changes at once both last.
 
-A file is read, changed and written under its lock; what an engine of ``stores`` keeps is changed by that.
+The engine that keeps a gallery changes it: a file by its journal, so that one more face costs milliseconds in a file of
+a million. ``edit_gallery`` is for changes that need the whole gallery: read, changed and written under the file's lock.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
 from arcface_paddle.pipeline.gallery import hdf5, parquet, sealing, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
-from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity
 from arcface_paddle.pipeline.gallery.keys import GalleryKey
 from arcface_paddle.pipeline.gallery.stores import (
     GalleryContract,
@@ -91,54 +92,68 @@ def remove_person(uri: files.PathLike, name: str) -> GalleryChange:
     """Remove a person, without a trace.
 
     Raises:
-        GalleryError: nobody of that name; else as ``edit_gallery`` and ``open_gallery``.
+        GalleryError: nobody of that name; else as ``open_own``.
     """
-    if is_engine_uri(uri):
-        return _changed(uri, lambda store: store.remove(name))
-    return _counted(edit_gallery(uri, lambda gallery: gallery.without_person(name)))
+    return _changed(uri, lambda store: store.remove(name))
 
 
 def remove_picture(uri: files.PathLike, picture: str) -> GalleryChange:
     """Remove the faces of a picture, without a trace.
 
     Raises:
-        GalleryError: no face comes from it; else as ``edit_gallery`` and ``open_gallery``.
+        GalleryError: no face comes from it; else as ``open_own``.
     """
-    if is_engine_uri(uri):
-        return _changed(uri, lambda store: store.remove_picture(picture))
-    return _counted(edit_gallery(uri, lambda gallery: gallery.without_picture(picture)))
+    return _changed(uri, lambda store: store.remove_picture(picture))
 
 
 def rename_person(uri: files.PathLike, name: str, new_name: str, *, join: bool = False) -> GalleryChange:
     """Give a person another name; ``join`` allows that of somebody who exists already.
 
     Raises:
-        GalleryError: nobody of that name, or the new one is taken; else as ``edit_gallery`` and ``open_gallery``.
+        GalleryError: nobody of that name, or the new one is taken; else as ``open_own``.
     """
-    if is_engine_uri(uri):
-        return _changed(uri, lambda store: store.rename(name, new_name, join=join))
-    edit = edit_gallery(uri, lambda gallery: gallery.renamed(name, new_name, join=join))
-    return GalleryChange(edit.before.faces_by_person()[name], len(edit.after), len(edit.after.names))
+    return _changed(uri, lambda store: store.rename(name, new_name, join=join))
 
 
-def add_faces(uri: files.PathLike, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> GalleryChange:
-    """Add faces to a gallery of an engine; files are extended by ``edit_gallery``.
+def add_faces(
+    uri: files.PathLike, entries: Sequence[GalleryEntry], embeddings: np.ndarray, *, model: ModelIdentity
+) -> GalleryChange:
+    """Add faces that ``model`` embedded; one that is there already is not doubled.
 
     Raises:
-        GalleryError: as ``open_gallery`` and ``GalleryStore.add``.
+        GalleryError: the gallery is of another model, or does not say of which; else as ``open_own`` and
+            ``GalleryStore.add``.
     """
-    return _changed(uri, lambda store: store.add(entries, embeddings))
+
+    def added(store: GalleryStore) -> int:
+        require_certain(store.require_model(model), uri)
+        return store.add(entries, embeddings)
+
+    return _changed(uri, added)
+
+
+def require_certain(caution: str, uri: files.PathLike) -> None:
+    """Raise ``GalleryError`` when there is a caution about which model made a gallery."""
+    if caution:
+        raise GalleryError(f"{shown_uri(uri)}: {caution}; bind it to its model with 'gallery import --rec_model' first")
 
 
 def _changed(uri: files.PathLike, change: Callable[[GalleryStore], int]) -> GalleryChange:
-    with open_gallery(uri) as store:
-        changed = change(store)
+    with open_own(uri) as store:
+        with store.transaction():
+            changed = change(store)
         return GalleryChange(changed, store.count(), len(store.names))
 
 
-def _counted(edit: GalleryEdit) -> GalleryChange:
-    removed = len(edit.before) - len(edit.after)
-    return GalleryChange(removed, len(edit.after), len(edit.after.names))
+def open_own(uri: files.PathLike) -> GalleryStore:
+    """Open a gallery that is to be changed.
+
+    Raises:
+        GalleryError: as ``load_own`` and ``open_gallery``.
+    """
+    if not is_engine_uri(uri) and not _may_be_own_file(uri):
+        load_own(uri)  # which says what it is
+    return open_gallery(uri)
 
 
 def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
@@ -208,19 +223,23 @@ def contract_of(uri: files.PathLike) -> GalleryContract:
     """Return what made a gallery that is to be changed.
 
     Raises:
-        GalleryError: as ``load_own`` and ``open_gallery``.
+        GalleryError: as ``open_own``.
     """
-    if is_engine_uri(uri):
-        with open_gallery(uri) as store:
-            return store.contract
-    gallery = load_own(uri)
-    return GalleryContract(gallery.model, gallery.embedding_size, gallery.decision, gallery.parameters)
+    with open_own(uri) as store:
+        return store.contract
 
 
 def is_own_file(path: files.PathLike) -> bool:
     """Tell by the first bytes whether an existing gallery file is ours (the published one is a pickle)."""
     with files.open_regular(path) as stream:
         return storage.is_container(stream.read(storage.SIGNATURE_BYTES))
+
+
+def _may_be_own_file(path: files.PathLike) -> bool:
+    try:
+        return is_own_file(path)
+    except OSError:  # which who opens it says
+        return True
 
 
 def is_encrypted(uri: files.PathLike) -> bool:

@@ -21,7 +21,7 @@ from arcface_paddle.pipeline.gallery.collecting import (
     ignore_rejection,
 )
 from arcface_paddle.pipeline.gallery.collection import Gallery
-from arcface_paddle.pipeline.gallery.editing import GalleryChange, add_faces, edit_gallery, load_own, write_gallery
+from arcface_paddle.pipeline.gallery.editing import add_faces, open_own, require_certain, write_gallery
 from arcface_paddle.pipeline.gallery.entries import ModelIdentity
 from arcface_paddle.pipeline.gallery.pictures import (
     LabelledPicture,
@@ -30,7 +30,6 @@ from arcface_paddle.pipeline.gallery.pictures import (
     search_tree,
     sort_into_people,
 )
-from arcface_paddle.pipeline.gallery.stores import is_engine_uri, open_gallery
 from arcface_paddle.pipeline.inputs import Listing
 from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.settings import DEFAULT_DECISION, ONE
@@ -203,15 +202,17 @@ def extend_gallery(
     _require_known_model(target, model)  # before the long work, and again with what is there then
     collected = _collect(people, pipeline, faces=faces, progress=progress, on_rejection=on_rejection, workers=workers)
 
-    if is_engine_uri(target):
-        return _added(target, add_faces(target, collected.entries, collected.embeddings), people, collected)
-
-    def extended(gallery: Gallery) -> Gallery:
-        _require_certain(gallery.require_model(model), target)
-        return gallery.with_faces(collected.entries, collected.embeddings)
-
-    edit = edit_gallery(target, extended)
-    return _report(target, before=edit.before, after=edit.after, people=people, collected=collected)
+    change = add_faces(target, collected.entries, collected.embeddings, model=model)
+    return EnrolmentReport(
+        gallery=files.printable(target),
+        faces=change.faces,
+        people=change.people,
+        added=change.changed,
+        already_there=len(collected.entries) - change.changed,
+        rejected=(*people.rejections, *collected.rejections),
+        listing=people.listing,
+        poor=collected.poor,
+    )
 
 
 def _collect(
@@ -240,31 +241,8 @@ def _model_of(pipeline: EnrolmentPipeline) -> ModelIdentity:
 
 
 def _require_known_model(target: files.PathLike, model: ModelIdentity) -> None:
-    if not is_engine_uri(target):
-        _require_certain(load_own(target).require_model(model), target)
-        return
-    with open_gallery(target) as store:
-        _require_certain(store.require_model(model), target)
-
-
-def _require_certain(caution: str, path: files.PathLike) -> None:
-    if caution:
-        raise GalleryError(f"{path}: {caution}; bind it to its model with 'gallery import --rec_model' first")
-
-
-def _added(
-    target: files.PathLike, change: GalleryChange, people: ListedPeople, collected: CollectedFaces
-) -> EnrolmentReport:
-    return EnrolmentReport(
-        gallery=files.printable(target),
-        faces=change.faces,
-        people=change.people,
-        added=change.changed,
-        already_there=len(collected.entries) - change.changed,
-        rejected=(*people.rejections, *collected.rejections),
-        listing=people.listing,
-        poor=collected.poor,
-    )
+    with open_own(target) as store:
+        require_certain(store.require_model(model), target)
 
 
 def _report(

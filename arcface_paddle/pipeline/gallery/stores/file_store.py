@@ -289,7 +289,7 @@ class FileStore(GalleryStore):
             self._table = FaceTable(header.entries, rows, decision=header.decision)
         except (GalleryError, ValueError) as error:
             raise GalleryError(f"{name}: {error}") from None
-        self._fingerprint, self._cipher = kept.fingerprint, kept.cipher
+        self._fingerprint, self._cipher, self.contract = kept.fingerprint, kept.cipher, contract
         self._journal_file, self._offset = None, journal.HEAD_BYTES
         if journal.has_head(content, self._fingerprint):
             self._journal_file = _inode(self._journal)
