@@ -6,7 +6,7 @@ similar as what it has: ``margin``. Rescored with the exact rows, its answers ar
 
 Two forms. ``int8`` compares with everything. ``ivf`` sorts the vectors into cells around centroids and looks into the
 nearest cells only; how many, it finds out when it is trained, so that a picture that resembles its person at a cosine
-of .7 is found in 995 of 1,000 searches. Below ``LEAST_TO_TRAIN`` vectors ``ivf`` compares with everything, too.
+of .7 is found in 990 of 1,000 searches (another picture of the person may stand in for it). Below ``LEAST_TO_TRAIN`` vectors ``ivf`` compares with everything, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Iterable, Iterator
 
 import numpy as np
@@ -31,7 +32,24 @@ _LEVELS = 127
 _TRAINED_PER_CELL = 64  # samples a cell, of the 39 to 256 that FAISS asks for
 _PROBED = 512  # vectors whose changed twins are looked for, to learn how many cells a search must see
 _LIKENESS = 0.7  # cosine of these twins; another picture of a person has .6 to .8 with the shipped recogniser
-_FOUND = 0.995
+_FOUND = 0.99
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What an index has found for N probes.
+
+    Attributes:
+        numbers: (N, C) int64, the best first, -1 where there are no more.
+        cosines: (N, C), those of the bytes.
+        errors: (N,), by how much exact cosines can be off them.
+        margins: (N,): no vector that was looked at and is not among ``numbers`` has a higher cosine than that.
+    """
+
+    numbers: np.ndarray
+    cosines: np.ndarray
+    errors: np.ndarray
+    margins: np.ndarray
 
 
 class CodeIndex:
@@ -100,17 +118,13 @@ class CodeIndex:
         if len(numbers) and self.count:
             self._index.remove_ids(numbers)
 
-    def search(self, probes: np.ndarray, count: int, *, everywhere: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, probes: np.ndarray, count: int, *, everywhere: bool = False) -> Found:
         """Find vectors that could be the most similar to each probe (N, D).
 
         Args:
             probes: float32, L2-normalised.
             count: how many for each.
             everywhere: look into every cell.
-
-        Returns:
-            Numbers (N, count), the best first, -1 where there are no more; and (N,) ``margin``: no vector that was
-            looked at and is not among them has a higher cosine than that.
         """
         largest = np.maximum(np.abs(probes).max(axis=1, keepdims=True), 1e-12)
         codes = np.rint(probes * (_LEVELS / largest)).astype(np.float32)
@@ -118,9 +132,10 @@ class CodeIndex:
         if not self.is_exact:
             self._index.nprobe = self._index.nlist if everywhere else self._cells
         scores, numbers = self._index.search(codes, count)
-        worst = scores[:, -1] * (largest[:, 0] / _LEVELS) * (self.limit / _LEVELS)
-        margin = worst + self.error + own_error * (1 + self.error) + 1e-5
-        return numbers, np.where(numbers[:, -1] < 0, -np.inf, margin)
+        cosines = scores.astype(np.float64) * (largest / _LEVELS) * (self.limit / _LEVELS)
+        errors = self.error + own_error * (1 + self.error) + 1e-5
+        margins = np.where(numbers[:, -1] < 0, -np.inf, cosines[:, -1] + errors)
+        return Found(numbers, cosines, errors, margins)
 
     def write(self, stream: BinaryIO) -> str:
         """Write the index and return, as JSON, what ``read`` needs to know besides."""

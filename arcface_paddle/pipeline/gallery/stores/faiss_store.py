@@ -23,7 +23,7 @@ from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.index import check_search, normalize_rows
 from arcface_paddle.pipeline.gallery.stores.base import FaceBlock, GalleryContract, GalleryStore, best_persons
-from arcface_paddle.pipeline.gallery.stores.code_index import IVF, CodeIndex, Vectors, load_faiss, require_form
+from arcface_paddle.pipeline.gallery.stores.code_index import IVF, CodeIndex, Found, Vectors, load_faiss, require_form
 from arcface_paddle.pipeline.gallery.stores.face_database import DATABASE, FaceDatabase
 from arcface_paddle.types import Candidate
 
@@ -224,11 +224,12 @@ class FaissStore(GalleryStore):
         count = min(max(_LEAST_LOOKED_AT, 8 * k), max(index.count, 1))
         everywhere = index.is_exact
         while len(open_ones) and index.count:
-            numbers, margins = index.search(probes[open_ones], count, everywhere=everywhere)
-            vectors = self._vectors_of(np.unique(numbers[numbers >= 0]))
+            found = index.search(probes[open_ones], count, everywhere=everywhere)
             still = []
-            for which, own, margin in zip(open_ones.tolist(), numbers, margins):
-                persons, cosines = best[which] = self._scored(own[own >= 0], vectors, probes[which], k=k)
+            for which, own, margin, scored in zip(
+                open_ones.tolist(), found.numbers, found.margins, self._scored(found, probes[open_ones], k=k)
+            ):
+                persons, cosines = best[which] = scored
                 enough = len(persons) >= k
                 seen_all = own[-1] < 0 or count >= index.count
                 certain = (everywhere and seen_all) or (enough and cosines[k - 1] - _TIE > margin)
@@ -240,26 +241,29 @@ class FaissStore(GalleryStore):
         names = self._database.names(np.unique(np.concatenate([persons for persons, _ in best])).tolist())
         return [best_persons([names[who] for who in persons.tolist()], cosines, k) for persons, cosines in best]
 
-    def _scored(
-        self, numbers: np.ndarray, vectors: tuple[np.ndarray, np.ndarray], probe: np.ndarray, *, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best ``k`` persons of some vectors, and who is as similar as the last, and their exact cosines."""
-        known, rows = vectors
-        cosines = rows[np.searchsorted(known, numbers)] @ probe
-        order = np.argsort(-cosines, kind="stable")
-        persons = (self._person_of[numbers] if self.decision == "best" else numbers)[order]
-        first = np.sort(np.unique(persons, return_index=True)[1])  # the best vector of each person
-        persons, cosines = persons[first], cosines[order][first]
-        if len(persons) > k:
-            kept = cosines >= cosines[k - 1] - _TIE
-            persons, cosines = persons[kept], cosines[kept]
-        return persons, cosines
+    def _scored(self, found: Found, probes: np.ndarray, *, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return, for each probe, the best ``k`` persons, and who is as similar as the last, and their exact cosines.
 
-    def _vectors_of(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return vectors by their sorted numbers: slots of faces, or persons whose templates are compared."""
+        Only vectors that can be among the best by what is known of the error of their bytes are read exactly.
+        """
+        there = found.numbers >= 0
+        persons = found.numbers
         if self.decision == "best":
-            return numbers, self._database.rows(numbers)
-        return _templates(self._database, self._database.slots_of(numbers))
+            persons = np.where(there, self._person_of[np.where(there, found.numbers, 0)], -1)
+        floors = _kth_person(persons, found.cosines, k=k) - 2 * found.errors - _TIE
+        which, columns = np.nonzero(there & (found.cosines >= floors[:, None]))
+        chosen = persons[which, columns]
+        cosines = np.einsum("nd,nd->n", self._vectors_of(found.numbers[which, columns]), probes[which])
+        order = np.lexsort((-cosines, which))
+        ends = np.searchsorted(which[order], np.arange(1, len(probes)))
+        return [_best_of(chosen[own], cosines[own], k) for own in np.split(order, ends)]
+
+    def _vectors_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Return (N, D) vectors by their numbers: slots of faces, or persons whose templates are compared."""
+        if self.decision == "best":
+            return self._database.rows(numbers)
+        persons, templates = _templates(self._database, self._database.slots_of(np.unique(numbers)))
+        return templates[np.searchsorted(persons, numbers)]
 
     def _synced(self) -> CodeIndex:
         """Return the index as the database is now."""
@@ -364,6 +368,35 @@ class _Stored(Vectors):
         for first in range(0, len(starts), _BLOCK_ROWS):
             end = starts[first + _BLOCK_ROWS] if first + _BLOCK_ROWS < len(starts) else len(table)
             yield _templates(self._database, table[starts[first] : end])
+
+
+def _kth_person(persons: np.ndarray, cosines: np.ndarray, *, k: int) -> np.ndarray:
+    """Return (N,) the cosine of the ``k``-th different person of each row, whose cosines fall; -inf for fewer.
+
+    Args:
+        persons: (N, C), -1 for nobody.
+        cosines: (N, C).
+        k: 1 or more.
+    """
+    order = np.argsort(persons, axis=1, kind="stable")
+    ranked = np.take_along_axis(persons, order, axis=1)
+    is_first = np.empty(persons.shape, bool)  # the best vector of a person
+    np.put_along_axis(is_first, order, np.diff(ranked, axis=1, prepend=-1) != 0, axis=1)
+    reached = np.cumsum(is_first, axis=1) >= k
+    column = reached.argmax(axis=1)
+    rows = np.arange(len(persons))
+    kth: np.ndarray = np.where(reached[rows, column], cosines[rows, column], -np.inf)
+    return kth
+
+
+def _best_of(persons: np.ndarray, cosines: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best ``k`` persons of vectors whose cosines fall, and who is as similar as the last."""
+    first = np.sort(np.unique(persons, return_index=True)[1])  # the best vector of each person
+    persons, cosines = persons[first], cosines[first]
+    if len(persons) > k:
+        kept = cosines >= cosines[k - 1] - _TIE
+        persons, cosines = persons[kept], cosines[kept]
+    return persons, cosines
 
 
 def _templates(database: FaceDatabase, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
