@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import gallery_servers
 
 from arcface_paddle.errors import GalleryError, MissingDependencyError
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
@@ -88,3 +92,35 @@ def test_an_address_that_leads_nowhere_is_one_clear_line(uri, message):
     with pytest.raises(GalleryError, match=re.escape(message)) as caught:
         open_gallery(uri)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+STARTED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tools!r})
+from benchmarks.gallery_servers import group_of, processes_of_group
+with group_of(["sh", "-c", "sleep 600 & exec sleep 600"], log=Path({log!r})) as child:
+    while len(processes_of_group(child.pid)) < 4:
+        time.sleep(0.01)
+    print(child.pid, flush=True)
+    {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["time.sleep(60)", "pass", "raise KeyError"])
+def test_no_server_outlives_who_started_it(tmp_path, then):
+    """Ended, failed, or killed, so that none of its clean-up runs."""
+    tools = str(Path(gallery_servers.__file__).parents[1])
+    program = STARTED.format(tools=tools, log=str(tmp_path / "log"), then=then)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        group = int(child.stdout.readline())
+        if "sleep" in then:
+            assert len(gallery_servers.processes_of_group(group)) == 4  # the watch, what it waits with, two sleepers
+            child.kill()
+        child.wait(60)
+    deadline = time.monotonic() + 20
+    while gallery_servers.processes_of_group(group):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

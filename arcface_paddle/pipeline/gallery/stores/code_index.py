@@ -6,7 +6,8 @@ similar as what it has: ``margin``. Rescored with the exact rows, its answers ar
 
 Two forms. ``int8`` compares with everything. ``ivf`` sorts the vectors into cells around centroids and looks into the
 nearest cells only; how many, it finds out when it is trained, so that a picture that resembles its person at a cosine
-of .7 is found in 990 of 1,000 searches (another picture of the person may stand in for it). Below ``LEAST_TO_TRAIN`` vectors ``ivf`` compares with everything, too.
+of .7 is found in 990 of 1,000 searches (where it is not, another picture of the person often is). Below
+``LEAST_TO_TRAIN`` vectors ``ivf`` compares with everything, too.
 """
 
 from __future__ import annotations
