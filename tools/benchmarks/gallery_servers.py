@@ -6,7 +6,6 @@ The package ``milvus`` carries a Milvus server, ``pgserver`` a PostgreSQL with p
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -132,10 +131,10 @@ def is_listening(port: int) -> bool:
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
     """Give the processes and state, parent and group of each."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                yield int(name), Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:3]
+                yield int(folder.name), (folder / "stat").read_text().rpartition(")")[2].split()[:3]
 
 
 def _proportional_kb(process: int) -> int:

@@ -4,11 +4,12 @@
 new collection; FLAT, which is exact, without it) and ``?consistency=``. A collection holds one entity a face; where the
 mean of a person's pictures decides, a second one, ``COLLECTION_templates``, holds one a person.
 
-What Milvus is not: it has no transactions. A ``transaction`` that ends with an error is undone step by step; a process
-that is killed within one leaves it half done, and others may write meanwhile. Faces have numbers made of what they are
-(person, picture, box), so that two who add the same one do not double it, and a person who is renamed is there under
-the new name before the old one goes. What is removed is found by no search from then on; its bytes leave the server's
-storage with the compaction that is asked for, when Milvus collects its garbage (``dataCoord.gc.dropTolerance``).
+Milvus has no transactions; how a change of several steps is whole or nothing all the same, see ``milvus_undo``. What
+the others see meanwhile is not that: searches of other processes find what is half done, and only those of one machine
+and user keep each other from changing the gallery. Faces have numbers made of what they are (person, picture, box), so
+that two who add the same one do not double it, and a person who is renamed is there under the new name before the old
+one goes. What is removed is found by no search from then on; its bytes leave the server's storage with the compaction
+that is asked for, when Milvus collects its garbage (``dataCoord.gc.dropTolerance``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import logging
 import os
 import threading
 from dataclasses import replace
-from typing import Any, Callable, Iterator, Optional, Sequence
+from pathlib import Path
+from typing import Any, Iterator, Optional, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import numpy as np
@@ -30,7 +32,9 @@ from arcface_paddle.errors import GalleryError, MissingDependencyError
 from arcface_paddle.pipeline.gallery import documents
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.index import check_search, normalize_rows
+from arcface_paddle.pipeline.gallery.stores import milvus_undo
 from arcface_paddle.pipeline.gallery.stores.base import FaceBlock, GalleryContract, GalleryStore, best_persons
+from arcface_paddle.pipeline.gallery.stores.milvus_undo import Note, UndoLog
 from arcface_paddle.types import Candidate
 
 TIMEOUT_S = 60.0
@@ -57,7 +61,7 @@ class MilvusStore(GalleryStore):
 
     def __init__(self, uri: str) -> None:
         self._guard = threading.RLock()
-        self._undo: Optional[list[Callable[[], None]]] = None
+        self._undo: Optional[UndoLog] = None
         self._address = _Address.of(uri)
         self._faces, self._templates = self._address.collection, f"{self._address.collection}_templates"
         self._client: Any = None
@@ -66,7 +70,7 @@ class MilvusStore(GalleryStore):
             if not self._client.has_collection(self._faces):
                 self._client.close()
                 raise GalleryError(f"{self._address.shown}: cannot read the gallery: no such collection")
-            described = json.loads(self._client.describe_collection(self._faces)["description"] or "{}")
+            described = _described(self._client.describe_collection(self._faces)["description"])
             if described.get("format") != _FORMAT:
                 self._client.close()
                 raise GalleryError(f"{self._address.shown}: the collection is no gallery of this program")
@@ -74,6 +78,11 @@ class MilvusStore(GalleryStore):
             self._address.shown, GalleryContract.from_text(described["contract"], name=self._address.shown)
         )
         self._index = str(described["index"])
+        self._notes = _NoteRows(self, f"{self._faces}_undo")
+        if self._notes.are_there() and self._notes.read("", consistency="Strong"):
+            # Who holds the lock is at work, and does not need help.
+            with contextlib.suppress(OSError), files.locked(self._lock(), timeout_s=0.5):
+                self._take_back(consistency="Strong")
 
     @classmethod
     def open(cls, uri: files.PathLike) -> MilvusStore:
@@ -149,7 +158,6 @@ class MilvusStore(GalleryStore):
             self._require_person(name)
             removed = self._delete(_of_person(name))
             self._make_template(name)
-            self._purge()
             return removed
 
     def remove_picture(self, path: str) -> int:
@@ -161,7 +169,6 @@ class MilvusStore(GalleryStore):
             removed = self._delete(wanted)
             for name in names:
                 self._make_template(name)
-            self._purge()
             return removed
 
     @contextlib.contextmanager
@@ -170,16 +177,58 @@ class MilvusStore(GalleryStore):
             if self._undo is not None:
                 yield
                 return
-            self._undo = []
-            try:
-                yield
-            except BaseException:
-                steps, self._undo = self._undo, None
-                for step in reversed(steps):
-                    step()
-                raise
-            finally:
-                self._undo = None
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(files.locked(self._lock()))
+                    log = UndoLog(self._notes, size=self.embedding_size, host=milvus_undo.host_id())
+                except OSError as error:
+                    raise GalleryError(
+                        f"{self._address.shown}: cannot change the gallery: {error.strerror or error}"
+                    ) from None
+                self._notes.make()
+                self._take_back(consistency="Eventually")  # at once; "Strong" waits for the server's clock
+                self._undo = log
+                try:
+                    yield
+                    log.end()
+                except BaseException:
+                    self._roll_back(log)
+                    raise
+                finally:
+                    self._undo = None
+                if any(note.put for note in log.notes):
+                    with contextlib.suppress(GalleryError):  # it is made; the note that says so is not deleted yet
+                        self._purge()
+                log.forget()
+
+    def _roll_back(self, log: UndoLog) -> None:
+        try:
+            for note in reversed(log.notes):
+                self._apply(note)
+            log.end()
+        except BaseException:
+            log.abandon()
+            raise
+        log.forget()
+
+    def _lock(self) -> Path:
+        return milvus_undo.lock_of(self._address.server, self._faces)
+
+    def _take_back(self, *, consistency: str) -> None:
+        host = milvus_undo.host_id()
+        if milvus_undo.take_back(self._notes, self._apply, host=host, consistency=consistency):
+            self._purge()
+
+    def _apply(self, note: Note) -> None:
+        """Take one step back."""
+        with self._reported():
+            for first in range(0, len(note.drop), _INSERTED):
+                self._client.delete(self._faces, ids=list(note.drop[first : first + _INSERTED]))
+            entities = [_entity(_entry(text), row) for text, row in note.put]
+            for first in range(0, len(entities), _INSERTED):
+                self._client.upsert(self._faces, entities[first : first + _INSERTED])
+        for name in note.names:
+            self._make_template(name)
 
     def close(self) -> None:
         with self._guard:
@@ -188,6 +237,7 @@ class MilvusStore(GalleryStore):
                 client.close()
 
     def _add(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> int:
+        is_alone = self._undo is None
         with self.transaction():
             entities: dict[str, dict[str, Any]] = {}
             for entry, row in zip(entries, embeddings):
@@ -198,7 +248,8 @@ class MilvusStore(GalleryStore):
                 block = numbers[first : first + _INSERTED]
                 for one in self._get(block):
                     del entities[one["id"]]
-            self._insert(list(entities.values()))
+            is_one_request = is_alone and self.decision == "best" and len(entities) <= _INSERTED
+            self._insert(list(entities.values()), lasting=not is_one_request)
             for name in sorted({entity["person"] for entity in entities.values()}):
                 self._make_template(name)
             return len(entities)
@@ -225,22 +276,26 @@ class MilvusStore(GalleryStore):
         self._delete(_of_person(name))
         for who in (new_name, name):
             self._make_template(who)
-        self._purge()
         return len(faces)
 
-    def _insert(self, entities: Sequence[dict[str, Any]]) -> None:
+    def _insert(self, entities: Sequence[dict[str, Any]], *, lasting: bool = True) -> None:
+        """Insert faces that are not there; ``lasting``: note on the server how it is taken back."""
+        if not entities:
+            return
+        names = sorted({entity["person"] for entity in entities})
+        self._before(Note(names, drop=[entity["id"] for entity in entities]), lasting=lasting)
         with self._reported():
-            numbers = [entity["id"] for entity in entities]
-            self._later(lambda: self._client.delete(self._faces, ids=numbers) if numbers else None)
             for first in range(0, len(entities), _INSERTED):
                 self._client.upsert(self._faces, list(entities[first : first + _INSERTED]))
 
     def _delete(self, wanted: str) -> int:
         """Delete faces; in a transaction they are kept until it has ended."""
-        fields = ["id", "person", "person_key", "path_key", "entry", "embedding"]
-        gone = [dict(one) for batch in self._read(wanted, fields) for one in batch]
+        gone = [one for batch in self._read(wanted, ["id", "person", "entry", "embedding"]) for one in batch]
+        if not gone:
+            return 0
+        put = [(one["entry"], np.array(one["embedding"], np.float32)) for one in gone]
+        self._before(Note(sorted({one["person"] for one in gone}), put=put))
         with self._reported():
-            self._later(lambda: self._client.upsert(self._faces, gone) if gone else None)
             for first in range(0, len(gone), _INSERTED):
                 self._client.delete(self._faces, ids=[one["id"] for one in gone[first : first + _INSERTED]])
         return len(gone)
@@ -251,20 +306,19 @@ class MilvusStore(GalleryStore):
             return
         blocks = list(self.blocks(name=name))
         with self._reported():
-            self._later(lambda: self._make_template(name))
             if not blocks:
                 self._client.delete(self._templates, ids=[_digest(name)])
                 return
             row = normalize_rows(np.concatenate([block.embeddings for block in blocks]).sum(axis=0, keepdims=True))[0]
             self._client.upsert(self._templates, [{**_entity(GalleryEntry(name, ""), row), "id": _digest(name)}])
 
-    def _later(self, step: Callable[[], Any]) -> None:
-        """Note how what is about to be done is undone. While a transaction is undone, nothing is noted."""
-        if self._undo is not None:
-            self._undo.append(step)
+    def _before(self, note: Note, *, lasting: bool = True) -> None:
+        """Note how what is about to be done is taken back."""
+        assert self._undo is not None, "changes are made in transactions"
+        self._undo.note(note, lasting=lasting)
 
     def _purge(self) -> None:
-        """Ask the server to write its segments anew without what was deleted."""
+        """Ask the server to write its segments anew without what was deleted; it takes its time."""
         with self._reported():
             for name in (self._faces, self._templates) if self.decision == "mean" else (self._faces,):
                 self._client.flush(name)
@@ -300,8 +354,10 @@ class MilvusStore(GalleryStore):
             )
             return found
 
-    def _read(self, wanted: str, fields: Sequence[str]) -> Iterator[list[Any]]:
-        """Give entities a batch at a time, in the order of their ids.
+    def _read(
+        self, wanted: str, fields: Sequence[str], *, collection: str = "", consistency: str = ""
+    ) -> Iterator[list[Any]]:
+        """Give entities a batch at a time, in the order of their ids; of the faces unless a collection is named.
 
         pymilvus has an iterator for that. It looks at the past by the client's clock, and saw what had just been
         removed.
@@ -311,11 +367,11 @@ class MilvusStore(GalleryStore):
             beyond = f'id > "{last}"'
             with self._reported():
                 batch = self._client.query(
-                    self._faces,
+                    collection or self._faces,
                     filter=f"({wanted}) and {beyond}" if wanted else beyond,
                     output_fields=sorted({*fields, "id"}),
                     limit=_READ,
-                    consistency_level=self._address.consistency,
+                    consistency_level=consistency or self._address.consistency,
                 )
             if not batch:
                 return
@@ -330,11 +386,54 @@ class MilvusStore(GalleryStore):
             yield
 
 
+class _NoteRows:
+    """The collection of notes that take steps back; made by the first change of the gallery."""
+
+    def __init__(self, store: MilvusStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._is_there = False
+
+    def are_there(self) -> bool:
+        with self._store._reported():
+            self._is_there = self._is_there or bool(self._store._client.has_collection(self._name))
+        return self._is_there
+
+    def make(self) -> None:
+        """Make the collection if there is none."""
+        if not self.are_there():
+            size = self._store.embedding_size
+            with self._store._reported():
+                _make_collection(self._store._client, self._name, "undo", size=size, index="FLAT")
+            self._is_there = True
+
+    def write(self, entities: Sequence[dict[str, Any]]) -> None:
+        with self._store._reported():
+            for first in range(0, len(entities), _INSERTED):
+                self._store._client.upsert(self._name, list(entities[first : first + _INSERTED]))
+
+    def read(self, wanted: str, *, consistency: str) -> list[dict[str, Any]]:
+        fields = ["person", "person_key", "path_key", "entry", "embedding"] if wanted else ["person_key"]
+        batches = self._store._read(wanted, fields, collection=self._name, consistency=consistency)
+        return [dict(one) for batch in batches for one in batch]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        with self._store._reported():
+            for first in range(0, len(ids), _INSERTED):
+                self._store._client.delete(self._name, ids=list(ids[first : first + _INSERTED]))
+
+    def purge(self) -> None:
+        with self._store._reported():
+            self._store._client.flush(self._name)
+            self._store._client.compact(self._name)
+
+
 class _Address:
     """Where a collection is, and how it is asked.
 
     Attributes:
         shown: the URI without what is secret.
+        server: host and port.
         collection: its name.
         options: of the URI.
         consistency: what a search must have seen.
@@ -347,7 +446,7 @@ class _Address:
         self.consistency = options.get("consistency", "strong").capitalize()
         if self.consistency not in _CONSISTENCIES:
             raise GalleryError(f"consistency={self.consistency!r}; allowed: {', '.join(_CONSISTENCIES)}")
-        self._server = server
+        self.server = server
         self._token = options.get("token") or credentials
 
     @classmethod
@@ -370,11 +469,20 @@ class _Address:
         pymilvus = _load_pymilvus()
         scheme = "https" if self.options.get("tls") == "1" else "http"
         return pymilvus.MilvusClient(
-            uri=f"{scheme}://{self._server}",
+            uri=f"{scheme}://{self.server}",
             token=self._token,
             db_name=self.options.get("db", ""),
             timeout=TIMEOUT_S,
         )
+
+
+def _described(text: str) -> dict[str, Any]:
+    """Return what the description of a collection says; nothing when it is not ours."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _load_pymilvus() -> Any:
