@@ -2,15 +2,17 @@
 
 People have four pictures each; a probe resembles one of them at a cosine of .7, as another picture of a person does.
 Every engine gets the same faces and the same probes in one run. ``recall@1`` is how often it names the person that the
-exact search names. A server is measured where its URI is given; its memory is its own.
+exact search names. ``open s`` is how long opening takes, with what a first search makes ready. Servers are started here
+(see ``gallery_servers``) unless a URI is given; then their memory is that of their processes.
 
-    python tools/benchmark.py search --faces 100000 --milvus milvus://127.0.0.1:19530/bench
+    python tools/benchmark.py search --faces 100000 --engines file,faiss,faiss-int8,milvus,milvus-hnsw,postgres
     python tools/benchmark.py search --faces 1000000 --engines file,faiss,faiss-int8
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import tempfile
 import time
@@ -22,13 +24,14 @@ import numpy as np
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
 from arcface_paddle.pipeline.gallery.collection import FileHeader, write_file
 from arcface_paddle.pipeline.gallery.stores import GalleryStore, create_gallery, open_gallery
+from benchmarks import gallery_servers, kills
 
 NAME = "search"
 PICTURES = 4  # of a person
 LIKENESS = 0.7
 TOP = 5
 BLOCK = 50_000  # faces that are made and added at a time
-ENGINES = ("file", "faiss", "faiss-int8", "milvus", "postgres")
+ENGINES = ("file", "encrypted", "faiss", "faiss-int8", "milvus", "milvus-hnsw", "postgres")
 PREDECESSOR = "predecessor: cosine and argpartition"
 
 
@@ -50,10 +53,9 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     exact = owners[_nearest_rows(rows, probes)]
     names = [f"person {number:08d}" for number in exact]
     measured = [_predecessor(rows, owners, probes, names, seconds=args.seconds)]
-    with tempfile.TemporaryDirectory() as folder:
-        for engine in args.engines.split(","):
-            uri = _place(engine, Path(folder), args)
-            measured.append(_measured(engine, uri, rows, probes, names, args=args))
+    for engine in args.engines.split(","):
+        with tempfile.TemporaryDirectory() as folder, _place(engine, Path(folder), args) as (uri, server_mb):
+            measured.append(_measured(engine, uri, rows, probes, names, args=args, server_mb=server_mb))
     baseline = measured[0]["q/s batched"]
     return [{**row, "times": row["q/s batched"] / baseline} for row in measured]
 
@@ -71,21 +73,30 @@ def make_faces(count: int, size: int, *, probes: int) -> tuple[np.ndarray, np.nd
 
 
 def _measured(
-    engine: str, uri: str, rows: np.ndarray, probes: np.ndarray, names: Sequence[str], *, args: argparse.Namespace
+    engine: str,
+    uri: str,
+    rows: np.ndarray,
+    probes: np.ndarray,
+    names: Sequence[str],
+    *,
+    args: argparse.Namespace,
+    server_mb: Optional[Callable[[], float]],
 ) -> dict[str, Any]:
     begin = time.perf_counter()
     _fill(uri, rows)
     made = time.perf_counter() - begin
-    before = _resident_mb()
+    before, begin = _resident_mb(), time.perf_counter()
     with open_gallery(uri) as store:
         store.search(probes[:1], TOP)  # which loads or makes the index
+        opened = time.perf_counter() - begin
         single, batched, found = _asked(lambda some: [c[0].name for c in store.search(some, TOP)], probes, args=args)
         return {
             **_row(engine, single, batched, batch=args.batch),
-            "memory MB": _resident_mb() - before,
+            "memory MB": _resident_mb() - before if server_mb is None else server_mb(),
             "recall@1": float(np.mean([name == other for name, other in zip(found, names)])),
             "add 1, ms": 1e3 * float(np.median(list(_added(store, args.dimension)))),
             "filled in s": made,
+            "open s": opened,
         }
 
 
@@ -162,6 +173,16 @@ def _fill(uri: str, rows: np.ndarray) -> None:
             block = rows[first : first + BLOCK]
             store.add(list(_entries(first, len(block))), block)
         store.search(rows[:1], 1)  # makes the index, which closing keeps
+        if uri.startswith("milvus:"):
+            _settle(store)
+
+
+def _settle(store: Any) -> None:
+    """Wait until a Milvus server has made the index of what was added."""
+    client, name = store._client, store._faces
+    client.flush(name)
+    while int(client.describe_index(name, "embedding").get("pending_index_rows", 0)):
+        time.sleep(0.5)
 
 
 def _entries(first: int, count: int) -> Iterator[GalleryEntry]:
@@ -169,18 +190,26 @@ def _entries(first: int, count: int) -> Iterator[GalleryEntry]:
         yield GalleryEntry(f"person {number // PICTURES:08d}", f"{number:08d}.jpg")
 
 
-def _place(engine: str, folder: Path, args: argparse.Namespace) -> str:
-    given: dict[str, Optional[str]] = {
-        "file": str(folder / "people.index"),
-        "faiss": f"faiss:{folder / 'faiss'}",
-        "faiss-int8": f"faiss:{folder / 'int8'}?form=int8",
-        "milvus": args.milvus,
-        "postgres": args.postgres,
-    }
-    uri = given.get(engine)
-    if uri is None:
-        raise SystemExit(f"--engines {engine}: allowed: {', '.join(ENGINES)}; the last two need --milvus, --postgres")
-    return uri
+@contextlib.contextmanager
+def _place(engine: str, folder: Path, args: argparse.Namespace) -> Iterator[tuple[str, Optional[Callable[[], float]]]]:
+    """Give an empty place in an engine, and what tells the memory of its server if it has one that we started."""
+    if engine not in ENGINES:
+        raise SystemExit(f"--engines {engine}: allowed: {', '.join(ENGINES)}")
+    kind = engine.partition("-")[0]
+    suffix = "?index=HNSW" if engine == "milvus-hnsw" else ""
+    given: Optional[str] = {"milvus": args.milvus, "postgres": args.postgres}.get(kind)
+    if given is not None:
+        yield given + suffix, None
+    elif kind in ("milvus", "postgres"):
+        folder.chmod(0o755)  # PostgreSQL runs as a user of its own
+        start = gallery_servers.milvus_server if kind == "milvus" else gallery_servers.postgres_server
+        with start(folder) as server:
+            yield server.place() + suffix, server.memory_mb
+    elif kind == "faiss":
+        yield f"faiss:{folder / 'people'}{'?form=int8' if engine == 'faiss-int8' else ''}", None
+    else:
+        with kills.place_of(engine, folder) as uri:
+            yield uri, None
 
 
 def _nearest_rows(rows: np.ndarray, probes: np.ndarray) -> np.ndarray:
