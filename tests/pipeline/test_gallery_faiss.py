@@ -75,14 +75,16 @@ def test_bytes_give_the_exact_answer(folder, decision):
             assert ours[0].name == theirs[0].name or theirs[0].similarity - theirs[1].similarity < 2e-6
 
 
+@pytest.mark.parametrize("form", ["ivf", "hnsw"])
 @pytest.mark.parametrize("decision", ["best", "mean"])
-def test_cells_find_who_is_alike(folder, decision):
+def test_cells_and_graphs_find_who_is_alike(folder, decision, form):
     people = random_unit(1200, seed=4)
     rows = like(np.repeat(people, 3, axis=0), cosine=0.8)
-    with create_gallery(f"faiss:{folder}", GalleryContract.of(MODEL, decision=decision)) as store:
+    with create_gallery(f"faiss:{folder}?form={form}", GalleryContract.of(MODEL, decision=decision)) as store:
         store.add(entries_of(3600), rows)
         index = store._synced()
-        assert not index.is_exact and index._cells < index._index.nlist  # it did not look everywhere
+        assert not index.is_exact  # it did not look everywhere
+        assert index._cells < index._index.nlist if form == "ivf" else index._index.effort < 512
         gallery = Gallery(entries_of(3600), rows, decision=decision)
         probes = like(people[::3], cosine=0.8, seed=2)
         ours, theirs = store.search(probes, 1), gallery.search(probes, 1)
@@ -126,9 +128,37 @@ def test_the_index_follows_changes_and_is_made_anew_when_it_is_outgrown(folder):
         assert store.search(more[700:701], 1)[0][0].name == entries_of(1300, start=3000)[700].name
 
 
-def test_a_kept_index_is_read_and_a_changed_one_is_not_believed(folder, monkeypatch):
-    rows = made(folder, 1200, form="ivf")
-    [kept] = folder.glob("index.ivf.*.faiss")
+def test_who_is_removed_is_passed_over_by_a_graph_and_never_written(folder):
+    rows = made(folder, 1200, form="hnsw")
+    [kept] = folder.glob("index.hnsw.*.faiss")
+    with open_gallery(f"faiss:{folder}") as store:
+        graph = store._synced()
+        codes = (graph._codes(rows[30:33]) + 128).astype(np.uint8)
+        assert all(row.tobytes() in kept.read_bytes() for row in codes)
+        assert store.search(rows[30:31], 1)[0][0].name == "p00010"
+        store.remove("p00010")
+        assert store._synced() is graph and not graph.is_clean and graph.count == 1197
+        assert not list(folder.glob("*index*"))
+        [found] = store.search(rows[30:31], 2000)
+        assert len(found) == 399 and "p00010" not in {one.name for one in found}
+        late = random_unit(1, seed=8)
+        store.add([GalleryEntry("late", "late.jpg")], late)
+        assert store.search(late, 1)[0][0].name == "late"
+    assert not list(folder.glob("*index*"))  # the codes of the person are in the graph still
+    with open_gallery(f"faiss:{folder}") as store:
+        for number in range(20, 70):  # more than a tenth: it is made anew
+            store.remove(f"p{number:05d}")
+        assert store._synced().is_clean and store._synced().count == 1048
+    [kept] = folder.glob("index.hnsw.*.faiss")
+    assert not any(row.tobytes() in kept.read_bytes() for row in codes)
+    with open_gallery(f"faiss:{folder}") as store:
+        assert store.search(late, 1)[0][0].name == "late"
+
+
+@pytest.mark.parametrize("form", ["ivf", "hnsw"])
+def test_a_kept_index_is_read_and_a_changed_one_is_not_believed(folder, monkeypatch, form):
+    rows = made(folder, 1200, form=form)
+    [kept] = folder.glob(f"index.{form}.*.faiss")
     content = kept.read_bytes()
     with open_gallery(f"faiss:{folder}") as store:
         monkeypatch.setattr(faiss_store.CodeIndex, "of", None)  # whoever makes it anew fails
@@ -189,7 +219,7 @@ def test_damage_is_one_clear_line(folder, tmp_path):
             list(store.blocks())
     for uri, message in [
         (f"faiss:{tmp_path / 'none'}", "no gallery.sqlite"),
-        (f"faiss:{folder}?form=hnsw", "ivf, int8"),
+        (f"faiss:{folder}?form=lsh", "ivf, int8, hnsw"),
         (f"faiss:{folder}?from=ivf", "form=ivf"),
         ("faiss:", "faiss:FOLDER"),
     ]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Optional, Sequence
 
 _START_S = 120
+_MILVUS_METRICS_PORT = 9091
 # Ends with its standard input, and takes the whole group of processes with it: also when who started it was killed.
 _WATCHED = '"$@" </dev/null & cat >/dev/null; kill -9 0'
 _MILVUS_PORTS = (
@@ -55,6 +56,11 @@ def milvus_server(folder: Path) -> Iterator[GalleryServer]:
     program = milvus_program()
     if program is None:
         raise FileNotFoundError("milvus-server is not installed: pip install milvus==2.3.5 'setuptools<81'")
+    deadline = time.monotonic() + _START_S
+    while is_listening(_MILVUS_METRICS_PORT):  # which cannot be chosen: one server at a time on a machine
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"another Milvus server runs here (port {_MILVUS_METRICS_PORT}); wait for it, or end it")
+        time.sleep(0.5)
     port = free_port()
     ports = [f"--{name}-port={free_port()}" for name in _MILVUS_PORTS]
     command = [str(program), "--data", str(folder / "data"), f"--proxy-port={port}", *ports]

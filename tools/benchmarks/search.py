@@ -31,7 +31,7 @@ PICTURES = 4  # of a person
 LIKENESS = 0.7
 TOP = 5
 BLOCK = 50_000  # faces that are made and added at a time
-ENGINES = ("file", "encrypted", "faiss", "faiss-int8", "milvus", "milvus-hnsw", "postgres")
+ENGINES = ("file", "encrypted", "faiss", "faiss-int8", "faiss-hnsw", "milvus", "milvus-hnsw", "postgres")
 PREDECESSOR = "predecessor: cosine and argpartition"
 
 
@@ -206,7 +206,8 @@ def _place(engine: str, folder: Path, args: argparse.Namespace) -> Iterator[tupl
         with start(folder) as server:
             yield server.place() + suffix, server.memory_mb
     elif kind == "faiss":
-        yield f"faiss:{folder / 'people'}{'?form=int8' if engine == 'faiss-int8' else ''}", None
+        form = engine.partition("-")[2]
+        yield f"faiss:{folder / 'people'}{f'?form={form}' if form else ''}", None
     else:
         with kills.place_of(engine, folder) as uri:
             yield uri, None

@@ -16,7 +16,8 @@
   arcface-paddle gallery rekey people.index                             encrypt a gallery file, or exchange its key
 
 A gallery is a file, or is kept by an engine: faiss:FOLDER (millions of faces on one machine; ?form=int8 for exact
-search), milvus://HOST:19530/COLLECTION (a server or cluster), postgresql://USER:PASSWORD@HOST/DATABASE (with pgvector).
+search, ?form=hnsw for a graph), milvus://HOST:19530/COLLECTION (a server or cluster),
+postgresql://USER:PASSWORD@HOST/DATABASE (with pgvector).
 
 Gallery files are encrypted (AES-256-GCM) where ARCFACE_PADDLE_GALLERY_KEY_FILE names a file of keys or
 ARCFACE_PADDLE_GALLERY_KEY holds one; every command and the service then read and write them so. Of several keys the

@@ -327,6 +327,8 @@ class FaissStore(GalleryStore):
             return
         with self.transaction():
             index = self._synced()
+            if not index.is_clean:
+                return
             name = f"index.{self._form}.{self._seen}.faiss"
             self._forget_index()
             with files.atomic_writer(self._database.folder / name) as stream:
@@ -415,5 +417,5 @@ def _parsed(uri: files.PathLike) -> tuple[Path, Optional[str]]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     form = options.pop("form", None)
     if options or not folder:
-        raise GalleryError(f"{os.fsdecode(uri)}: allowed: {SCHEME}FOLDER, {SCHEME}FOLDER?form=ivf and ?form=int8")
+        raise GalleryError(f"{os.fsdecode(uri)}: allowed: {SCHEME}FOLDER, {SCHEME}FOLDER?form=ivf, int8 or hnsw")
     return Path(folder), None if form is None else require_form(form)

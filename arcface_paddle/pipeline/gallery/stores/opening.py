@@ -3,7 +3,8 @@
 ============================================ =========================================================================
 ``people.index``                             a file of ours, searched exactly in memory; needs nothing
 ``faiss:FOLDER``                             FAISS, for millions of faces on one machine; ``?form=int8`` for exact
-                                             search in a quarter of the memory. Extra ``faiss``
+                                             search in a quarter of the memory, ``?form=hnsw`` for a graph in the
+                                             place of cells. Extra ``faiss``
 ``milvus://HOST:19530/COLLECTION``           a Milvus server or cluster; ``?token=...`` or ``user:password@``. Extra
                                              ``milvus``
 ``postgresql://USER:PASSWORD@HOST/DATABASE`` PostgreSQL with pgvector; ``?gallery=NAME`` for several in one database.
