@@ -2,6 +2,9 @@
 
 A gallery calls people by their names, which change and are given again; over HTTP a person has an id that does not
 change. Every change is on disk when its call returns, and what is deleted is overwritten in the file.
+
+Where gallery files are encrypted (see ``pipeline.gallery.keys``), names and notes are, too: what was written in plain
+text or with an older key before is encrypted with the present one when the file is opened.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ import threading
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Iterable, Optional, Sequence
+from typing import Iterable, Optional, Sequence, Union
 
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.files import PathLike
+from arcface_paddle.pipeline.gallery.keys import known_keys
+from arcface_paddle.pipeline.gallery.sealing import TextCipher, opened_text
 from arcface_paddle.service.errors import NameTakenError
 
 _SCHEMA = """
@@ -24,6 +29,9 @@ CREATE TABLE IF NOT EXISTS people (
 CREATE TABLE IF NOT EXISTS faces (id TEXT NOT NULL, person TEXT NOT NULL, quality REAL, PRIMARY KEY (person, id));
 """
 _COLUMNS = "id, name, consent, expires, created"
+_Kept = Union[str, bytes]
+"""A text as the file has it: encrypted ones are bytes, so that no text can be taken for one."""
+_READ = "id, opened(name), opened(consent), expires, created"
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,16 @@ class PeopleRecords:
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute("PRAGMA secure_delete = ON")
             self._database.create_function("folded", 1, str.casefold, deterministic=True)
+            self._database.create_function("opened", 1, self._opened)
             self._database.executescript(_SCHEMA)
+            known = known_keys()
+            self._cipher = TextCipher(known[0]) if known else None
+            self._seal_all()
         except sqlite3.Error as error:
             raise GalleryError(f"{path}: cannot be used for the records of people: {error}") from None
+        except GalleryError:
+            self._database.close()
+            raise
 
     def close(self) -> None:
         with self._guard:
@@ -72,15 +87,15 @@ class PeopleRecords:
         return self._one("WHERE id = ?", person_id)
 
     def by_name(self, name: str) -> Optional[PersonRecord]:
-        return self._one("WHERE name = ?", name)
+        return self._one("WHERE name = ?", self._sealed(name))
 
     def page(self, *, search: str, offset: int, limit: int) -> tuple[int, list[PersonRecord]]:
         """Return how many people's names contain ``search``, in any case, and some of them in the order of names."""
-        where, values = "WHERE instr(folded(name), ?)", (search.casefold(),)
+        where, values = "WHERE instr(folded(opened(name)), ?)", (search.casefold(),)
         with self._guard:
             total = self._database.execute(f"SELECT count(*) FROM people {where}", values).fetchone()[0]
             rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM people {where} ORDER BY name LIMIT ? OFFSET ?", (*values, limit, offset)
+                f"SELECT {_READ} FROM people {where} ORDER BY opened(name) LIMIT ? OFFSET ?", (*values, limit, offset)
             ).fetchall()
         return total, [PersonRecord(*row) for row in rows]
 
@@ -94,7 +109,7 @@ class PeopleRecords:
         try:
             self._change(
                 f"INSERT INTO people ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
-                (record.id, name, consent, expires, record.created),
+                (record.id, self._sealed(name), self._sealed_or_none(consent), expires, record.created),
             )
         except sqlite3.IntegrityError:
             raise NameTakenError(f"there is a person {name!r} already") from None
@@ -103,7 +118,7 @@ class PeopleRecords:
     def adopt(self, names: Iterable[str]) -> None:
         """Make records for people of the gallery who have none, such as those of a gallery made elsewhere."""
         now = utc_now()
-        rows = [(uuid.uuid4().hex, name, now) for name in names]
+        rows = [(uuid.uuid4().hex, self._sealed(name), now) for name in names]
         with self._guard, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT OR IGNORE INTO people (id, name, created) VALUES (?, ?, ?)", rows)
@@ -111,21 +126,24 @@ class PeopleRecords:
     def names_without_record(self, names: Sequence[str]) -> list[str]:
         """Return those of some names that nobody has."""
         with self._guard:
-            known = {row[0] for row in self._database.execute("SELECT name FROM people")}
+            known = {row[0] for row in self._database.execute("SELECT opened(name) FROM people")}
         return [name for name in names if name not in known]
 
     def annotate(self, person_id: str, *, consent: Optional[str], expires: Optional[str]) -> None:
         """Replace consent and expiry."""
-        self._change("UPDATE people SET consent = ?, expires = ? WHERE id = ?", (consent, expires, person_id))
+        self._change(
+            "UPDATE people SET consent = ?, expires = ? WHERE id = ?",
+            (self._sealed_or_none(consent), expires, person_id),
+        )
 
     def begin_renaming(self, person_id: str, new_name: str) -> None:
         """Note that the gallery is about to be changed, so that a crash in between can be made good."""
-        self._change("UPDATE people SET renaming = ? WHERE id = ?", (new_name, person_id))
+        self._change("UPDATE people SET renaming = ? WHERE id = ?", (self._sealed(new_name), person_id))
 
     def end_renaming(self, person_id: str, name: str) -> None:
         """Give the person the name that the gallery has now. Raises ``NameTakenError``."""
         try:
-            self._change("UPDATE people SET name = ?, renaming = NULL WHERE id = ?", (name, person_id))
+            self._change("UPDATE people SET name = ?, renaming = NULL WHERE id = ?", (self._sealed(name), person_id))
         except sqlite3.IntegrityError:
             raise NameTakenError(f"there is a person {name!r} already") from None
 
@@ -133,7 +151,7 @@ class PeopleRecords:
         """Return the people whose renaming was begun and not ended, with the new names."""
         with self._guard:
             rows = self._database.execute(
-                f"SELECT {_COLUMNS}, renaming FROM people WHERE renaming IS NOT NULL"
+                f"SELECT {_READ}, opened(renaming) FROM people WHERE renaming IS NOT NULL"
             ).fetchall()
         return [(PersonRecord(*row[:-1]), row[-1]) for row in rows]
 
@@ -164,17 +182,52 @@ class PeopleRecords:
     def forget_face(self, person_id: str, face_id: str) -> None:
         self._change("DELETE FROM faces WHERE person = ? AND id = ?", (person_id, face_id))
 
-    def _change(self, statement: str, values: tuple[Optional[str], ...]) -> None:
+    def _sealed(self, text: str) -> _Kept:
+        return text if self._cipher is None else self._cipher.seal(text)
+
+    def _sealed_or_none(self, text: Optional[str]) -> Optional[_Kept]:
+        return None if text is None else self._sealed(text)
+
+    def _opened(self, kept: Optional[_Kept]) -> Optional[str]:
+        if not isinstance(kept, bytes) or self._cipher is None:
+            return None if kept is None else str(kept)
+        return self._cipher.open(kept, name=str(self._path))
+
+    def _seal_all(self) -> None:
+        """Encrypt what is not, or with another key than the present one.
+
+        Raises:
+            GalleryError: the key of what is encrypted is not known.
+        """
+        columns = ("name", "consent", "renaming")
+        rows = self._database.execute(f"SELECT id, {', '.join(columns)} FROM people").fetchall()
+        changed = []
+        for person_id, *texts in rows:
+            wanted = [None if text is None else self._sealed(self._text_of(text)) for text in texts]
+            if wanted != texts:
+                changed.append((*wanted, person_id))
+        if changed:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                assignments = ", ".join(f"{column} = ?" for column in columns)
+                self._database.executemany(f"UPDATE people SET {assignments} WHERE id = ?", changed)
+            self._database.execute("VACUUM")  # SQLite leaves copies in pages that it has split
+
+    def _text_of(self, kept: _Kept) -> str:
+        """Return a text that may be encrypted with any of the known keys."""
+        return opened_text(kept, name=str(self._path)) if isinstance(kept, bytes) else kept
+
+    def _change(self, statement: str, values: tuple[Optional[_Kept], ...]) -> None:
         with self._guard:
             self._database.execute(statement, values)
 
-    def _one(self, where: str, value: str) -> Optional[PersonRecord]:
+    def _one(self, where: str, value: _Kept) -> Optional[PersonRecord]:
         found = self._many(where, value)
         return found[0] if found else None
 
-    def _many(self, where: str, value: str) -> list[PersonRecord]:
+    def _many(self, where: str, value: _Kept) -> list[PersonRecord]:
         with self._guard:
-            rows = self._database.execute(f"SELECT {_COLUMNS} FROM people {where}", (value,)).fetchall()
+            rows = self._database.execute(f"SELECT {_READ} FROM people {where}", (value,)).fetchall()
         return [PersonRecord(*row) for row in rows]
 
 

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+from arcface_paddle.pipeline.gallery.editing import encrypt_gallery
 from arcface_paddle.pipeline.gallery.stores import convert_gallery
 from arcface_paddle.service import gallery_store
 from arcface_paddle.service.client import ServiceCallError
@@ -220,3 +221,33 @@ def test_a_gallery_of_another_engine_is_served_alike(open_service, gallery, mode
     client.remove_person(hopper["id"])
     assert client.identify(pictures["stranger"])["faces"][0]["name"] is None
     assert [one["name"] for one in client.people()["people"]] == ["Barack Obama", "Joe Biden"]
+
+
+def test_an_encrypted_gallery_leaves_nothing_in_plain_text_beside_it_either(
+    open_service, gallery, pictures, monkeypatch
+):
+    pytest.importorskip("cryptography")
+    one = open_service()
+    plain = one.client.create_person("Eileen Collins", consent="form 17")
+    one.client.create_person("sealed:1234", consent="")
+    one.service.close()
+    assert b"Collins" in (one.settings.state_folder / RECORDS).read_bytes()
+    for key in ("a" * 64, "b" * 64 + " " + "a" * 64, "b" * 64):  # encrypted from now on; then the key is exchanged
+        monkeypatch.setenv("ARCFACE_PADDLE_GALLERY_KEY", key)
+        again = open_service()
+        client = again.client
+        assert by_name(client, "eileen")["id"] == plain["id"] and client.person(plain["id"])["consent"] == "form 17"
+        client.add_face(plain["id"], pictures["stranger"])
+        client.change_person(plain["id"], name=f"Eileen {key[:2]}")
+        assert by_name(client, "hopper")["name"] == "Grace Hopper"
+        assert by_name(client, "sealed:1234")["consent"] in ("", None)
+        [found] = client.identify(pictures["stranger"])["faces"]
+        assert found["name"] == f"Eileen {key[:2]}"
+        again.service.close()
+        if key[0] == "b":
+            encrypt_gallery(gallery)
+        content = b"".join(path.read_bytes() for path in sorted(gallery.parent.rglob("*")) if path.is_file())
+        assert not any(word in content for word in (b"Eileen", b"Hopper", b"form 17", b"gallery.json"))
+    monkeypatch.delenv("ARCFACE_PADDLE_GALLERY_KEY")
+    with pytest.raises(GalleryError, match=r"people.*: is encrypted \(key [0-9a-f]{16}\) and no key is given"):
+        PeopleRecords(one.settings.state_folder / RECORDS)

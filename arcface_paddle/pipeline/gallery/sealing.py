@@ -65,6 +65,39 @@ class RecordCipher:
             return None
 
 
+class TextCipher:
+    """Encrypts short texts so that equal ones stay equal (AES-SIV), for databases that look them up.
+
+    Args:
+        key: of the gallery.
+    """
+
+    def __init__(self, key: GalleryKey) -> None:
+        self._key = key
+        derive = _load("kdf.hkdf").HKDF(
+            algorithm=_load("hashes").SHA256(), length=64, salt=None, info=b"arcface-paddle gallery texts"
+        )
+        self._cipher = _load("ciphers.aead").AESSIV(derive.derive(key.secret))
+
+    def seal(self, text: str) -> bytes:
+        """Return the encrypted text: the id of the key, then what it gives."""
+        # AES-SIV encrypts no empty text, so that a byte goes before each.
+        return self._key.id + bytes(self._cipher.encrypt(b"\0" + text.encode("utf-8", "surrogatepass"), None))
+
+    def open(self, sealed: bytes, *, name: str) -> str:
+        """Return the text. Raises ``GalleryError`` when it is not one that this key has encrypted."""
+        try:
+            content = bytes(self._cipher.decrypt(sealed[keys.ID_BYTES :], None))
+        except _refusals():
+            raise GalleryError(f"{name}: an encrypted text is damaged; restore it from a backup") from None
+        return content[1:].decode("utf-8", "surrogatepass")
+
+
+def opened_text(sealed: bytes, *, name: str) -> str:
+    """Return a text that any of the known keys has encrypted. Raises ``GalleryError`` when its key is not known."""
+    return TextCipher(keys.key_of(sealed[: keys.ID_BYTES], name=name)).open(sealed, name=name)
+
+
 class SealedWriter(io.RawIOBase):
     """Encrypts what is written into it; nothing of it reaches the disk in plain text. ``finish`` ends the file.
 
