@@ -1,7 +1,8 @@
 """The contract of a gallery store, kept by every engine: the answers of the exact gallery, and changes that last.
 
 FAISS runs where ``faiss`` is installed. Milvus and PostgreSQL run as real servers, which the test starts, where the
-packages that carry them are installed (``milvus``, ``pgserver``); that takes a while, so those tests are ``long``.
+packages that carry them are installed (``milvus``, ``pgserver``); that takes a while, so those tests are ``long``, and
+so are those of an encrypted file, which has tests of its own.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ SIZE = 16
 MODEL = ModelIdentity("testnet", SIZE, "a" * 64, "b" * 64, mirrored=True, similarity=SimilaritySpec(0.1, 0.8))
 CONTEXT = multiprocessing.get_context("spawn")
 LOCAL_ENGINES = ["file", "faiss"]
-SERVERS = [pytest.param(name, marks=pytest.mark.long) for name in ("milvus", "postgres")]
+LONG_ONES = [pytest.param(name, marks=pytest.mark.long) for name in ("encrypted", "milvus", "postgres")]
 
 
-@pytest.fixture(params=[*LOCAL_ENGINES, *SERVERS])
-def uri(request, tmp_path) -> str:
+@pytest.fixture(params=[*LOCAL_ENGINES, *LONG_ONES])
+def uri(request, tmp_path, monkeypatch) -> str:
     """A place for a gallery in each engine."""
-    if request.param == "file":
+    if request.param == "encrypted":
+        pytest.importorskip("cryptography")
+        monkeypatch.setenv("ARCFACE_PADDLE_GALLERY_KEY", "ab" * 32)
+    if request.param in ("file", "encrypted"):
         return str(tmp_path / "people.index")
     if request.param == "faiss":
         pytest.importorskip("faiss")
