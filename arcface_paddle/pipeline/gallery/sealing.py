@@ -196,7 +196,7 @@ class SealedReader(io.RawIOBase):
         while done < len(view) and self._position < self._size:
             number, begin = divmod(self._position, _PIECE_BYTES)
             self._require_piece(number)
-            part = self._piece[begin : begin + len(view) - done]
+            part = memoryview(self._piece)[begin : begin + len(view) - done]
             view[done : done + len(part)] = part
             done += len(part)
             self._position += len(part)
