@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import struct
 import tarfile
 import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 from PIL import Image
@@ -141,6 +143,48 @@ def gallery() -> bytes:
 def gallery_members() -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(gallery())) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+@cache
+def large_gallery_members() -> dict[str, bytes]:
+    """The parts of a gallery whose entries are in columns."""
+    from arcface_paddle.pipeline.gallery import collection, storage
+    from arcface_paddle.pipeline.gallery.columns import EntryColumns
+    from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+
+    entries = [GalleryEntry("b", "b.jpg"), GalleryEntry("甲", "a.jpg", "f" * 64, (0.0, 1.0, 2.0, 3.0), 0.5, "now")]
+    header = {**collection.FileHeader(None, "best", {}, ()).to_json(), "version": collection.COLUMNS_VERSION}
+    stream = io.BytesIO()
+    arrays = EntryColumns.of(entries).arrays()
+    storage.write(stream, header, [unit(2, 8)], shape=(2, 8), arrays=arrays)
+    with zipfile.ZipFile(stream) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@contextlib.contextmanager
+def gallery_key() -> Iterator[None]:
+    """Have a key for galleries in the environment."""
+    from arcface_paddle.pipeline.gallery import keys
+
+    before = os.environ.get(keys.VARIABLE)
+    os.environ[keys.VARIABLE] = "ab" * 32
+    try:
+        yield
+    finally:
+        del os.environ[keys.VARIABLE]
+        if before is not None:
+            os.environ[keys.VARIABLE] = before
+
+
+@cache
+def sealed_gallery() -> bytes:
+    """An encrypted gallery file of two people."""
+    from arcface_paddle.pipeline.gallery import Gallery
+    from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+
+    with tempfile.TemporaryDirectory() as folder, gallery_key():
+        Gallery([GalleryEntry("甲", "a.jpg"), GalleryEntry("b", "b.jpg")], unit(2, 8)).save(Path(folder) / "g.index")
+        return (Path(folder) / "g.index").read_bytes()
 
 
 def zipped(members: dict[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> bytes:

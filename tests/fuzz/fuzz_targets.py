@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import cache
@@ -111,7 +112,6 @@ def _tfrecord(path: Path) -> None:
 
 
 def _tfrecord_indexes() -> list[bytes]:
-    import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         _tfrecord_shard(Path(folder))
@@ -141,7 +141,6 @@ def _verification(path: Path) -> None:
 
 @cache
 def _packed_files() -> dict[str, bytes]:
-    import tempfile
 
     from arcface_paddle.data.kinds import open_dataset
     from arcface_paddle.data.packed import pack_dataset
@@ -312,6 +311,28 @@ def _gallery_member(member: str) -> Target:
     return Target(f"gallery_{member.split('.')[0]}", lambda: [seeds.gallery_members()[member]], prepare)
 
 
+def _column(member: str) -> Target:
+    """Return the target of one array of a large gallery's entries, packed again with a right checksum."""
+
+    def prepare(content: bytes, folder: Path) -> Parse:
+        path = folder / "g.index"
+        path.write_bytes(seeds.zipped({**seeds.large_gallery_members(), member: content}))
+        return lambda: _search(path)
+
+    return Target(f"gallery_{member.split('.')[0]}", lambda: [seeds.large_gallery_members()[member]], prepare)
+
+
+def _sealed(content: bytes, folder: Path) -> Parse:
+    path = folder / "g.index"
+    path.write_bytes(content)
+
+    def parse() -> None:
+        with seeds.gallery_key():
+            _search(path)
+
+    return parse
+
+
 def _gallery_saved(content: bytes, folder: Path) -> Parse:
     """A header whose gallery loads can be saved, and loads again as the same."""
     path = folder / "g.index"
@@ -343,10 +364,13 @@ def _journals() -> tuple[bytes, ...]:
     from arcface_paddle.pipeline.gallery import documents, journal, storage
     from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 
-    head = journal._MAGIC + storage.fingerprint(io.BytesIO(seeds.gallery()), name="g")
-    added = {"do": "add", "entries": [documents.json_of_entry(GalleryEntry(name="c", path="c.jpg"))]}
-    renamed = {"do": "rename", "name": "c", "new_name": "d"}
-    record = journal.encode(journal.Record([added, renamed], seeds.unit(1, 8)))
+    with tempfile.TemporaryFile() as file:
+        file.write(seeds.gallery())
+        head = journal._MAGIC + storage.read(file, name="g").fingerprint
+    added = {"step": "add", "entries": [documents.json_of_entry(GalleryEntry(name="c", path="c.jpg"))]}
+    renamed = {"step": "rename", "name": "c", "new_name": "d"}
+    change = journal.Record([added, renamed], seeds.unit(1, 8))
+    record = journal.encode(change, offset=journal.HEAD_BYTES, cipher=None)
     return head + record, head + record + record[:20], head
 
 
@@ -367,7 +391,6 @@ def _hdf5_seeds() -> list[bytes]:
 
 
 def _parquet_seeds() -> list[bytes]:
-    import tempfile
 
     from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 
@@ -408,7 +431,6 @@ def _recipes() -> list[bytes]:
 
 @cache
 def _checkpoint_files() -> dict[str, bytes]:
-    import tempfile
 
     from arcface_paddle.training import checkpoint
     from arcface_paddle.training.state import LoopState
@@ -577,6 +599,8 @@ TARGETS = {
         Target("gallery", _compressed_galleries, _file("g.index", _search)),
         _gallery_member("gallery.json"),
         _gallery_member("embeddings.npy"),
+        *(_column(f"{name}.npy") for name in ("persons", "names", "path_ends", "boxes")),
+        Target("gallery_sealed", lambda: [seeds.sealed_gallery()], _sealed),
         Target("gallery_saved", lambda: [seeds.gallery_members()["gallery.json"]], _gallery_saved),
         Target("journal", lambda: list(_journals()), _journal),
         Target("hdf5", _hdf5_seeds, _file("g.h5", _search)),
