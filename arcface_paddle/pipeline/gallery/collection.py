@@ -468,7 +468,7 @@ def write_file_with(
 def _require_plain(path: files.PathLike) -> None:
     """Raise ``GalleryError`` when an encrypted gallery stands under ``path``: it must not become one that is not."""
     try:
-        with Path(path).open("rb") as stream:
+        with files.open_regular(path) as stream:
             content = stream.read(storage.SIGNATURE_BYTES)
     except OSError:
         return

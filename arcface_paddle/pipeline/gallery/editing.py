@@ -245,7 +245,7 @@ def _may_be_own_file(path: files.PathLike) -> bool:
 def is_encrypted(uri: files.PathLike) -> bool:
     """Tell by the first bytes whether a gallery is an encrypted file of ours."""
     try:
-        with Path(uri).open("rb") as stream:
+        with files.open_regular(uri) as stream:
             return sealing.is_sealed(stream.read(storage.SIGNATURE_BYTES))
     except OSError:
         return False

@@ -115,7 +115,7 @@ def _listed(keys: Sequence[GalleryKey]) -> str:
 
 def _text_of(path: files.PathLike) -> str:
     try:
-        with Path(path).open("rb") as stream:
+        with files.open_regular(path) as stream:
             return stream.read(_MOST_BYTES).decode("utf-8", "replace")
     except OSError as error:
         raise GalleryError(f"{path}: cannot read the key of galleries: {error.strerror or error}") from None
