@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Callable
+from typing import Annotated, Callable, Optional
 
 from fastapi import Depends, Request
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.service.errors import ForbiddenError, MisconfiguredError, UnauthorizedError
 from arcface_paddle.service.running import RunningService
-from arcface_paddle.service.service_settings import is_loopback
+from arcface_paddle.service.service_settings import ROLES, is_loopback
 
 ANYBODY = "anybody"
 """The id of whoever uses a service without keys."""
@@ -23,10 +23,14 @@ class Caller:
     Attributes:
         key_id: of the key; ``ANYBODY`` without keys.
         request_id: of the request.
+        role: what they may do, one of ``ROLES``.
+        label: whose the key is; None without keys.
     """
 
     key_id: str
     request_id: str
+    role: str
+    label: Optional[str] = None
 
 
 def service_of(request: Request) -> RunningService:
@@ -56,7 +60,7 @@ def check_caller(request: Request, role: str) -> Caller:
     service = service_of(request)
     request_id = request.scope["state"]["request_id"]
     if not service.settings.auth:
-        return Caller(ANYBODY, request_id)
+        return Caller(ANYBODY, request_id, role=ROLES[-1])
     try:
         key = service.keys.check(_presented(request))
     except ConfigError as error:  # it names a file, which is for the log only
@@ -67,7 +71,7 @@ def check_caller(request: Request, role: str) -> Caller:
     service.limiter.take(key.id)
     if not key.may(role):
         raise ForbiddenError(f"the role {role!r} is needed; this key has {key.role!r}")
-    return Caller(key.id, request_id)
+    return Caller(key.id, request_id, role=key.role, label=key.label)
 
 
 def check_metrics_caller(request: Request) -> None:

@@ -17,6 +17,7 @@ from arcface_paddle.pipeline.recognition import require_embedding
 from arcface_paddle.pipeline.settings import CENTRE, FALSE_ACCEPTANCE_RATES, ThresholdSettings
 from arcface_paddle.pipeline.thresholds import Threshold, pair_threshold, similarity_at
 from arcface_paddle.service import schemas
+from arcface_paddle.service.crops import data_uri
 from arcface_paddle.service.errors import NoFaceError
 from arcface_paddle.service.gallery_store import Answer, Person, StoredFace
 from arcface_paddle.types import Face, ImageResult
@@ -89,12 +90,17 @@ def person_out(person: Person) -> schemas.PersonOut:
         consent=record.consent,
         expires=record.expires,
         created=record.created,
+        picture=data_uri(person.crop),
     )
 
 
 def stored_face_out(face: StoredFace) -> schemas.StoredFaceOut:
     return schemas.StoredFaceOut(
-        id=face.id, source=face.entry.path, quality=_rounded(face.quality), added=face.entry.created
+        id=face.id,
+        source=face.entry.path,
+        quality=_rounded(face.quality),
+        added=face.entry.created,
+        picture=data_uri(face.crop),
     )
 
 

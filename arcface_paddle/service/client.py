@@ -115,6 +115,7 @@ class Person(TypedDict):
     consent: Optional[str]
     expires: Optional[str]
     created: str
+    picture: Optional[str]
 
 
 class People(TypedDict):
@@ -127,6 +128,14 @@ class StoredFace(TypedDict):
     source: str
     quality: Optional[float]
     added: str
+    picture: Optional[str]
+
+
+class Access(TypedDict):
+    auth: bool
+    key: Optional[str]
+    name: Optional[str]
+    role: str
 
 
 class Job(TypedDict):
@@ -214,9 +223,15 @@ class ServiceClient:
         """Find the faces of a picture and say who of the gallery they are."""
         return cast(Identified, self._send_picture("/v1/identify", picture, k=k, threshold=threshold, fpir=fpir))
 
-    def people(self, *, search: str = "", offset: int = 0, limit: int = 50) -> People:
-        """List people in the order of names."""
-        return cast(People, self._call("GET", _with_query("/v1/people", search=search, offset=offset, limit=limit)))
+    def access(self) -> Access:
+        """Return who this client is to the service, and what it may do."""
+        return cast(Access, self._call("GET", "/v1/access"))
+
+    def people(self, *, search: str = "", offset: int = 0, limit: int = 50, pictures: bool = False) -> People:
+        """List people in the order of names; ``pictures``: with a data URI each, where the service keeps crops."""
+        wanted = "true" if pictures else None
+        address = _with_query("/v1/people", search=search, offset=offset, limit=limit, pictures=wanted)
+        return cast(People, self._call("GET", address))
 
     def person(self, person_id: str) -> Person:
         return cast(Person, self._call("GET", f"/v1/people/{quote(person_id, safe='')}"))
@@ -237,8 +252,10 @@ class ServiceClient:
         """Give a person's faces to another, and remove the first."""
         return cast(Person, self._send_json("POST", f"/v1/people/{quote(person_id, safe='')}/merge", into=into))
 
-    def faces(self, person_id: str) -> list[StoredFace]:
-        return cast(list[StoredFace], self._call("GET", f"/v1/people/{quote(person_id, safe='')}/faces"))
+    def faces(self, person_id: str, *, pictures: bool = False) -> list[StoredFace]:
+        """List a person's faces; ``pictures``: with a data URI each, where the service keeps crops."""
+        address = f"/v1/people/{quote(person_id, safe='')}/faces"
+        return cast(list[StoredFace], self._call("GET", _with_query(address, pictures="true" if pictures else None)))
 
     def add_face(self, person_id: str, picture: Picture, *, faces: str = "one") -> StoredFace:
         """Enrol the face of a picture; ``faces``: which of several, ``one``, ``centre`` or ``largest``."""

@@ -11,6 +11,7 @@ from arcface_paddle.pipeline.gallery import GalleryEntry
 from arcface_paddle.pipeline.gallery.collecting import SMALLEST_FACE_PX
 from arcface_paddle.pipeline.recognition import require_embedding
 from arcface_paddle.pipeline.settings import ONE
+from arcface_paddle.service.crops import crop_of
 from arcface_paddle.service.errors import NoFaceError, SeveralFacesError, SmallFaceError
 from arcface_paddle.service.gallery_store import NewFace
 from arcface_paddle.service.inference import Worker
@@ -36,7 +37,8 @@ def new_face(worker: Worker, upload: Upload, *, limits: Limits, faces: str = ONE
         ImageError: no picture.
         NoFaceError, SeveralFacesError, SmallFaceError: it gives no face to enrol.
     """
-    result = worker.analyzer.analyze(decode(upload, name="the picture", limits=limits), source="upload")
+    image = decode(upload, name="the picture", limits=limits)
+    result = worker.analyzer.analyze(image, source="upload")
     face = _chosen(result, faces)
     left, top, right, bottom = (round(float(value), 2) for value in face.detection.box_xyxy)
     entry = GalleryEntry(
@@ -47,7 +49,7 @@ def new_face(worker: Worker, upload: Upload, *, limits: Limits, faces: str = ONE
         detection_score=round(float(face.detection.score), 4),
         created=utc_now(),
     )
-    return NewFace(entry, require_embedding(face), face.quality)
+    return NewFace(entry, require_embedding(face), face.quality, crop_of(image, face.detection.box_xyxy))
 
 
 def source_of(file_name: str, *, token: Optional[str] = None) -> str:

@@ -35,10 +35,11 @@ RECORDS = "people.sqlite"
 
 @dataclass(frozen=True)
 class Person:
-    """A person and how many faces they have."""
+    """A person and how many faces they have; with the crop of their best, where one is kept and was asked for."""
 
     record: PersonRecord
     faces: int
+    crop: Optional[bytes] = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class StoredFace:
         id: 16 hexadecimal digits, of its picture and place; a person has it once.
         entry: as in the gallery.
         quality: 0 to 1; None when it was enrolled elsewhere.
+        crop: a small JPEG; None where none is kept, or was not asked for.
     """
 
     id: str
     entry: GalleryEntry
     quality: Optional[float]
+    crop: Optional[bytes] = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +67,13 @@ class NewFace:
         entry: where it comes from; its name is replaced by the person's.
         embedding: (D,) float32, L2-normalised.
         quality: 0 to 1.
+        crop: a small JPEG, which a store that keeps crops keeps.
     """
 
     entry: GalleryEntry
     embedding: np.ndarray
     quality: Optional[float]
+    crop: Optional[bytes] = None
 
 
 @dataclass(frozen=True)
@@ -108,14 +113,18 @@ class PeopleStore:
         faces: the gallery's engine.
         records: ids, consent and expiry.
         card: of the recogniser, which says what a cosine is worth and from which similarity on a face has a name.
+        keep_crops: keep small pictures of the faces that are enrolled; otherwise those kept before are removed.
     """
 
-    def __init__(self, faces: FaceEngine, records: PeopleRecords, *, card: ModelCard) -> None:
+    def __init__(self, faces: FaceEngine, records: PeopleRecords, *, card: ModelCard, keep_crops: bool = False) -> None:
+        self.keeps_crops = keep_crops
         self._faces = faces
         self._records = records
         self._card = card
         self._changing = threading.RLock()
         self._adopted_at: object = None
+        if not keep_crops:
+            records.forget_crops()
         self._end_renamings()
         self._adopt_all()
 
@@ -173,6 +182,16 @@ class PeopleStore:
         self._adopt_all()
         total, records = self._records.page(search=search, offset=offset, limit=limit)
         return total, [self._with_faces(record) for record in records]
+
+    def with_crops(self, people: Sequence[Person]) -> list[Person]:
+        """Return people with the crops of their best faces, as far as crops are kept."""
+        crops = self._records.best_crops([person.record.id for person in people])
+        return [dataclasses.replace(person, crop=crops.get(person.record.id)) for person in people]
+
+    def faces_with_crops(self, person_id: str) -> list[StoredFace]:
+        """Return a person's faces with their crops, as far as crops are kept. Raises ``NotFoundError``."""
+        faces, crops = self.faces_of(person_id), self._records.crops(person_id)
+        return [dataclasses.replace(face, crop=crops.get(face.id)) for face in faces]
 
     def person(self, person_id: str) -> Person:
         """Return a person. Raises ``NotFoundError``."""
@@ -269,7 +288,7 @@ class PeopleStore:
             named = [_named(face.entry, record.name) for face in faces]
             self._faces.add(named, np.stack([face.embedding for face in faces]))
             ids = [face_id_of(entry) for entry in named]
-            self._records.note_qualities(person_id, [(i, face.quality) for i, face in zip(ids, faces)])
+            self._note(person_id, named, faces)
             present = {face.id: face for face in self.faces_of(person_id)}
             return [present[face_id] for face_id in ids]
 
@@ -289,8 +308,8 @@ class PeopleStore:
             records = {name: self._record_of(name) or self._records.create(name) for name in by_name}
             named = [(_named(face.entry, name), face) for name, own in by_name.items() for face in own]
             self._faces.add([entry for entry, _ in named], np.stack([face.embedding for _, face in named]))
-            for entry, face in named:
-                self._records.note_qualities(records[entry.name].id, [(face_id_of(entry), face.quality)])
+            for name, own in by_name.items():
+                self._note(records[name].id, [_named(face.entry, name) for face in own], own)
             return {records[name].id: len(own) for name, own in by_name.items()}
 
     def remove_face(self, person_id: str, face_id: str) -> None:
@@ -302,9 +321,22 @@ class PeopleStore:
             self._faces.remove_face(found[0].entry)
             self._records.forget_face(person_id, face_id)
 
+    def keep_crop(self, person_id: str, face_id: str, crop: bytes) -> None:
+        """Keep the crop of a face that is there, in a store that keeps crops."""
+        if self.keeps_crops:
+            self._records.keep_crops(person_id, [(face_id, crop)])
+
     def expired(self) -> list[str]:
         """Return the ids of the people whose time is over."""
         return [record.id for record in self._records.expired(utc_now())]
+
+    def _note(self, person_id: str, entries: Sequence[GalleryEntry], faces: Sequence[NewFace]) -> None:
+        """Note what the gallery does not hold of faces that it holds now."""
+        ids = [face_id_of(entry) for entry in entries]
+        self._records.note_qualities(person_id, [(i, face.quality) for i, face in zip(ids, faces)])
+        if self.keeps_crops:
+            crops = [(i, face.crop) for i, face in zip(ids, faces) if face.crop is not None]
+            self._records.keep_crops(person_id, crops)
 
     def _record(self, person_id: str) -> PersonRecord:
         record = self._records.by_id(person_id)
@@ -347,7 +379,9 @@ class PeopleStore:
             self._records.end_renaming(record.id, new_name if happened else record.name)
 
 
-def open_people_store(uri: PathLike, state_folder: Path, *, model: ModelIdentity, card: ModelCard) -> PeopleStore:
+def open_people_store(
+    uri: PathLike, state_folder: Path, *, model: ModelIdentity, card: ModelCard, keep_crops: bool = False
+) -> PeopleStore:
     """Open a gallery and the records beside it; what does not exist is made.
 
     Raises:
@@ -365,7 +399,7 @@ def open_people_store(uri: PathLike, state_folder: Path, *, model: ModelIdentity
             f"{shown_uri(uri)}: was made with the model {faces.model.name}, not with {model.name} as it is used here "
             f"({difference})"
         )
-    return PeopleStore(faces, PeopleRecords(state_folder / RECORDS), card=card)
+    return PeopleStore(faces, PeopleRecords(state_folder / RECORDS), card=card, keep_crops=keep_crops)
 
 
 def face_id_of(entry: GalleryEntry) -> str:

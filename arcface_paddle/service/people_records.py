@@ -1,4 +1,4 @@
-"""What is known of people beside their faces: a lasting id, consent, expiry. One small SQLite file.
+"""What is known of people beside their faces: id, consent, expiry, where wished crops. One small SQLite file.
 
 A gallery calls people by their names, which change and are given again; over HTTP a person has an id that does not
 change. Every change is on disk when its call returns, and what is deleted is overwritten in the file.
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS people (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, consent TEXT, expires TEXT, created TEXT NOT NULL, renaming TEXT
 );
 CREATE TABLE IF NOT EXISTS faces (id TEXT NOT NULL, person TEXT NOT NULL, quality REAL, PRIMARY KEY (person, id));
+CREATE TABLE IF NOT EXISTS crops (id TEXT NOT NULL, person TEXT NOT NULL, jpeg BLOB NOT NULL, PRIMARY KEY (person, id));
 """
 _COLUMNS = "id, name, consent, expires, created"
 _Kept = Union[str, bytes]
@@ -156,10 +157,11 @@ class PeopleRecords:
         return [(PersonRecord(*row[:-1]), row[-1]) for row in rows]
 
     def remove(self, person_id: str) -> None:
-        """Remove a person and the notes on their faces."""
+        """Remove a person, the notes on their faces, and the crops."""
         with self._guard, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM faces WHERE person = ?", (person_id,))
+            self._database.execute("DELETE FROM crops WHERE person = ?", (person_id,))
             self._database.execute("DELETE FROM people WHERE id = ?", (person_id,))
 
     def note_qualities(self, person_id: str, qualities: Sequence[tuple[str, Optional[float]]]) -> None:
@@ -175,12 +177,44 @@ class PeopleRecords:
             rows = self._database.execute("SELECT id, quality FROM faces WHERE person = ?", (person_id,))
             return dict(rows.fetchall())
 
+    def keep_crops(self, person_id: str, crops: Sequence[tuple[str, bytes]]) -> None:
+        """Keep small pictures: (id of the face, JPEG) each."""
+        rows = [(face_id, person_id, jpeg) for face_id, jpeg in crops]
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO crops (id, person, jpeg) VALUES (?, ?, ?)", rows)
+
+    def crops(self, person_id: str) -> dict[str, bytes]:
+        """Return the small pictures of a person's faces."""
+        with self._guard:
+            return dict(self._database.execute("SELECT id, jpeg FROM crops WHERE person = ?", (person_id,)).fetchall())
+
+    def best_crops(self, person_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the small picture of the best face of each of some people who have one."""
+        question = (
+            "SELECT jpeg FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? ORDER BY quality DESC LIMIT 1"
+        )
+        with self._guard:
+            found = {one: self._database.execute(question, (one,)).fetchone() for one in person_ids}
+        return {one: row[0] for one, row in found.items() if row is not None}
+
+    def forget_crops(self) -> None:
+        """Remove all small pictures."""
+        self._change("DELETE FROM crops", ())
+
     def move_faces(self, person_id: str, into: str) -> None:
-        """Make the notes on a person's faces those of another."""
-        self._change("UPDATE OR REPLACE faces SET person = ? WHERE person = ?", (into, person_id))
+        """Make what is known of a person's faces that of another."""
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for table in ("faces", "crops"):
+                statement = f"UPDATE OR REPLACE {table} SET person = ? WHERE person = ?"
+                self._database.execute(statement, (into, person_id))
 
     def forget_face(self, person_id: str, face_id: str) -> None:
-        self._change("DELETE FROM faces WHERE person = ? AND id = ?", (person_id, face_id))
+        with self._guard, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for table in ("faces", "crops"):
+                self._database.execute(f"DELETE FROM {table} WHERE person = ? AND id = ?", (person_id, face_id))
 
     def _sealed(self, text: str) -> _Kept:
         return text if self._cipher is None else self._cipher.seal(text)

@@ -133,7 +133,11 @@ def open_service(settings: ServiceSettings, *, models: Optional[FaceModels] = No
     except OSError as error:
         raise ConfigError(f"{settings.state_folder}: cannot be made: {error.strerror or error}") from None
     people = open_people_store(
-        settings.gallery, settings.state_folder, model=models.identity, card=models.recognizer.card
+        settings.gallery,
+        settings.state_folder,
+        model=models.identity,
+        card=models.recognizer.card,
+        keep_crops=settings.keep_crops,
     )
     metrics = ServiceMetrics()
     limits = settings.limits

@@ -149,6 +149,9 @@ class PersonOut(BaseModel):
     consent: Optional[str]
     expires: Optional[str]
     created: str
+    picture: Optional[str] = Field(
+        default=None, description="the best face as a data URI; where pictures=true asks for it and crops are kept"
+    )
 
 
 class PeopleOut(BaseModel):
@@ -201,6 +204,9 @@ class StoredFaceOut(BaseModel):
     source: str
     quality: Optional[float]
     added: str
+    picture: Optional[str] = Field(
+        default=None, description="a small JPEG as a data URI; where pictures=true asks for it and crops are kept"
+    )
 
 
 class JobOut(BaseModel):
@@ -221,12 +227,23 @@ class JobOut(BaseModel):
 class GalleryOut(BaseModel):
     """Sizes of the gallery."""
 
-    model_config = _example(people=3, faces=3, model="FaceFusion", engine="file", bytes=18204)
+    model_config = _example(people=3, faces=3, model="FaceFusion", engine="file", bytes=18204, crops=False)
     people: int
     faces: int
     model: Optional[str]
     engine: str
     bytes: Optional[int]
+    crops: bool = Field(description="whether small pictures of enrolled faces are kept (--keep_crops)")
+
+
+class AccessOut(BaseModel):
+    """Who asks, and what they may do; ``key`` and ``name`` are null for a service without keys."""
+
+    model_config = _example(auth=True, key="3f2a9c", name="front desk", role="write")
+    auth: bool
+    key: Optional[str]
+    name: Optional[str]
+    role: str = Field(description="read, write or admin, each with all that those before it may")
 
 
 class ModelsOut(BaseModel):

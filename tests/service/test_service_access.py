@@ -21,6 +21,7 @@ ASKED = [
     ("read", "GET", "/v1/people"),
     ("read", "GET", "/v1/models"),
     ("read", "GET", "/v1/gallery"),
+    ("read", "GET", "/v1/access"),
     ("read", "GET", "/v1/people/x"),
     ("read", "GET", "/v1/people/x/faces"),
     ("read", "POST", "/v1/detect"),
@@ -74,6 +75,14 @@ def test_every_route_asks_for_a_key_of_its_role(keyed):
             refused = answer.status_code == 403 and answer.json()["code"] == "forbidden"
             assert refused == (roles.index(own) < roles.index(role)), (method, path, own, answer.status_code)
             assert answer.status_code != 401
+
+
+def test_a_caller_is_told_what_it_may_do(keyed, open_service):
+    service, keys = keyed
+    for role, key in keys.items():
+        told = service.client_with(key).access()
+        assert told == {"auth": True, "key": key.split("_")[1], "name": f"{role} key", "role": role}
+    assert open_service().client.access() == {"auth": False, "key": None, "name": None, "role": "admin"}
 
 
 def test_health_and_page_ask_for_no_key(keyed):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
 from arcface_paddle.pipeline.gallery.editing import encrypt_gallery
@@ -21,7 +23,7 @@ from arcface_paddle.service.service_settings import ServiceSettings
 
 
 def by_name(client, name: str) -> dict:
-    [person] = client.people(search=name)["people"]
+    [person] = client.people(search=name, pictures=True)["people"]
     return person
 
 
@@ -54,6 +56,48 @@ def test_nothing_of_a_removed_person_stays_on_disk(service, pictures, gallery):
             content = path.read_bytes()
             assert not any(word in content for word in (b"Collins", b"Somebody Else", b"a note to go")), path
     assert "Eileen Collins" not in Gallery.load(gallery).names
+
+
+def crop_in(data_uri: str) -> bytes:
+    head, _, content = data_uri.partition(",")
+    assert head == "data:image/jpeg;base64"
+    return base64.b64decode(content)
+
+
+def test_crops_are_kept_where_wished_and_go_with_their_face_and_their_person(open_service, pictures, gallery):
+    client = open_service(keep_crops=True).client
+    assert client.gallery()["crops"] is True
+    person, other = (client.create_person(name)["id"] for name in ("Eileen Collins", "Somebody Else"))
+    face = client.add_face(person, pictures["stranger"])
+    client.add_face(other, pictures["hopper"])
+    [stored], [kept] = client.faces(person, pictures=True), client.faces(other, pictures=True)
+    crop, crop_of_other = crop_in(stored["picture"]), crop_in(kept["picture"])
+    assert images.decode_image(crop, name="crop").shape == (112, 112, 3) and len(crop) < 12_000
+    assert client.faces(person) == [face] and face["picture"] is None  # only where it is asked for
+    listed = client.people(search="Eileen", pictures=True)["people"]
+    assert [one["picture"] for one in listed] == [stored["picture"]]
+    assert client.people(search="Grace", pictures=True)["people"][0]["picture"] is None  # enrolled elsewhere
+    on_disk = (gallery.parent / "people.index.service" / RECORDS).read_bytes
+    assert crop[1000:1064] in on_disk() and crop_of_other[1000:1064] in on_disk()
+    client.merge_people(other, into=person)
+    assert len([one for one in client.faces(person, pictures=True) if one["picture"]]) == 2
+    client.remove_face(person, face["id"])
+    assert crop[1000:1064] not in on_disk() and crop_of_other[1000:1064] in on_disk()
+    client.remove_person(person)
+    assert crop_of_other[1000:1064] not in on_disk()
+
+
+def test_a_bulk_enrolment_keeps_crops_and_a_service_without_the_wish_removes_them(open_service, pictures, gallery):
+    client = open_service(keep_crops=True).client
+    job = client.enrol([("Eileen Collins", pictures["stranger"]), ("Grace Hopper", pictures["hopper"])])
+    assert client.wait_for(job["id"], timeout_s=60)["enrolled"] == 2
+    crops = [crop_in(by_name(client, name)["picture"]) for name in ("Eileen", "Grace")]
+    later = open_service().client
+    assert later.gallery()["crops"] is False
+    assert [by_name(later, name)["picture"] for name in ("Eileen", "Grace")] == [None, None]
+    later.add_face(by_name(later, "Eileen")["id"], pictures["biden"])
+    content = (gallery.parent / "people.index.service" / RECORDS).read_bytes()
+    assert b"JFIF" not in content and all(crop[1000:1064] not in content for crop in crops)
 
 
 def test_the_same_picture_is_enrolled_once(service, pictures):

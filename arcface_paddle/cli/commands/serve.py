@@ -56,6 +56,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--cors", action="append", default=[], metavar="ORIGIN", help="repeatable: its pages may call the service"
     )
     parser.add_argument("--keep_unknown", action="store_true", help="keep strangers in memory, to name them")
+    parser.add_argument(
+        "--keep_crops",
+        action="store_true",
+        help="keep a small picture of each enrolled face, for the page; without, none, and those there are removed",
+    )
     parser.add_argument("--workers", type=positive, help="pictures at once (one more than --threads)")
     parser.add_argument("--log_level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO")
     _add_limits(parser.add_argument_group("limits"))
@@ -108,6 +113,7 @@ def service_settings(args: argparse.Namespace, *, gallery: str) -> ServiceSettin
         auth=not (args.no_auth or args.demo),
         cors=tuple(args.cors),
         keep_unknown=args.keep_unknown or args.demo,
+        keep_crops=args.keep_crops or args.demo,
         workers=args.workers,
         pipeline=pipeline_settings(args),
         limits=limits,
@@ -126,7 +132,7 @@ def _gallery(args: argparse.Namespace) -> Iterator[str]:
 
 def _serve(settings: ServiceSettings, *, demo: bool, log_level: str) -> None:
     from arcface_paddle.service.app import create_app
-    from arcface_paddle.service.demo_gallery import build_demo_gallery
+    from arcface_paddle.service.demo_gallery import build_demo_gallery, keep_demo_crops
     from arcface_paddle.service.inference import FaceModels, open_models
     from arcface_paddle.service.serving import address_of, open_socket, serve
 
@@ -136,6 +142,8 @@ def _serve(settings: ServiceSettings, *, demo: bool, log_level: str) -> None:
             models = open_models(settings.pipeline, workers=settings.workers)
             build_demo_gallery(settings.gallery, models)
         app = create_app(settings, models=models)
+        if demo:
+            keep_demo_crops(app.state.service.people)
         if settings.auth and not app.state.service.keys.list():
             print(
                 "no key yet, so that nobody can ask anything: arcface-paddle serve keys add NAME --role admin --state "

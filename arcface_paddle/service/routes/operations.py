@@ -34,6 +34,13 @@ def metrics(request: Request, service: Service) -> Response:
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+@router.get("/v1/access", responses=ANSWERS)
+def access(service: Service, caller: Reader) -> schemas.AccessOut:
+    """Say who asks and what they may do, so that a program need not offer what would be refused."""
+    auth = service.settings.auth
+    return schemas.AccessOut(auth=auth, key=caller.key_id if auth else None, name=caller.label, role=caller.role)
+
+
 @router.get("/v1/models", responses=ANSWERS)
 def models(service: Service, _caller: Reader) -> schemas.ModelsOut:
     """Return the models in use, and which similarity means which rate of false acceptances."""
@@ -51,4 +58,5 @@ def gallery(service: Service, _caller: Reader) -> schemas.GalleryOut:
         model=None if model is None else model.name,
         engine=people.engine,
         bytes=people.size_bytes(),
+        crops=people.keeps_crops,
     )

@@ -25,9 +25,12 @@ def list_people(
     search: Annotated[str, Query(max_length=200, description="part of a name, in any case")] = "",
     offset: Annotated[int, Query(ge=0, le=2**40)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    pictures: Annotated[bool, Query(description="with a small picture each, where crops are kept")] = False,
 ) -> schemas.PeopleOut:
     """List people in the order of names."""
     total, people = service.people.page(search=search, offset=offset, limit=limit)
+    if pictures:
+        people = service.people.with_crops(people)
     return schemas.PeopleOut(total=total, people=[answers.person_out(person) for person in people])
 
 
@@ -79,9 +82,15 @@ def merge_people(person_id: str, body: schemas.MergeIn, service: Service, caller
 
 
 @router.get("/{person_id}/faces")
-def list_faces(person_id: str, service: Service, _caller: Reader) -> list[schemas.StoredFaceOut]:
+def list_faces(
+    person_id: str,
+    service: Service,
+    _caller: Reader,
+    pictures: Annotated[bool, Query(description="with a small picture each, where crops are kept")] = False,
+) -> list[schemas.StoredFaceOut]:
     """List a person's faces."""
-    return [answers.stored_face_out(face) for face in service.people.faces_of(person_id)]
+    faces = service.people.faces_with_crops(person_id) if pictures else service.people.faces_of(person_id)
+    return [answers.stored_face_out(face) for face in faces]
 
 
 @router.post(

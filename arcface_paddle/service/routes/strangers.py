@@ -30,7 +30,7 @@ def list_unknown(service: Service, _caller: Writer) -> schemas.UnknownOut:
 @router.post("/{group}/name", responses={409: {**PROBLEM, "description": "a name that cannot be"}})
 def name_unknown(group: str, body: schemas.NameIn, service: Service, caller: Writer) -> schemas.PersonOut:
     """Enrol a group's best faces under a name, of a new person or of one who is there."""
-    faces = [face for face, _ in service.strangers.group(group).faces]
+    faces = list(service.strangers.group(group).faces)
     person = service.people.find(body.name) or service.people.create(body.name)
     service.people.add_faces(person.record.id, faces)
     service.strangers.forget(group)
