@@ -305,11 +305,13 @@ class PeopleStore:
         for name, face in faces:
             by_name.setdefault(clean_name(name), []).append(face)
         with self._changing:
-            records = {name: self._record_of(name) or self._records.create(name) for name in by_name}
+            with self._records.transaction():  # each alone would wait for the disk
+                records = {name: self._record_of(name) or self._records.create(name) for name in by_name}
             named = [(_named(face.entry, name), face) for name, own in by_name.items() for face in own]
             self._faces.add([entry for entry, _ in named], np.stack([face.embedding for _, face in named]))
-            for name, own in by_name.items():
-                self._note(records[name].id, [_named(face.entry, name) for face in own], own)
+            with self._records.transaction():
+                for name, own in by_name.items():
+                    self._note(records[name].id, [_named(face.entry, name) for face in own], own)
             return {records[name].id: len(own) for name, own in by_name.items()}
 
     def remove_face(self, person_id: str, face_id: str) -> None:
@@ -333,9 +335,9 @@ class PeopleStore:
     def _note(self, person_id: str, entries: Sequence[GalleryEntry], faces: Sequence[NewFace]) -> None:
         """Note what the gallery does not hold of faces that it holds now."""
         ids = [face_id_of(entry) for entry in entries]
-        self._records.note_qualities(person_id, [(i, face.quality) for i, face in zip(ids, faces)])
-        if self.keeps_crops:
-            crops = [(i, face.crop) for i, face in zip(ids, faces) if face.crop is not None]
+        crops = [(i, face.crop) for i, face in zip(ids, faces) if self.keeps_crops and face.crop is not None]
+        with self._records.transaction():
+            self._records.note_qualities(person_id, [(i, face.quality) for i, face in zip(ids, faces)])
             self._records.keep_crops(person_id, crops)
 
     def _record(self, person_id: str) -> PersonRecord:

@@ -9,12 +9,13 @@ text or with an older key before is encrypted with the present one when the file
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Iterable, Optional, Sequence, Union
+from typing import Iterable, Iterator, Optional, Sequence, Union
 
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.files import PathLike
@@ -84,6 +85,17 @@ class PeopleRecords:
         with self._guard:
             self._database.close()
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make several changes one, which is on disk when the block ends; a block inside of another is part of it."""
+        with self._guard:
+            if self._database.in_transaction:
+                yield
+                return
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield
+
     def by_id(self, person_id: str) -> Optional[PersonRecord]:
         return self._one("WHERE id = ?", person_id)
 
@@ -120,8 +132,7 @@ class PeopleRecords:
         """Make records for people of the gallery who have none, such as those of a gallery made elsewhere."""
         now = utc_now()
         rows = [(uuid.uuid4().hex, self._sealed(name), now) for name in names]
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             self._database.executemany("INSERT OR IGNORE INTO people (id, name, created) VALUES (?, ?, ?)", rows)
 
     def names_without_record(self, names: Sequence[str]) -> list[str]:
@@ -158,8 +169,7 @@ class PeopleRecords:
 
     def remove(self, person_id: str) -> None:
         """Remove a person, the notes on their faces, and the crops."""
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             self._database.execute("DELETE FROM faces WHERE person = ?", (person_id,))
             self._database.execute("DELETE FROM crops WHERE person = ?", (person_id,))
             self._database.execute("DELETE FROM people WHERE id = ?", (person_id,))
@@ -167,8 +177,7 @@ class PeopleRecords:
     def note_qualities(self, person_id: str, qualities: Sequence[tuple[str, Optional[float]]]) -> None:
         """Record how good pictures are: (id of the face, quality 0 to 1) each."""
         rows = [(face_id, person_id, quality) for face_id, quality in qualities]
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             self._database.executemany("INSERT OR REPLACE INTO faces (id, person, quality) VALUES (?, ?, ?)", rows)
 
     def qualities(self, person_id: str) -> dict[str, Optional[float]]:
@@ -180,8 +189,7 @@ class PeopleRecords:
     def keep_crops(self, person_id: str, crops: Sequence[tuple[str, bytes]]) -> None:
         """Keep small pictures: (id of the face, JPEG) each."""
         rows = [(face_id, person_id, jpeg) for face_id, jpeg in crops]
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             self._database.executemany("INSERT OR REPLACE INTO crops (id, person, jpeg) VALUES (?, ?, ?)", rows)
 
     def crops(self, person_id: str) -> dict[str, bytes]:
@@ -204,15 +212,13 @@ class PeopleRecords:
 
     def move_faces(self, person_id: str, into: str) -> None:
         """Make what is known of a person's faces that of another."""
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             for table in ("faces", "crops"):
                 statement = f"UPDATE OR REPLACE {table} SET person = ? WHERE person = ?"
                 self._database.execute(statement, (into, person_id))
 
     def forget_face(self, person_id: str, face_id: str) -> None:
-        with self._guard, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self.transaction():
             for table in ("faces", "crops"):
                 self._database.execute(f"DELETE FROM {table} WHERE person = ? AND id = ?", (person_id, face_id))
 

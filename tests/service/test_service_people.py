@@ -11,13 +11,13 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, GalleryError
-from arcface_paddle.pipeline.gallery import Gallery, edit_gallery
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, edit_gallery
 from arcface_paddle.pipeline.gallery.editing import encrypt_gallery
 from arcface_paddle.pipeline.gallery.stores import convert_gallery
 from arcface_paddle.service import gallery_store
 from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.face_engine import FaceEngine
-from arcface_paddle.service.gallery_store import RECORDS, open_people_store
+from arcface_paddle.service.gallery_store import RECORDS, NewFace, open_people_store
 from arcface_paddle.service.people_records import PeopleRecords
 from arcface_paddle.service.service_settings import ServiceSettings
 
@@ -98,6 +98,15 @@ def test_a_bulk_enrolment_keeps_crops_and_a_service_without_the_wish_removes_the
     later.add_face(by_name(later, "Eileen")["id"], pictures["biden"])
     content = (gallery.parent / "people.index.service" / RECORDS).read_bytes()
     assert b"JFIF" not in content and all(crop[1000:1064] not in content for crop in crops)
+
+
+def test_many_people_are_enrolled_with_few_waits_for_the_disk(service):
+    people, statements = service.service.people, []
+    people._records._database.set_trace_callback(statements.append)
+    row = np.eye(1, 192, dtype=np.float32)[0]
+    people.enrol([(f"Person {n}", NewFace(GalleryEntry("x", f"{n}.jpg"), row, 0.5, b"crop")) for n in range(40)])
+    assert sum(statement.startswith("COMMIT") for statement in statements) == 2
+    assert len({person.record.id for person in people.page(search="Person", offset=0, limit=100)[1]}) == 40
 
 
 def test_the_same_picture_is_enrolled_once(service, pictures):
