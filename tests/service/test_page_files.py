@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from arcface_paddle import service
+from arcface_paddle.service import errors
+from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID
 
 PAGE = Path(service.__file__).parent / "page"
 MODULES = sorted(PAGE.rglob("*.js"))
 FILES = sorted(path for path in PAGE.rglob("*") if path.is_file())
 TEXT = re.compile(r'^  "([\w.]+)": \{ en: "((?:[^"\\]|\\.)*)", zh: "((?:[^"\\]|\\.)*)" \},$', re.MULTILINE)
 VALUE = re.compile(r"\{\w+\}")
-NAMESPACE = r"page|dialog|error|picture|camera|face|recognise|people|unknown|compare|settings"
+NAMESPACE = r"access|bulk|page|dialog|error|picture|camera|face|recognise|people|unknown|compare|settings"
 
 _ids = [path.relative_to(PAGE).as_posix() for path in MODULES]
 
@@ -44,7 +46,19 @@ def test_texts_that_are_asked_for_exist_and_no_other():
         if path.name != "i18n.js":
             asked |= set(re.findall(rf'"((?:{NAMESPACE})\.\w+)"', read(path)))
     views = {f"{name}.tab" for name in re.findall(r'href="#(\w+)"', read(PAGE / "index.html")) if name != "main"}
-    assert asked | views == set(texts())
+    codes = {f"code.{code}" for code in codes_of_the_service()}
+    assert asked | views | codes == set(texts())
+
+
+def codes_of_the_service() -> set[str]:
+    answered = [INTERNAL, INVALID, *errors.TABLE.values()]
+    return {code for _, code in answered} | set(CODES_OF_STATUSES.values()) | {"bad_request"}
+
+
+def test_every_code_of_an_error_has_a_text_in_both_languages():
+    for code in codes_of_the_service():
+        english, chinese = texts()[f"code.{code}"]
+        assert english.endswith(".") and chinese.endswith("。") and re.search("[\u4e00-\u9fff]", chinese), code
 
 
 def test_nothing_is_inline_for_the_content_security_policy():

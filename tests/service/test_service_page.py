@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -23,7 +24,9 @@ uvicorn = pytest.importorskip("uvicorn")
 
 from chromium_page import Page, open_browser, write_camera_film  # noqa: E402
 
+from arcface_paddle.pipeline.gallery import GalleryEntry  # noqa: E402
 from arcface_paddle.service.app import create_app  # noqa: E402
+from arcface_paddle.service.gallery_store import NewFace, open_people_store  # noqa: E402
 from arcface_paddle.service.inference import FaceModels  # noqa: E402
 from arcface_paddle.service.keys import KEYS, KeyFile  # noqa: E402
 from arcface_paddle.service.service_settings import ServiceSettings  # noqa: E402
@@ -62,7 +65,7 @@ def run_service(settings: ServiceSettings, models: FaceModels) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, demo_index) -> ServiceSettings:
     gallery = shutil.copy(demo_index, tmp_path_factory.mktemp("service") / "gallery.index")
-    return ServiceSettings(gallery, keep_unknown=True, workers=1)
+    return ServiceSettings(gallery, keep_unknown=True, keep_crops=True, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def names(page: Page) -> list[str]:
 
 
 def people(page: Page) -> list[str]:
-    return [row.text for row in page.all(".row strong")]
+    return [row.text for row in page.all(".people .row strong")]
 
 
 @both_sizes
@@ -143,7 +146,7 @@ def test_a_person_is_enrolled_recognised_and_deleted_and_a_name_is_never_markup(
     page.click("Delete", inside="dialog .actions")
     page.wait(lambda: not page.all("dialog"))
     page.wait(lambda: people(page) == ["Barack Obama", "Grace Hopper", "Joe Biden"])
-    assert page.driver.find_elements("css selector", "main b, main li img") == []
+    assert page.driver.find_elements("css selector", "main b, main img[src=x]") == []
 
 
 @both_sizes
@@ -387,6 +390,156 @@ def test_the_page_is_used_by_keyboard(page):
     for view in ("people", "unknown", "compare", "settings"):
         page.go(view)
         assert page.nameless() == []
+
+
+@both_sizes
+def test_a_key_that_may_only_read_is_told_what_needs_which_role(page, settings):
+    page.open("unknown", key=KeyFile(settings.state_folder / KEYS).add("kiosk", role="read"))
+    page.one(".note", text="a key with the role “write” is needed")
+    assert page.all("[role=alert] p") == [] and page.all("main button") == []
+    page.go("people")
+    page.one(".row", text="Joe Biden").click()
+    page.one(".detail h2", text="Joe Biden")
+    page.one(".note", text="To enrol, change or delete people")
+    back = ["Back to the list"] if page.size_wh == PHONE else []
+    assert [one.text for one in page.all("main button:not(.row)")] == back
+    assert page.all("main .drop") == []
+    page.one(".note a").click()
+    page.one("h1", text="Gallery and settings")
+    page.one("p", text="The key “kiosk” has the role “read”.")
+    assert page.one("tr", text="yours").text.startswith("read")
+    field = page.one("input[type=password]")
+    field.clear()
+    field.send_keys(page.key)
+    page.click("Use this key")
+    page.one("p", text="The key “the page” has the role “write”.")
+    page.go("people")
+    page.one("button", text="Edit…")
+    assert page.all(".note") == []
+
+
+@on_a_desk
+def test_what_the_service_refuses_is_said_in_the_language_of_the_page(page):
+    page.open("recognise", key="-", language="zh")
+    page.give(QUERIES / "obama_blue_room.jpg")
+    said = page.one("[role=alert] p")
+    assert said.text.startswith("需要有效的 API 密钥。") and "a valid key is needed" in said.text
+    page.one("#language").click()
+    assert said.text.startswith("a valid key is needed")
+
+
+@pytest.fixture(scope="module")
+def many_pictures(tmp_path_factory) -> Path:
+    """A folder with a folder for each of four people, one of whom has a picture of four faces, and one no picture."""
+    folder = tmp_path_factory.mktemp("many") / "people"
+    for name, source in (("Eileen Collins", "stranger_collins"), ("Grace Hopper", "hopper_relit"), ("Crowd", "group")):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(QUERIES / f"{source}.jpg", folder / name / "1.jpg")
+    (folder / "Broken").mkdir()
+    (folder / "Broken" / "=1+1.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+@both_sizes
+def test_a_folder_of_people_is_enrolled_with_progress_and_reasons_and_their_faces_are_shown(page, many_pictures):
+    page.open("people")
+    opening = page.one("button", text="Enrol many…")
+    opening.send_keys("\ue007")
+    assert opening.get_attribute("aria-expanded") == "true"
+    page.run(WATCH_PROGRESS)
+    page.give(many_pictures, inside=".bulk")
+    page.one(".bulk p", text="4 pictures of 4 people. 1 other file is left out.")
+    assert sorted(page.text(".names").split(" · ")) == ["Broken", "Crowd", "Eileen Collins", "Grace Hopper"]
+    go = page.driver.switch_to.active_element
+    assert go.text == "Enrol them" and page.nameless() == []
+    go.send_keys("\ue007")
+    page.one(".bulk h3", text="The pictures are enrolled.")
+    assert page.driver.switch_to.active_element.tag_name == "h3"
+    page.one(".bulk p", text="4 of 4 pictures looked at · 2 enrolled · 2 without success")
+    reasons = dict(row.text.split("\n", 1) for row in page.all(".problems .row"))
+    assert "4 faces were found" in reasons["Crowd/1.jpg"] and "not a picture" in reasons["Broken/=1+1.jpg"]
+    assert page.run("return window.bars")  # a bar was shown, that of these pictures
+    page.one(".people .row", text="Eileen Collins").send_keys("\ue007")
+    picture = page.one(".detail .crop")
+    assert page.driver.execute_script("return arguments[0].naturalWidth", picture) == 112
+    assert picture.get_attribute("aria-label") == "Face of Eileen Collins"
+    page.one(".detail .actions button", text="Delete…").send_keys("\ue007")
+    page.click("Delete", inside="dialog .actions")
+    page.wait(lambda: people(page) == ["Barack Obama", "Grace Hopper", "Joe Biden"])
+
+
+WATCH_PROGRESS = """
+window.bars = 0;
+new MutationObserver(() => (window.bars += document.querySelector('progress[max="4"]') ? 1 : 0))
+  .observe(document.querySelector('.bulk'), {subtree: true, childList: true, attributes: true});
+"""
+
+
+@on_a_desk
+def test_names_of_many_pictures_come_from_folders_or_files_and_are_sent_in_parts(page):
+    page.open("people")
+    file = "(path) => ({path, file: {name: path.split('/').pop(), size: 3e7, type: ''}})"
+    paths = [
+        "a/Joe Biden/1.jpg",
+        "a/.hidden/2.jpg",
+        "a/notes.txt",
+        "Grace_Hopper (2).jpg",
+        "王芳 3.PNG",
+        "7.jpg",
+        "x.zip",
+    ]
+    sorted_files = f"module.sortFiles({json.dumps(paths)}.map({file}))"
+    found = page.module(
+        "bulk_files.js", f"(({{pictures, zips, others}}) => [pictures.length, zips.length, others])({sorted_files})"
+    )
+    assert found == [4, 1, 1]
+    names = f"['folders', 'files'].map((by) => {sorted_files}.pictures.map((one) => module.personOf(one, by)))"
+    assert page.module("bulk_files.js", names) == [
+        ["Joe Biden", "Grace Hopper", "王芳", "7"],
+        ["1", "Grace Hopper", "王芳", "7"],
+    ]
+    batches = f"module.batchesOf({sorted_files}, 'folders').map(({{files, zip}}) => [files.length, zip !== null])"
+    assert page.module("bulk_files.js", batches) == [[2, False], [2, False], [0, True]]  # 64 MB at once
+    table = "module.problemTable([{picture: '=1+1/\"a\".jpg', code: 'no_face', message: 'none'}]).split('\\r\\n')[1]"
+    assert page.module("bulk_files.js", table) == """"'=1+1/""a"".jpg","no_face","none\""""
+
+
+@pytest.fixture(scope="module")
+def crowded_address(tmp_path_factory, demo_index, models) -> Iterator[str]:
+    """A service with 2,003 people, which keeps no crops."""
+    gallery = shutil.copy(demo_index, tmp_path_factory.mktemp("crowded") / "gallery.index")
+    settings = ServiceSettings(gallery, auth=False, workers=1)
+    store = open_people_store(gallery, settings.state_folder.parent, model=models.identity, card=models.recognizer.card)
+    rows = np.random.default_rng(0).normal(size=(2000, 192)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    entries = [GalleryEntry("x", f"{number}.jpg") for number in range(2000)]
+    store.enrol([(f"Person {n:04d}", NewFace(entries[n], rows[n], 0.5)) for n in range(2000)])
+    store.close()
+    yield from run_service(settings, models)
+
+
+@both_sizes
+def test_two_thousand_people_are_paged_quickly(page, crowded_address):
+    page.address, page.key = crowded_address, ""
+    page.open("people")
+    page.one(".hint", text="1 to 25 of 2003")
+    number = page.one(".pager input")
+    for give, first, last in (
+        (lambda: page.one("button[aria-label='Last page']").send_keys("\ue007"), "2001 to 2003", "Person 1999"),
+        (lambda: number.send_keys("\ue009a\ue000", "41\ue007"), "1001 to 1025", "Person 1021"),
+        (lambda: page.one(".pager button", text="Previous").send_keys("\ue007"), "976 to 1000", "Person 0996"),
+    ):
+        begun = time.monotonic()
+        give()
+        page.one(".hint", text=first)
+        assert people(page)[-1] == last
+        assert time.monotonic() - begun < 2
+    assert number.get_attribute("value") == "40" and "of 81" in page.text(".pager")
+    page.one("input[type=search]").send_keys("person 15")
+    page.one(".hint", text="1 to 25 of 100")
+    page.one(".row", text="Person 1500").send_keys("\ue007")
+    page.one(".detail .hint", text="--keep_crops")  # no picture is there, and why
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 // The page's frame: which view is shown, language, colours, and pictures pasted from the clipboard.
 
+import { access } from "./access.js";
 import { closeDialogs } from "./dialogs.js";
 import { setLanguage, language, OTHER, t } from "./i18n.js";
 import { clearError } from "./messages.js";
@@ -83,4 +84,5 @@ document.addEventListener("paste", paste);
 // A picture dropped beside the area must not replace the page.
 for (const event of ["dragover", "drop"]) document.addEventListener(event, (drag) => drag.preventDefault());
 window.addEventListener("hashchange", () => showView());
+access();
 showView({ focus: false });

@@ -1,5 +1,6 @@
 // How one recognised face is told: on the canvas, in a list and to a screen reader.
 
+import { FOR_WRITERS } from "./access.js";
 import { el } from "./dom.js";
 import { t } from "./i18n.js";
 
@@ -28,7 +29,7 @@ export function faceRow(face, number, { onSelect, onEnrol = null }) {
     el("span", { class: "number" }, String(number)),
     el("div", { class: "grow" }, name, el("p", { class: "hint", text: ["face.values", values] }), ...nearest(face)),
   );
-  if (!known && onEnrol) row.append(el("button", { type: "button", text: "face.enrol", on: { click: onEnrol } }));
+  if (!known && onEnrol) row.append(el("button", { type: "button", text: "face.enrol", ...FOR_WRITERS, on: { click: onEnrol } }));
   row.addEventListener("pointerenter", () => onSelect(number - 1));
   row.addEventListener("pointerleave", () => onSelect(-1));
   row.addEventListener("focusin", () => onSelect(number - 1));

@@ -1,7 +1,7 @@
 // Every text of the page in English and Chinese, and the language in use.
 //
 // "a|b" is singular|plural of {n}. An element remembers the key of its text, so that a switch of language reaches what
-// is on the page already.
+// is on the page already. "code.X" says what the service's code X of an error means.
 
 const TEXTS = {
   "page.skip": { en: "Skip to the content", zh: "跳到内容" },
@@ -16,6 +16,45 @@ const TEXTS = {
   "error.http": { en: "The service answered with status {status} and no message.", zh: "服务返回状态 {status}，没有说明。" },
   "error.enter_key": { en: "Enter an API key", zh: "输入 API 密钥" },
 
+  "code.bad_request": { en: "The service cannot read the request.", zh: "服务无法读取该请求。" },
+  "code.bad_value": { en: "A value is not allowed.", zh: "有一个值不符合要求。" },
+  "code.unauthorized": { en: "A valid API key is needed.", zh: "需要有效的 API 密钥。" },
+  "code.forbidden": { en: "This key may not do that.", zh: "此密钥无权执行该操作。" },
+  "code.not_found": { en: "It is not there any more.", zh: "找不到，可能已被删除。" },
+  "code.method_not_allowed": { en: "The service does not offer that.", zh: "服务不提供该操作。" },
+  "code.slow_upload": { en: "The upload took too long. Try again, or send a smaller picture.", zh: "上传时间过长。请重试，或换一张较小的图片。" },
+  "code.name_taken": { en: "Another person has that name.", zh: "已有同名的人。" },
+  "code.gallery": { en: "The gallery does not allow that.", zh: "人脸库不允许该操作。" },
+  "code.too_large": { en: "The picture or the upload is too large.", zh: "图片或上传内容过大。" },
+  "code.unsupported_media": { en: "The service does not take files of that type.", zh: "服务不接受这种类型的文件。" },
+  "code.bad_image": { en: "The file is no picture, or damaged.", zh: "文件不是图片，或已损坏。" },
+  "code.no_face": { en: "No face was found in the picture.", zh: "图片中没有找到人脸。" },
+  "code.several_faces": { en: "The picture shows several faces. Crop it to one.", zh: "图片中有多张人脸，请裁剪到只剩一张。" },
+  "code.small_face": { en: "The face is too small to tell people apart.", zh: "人脸太小，无法区分不同的人。" },
+  "code.too_many_faces": { en: "The picture shows more faces than are allowed.", zh: "图片中的人脸数量超过上限。" },
+  "code.rate_limited": { en: "Too many requests with this key. Wait a little.", zh: "此密钥的请求过于频繁，请稍候。" },
+  "code.not_installed": { en: "The service lacks a package for that. Tell its operator.", zh: "服务缺少所需的软件包，请联系管理员。" },
+  "code.misconfigured": { en: "The service is not set up well. Tell its operator.", zh: "服务配置有误，请联系管理员。" },
+  "code.internal": { en: "Something went wrong in the service. Tell its operator.", zh: "服务内部出错，请联系管理员。" },
+  "code.gallery_unavailable": { en: "The gallery cannot be read or written just now.", zh: "人脸库暂时无法读写。" },
+  "code.busy": { en: "The service is busy. Try again in a moment.", zh: "服务繁忙，请稍后再试。" },
+  "code.timed_out": { en: "The service was not done in time. Try again, or send a smaller picture.", zh: "服务未能及时完成。请重试，或换一张较小的图片。" },
+
+  "access.other_key": { en: "Use another key", zh: "使用其他密钥" },
+  "access.people": { en: "To enrol, change or delete people, a key with the role “write” is needed.", zh: "登记、修改或删除人员，需要角色为 “write” 的密钥。" },
+  "access.unknown": { en: "To see and name unknown faces, a key with the role “write” is needed.", zh: "查看和命名未知人脸，需要角色为 “write” 的密钥。" },
+  "access.title": { en: "What this key may do", zh: "此密钥的权限" },
+  "access.none": { en: "No valid key is in use: the service answers nothing but its health.", zh: "未使用有效密钥：除健康状态外，服务不作任何回应。" },
+  "access.open": { en: "This service asks for no keys: everybody on this machine may do everything.", zh: "此服务不要求密钥：本机上的任何人都可执行所有操作。" },
+  "access.own": { en: "The key “{name}” has the role “{role}”.", zh: "密钥 “{name}” 的角色是 “{role}”。" },
+  "access.role": { en: "Role", zh: "角色" },
+  "access.allows": { en: "Allows", zh: "可执行" },
+  "access.read": { en: "recognise, compare, look at people and at the gallery", zh: "识别、比对、查看人员和人脸库" },
+  "access.write": { en: "also enrol, change, merge and delete people, and name unknown faces", zh: "另可登记、修改、合并和删除人员，以及命名未知人脸" },
+  "access.admin": { en: "also read the service's metrics", zh: "另可读取服务指标" },
+  "access.yours": { en: "yours", zh: "当前" },
+
+  "picture.how_many": { en: "Choose or drop", zh: "选择或拖放" },
   "picture.how": { en: "Choose, drop or paste", zh: "选择、拖放或粘贴" },
   "camera.start": { en: "Use the camera", zh: "使用摄像头" },
   "camera.stop": { en: "Stop the camera", zh: "停止摄像头" },
@@ -43,6 +82,13 @@ const TEXTS = {
   "people.search": { en: "Search by name", zh: "按姓名搜索" },
   "people.search_hint": { en: "Name", zh: "姓名" },
   "people.enrol": { en: "Enrol a person", zh: "登记人员" },
+  "people.enrol_many": { en: "Enrol many…", zh: "批量登记…" },
+  "people.page": { en: "Page", zh: "页" },
+  "people.pages": { en: "of {pages}", zh: "/ {pages}" },
+  "people.first": { en: "First page", zh: "第一页" },
+  "people.last": { en: "Last page", zh: "最后一页" },
+  "people.face_of": { en: "Face of {name}", zh: "{name} 的人脸" },
+  "people.no_crops": { en: "This service keeps no pictures: of each face it stores the numbers that tell people apart, and the name of the file. Its operator can start it with --keep_crops to see faces here.", zh: "此服务不保存图片：每张人脸只存储用于区分人员的数值和文件名。管理员可用 --keep_crops 启动服务，以便在此看到人脸。" },
   "people.empty": { en: "The gallery is empty. Enrol the first person with a name and a picture.", zh: "人脸库是空的。请用姓名和图片登记第一个人。" },
   "people.none_found": { en: "Nobody's name contains “{search}”. Try fewer letters, or enrol the person.", zh: "没有姓名包含“{search}”。请减少字数，或登记此人。" },
   "people.choose": { en: "Choose a person to see the faces, rename, merge or delete.", zh: "选择一个人，可查看人脸、改名、合并或删除。" },
@@ -85,11 +131,34 @@ const TEXTS = {
   "people.no_faces": { en: "No face yet: this person cannot be recognised. Add a picture below.", zh: "还没有人脸，无法识别此人。请在下方添加图片。" },
   "people.add_faces": { en: "Add pictures of this person", zh: "添加此人的图片" },
   "people.added": { en: "{n} face was added.|{n} faces were added.", zh: "已添加 {n} 张人脸。" },
-  "people.refused": { en: "{file}: {message}", zh: "{file}：{message}" },
+  "people.refused": { en: "{file}:", zh: "{file}：" },
   "people.face_facts": { en: "quality {quality} · added {day}", zh: "质量 {quality} · 添加于 {day}" },
   "people.delete_face": { en: "Delete this face?", zh: "删除这张人脸？" },
   "people.delete_face_text": { en: "{source} is deleted from the gallery for good.", zh: "将从人脸库永久删除 {source}。" },
   "people.face_deleted": { en: "The face is deleted.", zh: "人脸已删除。" },
+
+  "bulk.title": { en: "Enrol many people", zh: "批量登记" },
+  "bulk.how": { en: "A folder with one folder for each person, a zip of such, or pictures called after their person: “Grace Hopper 2.jpg”. Each picture shows one face.", zh: "一个文件夹（每人一个子文件夹）、这样的 zip 文件，或以姓名命名的图片，如 “王芳 2.jpg”。每张图片含一张人脸。" },
+  "bulk.folder": { en: "A folder", zh: "文件夹" },
+  "bulk.files": { en: "Pictures or a zip", zh: "图片或 zip 文件" },
+  "bulk.pictures": { en: "{n} picture|{n} pictures", zh: "{n} 张图片" },
+  "bulk.people": { en: "of {n} person.|of {n} people.", zh: "，共 {n} 人。" },
+  "bulk.zips": { en: "{n} zip, whose folders name the people.|{n} zips, whose folders name the people.", zh: "{n} 个 zip 文件，按其中的文件夹命名人员。" },
+  "bulk.others": { en: "{n} other file is left out.|{n} other files are left out.", zh: "另有 {n} 个其他文件将被忽略。" },
+  "bulk.names_by": { en: "The name of a person is", zh: "姓名取自" },
+  "bulk.by_folders": { en: "the folder's", zh: "文件夹名" },
+  "bulk.by_files": { en: "the file's, without its number", zh: "文件名（去掉编号）" },
+  "bulk.begin": { en: "Enrol them", zh: "开始登记" },
+  "bulk.stop": { en: "Stop", zh: "停止" },
+  "bulk.progress": { en: "Pictures looked at", zh: "已处理的图片" },
+  "bulk.counts": { en: "{done} of {total} pictures looked at · {enrolled} enrolled · {problems} without success", zh: "已处理 {done} / {total} 张图片 · 登记 {enrolled} 张 · 未成功 {problems} 张" },
+  "bulk.sending": { en: "sending {percent} %", zh: "正在上传 {percent} %" },
+  "bulk.done": { en: "The pictures are enrolled.", zh: "图片登记完成。" },
+  "bulk.cancelled": { en: "Stopped. What was enrolled stays.", zh: "已停止。已登记的内容保留。" },
+  "bulk.broken": { en: "It ended early. What was enrolled stays.", zh: "提前结束。已登记的内容保留。" },
+  "bulk.problems": { en: "Pictures that gave no face", zh: "未成功的图片" },
+  "bulk.more": { en: "and {n} more; the saved list has all|and {n} more; the saved list has all", zh: "还有 {n} 张；完整内容见保存的列表" },
+  "bulk.save": { en: "Save the list", zh: "保存列表" },
 
   "unknown.tab": { en: "Unknown", zh: "未知" },
   "unknown.title": { en: "Faces without a name", zh: "没有姓名的人脸" },
@@ -124,6 +193,9 @@ const TEXTS = {
   "settings.engine": { en: "Engine", zh: "引擎" },
   "settings.model": { en: "Model", zh: "模型" },
   "settings.bytes": { en: "Size", zh: "大小" },
+  "settings.crops": { en: "Pictures of faces", zh: "人脸图片" },
+  "settings.crops_kept": { en: "small ones are kept beside the gallery, not encrypted, and deleted with their person", zh: "在人脸库旁保存小图（未加密），随人员一并删除" },
+  "settings.crops_none": { en: "none are kept", zh: "不保存" },
   "settings.threshold": { en: "Threshold of a name", zh: "命名阈值" },
   "settings.least": { en: "Least similarity", zh: "最低相似度" },
   "settings.threshold_hint": { en: "Used by Recognise in this tab. A higher threshold names fewer strangers and misses more of the people you know.", zh: "用于本标签页的识别。阈值越高，误认陌生人越少，漏认熟人越多。" },
@@ -167,6 +239,9 @@ export function setLanguage(tag) {
   }
   document.dispatchEvent(new Event("languagechange"));
 }
+
+/** Whether there is a text of a key; codes of errors may be newer than the page. */
+export const knows = (key) => Object.hasOwn(TEXTS, key);
 
 /** The text of a key in the language in use, `{name}` filled in from `values`. */
 export function t(key, values = {}) {

@@ -43,9 +43,8 @@ async function enrol(person, pictures, cutouts) {
 
 /** One error that says of each picture why the service refused it. */
 export function refusals(problems) {
-  const line = ({ picture: { name }, error: { message } }) =>
-    name ? t("people.refused", { file: name, message }) : message;
-  return Object.assign(new Error(problems.map(line).join(" · ")), { needsKey: problems[0].error.needsKey });
+  const message = problems.map(({ error }) => error.message).join(" · ");
+  return Object.assign(new Error(message), { problems, needsKey: problems[0].error.needsKey });
 }
 
 /** Add pictures to a person one by one; return [{picture, error}] of those that the service refused. */

@@ -1,5 +1,6 @@
 // The gallery's numbers, the threshold and what it means, the models, and the API key of this tab.
 
+import { access, forgetAccess } from "../access.js";
 import * as api from "../api.js";
 import { button, el, facts, field } from "../dom.js";
 import { decimals } from "../faces.js";
@@ -11,10 +12,12 @@ import { chooseThreshold, threshold } from "../settings_state.js";
 export function settingsView() {
   const statistics = el("div");
   const cards = el("div");
+  const rights = el("div", { class: "rows" });
   const slider = thresholdSlider();
 
   const load = () =>
     attempt(async () => {
+      rights.replaceChildren(...rightsOf(await access()));
       const [gallery, models] = await Promise.all([api.gallery(), api.models()]);
       const detector = modelCard("settings.detector", models.detector);
       const recognizer = modelCard("settings.recognizer", models.recognizer);
@@ -34,6 +37,7 @@ export function settingsView() {
       panel("settings.statistics", statistics),
       panel("settings.threshold", slider.root),
       panel("settings.key", el("div", { class: "rows" }, keyForm(load), docs)),
+      panel("access.title", rights),
       panel("settings.models", cards),
     ),
   );
@@ -42,13 +46,33 @@ export function settingsView() {
 
 const panel = (title, content) => el("section", { class: "card" }, el("h2", { text: title }), content);
 
-function galleryRows({ people, faces, model, engine, bytes }) {
+const ALLOWS = { read: "access.read", write: "access.write", admin: "access.admin" };
+
+/** Who the key is, and what each role may do. */
+function rightsOf({ auth, name, role }) {
+  const own = auth ? ["access.own", { name: name ?? "–", role }] : "access.open";
+  const rows = Object.entries(ALLOWS).map(([one, allows]) => {
+    const yours = one === role ? [" ", el("span", { class: "tag", text: "access.yours" })] : [];
+    const head = el("th", { scope: "row" }, el("code", {}, one), ...yours);
+    return el("tr", {}, head, el("td", { text: allows }));
+  });
+  const heads = el("tr", {}, el("th", { scope: "col", text: "access.role" }), el("th", { scope: "col", text: "access.allows" }));
+  const known = role === "none" ? "access.none" : own;
+  return [
+    ...(role === "unknown" ? [] : [el("p", { text: known })]),
+    el("table", {}, el("thead", {}, heads), el("tbody", {}, ...rows)),
+  ];
+}
+
+function galleryRows({ people, faces, model, engine, bytes, crops }) {
+  const pictures = el("span", { text: crops ? "settings.crops_kept" : "settings.crops_none" });
   return [
     ["settings.people", String(people)],
     ["settings.faces", String(faces)],
     ["settings.engine", String(engine)],
     ["settings.model", String(model)],
     ["settings.bytes", bytes === null || bytes === undefined ? "–" : inBytes(bytes)],
+    ["settings.crops", pictures],
   ];
 }
 
@@ -137,6 +161,7 @@ function keyForm(onKey) {
 
   async function use(key) {
     api.keepKey(key);
+    forgetAccess();
     input.value = key;
     announce(key ? "settings.key_kept" : "settings.key_forgotten");
     await onKey();

@@ -1,5 +1,6 @@
 // Groups of faces that the service met and could not name.
 
+import { may, roleNote } from "../access.js";
 import * as api from "../api.js";
 import { openDialog } from "../dialogs.js";
 import { button, el, empty, field } from "../dom.js";
@@ -11,19 +12,23 @@ export function unknownView() {
 
   const load = () =>
     attempt(async () => {
+      actions.hidden = !(await may("write"));
+      if (actions.hidden) return content.replaceChildren();
       const { enabled, groups } = await api.unknownGroups();
       if (!enabled) return content.replaceChildren(empty("unknown.off"));
       const rows = groups.map((group) => groupRow(group, load));
       content.replaceChildren(rows.length ? el("ul", { class: "rows" }, ...rows) : empty("unknown.empty"));
     });
 
+  const actions = el("div", { class: "actions" }, button("unknown.reload", load));
   const root = el(
     "section",
     { class: "view" },
     el("h1", { tabindex: "-1", text: "unknown.title" }),
     el("p", { class: "hint", text: "unknown.text" }),
+    roleNote("access.unknown"),
     content,
-    el("div", { class: "actions" }, button("unknown.reload", load)),
+    actions,
   );
   return { root, enter: load };
 }
