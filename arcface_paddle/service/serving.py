@@ -21,9 +21,14 @@ def open_socket(host: str, port: int) -> socket.socket:
     """Take an address. Raises ``ConfigError`` when it is in use, or none of this machine."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[4][:2], family=address[0])
+        listening = socket.create_server(address[4][:2], family=address[0])
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    # Head and body of an answer are two writes; Nagle's algorithm would hold the second back until the other side has
+    # acknowledged the first, for which that waits 40 ms. Connections inherit the option; asyncio sets it only on sockets
+    # that name their protocol, which those of ``create_server`` do not.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def address_of(listening: socket.socket) -> str:

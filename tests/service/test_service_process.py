@@ -24,6 +24,7 @@ from arcface_paddle.pipeline.gallery.stores import convert_gallery, load_gallery
 from arcface_paddle.service.client import ServiceCallError, ServiceClient
 from arcface_paddle.service.gallery_store import RECORDS
 from arcface_paddle.service.people_records import PeopleRecords
+from arcface_paddle.service.serving import open_socket
 
 START_S = 120
 
@@ -173,6 +174,13 @@ def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(galle
     removed = sum(name == "" for name in acknowledged.values())
     assert removed and "Grace Hopper" in people
     records.close()
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    with open_socket("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_port_is_taken(gallery, capsys):
