@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Route
 
 from arcface_paddle import __version__
 from arcface_paddle.errors import ArcfaceError
@@ -29,6 +30,7 @@ DESCRIPTION = (
     "Faces found, compared and named, and a gallery of people. Pictures come as a form, as the raw body, or in base64; "
     "errors are a code and a message; keys are sent as 'Authorization: Bearer KEY'."
 )
+_ROUTERS = tuple(module.router for module in (pictures, people, jobs, strangers, operations, pages))
 _EXPIRY_CHECK_S = 3600.0
 
 
@@ -53,8 +55,8 @@ def create_app(settings: ServiceSettings, *, models: Optional[FaceModels] = None
         redirect_slashes=False,
     )
     app.state.service = service
-    for module in (pictures, people, jobs, strangers, operations, pages):
-        app.include_router(module.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     _add_errors(app)
     _add_layers(app, service)
     return app
@@ -118,7 +120,10 @@ def _add_errors(app: FastAPI) -> None:
     async def of_framework(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = CODES_OF_STATUSES.get(error.status_code, "bad_request")
-        return _problem(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_of(request))
+        return _problem(request, error.status_code, code, str(error.detail), headers)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -131,6 +136,13 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unforeseen)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods of a path, of all of its routes; the framework tells those of the first only."""
+    routes = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -136,7 +136,9 @@ def test_ids_and_paths_of_no_avail(service, gallery):
                  "/page/../../../setup.py", "/page/"):  # fmt: skip
         assert status_and_code(service.http.get(path)) == (404, "not_found"), path
     assert status_and_code(service.http.put("/v1/people")) == (405, "method_not_allowed")
-    assert service.http.request("BREW", "/v1/people").status_code == 405
+    refused = service.http.request("BREW", "/v1/people")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+    assert service.http.put("/v1/people/x").headers["allow"] == "DELETE, GET, PATCH"
     assert service.client.people()["total"] == 3
 
 

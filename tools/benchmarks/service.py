@@ -88,8 +88,6 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         with memory.sampled(server.process.pid):
             for seconds, crowd, load in _blocks(clients, args.seconds, alone, together):
                 _block(server.process.pid, crowd, load, seconds=seconds)
-        for client in clients:
-            client.close()
         alive = server.process.poll() is None
     speedup = (together.requests / together.seconds) / (alone.requests / alone.seconds)
     return [
@@ -130,6 +128,7 @@ def _ask(client: Client, until: float, load: Load) -> None:
     while time.perf_counter() < until:
         operation, status, taken_ms = client.ask()
         load.note(operation, status, taken_ms)
+    client.close()  # its next block may come later than the server keeps an idle connection
 
 
 def _summary(load: Load) -> dict[str, Any]:
