@@ -25,7 +25,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
     # Head and body of an answer are two writes; Nagle's algorithm would hold the second back until the other side has
-    # acknowledged the first, for which that waits 40 ms. Connections inherit the option; asyncio sets it only on sockets
+    # acknowledged the first, for which that waits 40 ms. Connections inherit the option. asyncio sets it on sockets
     # that name their protocol, which those of ``create_server`` do not.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
