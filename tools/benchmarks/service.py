@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterator
 
-from benchmarks.service_process import started_server
+from benchmarks.service_process import make_gallery, started_server
 from benchmarks.service_requests import HOSTILE, Client, load_pictures
 
 NAME = "service"
@@ -79,10 +79,10 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for one client, one for many, one for each operation, and the memory over time."""
     pictures = load_pictures(args.side)
     alone, together, memory = Load(), Load(), Memory()
-    with (
-        tempfile.TemporaryDirectory(prefix="service-benchmark-") as folder,
-        started_server(Path(folder), engine=args.engine, faces=args.faces, flags=args.serve.split()) as server,
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="service-benchmark-")))
+        uri = make_gallery(folder, engine=args.engine, faces=args.faces)
+        server = stack.enter_context(started_server(folder, uri, flags=args.serve.split()))
         clients = [Client(server, pictures, hostile=args.hostile, seed=seed) for seed in range(args.clients)]
         _block(server.process.pid, clients, Load(), seconds=min(_WARM_UP_S, args.seconds / 4))
         with memory.sampled(server.process.pid):

@@ -38,11 +38,10 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def started_server(folder: Path, *, engine: str, faces: int, flags: Sequence[str]) -> Iterator[ServerProcess]:
-    """Serve a gallery of the demonstration's people and of others whom nobody resembles; ended with the block."""
-    uri = _gallery(folder, engine=engine, faces=faces)
+def started_server(folder: Path, uri: str, *, flags: Sequence[str] = ()) -> Iterator[ServerProcess]:
+    """Serve a gallery, with what stands beside it in a folder; ended with the block."""
     state = folder / "state"
-    state.mkdir()
+    state.mkdir(exist_ok=True)
     key = KeyFile(state / KEYS).add("benchmark", role="write")
     command = [sys.executable, "-m", "arcface_paddle", "serve", "--gallery", uri, "--state", str(state), "--port", "0"]
     with (
@@ -63,7 +62,8 @@ def started_server(folder: Path, *, engine: str, faces: int, flags: Sequence[str
             process.wait(60)
 
 
-def _gallery(folder: Path, *, engine: str, faces: int) -> str:
+def make_gallery(folder: Path, *, engine: str, faces: int) -> str:
+    """Make a gallery of the demonstration's people and of others whom nobody resembles; returns what opens it."""
     path = folder / "people.index"
     build_demo_gallery(path, open_models(PipelineSettings(runtime=RuntimeOptions(threads=1)), workers=1))
     with open_gallery(path) as store:
