@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -34,10 +34,30 @@ def write_camera_film(picture: Path, film: Path) -> None:
     image = images.read_image(picture)
     scale = min(640 / image.shape[1], 480 / image.shape[0])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    write_film([_on_black(small, 0)] * 3, film)
+
+
+def write_moving_film(picture: Path, film: Path, *, way_px: int, frames: int = 40) -> None:
+    """Write a film in which a picture goes to the right and back again; it is played over and over."""
+    image = images.read_image(picture)
+    scale = (640 - way_px) / image.shape[1]
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    places = np.abs(np.linspace(-way_px, way_px, frames, endpoint=False)).astype(int)
+    write_film([_on_black(small, left) for left in places], film)
+
+
+def write_film(frames: Sequence[np.ndarray], film: Path) -> None:
+    """Write frames (480, 640, 3) RGB, ten a second."""
+    planes = [cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes() for frame in frames]
+    head = b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n"
+    film.write_bytes(head + b"".join(b"FRAME\n" + plane for plane in planes))
+
+
+def _on_black(picture: np.ndarray, left: int) -> np.ndarray:
     frame = np.zeros((480, 640, 3), np.uint8)
-    frame[: small.shape[0], : small.shape[1]] = small
-    planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes()
-    film.write_bytes(b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n" + 3 * (b"FRAME\n" + planes))
+    height, width = min(480, picture.shape[0]), min(640 - left, picture.shape[1])
+    frame[:height, left : left + width] = picture[:height, :width]
+    return frame
 
 
 def open_browser(film: Path) -> Any:

@@ -22,7 +22,7 @@ import pytest
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")
 
-from chromium_page import Page, open_browser, write_camera_film  # noqa: E402
+from chromium_page import Page, open_browser, write_camera_film, write_moving_film  # noqa: E402
 
 from arcface_paddle.pipeline.gallery import GalleryEntry  # noqa: E402
 from arcface_paddle.service.app import create_app  # noqa: E402
@@ -249,6 +249,51 @@ def test_tracks_keep_a_name_through_a_frame_that_says_otherwise(page):
     gone = "(() => { const tracks = new module.Tracks(); const face = (x) => ({name: null, box: [x, 0, x + 50, 50]}); "
     gone += "return [[0, 0], [200, 500], [0, 2600]].map(([x, now]) => tracks.update([face(x)], now)[0].track) })()"
     assert page.module("tracks.js", gone) == [1, 2, 3]  # elsewhere, or too late: another face
+
+    named = "(() => { const tracks = new module.Tracks(); const face = (name, x) => ({name, box: [x, 0, x + 50, 50]}); "
+    named += "return [[0, 300, 0], [400, 310, 500]].map(([a, b, now]) => "
+    named += "tracks.update([face('A', a), face(null, b)], now).map((one) => one.track)) })()"
+    assert page.module("tracks.js", named) == [[1, 2], [1, 2]]  # nobody is there twice: A has gone far
+    slow = "(() => { const tracks = new module.Tracks(); const face = {name: null, box: [0, 0, 50, 50]}; "
+    slow += "return [[face], [face], [], [face]].map((faces, i) => tracks.update(faces, 1000 * i)[0]?.track ?? 0) })()"
+    assert page.module("tracks.js", slow) == [1, 1, 0, 1]  # one frame of a service that is busy
+
+
+@pytest.mark.slow
+def test_people_who_move_before_the_camera_keep_names_and_numbers(address, key, tmp_path):
+    write_moving_film(QUERIES / "group.jpg", tmp_path / "moving.y4m", way_px=120)
+    browser = open_browser(tmp_path / "moving.y4m")
+    try:
+        page = Page(browser, address, key)
+        page.resize(*DESK)
+        page.open("recognise")
+        page.click("Use the camera")
+        page.wait(lambda: len(page.all(".beside .face")) == 4)
+        page.run(WATCH_TRACKS)
+        page.wait(lambda: page.run("return window.frames_seen") >= 8)
+        numbers = page.run("return window.tracks_seen")
+    finally:
+        browser.quit()
+    assert {"Barack Obama", "Grace Hopper", "Joe Biden"} <= set(numbers)
+    for name in ("Barack Obama", "Grace Hopper", "Joe Biden"):
+        assert len(numbers[name]) == 1, numbers
+
+
+WATCH_TRACKS = """
+window.frames_seen = 0;
+window.tracks_seen = {};
+const list = document.querySelector(".beside ul");
+const look = () => {
+  window.frames_seen += 1;
+  for (const row of list.children) {
+    const numbers = (window.tracks_seen[row.querySelector("strong").textContent] ??= []);
+    const number = row.querySelector(".number").textContent;
+    if (!numbers.includes(number)) numbers.push(number);
+  }
+};
+look();
+new MutationObserver(look).observe(list, {childList: true});
+"""
 
 
 @on_a_desk

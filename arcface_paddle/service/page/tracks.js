@@ -2,12 +2,15 @@
 
 const LEAST_OVERLAP = 0.25; // intersection over union of a face and itself half a second later: people move
 const LIFE_MS = 1500; // a face may be missed in two frames of three
+const LIFE_FRAMES = 3; // and a service that is busy may take longer than that for them
 const MEMORY = 0.7; // what remains of the votes after each frame: about three frames decide
 const LEAD = 1.3; // by how much another name must lead before it replaces the one shown
 
 export class Tracks {
   #tracks = [];
   #next = 1;
+  #updated = null; // when the last frame came
+  #pace = 0; // milliseconds from frame to frame, smoothed
 
   /**
    * Take one frame's faces; return the faces that are in view, each with its track number and settled name.
@@ -16,7 +19,8 @@ export class Tracks {
    * @param {number} now in milliseconds
    */
   update(faces, now) {
-    this.#tracks = this.#tracks.filter((track) => now - track.seen < LIFE_MS);
+    const life = this.#lifeAt(now);
+    this.#tracks = this.#tracks.filter((track) => now - track.seen < life);
     const free = new Set(faces);
     for (const [track, face] of this.#pairs(faces)) {
       free.delete(face);
@@ -30,14 +34,21 @@ export class Tracks {
     return this.#tracks.filter((track) => track.seen === now).map(settled);
   }
 
-  /** Tracks and faces that overlap most, each used once. */
+  #lifeAt(now) {
+    const passed = this.#updated === null ? 0 : Math.min(now - this.#updated, LIFE_MS);
+    this.#updated = now;
+    this.#pace = this.#pace ? 0.7 * this.#pace + 0.3 * passed : passed;
+    return Math.max(LIFE_MS, LIFE_FRAMES * this.#pace);
+  }
+
+  /** Tracks and faces that overlap most, each used once; then those of one name, since nobody is there twice. */
   #pairs(faces) {
     const all = this.#tracks.flatMap((track) => faces.map((face) => [track, face, overlap(track.face.box, face.box)]));
     const used = new Set();
-    return all
-      .filter(([, , share]) => share >= LEAST_OVERLAP)
-      .sort((a, b) => b[2] - a[2])
-      .filter(([track, face]) => !used.has(track) && !used.has(face) && used.add(track) && used.add(face));
+    const isFree = ([track, face]) => !used.has(track) && !used.has(face) && used.add(track) && used.add(face);
+    const near = all.filter(([, , share]) => share >= LEAST_OVERLAP).sort((a, b) => b[2] - a[2]);
+    const named = all.filter(([track, face]) => face.name !== null && face.name === track.name);
+    return [...near.filter(isFree), ...named.filter(isFree)];
   }
 }
 

@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { button, el, empty } from "../dom.js";
 import { cutFace, draw, toJpeg } from "../draw.js";
-import { faceRow, mark, nameOf } from "../faces.js";
+import { faceRow, mark, nameOf, numberOf } from "../faces.js";
 import { t } from "../i18n.js";
 import { announce, attempt, clearError, showError } from "../messages.js";
 import { decode, openCamera, pictureArea } from "../pictures.js";
@@ -49,7 +49,7 @@ export function recogniseView() {
     canvas.hidden = false;
     redraw(-1);
     const actions = (face) => ({ onSelect: redraw, onEnrol: enrol(face) });
-    list.replaceChildren(...result.faces.map((face, index) => faceRow(face, index + 1, actions(face))));
+    list.replaceChildren(...result.faces.map((face, index) => faceRow(face, index, actions(face))));
     const nobody = empty(result.live ? "recognise.nobody_live" : "recognise.nobody");
     note.replaceChildren(...(result.faces.length ? [] : [nobody]));
     tell(result);
@@ -65,7 +65,7 @@ export function recogniseView() {
 
   function redraw(selected) {
     if (!shown) return;
-    const marks = shown.faces.map((face, index) => mark(face, index + 1));
+    const marks = shown.faces.map((face, index) => mark(face, numberOf(face, index)));
     draw(canvas, shown.picture ?? null, marks, { width: shown.width, height: shown.height, selected });
   }
 
