@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ _ROOM = 1.3  # sides of the crop and of the box: hair and chin help people to kn
 _JPEG_QUALITY = 85
 
 
-def crop_of(image: np.ndarray, box_xyxy: Sequence[float]) -> bytes:
+def crop_of(image: np.ndarray, box_xyxy: Union[np.ndarray, Sequence[float]]) -> bytes:
     """Return the surroundings of a face of a picture (H, W, 3) uint8 RGB as a JPEG of 112 x 112."""
     left, top, right, bottom = (float(edge) for edge in box_xyxy)
     side = max(right - left, bottom - top) * _ROOM
