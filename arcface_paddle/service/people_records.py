@@ -9,6 +9,7 @@ text or with an older key before is encrypted with the present one when the file
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import sqlite3
 import threading
@@ -28,7 +29,9 @@ CREATE TABLE IF NOT EXISTS people (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, consent TEXT, expires TEXT, created TEXT NOT NULL, renaming TEXT
 );
 CREATE TABLE IF NOT EXISTS faces (id TEXT NOT NULL, person TEXT NOT NULL, quality REAL, PRIMARY KEY (person, id));
-CREATE TABLE IF NOT EXISTS crops (id TEXT NOT NULL, person TEXT NOT NULL, jpeg BLOB NOT NULL, PRIMARY KEY (person, id));
+CREATE TABLE IF NOT EXISTS crops (
+    id TEXT NOT NULL, person TEXT NOT NULL, base64 TEXT NOT NULL, PRIMARY KEY (person, id)
+);
 """
 _COLUMNS = "id, name, consent, expires, created"
 _Kept = Union[str, bytes]
@@ -188,23 +191,24 @@ class PeopleRecords:
 
     def keep_crops(self, person_id: str, crops: Sequence[tuple[str, bytes]]) -> None:
         """Keep small pictures: (id of the face, JPEG) each."""
-        rows = [(face_id, person_id, jpeg) for face_id, jpeg in crops]
+        rows = [(face_id, person_id, base64.b64encode(jpeg).decode()) for face_id, jpeg in crops]
         with self.transaction():
-            self._database.executemany("INSERT OR REPLACE INTO crops (id, person, jpeg) VALUES (?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO crops (id, person, base64) VALUES (?, ?, ?)", rows)
 
     def crops(self, person_id: str) -> dict[str, bytes]:
         """Return the small pictures of a person's faces."""
         with self._guard:
-            return dict(self._database.execute("SELECT id, jpeg FROM crops WHERE person = ?", (person_id,)).fetchall())
+            rows = self._database.execute("SELECT id, base64 FROM crops WHERE person = ?", (person_id,)).fetchall()
+        return {face_id: base64.b64decode(text) for face_id, text in rows}
 
     def best_crops(self, person_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the small picture of the best face of each of some people who have one."""
         question = (
-            "SELECT jpeg FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? ORDER BY quality DESC LIMIT 1"
+            "SELECT base64 FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? ORDER BY quality DESC LIMIT 1"
         )
         with self._guard:
             found = {one: self._database.execute(question, (one,)).fetchone() for one in person_ids}
-        return {one: row[0] for one, row in found.items() if row is not None}
+        return {one: base64.b64decode(row[0]) for one, row in found.items() if row is not None}
 
     def forget_crops(self) -> None:
         """Remove all small pictures."""

@@ -64,6 +64,11 @@ def crop_in(data_uri: str) -> bytes:
     return base64.b64decode(content)
 
 
+def part_of(crop: bytes) -> bytes:
+    """Return letters that only the records of people have when they keep this crop."""
+    return base64.b64encode(crop)[1200:1264]
+
+
 def test_crops_are_kept_where_wished_and_go_with_their_face_and_their_person(open_service, pictures, gallery):
     client = open_service(keep_crops=True).client
     assert client.gallery()["crops"] is True
@@ -78,13 +83,13 @@ def test_crops_are_kept_where_wished_and_go_with_their_face_and_their_person(ope
     assert [one["picture"] for one in listed] == [stored["picture"]]
     assert client.people(search="Grace", pictures=True)["people"][0]["picture"] is None  # enrolled elsewhere
     on_disk = (gallery.parent / "people.index.service" / RECORDS).read_bytes
-    assert crop[1000:1064] in on_disk() and crop_of_other[1000:1064] in on_disk()
+    assert part_of(crop) in on_disk() and part_of(crop_of_other) in on_disk()
     client.merge_people(other, into=person)
     assert len([one for one in client.faces(person, pictures=True) if one["picture"]]) == 2
     client.remove_face(person, face["id"])
-    assert crop[1000:1064] not in on_disk() and crop_of_other[1000:1064] in on_disk()
+    assert part_of(crop) not in on_disk() and part_of(crop_of_other) in on_disk()
     client.remove_person(person)
-    assert crop_of_other[1000:1064] not in on_disk()
+    assert part_of(crop_of_other) not in on_disk()
 
 
 def test_a_bulk_enrolment_keeps_crops_and_a_service_without_the_wish_removes_them(open_service, pictures, gallery):
@@ -97,7 +102,7 @@ def test_a_bulk_enrolment_keeps_crops_and_a_service_without_the_wish_removes_the
     assert [by_name(later, name)["picture"] for name in ("Eileen", "Grace")] == [None, None]
     later.add_face(by_name(later, "Eileen")["id"], pictures["biden"])
     content = (gallery.parent / "people.index.service" / RECORDS).read_bytes()
-    assert b"JFIF" not in content and all(crop[1000:1064] not in content for crop in crops)
+    assert b"/9j/" not in content and all(part_of(crop) not in content for crop in crops)
 
 
 def test_many_people_are_enrolled_with_few_waits_for_the_disk(service):
