@@ -254,6 +254,14 @@ def test_tracks_keep_a_name_through_a_frame_that_says_otherwise(page):
     named += "return [[0, 300, 0], [400, 310, 500]].map(([a, b, now]) => "
     named += "tracks.update([face('A', a), face(null, b)], now).map((one) => one.track)) })()"
     assert page.module("tracks.js", named) == [[1, 2], [1, 2]]  # nobody is there twice: A has gone far
+    again = "(() => { const tracks = new module.Tracks(); const face = (name, x) => ({name, box: [x, 0, x + 50, 50]}); "
+    again += "return [['A', 0], [null, 400], ['A', 410]].map(([name, x], i) => "
+    again += "tracks.update([face(name, x)], 500 * i)[0].track) })()"
+    assert page.module("tracks.js", again) == [1, 2, 1]  # unknown for one frame, far away, and then A as before
+    other = "(() => { const tracks = new module.Tracks(); const face = (name, x) => ({name, box: [x, 0, x + 50, 50]}); "
+    other += "const both = [['A', 0], ['B', 400]]; return [both, both, [['A', 405]]].map((faces, i) => "
+    other += "tracks.update(faces.map(([name, x]) => face(name, x)), 500 * i).map((one) => [one.track, one.name])) })()"
+    assert page.module("tracks.js", other) == [*[[[1, "A"], [2, "B"]]] * 2, [[2, "B"]]]  # one frame takes B for A
     slow = "(() => { const tracks = new module.Tracks(); const face = {name: null, box: [0, 0, 50, 50]}; "
     slow += "return [[face], [face], [], [face]].map((faces, i) => tracks.update(faces, 1000 * i)[0]?.track ?? 0) })()"
     assert page.module("tracks.js", slow) == [1, 1, 0, 1]  # one frame of a service that is busy

@@ -3,6 +3,7 @@
 const LEAST_OVERLAP = 0.25; // intersection over union of a face and itself half a second later: people move
 const LIFE_MS = 1500; // a face may be missed in two frames of three
 const LIFE_FRAMES = 3; // and a service that is busy may take longer than that for them
+const SLOWEST_MS = 5000; // from frame to frame; more than that was a pause
 const MEMORY = 0.7; // what remains of the votes after each frame: about three frames decide
 const LEAD = 1.3; // by how much another name must lead before it replaces the one shown
 
@@ -34,21 +35,28 @@ export class Tracks {
     return this.#tracks.filter((track) => track.seen === now).map(settled);
   }
 
+  /** How long a track may go unseen, by the pace of the frames before this one. */
   #lifeAt(now) {
-    const passed = this.#updated === null ? 0 : Math.min(now - this.#updated, LIFE_MS);
+    const life = Math.max(LIFE_MS, LIFE_FRAMES * this.#pace);
+    const passed = this.#updated === null ? 0 : Math.min(now - this.#updated, SLOWEST_MS);
     this.#updated = now;
     this.#pace = this.#pace ? 0.7 * this.#pace + 0.3 * passed : passed;
-    return Math.max(LIFE_MS, LIFE_FRAMES * this.#pace);
+    return life;
   }
 
-  /** Tracks and faces that overlap most, each used once; then those of one name, since nobody is there twice. */
+  /**
+   * Tracks and faces that belong together, each used once: those that overlap and agree on a name; those of one name
+   * anywhere, since nobody is there twice, unless the face lies where somebody else was; then those that overlap most.
+   */
   #pairs(faces) {
     const all = this.#tracks.flatMap((track) => faces.map((face) => [track, face, overlap(track.face.box, face.box)]));
     const used = new Set();
     const isFree = ([track, face]) => !used.has(track) && !used.has(face) && used.add(track) && used.add(face);
     const near = all.filter(([, , share]) => share >= LEAST_OVERLAP).sort((a, b) => b[2] - a[2]);
-    const named = all.filter(([track, face]) => face.name !== null && face.name === track.name);
-    return [...near.filter(isFree), ...named.filter(isFree)];
+    const agree = ([track, face]) => face.name !== null && face.name === track.name;
+    const isOfAnother = (face) => near.some(([track, other]) => other === face && track.name && track.name !== face.name);
+    const far = all.filter((pair) => agree(pair) && !isOfAnother(pair[1]));
+    return [...near.filter(agree), ...far, ...near].filter(isFree);
   }
 }
 
