@@ -3,8 +3,8 @@
 A gallery calls people by their names, which change and are given again; over HTTP a person has an id that does not
 change. Every change is on disk when its call returns, and what is deleted is overwritten in the file.
 
-Where gallery files are encrypted (see ``pipeline.gallery.keys``), names and notes are, too: what was written in plain
-text or with an older key before is encrypted with the present one when the file is opened.
+Where gallery files are encrypted (see ``pipeline.gallery.keys``), names, notes and crops are, too: what was written in
+plain text or with an older key before is encrypted with the present one when the file is opened.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS crops (
 );
 """
 _COLUMNS = "id, name, consent, expires, created"
+_SEALED = {"people": ("name", "consent", "renaming"), "crops": ("base64",)}
+"""What is encrypted where gallery files are."""
 _Kept = Union[str, bytes]
 """A text as the file has it: encrypted ones are bytes, so that no text can be taken for one."""
 _READ = "id, opened(name), opened(consent), expires, created"
@@ -191,20 +193,23 @@ class PeopleRecords:
 
     def keep_crops(self, person_id: str, crops: Sequence[tuple[str, bytes]]) -> None:
         """Keep small pictures: (id of the face, JPEG) each."""
-        rows = [(face_id, person_id, base64.b64encode(jpeg).decode()) for face_id, jpeg in crops]
+        rows = [(face_id, person_id, self._sealed(base64.b64encode(jpeg).decode())) for face_id, jpeg in crops]
         with self.transaction():
             self._database.executemany("INSERT OR REPLACE INTO crops (id, person, base64) VALUES (?, ?, ?)", rows)
 
     def crops(self, person_id: str) -> dict[str, bytes]:
         """Return the small pictures of a person's faces."""
         with self._guard:
-            rows = self._database.execute("SELECT id, base64 FROM crops WHERE person = ?", (person_id,)).fetchall()
+            rows = self._database.execute(
+                "SELECT id, opened(base64) FROM crops WHERE person = ?", (person_id,)
+            ).fetchall()
         return {face_id: base64.b64decode(text) for face_id, text in rows}
 
     def best_crops(self, person_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the small picture of the best face of each of some people who have one."""
         question = (
-            "SELECT base64 FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? ORDER BY quality DESC LIMIT 1"
+            "SELECT opened(base64) FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? "
+            "ORDER BY quality DESC LIMIT 1"
         )
         with self._guard:
             found = {one: self._database.execute(question, (one,)).fetchone() for one in person_ids}
@@ -243,19 +248,27 @@ class PeopleRecords:
         Raises:
             GalleryError: the key of what is encrypted is not known.
         """
-        columns = ("name", "consent", "renaming")
-        rows = self._database.execute(f"SELECT id, {', '.join(columns)} FROM people").fetchall()
-        changed = []
-        for person_id, *texts in rows:
-            wanted = [None if text is None else self._sealed(self._text_of(text)) for text in texts]
-            if wanted != texts:
-                changed.append((*wanted, person_id))
-        if changed:
-            with self._database:
-                self._database.execute("BEGIN IMMEDIATE")
-                assignments = ", ".join(f"{column} = ?" for column in columns)
-                self._database.executemany(f"UPDATE people SET {assignments} WHERE id = ?", changed)
+        with self.transaction():
+            changed = [self._seal_columns(table, columns) for table, columns in _SEALED.items()]
+        if any(changed):
             self._database.execute("VACUUM")  # SQLite leaves copies in pages that it has split
+
+    def _seal_columns(self, table: str, columns: tuple[str, ...]) -> int:
+        """Encrypt columns of a table; returns how many rows were not as they should be."""
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        last, changed = 0, 0
+        while True:
+            rows = self._database.execute(
+                f"SELECT rowid, {', '.join(columns)} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT 1000", (last,)
+            ).fetchall()
+            if not rows:
+                return changed
+            last = rows[-1][0]
+            for row_id, *texts in rows:
+                wanted = [None if text is None else self._sealed(self._text_of(text)) for text in texts]
+                if wanted != texts:
+                    self._database.execute(f"UPDATE {table} SET {assignments} WHERE rowid = ?", (*wanted, row_id))
+                    changed += 1
 
     def _text_of(self, kept: _Kept) -> str:
         """Return a text that may be encrypted with any of the known keys."""

@@ -70,8 +70,8 @@ class ServiceSettings:
         auth: whether keys are asked for. Without, ``host`` is a loopback address.
         cors: origins whose pages may call the service; none by default.
         keep_unknown: keep strangers in memory, so that they can be named.
-        keep_crops: keep a small picture of each face that is enrolled, unencrypted beside the gallery, so that people
-            can be seen in the list; without, none is kept and those kept before are removed.
+        keep_crops: keep a small picture of each face that is enrolled, beside the gallery and encrypted where its file
+            is, so that people can be seen in the list; without, none is kept and those kept before are removed.
         workers: pictures worked on at once; None for one more than cores, because one waits for the recogniser.
         pipeline: models, engine, thresholds.
         limits: how much of what.

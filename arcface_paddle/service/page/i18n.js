@@ -194,7 +194,7 @@ const TEXTS = {
   "settings.model": { en: "Model", zh: "模型" },
   "settings.bytes": { en: "Size", zh: "大小" },
   "settings.crops": { en: "Pictures of faces", zh: "人脸图片" },
-  "settings.crops_kept": { en: "small ones are kept beside the gallery, not encrypted, and deleted with their person", zh: "在人脸库旁保存小图（未加密），随人员一并删除" },
+  "settings.crops_kept": { en: "small ones are kept beside the gallery, encrypted where its file is, and deleted with their person", zh: "在人脸库旁保存小图（人脸库文件加密时亦加密），随人员一并删除" },
   "settings.crops_none": { en: "none are kept", zh: "不保存" },
   "settings.threshold": { en: "Threshold of a name", zh: "命名阈值" },
   "settings.least": { en: "Least similarity", zh: "最低相似度" },
