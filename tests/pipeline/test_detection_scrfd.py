@@ -15,6 +15,8 @@ from arcface_paddle.pipeline.detection.scrfd import ScrfdDetector
 from arcface_paddle.pipeline.detection.scrfd_tables import decode_tables
 from arcface_paddle.pipeline.model_files import find_card, open_model, preset_card
 from arcface_paddle.pipeline.onnx_facts import read_onnx_facts
+from arcface_paddle.pipeline.opening import open_detection
+from arcface_paddle.pipeline.settings import PipelineSettings
 
 ONNX = RuntimeOptions(engine="onnxruntime", threads=1)
 OPENVINO = RuntimeOptions(engine="openvino", threads=1, precision="fp32")
@@ -98,6 +100,11 @@ def test_faces_at_known_places(marked: Path, options: RuntimeOptions) -> None:
     points = np.array([400, 80]) + (np.linspace(1, 2, 10) * 8).reshape(5, 2)
     np.testing.assert_allclose(face.landmarks, points, atol=1e-3)
     assert face.score == pytest.approx(1, abs=1e-6)
+
+
+def test_it_says_what_runs_it(marked: Path) -> None:
+    facts = open_detection(PipelineSettings(det_model=str(marked), runtime=ONNX)).facts
+    assert (facts["engine"], facts["precision"], facts["threads"]) == ("onnxruntime", "fp32", 1)
 
 
 def test_pictures_of_any_proportions_stand_in_the_upper_left_corner(marked: Path) -> None:

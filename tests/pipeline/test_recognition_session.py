@@ -152,7 +152,7 @@ def test_settings_that_cannot_work(index, tmp_path):
     assert RecognitionSession.open(SessionSettings(detect=True)).model is None
 
 
-@pytest.mark.parametrize("detector", ["CenterFace", "BlazeFace"])
+@pytest.mark.parametrize("detector", ["CenterFace", "BlazeFace", "MTCNN"])
 def test_detection_alone_says_what_runs_it(detector: str) -> None:
     from arcface_paddle.pipeline.opening import open_detection
     from arcface_paddle.pipeline.settings import PipelineSettings, RuntimeOptions

@@ -20,7 +20,7 @@ from arcface_paddle.pipeline.detection.boxes import nms, overlaps
 from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import crop_square, to_blob
-from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -106,6 +106,11 @@ class MtcnnDetector:
 
     def __repr__(self) -> str:
         return described(self)
+
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the network that goes first."""
+        return self._runtime.execution
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)

@@ -23,7 +23,7 @@ from arcface_paddle.pipeline.detection.scrfd_tables import POINTS, decode_tables
 from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
-from arcface_paddle.pipeline.runtime import InferenceRuntime
+from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -56,6 +56,11 @@ class ScrfdDetector:
 
     def __repr__(self) -> str:
         return described(self)
+
+    @property
+    def execution(self) -> Execution:
+        """Engine, precision and threads of the network."""
+        return self._runtime.execution
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         check_image(image)
