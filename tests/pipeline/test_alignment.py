@@ -114,9 +114,10 @@ def test_a_box_without_landmarks_keeps_its_proportions() -> None:
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
-def test_blob_follows_the_card(order: str) -> None:
-    spec = InputSpec((4, 3), order, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), scale=1 / 255)
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), dtype=np.uint8)
+@pytest.mark.parametrize("size_hw", [(3, 4), (130, 150)], ids=["crop", "picture"])
+def test_blob_follows_the_card(size_hw: tuple[int, int], order: str) -> None:
+    spec = InputSpec(size_hw[::-1], order, (0.1, 0.2, 0.0), (0.5, 0.6, 0.7), scale=1 / 255)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *size_hw, 3), dtype=np.uint8)
     channels = pictures if order == "RGB" else pictures[:, :, :, ::-1]
     expected = ((channels / 255 - np.array(spec.mean)) / np.array(spec.std)).transpose(0, 3, 1, 2)
     blob = to_blob(list(pictures), spec)

@@ -12,6 +12,7 @@ from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.card_parsing import parse_dataclass
 from arcface_paddle.pipeline.cards import ScanSpec
 from arcface_paddle.pipeline.detection.scanning import Piece, is_calm, levels, pieces, shrink
+from arcface_paddle.pipeline.detection.second_look import Window, whole_steps
 
 SPEC = ScanSpec()
 SIZES = [(1, 1), (96, 81), (640, 480), (1280, 720), (1920, 1080), (5000, 1), (1, 5000), (16000, 4000), (300, 40000)]
@@ -138,3 +139,28 @@ def test_shrinking_in_halves_takes_every_pixel_into_account(size_wh: tuple[int, 
     assert np.abs(found - cv2.resize(picture, small_wh, interpolation=cv2.INTER_AREA).astype(int)).max() <= 4
     noise = rng.integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
     assert shrink(noise, small_wh).std() < min(0.6, 2.2 * factor) * noise.std()  # if pixels were left out, 1 times
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5])
+@pytest.mark.parametrize("part", [(0, 0, 7, 9), (20, 3, 31, 22), (90, 60, 100, 80), (3, 70, 99, 77)])
+def test_windows_are_averaged_over_whole_steps_and_show_no_less(part: tuple[int, ...], step: int) -> None:
+    size_wh = np.array([100, 80])
+    low, high = np.array(part[:2]), np.array(part[2:])
+    wider_low, wider_high = whole_steps(low, high, step, size_wh)
+    assert (wider_low <= low).all() and (high <= wider_high).all()
+    assert (wider_low >= 0).all() and (wider_high <= size_wh).all()
+    sides = wider_high - wider_low
+    assert ((sides % step == 0) | (sides == size_wh)).all() and (sides < high - low + step).all()
+
+
+@pytest.mark.parametrize("width", [30, 200, 700])
+def test_a_window_shows_the_place_that_it_stands_for(width: int) -> None:
+    """A gradient tells where a pixel came from."""
+    columns, rows = np.meshgrid(np.arange(1001), np.arange(803))
+    image = np.stack([columns / 4, rows / 4, 0 * rows], axis=-1).astype(np.uint8)
+    scale = 44 / width
+    window = Window(np.array([[scale, 0, 48 - scale * 500], [0, scale, 48 - scale * 400]]), 0.0)
+    shown = window.cut(image, 96)[40:56, 40:56, :2].astype(np.float64)
+    places = np.stack(np.meshgrid(np.arange(40, 56) + 0.5, np.arange(40, 56) + 0.5), axis=-1)
+    expected = (window.to_picture(places) - 0.5) / 4 - 0.375  # quarters are cut off
+    np.testing.assert_allclose(shown, expected, atol=1)

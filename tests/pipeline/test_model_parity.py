@@ -10,7 +10,7 @@ import pytest
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.blazeface import decode_heads
-from arcface_paddle.pipeline.detection.centerface_maps import decode_maps
+from arcface_paddle.pipeline.detection.centerface_maps import decode_batch, decode_maps
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
@@ -99,6 +99,16 @@ def test_resnet29_matches_dlib(second_references, onednn: bool) -> None:
     expected = second_references["resnet29_features"]
     assert features.shape == expected.shape == (2, 128)
     assert np.abs(features - expected).max() < 1e-5
+
+
+def test_rows_of_several_pictures_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.normal(size=(3, channels, 6, 7)).astype(np.float32) for channels in (1, 2, 2, 10)]
+    rows, pictures = decode_batch(maps, stride=4, threshold=0.7)
+    assert (np.diff(rows[:, 4]) <= 0).all() and set(pictures) == {0, 1, 2}
+    for number in range(3):
+        alone = decode_maps([one[number : number + 1] for one in maps], stride=4, threshold=0.7)
+        np.testing.assert_array_equal(rows[pictures == number], alone)
 
 
 def test_centerface_rows_match_a_plain_loop(references, second_references) -> None:

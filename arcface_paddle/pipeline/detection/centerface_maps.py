@@ -29,12 +29,21 @@ def decode_maps(maps: Sequence[np.ndarray], *, stride: int, threshold: float) ->
     Raises:
         ModelFileError: maps of other shapes.
     """
-    heat, size, offset, landmarks = _of_one_picture(maps)
+    return decode_batch(maps, stride=stride, threshold=threshold)[0]
+
+
+def decode_batch(maps: Sequence[np.ndarray], *, stride: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same for the maps of several pictures (B, ...) at once.
+
+    Returns:
+        (N, 15) rows as of ``decode_maps``, best score first; (N,) the picture of each.
+    """
+    heat = _checked(maps)[0][:, 0]
     # The threshold is brought to the logits, so that the exponential is taken of the faces and not of the whole map.
-    least = _logit(threshold)
-    ys, xs = np.nonzero(heat[0] >= least)
-    order = np.argsort(-heat[0, ys, xs], kind="stable")
-    return _rows_at(ys[order], xs[order], (heat, size, offset, landmarks), stride)
+    cells = np.nonzero(heat >= _logit(threshold))
+    order = np.argsort(-heat[cells], kind="stable")
+    pictures, ys, xs = (places[order] for places in cells)
+    return _rows_at((pictures, ys, xs), maps, stride), pictures
 
 
 def small_peaks(
@@ -52,28 +61,29 @@ def small_peaks(
     Returns:
         (N, 15) rows as of ``decode_maps``, best score first.
     """
-    heat, size, offset, landmarks = _of_one_picture(maps)
+    heat, log_widths = (found[0] for found in (_checked(maps)[0][:, 0], maps[1][:, 1]))
     least, limit = (_logit(score) for score in scores)
-    peaks = (heat[0] == cv2.dilate(heat[0], np.ones((3, 3), np.uint8))) & (heat[0] >= least) & (heat[0] < limit)
-    ys, xs = np.nonzero(peaks & (size[1] < np.log(widest / stride)))
-    order = np.argsort(-heat[0, ys, xs], kind="stable")[:most]
-    return _rows_at(ys[order], xs[order], (heat, size, offset, landmarks), stride)
+    peaks = (heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))) & (heat >= least) & (heat < limit)
+    ys, xs = np.nonzero(peaks & (log_widths < np.log(widest / stride)))
+    order = np.argsort(-heat[ys, xs], kind="stable")[:most]
+    return _rows_at((np.zeros(len(order), np.int64), ys[order], xs[order]), maps, stride)
 
 
-def _of_one_picture(maps: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+def _checked(maps: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     channels = [found.shape[1] for found in maps if found.ndim == 4]
     if channels != [1, 2, 2, 2 * POINTS] or len({found.shape[2:] for found in maps}) != 1:
         raise ModelFileError(f"the detector gave maps {[found.shape for found in maps]}; its card promises others")
-    return tuple(found[0] for found in maps)
+    return maps
 
 
 def _logit(score: float) -> float:
     return float(np.log(score / (1 - score))) if score < 1 else float("inf")
 
 
-def _rows_at(ys: np.ndarray, xs: np.ndarray, maps: tuple[np.ndarray, ...], stride: int) -> np.ndarray:
-    """Return the rows (N, 15) of some cells."""
-    heat, size, offset, landmarks = (found[:, ys, xs].astype(np.float64) for found in maps)
+def _rows_at(cells: tuple[np.ndarray, ...], maps: Sequence[np.ndarray], stride: int) -> np.ndarray:
+    """Return the rows (N, 15) of some cells, given by picture, y and x."""
+    pictures, ys, xs = cells
+    heat, size, offset, landmarks = (found[pictures, :, ys, xs].T.astype(np.float64) for found in maps)
     scores = 1 / (1 + np.exp(-heat[0]))
     heights, widths = np.exp(size) * stride
     lefts = (xs + offset[1] + 0.5) * stride - widths / 2

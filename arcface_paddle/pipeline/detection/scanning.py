@@ -130,7 +130,7 @@ def _stretches(side: int, *, factor: float, spec: ScanSpec) -> list[tuple[int, i
 def is_calm(image: np.ndarray, piece: Piece) -> bool:
     """Say whether a part of a picture is sky or wall, without anything on it that a face could be."""
     left, top, right, bottom = piece.part_xyxy
-    green = np.ascontiguousarray(image[top:bottom, left:right, 1])  # stands for brightness
+    green = cv2.extractChannel(image[top:bottom, left:right], 1)  # stands for brightness
     cells = (max(1, green.shape[1] // _CALM_CELL), max(1, green.shape[0] // _CALM_CELL))
     low, high, _, _ = cv2.minMaxLoc(cv2.resize(green, cells, interpolation=cv2.INTER_AREA))
     return high - low < _CALM_CONTRAST

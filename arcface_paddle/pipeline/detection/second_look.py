@@ -9,13 +9,13 @@ is better than either, and their distance says how far the landmarks can be trus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Sequence
 
 import cv2
 import numpy as np
 
 from arcface_paddle.pipeline.cards import InputSpec, ScanSpec
-from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, decode_maps
+from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, decode_batch
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import InferenceRuntime
 
@@ -57,9 +57,10 @@ class Window:
         high = np.minimum(np.ceil(corners.max(axis=0)) + 1, image.shape[1::-1]).astype(int)
         if (high <= low).any():
             return np.zeros((side, side, 3), np.uint8)
-        part = image[low[1] : high[1], low[0] : high[0]]
         scale = float(np.sqrt(abs(np.linalg.det(self.transform[:, :2]))))
         step = max(1, round(1 / scale))
+        low, high = whole_steps(low, high, step, np.array(image.shape[1::-1]))
+        part = image[low[1] : high[1], low[0] : high[0]]
         size_wh = (-(-part.shape[1] // step), -(-part.shape[0] // step))
         shrunk = part if step == 1 else cv2.resize(part, size_wh, interpolation=cv2.INTER_AREA)
         stretch = np.array([part.shape[1] / shrunk.shape[1], part.shape[0] / shrunk.shape[0]])
@@ -67,6 +68,19 @@ class Window:
         shift = self.transform[:, :2] @ low + self.transform[:, 2]
         indices = np.column_stack([matrix, shift + matrix @ [0.5, 0.5] - 0.5])  # pixel 0 reaches from 0 to 1
         return cv2.warpAffine(shrunk, indices, (side, side), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+
+
+def whole_steps(low: np.ndarray, high: np.ndarray, step: int, size_wh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Widen a part of a picture to multiples of ``step`` where it has room: averaging takes a third of the time then.
+
+    Args:
+        low, high: (2,) int, x and y of its corners.
+        step: pixels that become one.
+        size_wh: (2,) of the picture.
+    """
+    sides = -(-(high - low) // step) * step
+    low = np.maximum(np.minimum(low, size_wh - sides), 0)
+    return low, np.minimum(low + sides, size_wh)
 
 
 class SecondLook:
@@ -112,11 +126,9 @@ class SecondLook:
         for start in range(0, len(rows), _BATCH):
             batch = windows[start : start + _BATCH]
             blob = to_blob([window.cut(image, self._scan.window) for window in batch], self._input)
-            maps = self._runtime.run([blob])
-            for index, window in enumerate(batch):
-                found = self._best([one[index : index + 1] for one in maps])
-                if found is not None:
-                    seen[start + index] = _row_in_picture(found, window, mirror=mirror)
+            rows_seen, indices = self._best(self._runtime.run([blob]))
+            for row, index in zip(rows_seen, indices):
+                seen[start + index] = _row_in_picture(row, batch[index], mirror=mirror)
         return seen
 
     def _window(self, row: np.ndarray, angle: float, *, mirror: int) -> Window:
@@ -127,14 +139,15 @@ class SecondLook:
         center = np.array([row[0] + row[2], row[1] + row[3]]) / 2
         return Window(np.column_stack([matrix, self._scan.window / 2 - matrix @ center]), angle)
 
-    def _best(self, maps: Sequence[np.ndarray]) -> Optional[np.ndarray]:
-        """Return the row of the best face in the middle of a window, or None."""
-        found = decode_maps(maps, stride=self._stride, threshold=_BARELY)
+    def _best(self, maps: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of the best faces in the middle of windows, and the numbers of these windows."""
+        found, numbers = decode_batch(maps, stride=self._stride, threshold=_BARELY)
         middle, expected = self._scan.window / 2, self._scan.face_in_window
         off = np.abs(found[:, :2] + found[:, 2:4] - 2 * middle).max(axis=1, initial=0) / 2
         ratio = np.maximum(found[:, 2] - found[:, 0], _HEIGHT_SHARE * (found[:, 3] - found[:, 1])) / expected
-        fits = (off < _OFF_CENTRE * expected) & (ratio < _SIZE_RATIO) & (ratio > 1 / _SIZE_RATIO)
-        return found[fits][0] if fits.any() else None
+        fits = np.flatnonzero((off < _OFF_CENTRE * expected) & (ratio < _SIZE_RATIO) & (ratio > 1 / _SIZE_RATIO))
+        windows, firsts = np.unique(numbers[fits], return_index=True)  # the first is the best
+        return found[fits[firsts]], windows
 
 
 def rolls(rows: np.ndarray) -> np.ndarray:
