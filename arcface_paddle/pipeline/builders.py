@@ -121,7 +121,7 @@ def _build_centerface(
     settings: DetectionSettings,
     _options: Optional[RuntimeOptions],
 ) -> Detector:
-    return CenterFaceDetector(folder, runtime, settings=settings)
+    return CenterFaceDetector(folder, runtime, windows=runtime.twin(), settings=settings)
 
 
 def _build_scrfd(

@@ -77,6 +77,12 @@ class InferenceRuntime(Protocol):
             ModelFileError: the inputs do not fit the network, or it cannot run here.
         """
 
+    def twin(self) -> InferenceRuntime:
+        """Return a runtime of the same network for inputs of another kind of size, which take turns with this one's.
+
+        It is this runtime itself where a change of size costs nothing.
+        """
+
 
 def open_runtime(
     graph_file: Path,

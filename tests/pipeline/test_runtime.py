@@ -129,6 +129,22 @@ def test_threads_may_share_a_runtime(crops: np.ndarray, options: RuntimeOptions)
     assert not wrong
 
 
+@both_engines
+def test_a_twin_gives_the_same_at_once(crops: np.ndarray, options: RuntimeOptions) -> None:
+    """The detector's windows go through a twin, so that OpenVINO need not prepare for other sizes all the time."""
+    model = open_model("FaceRefiner")
+    runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+    twin = runtime.twin()
+    assert (twin is runtime) == (options is PADDLE)
+    assert (twin.execution, twin.input_names, twin.output_names) == (
+        *(runtime.execution, runtime.input_names),
+        runtime.output_names,
+    )
+    for batch in (crops, crops[:1], crops):
+        for ours, theirs in zip(twin.run([batch]), runtime.run([batch])):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
 def test_bfloat16_is_close_or_refused_but_never_nan(crops: np.ndarray, engine: str) -> None:
     try:

@@ -7,6 +7,7 @@ looked for from a fixed score on, and only the finished ones are held against th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -79,6 +80,7 @@ class CenterFaceDetector:
     Args:
         model: folder of a card with the decoder ``centerface``.
         runtime: its network.
+        windows: the same for small inputs, windows and patches; None for the first one.
         settings: which faces are looked for; without a smallest face, that of the card decides how fine the search
             is, and faces that are smaller yet are welcome.
     """
@@ -88,6 +90,7 @@ class CenterFaceDetector:
         model: ModelFolder,
         runtime: InferenceRuntime,
         *,
+        windows: Optional[InferenceRuntime] = None,
         settings: DetectionSettings = USUAL_DETECTION,
     ) -> None:
         self.card = model.card
@@ -97,7 +100,8 @@ class CenterFaceDetector:
         self._scan = self._spec.scan or ScanSpec()
         self._min_face = settings.min_face or self._scan.min_face
         self._runtime = runtime
-        self._second_look = SecondLook(runtime, model.card.input, self._scan, stride=self._spec.strides[0])
+        self._windows = windows or runtime
+        self._second_look = SecondLook(self._windows, model.card.input, self._scan, stride=self._spec.strides[0])
 
     def __repr__(self) -> str:
         return described(self)
@@ -158,7 +162,7 @@ class CenterFaceDetector:
             image,
             (best[:, :2] + best[:, 2:4]) / 2,
             factor=finest,
-            runtime=self._runtime,
+            runtime=self._windows,
             card_input=self.card.input,
             stride=self._spec.strides[0],
             noticed=_FAINT_SEEN,

@@ -38,6 +38,10 @@ class OnnxRuntime:
     def __repr__(self) -> str:
         return f"OnnxRuntime({self._graph_file}, {self.execution})"
 
+    def twin(self) -> OnnxRuntime:
+        """Return itself: sizes may change from run to run."""
+        return self
+
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         check_inputs(inputs, self.input_names, self._graph_file)
         try:

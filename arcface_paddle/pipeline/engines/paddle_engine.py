@@ -78,6 +78,10 @@ class PaddleRuntime:
     def __repr__(self) -> str:
         return f"PaddleRuntime({self._graph_file}, {self.execution})"
 
+    def twin(self) -> PaddleRuntime:
+        """Return itself: sizes may change from run to run."""
+        return self
+
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         check_inputs(inputs, self.input_names, self._graph_file)
         with self._lock:
