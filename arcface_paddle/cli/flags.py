@@ -97,7 +97,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--threads", type=int,
                         help="CPU threads of a network (default: as many as the process may use)")  # fmt: skip
     engine.add_argument("--precision", choices=PRECISIONS, default=AUTO,
-                        help="auto: bf16 where openvino and the processor have it (%(default)s)")  # fmt: skip
+                        help="auto: bf16 where processor, engine and network allow it (%(default)s)")  # fmt: skip
     aliases = published_group(parser)
     aliases.add_argument("--backend", dest="engine", choices=[AUTO, *ENGINES], default=argparse.SUPPRESS,
                          help="= --engine")  # fmt: skip

@@ -62,11 +62,11 @@ class RuntimeOptions:
         device: ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` (paddle only).
         threads: CPU threads of one network; None for as many as this process may use.
         onednn: use oneDNN on CPU (paddle only); without it, networks take three to four times as long.
-        precision: ``"fp32"``; ``"bf16"`` on CPUs with AVX512-BF16 or AMX; ``"auto"`` for bf16 where the engine is
-            openvino and the processor has it, else fp32. In bf16 embeddings keep a cosine of .999 or more to those in
-            fp32; a gallery made in one precision serves the other. Paddle's oneDNN kernel for PReLU gives NaN in
-            bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for it; that is reported, not
-            passed on.
+        precision: ``"fp32"``; ``"bf16"`` on CPUs with AVX512-BF16 or AMX; ``"auto"`` for bf16 where the processor has
+            it and the engine is openvino, or paddle and the network has no PReLU, else fp32. In bf16 embeddings keep a
+            cosine of .999 or more to those in fp32; a gallery made in one precision serves the other. Paddle's oneDNN
+            kernel for PReLU gives NaN in bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for
+            it; where it is asked for, that is reported, not passed on.
     """
 
     engine: str = AUTO

@@ -27,10 +27,11 @@ pytest.importorskip("openvino")
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 PORTRAITS = sorted((DEMO / "gallery").glob("*/*.jpg"))
 QUERIES = sorted((DEMO / "queries").glob("*.jpg"))
-EXACT = RuntimeOptions(engine="paddle", threads=1)
+EXACT = RuntimeOptions(engine="paddle", threads=1, precision="fp32")
 WAYS = {
     "openvino fp32": RuntimeOptions(engine="openvino", threads=1, precision="fp32"),
     "auto": RuntimeOptions(threads=1),
+    "paddle": RuntimeOptions(engine="paddle", threads=1),
 }
 by_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 

@@ -29,7 +29,7 @@ def second_references() -> dict[str, np.ndarray]:
 
 
 def run(model: ModelFolder, pictures: np.ndarray, *, onednn: bool = True) -> list[np.ndarray]:
-    options = RuntimeOptions(engine="paddle", threads=1, onednn=onednn)
+    options = RuntimeOptions(engine="paddle", threads=1, onednn=onednn, precision="fp32")
     runtime = open_runtime(model.graph_file, model.weights_file, options=options)
     return runtime.run([to_blob(list(pictures), model.card.input)])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.images import read_image
 from arcface_paddle.pipeline.builders import build_detector
+from arcface_paddle.pipeline.engines import paddle_engine
+from arcface_paddle.pipeline.engines.processor import has_bfloat16_instructions
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import RuntimeOptions, available_cores, first_line, open_runtime
 
@@ -252,14 +255,39 @@ def test_what_runs_is_said(options: RuntimeOptions, expected: str) -> None:
     assert expected in repr(runtime)
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_paddle_takes_bfloat16_where_processor_and_network_allow_it(
+    monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(paddle_engine, "has_bfloat16_instructions", lambda: able)
+    for name, stands_it in (("CenterFace", True), ("ResNet29", True), ("MobileFace", False), ("FaceRefiner", False)):
+        chosen = paddle_engine._precision(open_model(name).graph_file, PADDLE)
+        assert chosen == ("bf16" if able and stands_it else "fp32"), name
+    graph = open_model("CenterFace").graph_file
+    for said in ("fp32", "bf16"):
+        assert paddle_engine._precision(graph, dataclasses.replace(PADDLE, precision=said)) == said
+    for other in (RuntimeOptions(onednn=False), RuntimeOptions(device="gpu")):
+        assert paddle_engine._precision(graph, other) == "fp32"
+    assert paddle_engine._precision(Path("inference.json"), PADDLE) == "fp32"
+
+
+@pytest.mark.skipif(not has_bfloat16_instructions(), reason="this processor has no bfloat16")
+def test_paddle_in_bfloat16_finds_the_same_faces() -> None:
+    group = read_image(Path(__file__).parents[2] / "demo" / "queries" / "group.jpg")
+    fast, exact = (build_detector(options=dataclasses.replace(PADDLE, precision=said)) for said in ("auto", "fp32"))
+    found, expected = fast.detect(group), exact.detect(group)
+    assert len(found) == len(expected) == 4
+    for face, other in zip(found, expected):
+        width = other.box_xyxy[2] - other.box_xyxy[0]
+        assert np.abs(face.landmarks - other.landmarks).max() < 0.05 * width and abs(face.score - other.score) < 0.02
+
+
 def test_precision_auto_follows_the_processor() -> None:
     openvino = pytest.importorskip("openvino")
-    from arcface_paddle.pipeline.engines import openvino_engine
-
     model = open_model("FaceRefiner")
     found = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="openvino")).execution
     able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert found.precision == ("bf16" if able and openvino_engine._has_bfloat16_instructions() else "fp32")
+    assert found.precision == ("bf16" if able and has_bfloat16_instructions() else "fp32")
     paddle = open_runtime(model.graph_file, model.weights_file, options=RuntimeOptions(engine="paddle"))
     assert paddle.execution.precision == "fp32"
 

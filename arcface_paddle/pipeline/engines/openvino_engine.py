@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import platform
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
 from arcface_paddle.pipeline.engines.compiled_cache import CompiledCache
+from arcface_paddle.pipeline.engines.processor import has_bfloat16_instructions
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 from arcface_paddle.pipeline.runtime import Execution, RuntimeOptions, check_inputs, first_line
@@ -105,24 +105,12 @@ def _precision(core: Any, wanted: str) -> str:
     """Return fp32 or bf16: what was asked for, or bf16 where the processor computes in it."""
     if wanted == "fp32":
         return wanted
-    able = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") and _has_bfloat16_instructions()
+    able = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") and has_bfloat16_instructions()
     if wanted == AUTO:
         return "bf16" if able else "fp32"
     if not able:
         raise ConfigError("precision bf16 needs a processor with AVX512-BF16 or AMX; use auto or fp32")
     return wanted
-
-
-def _has_bfloat16_instructions() -> bool:
-    """Tell whether the processor itself says so; True where it cannot be asked.
-
-    OpenVINO also offers bfloat16 where it must convert to and from float32 around every layer, which costs time.
-    """
-    try:
-        facts = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return True
-    return platform.machine() not in ("x86_64", "AMD64") or "avx512_bf16" in facts or "amx_bf16" in facts
 
 
 def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]) -> Any:
