@@ -15,7 +15,7 @@ import pytest
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.fetching import fetch_archive
-from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
+from arcface_paddle.pipeline.graph_checks import check_graph, check_weights, operators_of
 from arcface_paddle.pipeline.model_files import open_model, shipped_folder
 
 EXPECTED = ("inference.pdmodel", "inference.pdiparams")
@@ -109,6 +109,29 @@ def test_whole_files_pass_the_checks() -> None:
 
 
 # ---------------------------------------------------------------- fetching
+
+
+def test_operators_are_read_from_the_graph_and_damage_gives_none(tmp_path: Path) -> None:
+    graph = shipped_folder("CenterFace") / "inference.pdmodel"
+    expected = {
+        "feed",
+        "fetch",
+        "conv2d",
+        "conv2d_transpose",
+        "depthwise_conv2d",
+        "elementwise_add",
+        "relu",
+        "reshape2",
+    }
+    assert operators_of(graph) == expected
+    assert operators_of(tmp_path / "none.pdmodel") == operators_of(tmp_path / "inference.json") == frozenset()
+    content = graph.read_bytes()
+    damaged = tmp_path / "inference.pdmodel"
+    for cut in (*range(1, 60), len(content) // 2):
+        damaged.write_bytes(content[:cut])
+        assert operators_of(damaged) <= expected
+    damaged.write_bytes(bytes(255 - byte for byte in content))
+    assert not operators_of(damaged)
 
 
 @pytest.fixture
