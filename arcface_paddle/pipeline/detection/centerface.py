@@ -40,11 +40,13 @@ _CONTAINED = 0.7  # share of a box inside of a better one from which on both are
 _DOUBTFUL = 0.25  # score of what may be a face
 _HINT, _MOST_HINTS = 0.03, 8  # least score, and number, of places at coarser levels that may be a hidden face
 _FAINT = 0.005  # score of a small face at half the resolution that just shows it: of 16 to 20 pixels, 85 % have it
-_FAINT_WIDTH = 3  # times the smallest face: wider ones are seen well there
+_FAINT_WIDTH = 4  # times the smallest face, by what half the resolution says: of 20 pixels it takes many for 50
+_HINT_WIDTH = 3  # times the smallest face: wider ones are seen well at half the resolution
 _FAINT_PLACES = 24  # that are looked at, the best first, in each
-_FAINT_AREA = 2_100_000  # pixels of the picture, and at least; true ones are mostly among the best 22 in calm pictures
-_FAINT_SEEN = 0.4  # score in a patch: 18 of 18 small faces in 16 pictures had .42 and more, false places up to .45
+_FAINT_AREA = 2_100_000  # pixels of the picture, and at least; beyond 24 places come 2 of 20 small faces
+_FAINT_SEEN = 0.2  # score in a patch: small faces have .25 and more, few other places as much; a second look decides
 _AROUND = 0.3  # of a face's sides that is counted to it on each side: hair, ears and collar look like small faces
+_BELOW = 1.8  # of its height that is counted to it below, and its width on each side there: badges and prints, too
 _FAR_LARGER = 4  # times the smallest face: half the resolution sees well what is twice as large as that
 _RETRY_SIDE = 320  # longer side of the input
 _RETRY_BORDER = 0.25
@@ -220,21 +222,17 @@ class CenterFaceDetector:
             maps,
             stride=stride,
             scores=(_FAINT, self._scan.noticed),
-            widest=self._widest_faint * piece.factor,
+            widest=_FAINT_WIDTH * self._min_face * piece.factor,
             most=2 * _FAINT_PLACES,
         )
         widths = rows[:, 2] - rows[:, 0]
         rows, faint = _in_picture(rows, piece), _in_picture(faint, piece)
         return _Noticed(rows, widths, piece.is_cut(rows[:, :4]), faint)
 
-    @property
-    def _widest_faint(self) -> float:
-        return _FAINT_WIDTH * self._min_face
-
     def _with_few_weak(self, noticed: _Noticed) -> _Noticed:
         """Keep the places that are noticed, and the best few of the weaker ones that would be large."""
         weak = noticed.rows[:, 4] < self._scan.noticed
-        large = noticed.rows[:, 2] - noticed.rows[:, 0] >= self._widest_faint
+        large = noticed.rows[:, 2] - noticed.rows[:, 0] >= _HINT_WIDTH * self._min_face
         few = weak & large & (np.cumsum(weak & large) <= _MOST_HINTS)
         return noticed.take(np.flatnonzero(~weak | few))
 
@@ -316,12 +314,15 @@ def _whole(rows: np.ndarray, widths: np.ndarray) -> _Noticed:
 
 
 def _lie_in_faces(points: np.ndarray, faces: list[Detection]) -> np.ndarray:
-    """Say which of the points (N, 2) lie in or close to one of some faces."""
+    """Say which of the points (N, 2) lie in or close to one of some faces, or on the chest below it."""
     inside = np.zeros(len(points), bool)
     for face in faces:
         low, high = face.box_xyxy[:2].astype(np.float64), face.box_xyxy[2:].astype(np.float64)
         around = _AROUND * (high - low)
         inside |= ((points > low - around) & (points < high + around)).all(axis=1)
+        width, height = high - low
+        chest_low, chest_high = (low[0] - width, high[1]), (high[0] + width, high[1] + _BELOW * height)
+        inside |= ((points > chest_low) & (points < chest_high)).all(axis=1)
     return inside
 
 
