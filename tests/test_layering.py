@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "heads": {"distributed"},
     "pipeline": {"backbones"},
     "video": {"pipeline", "reports"},
-    "library": {"pipeline"},
+    "library": {"pipeline", "reports"},
     "service": {"pipeline", "video", "library"},
     "data": {"pipeline"},
     "synthetic": {"pipeline", "data"},

@@ -1,0 +1,1 @@
+"""Photo libraries: whose faces are in thousands of pictures that nobody has labelled."""
