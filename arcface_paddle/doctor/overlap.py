@@ -15,7 +15,11 @@ from arcface_paddle.doctor.crop_embeddings import embed_checked, to_crop
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.duplicates import copy_picture_reader
 from arcface_paddle.doctor.findings import Finding, Ledger, VerificationRef
-from arcface_paddle.doctor.hashing import (
+from arcface_paddle.doctor.identities import IdentityFacts
+from arcface_paddle.doctor.scan import ScanFacts
+from arcface_paddle.evaluation.embedder import Embed
+from arcface_paddle.pipeline.hamming import hamming_join
+from arcface_paddle.pipeline.picture_hashes import (
     compared_picture,
     copy_similarity,
     gray_thumbnail,
@@ -23,10 +27,6 @@ from arcface_paddle.doctor.hashing import (
     perceptual_hash,
     pixel_digest,
 )
-from arcface_paddle.doctor.identities import IdentityFacts
-from arcface_paddle.doctor.neighbors import hamming_join
-from arcface_paddle.doctor.scan import ScanFacts
-from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.progress import progress
 
 _REFS_SHOWN = 8

@@ -15,8 +15,8 @@ from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Finding, Ledger
-from arcface_paddle.doctor.hashing import content_digest, gray_thumbnail, perceptual_hash, pixel_digest
 from arcface_paddle.errors import DataError, ImageError
+from arcface_paddle.pipeline.picture_hashes import content_digest, gray_thumbnail, perceptual_hash, pixel_digest
 from arcface_paddle.progress import progress
 
 _CHUNK = 128  # images per task of a thread: few enough for an even end, many enough that handing over costs nothing

@@ -8,7 +8,7 @@ import pytest
 from doctor_faults import jpeg, picture, texture
 
 from arcface_paddle import images
-from arcface_paddle.doctor import hashing
+from arcface_paddle.pipeline import picture_hashes as hashing
 
 
 def code_of(image: np.ndarray) -> int:

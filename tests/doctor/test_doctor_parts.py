@@ -8,13 +8,15 @@ import pytest
 from doctor_faults import jpeg, picture
 
 from arcface_paddle import images
-from arcface_paddle.doctor import clustering, duplicates, hashing, labels, neighbors
+from arcface_paddle.doctor import clustering, duplicates, labels
 from arcface_paddle.doctor.crop_embeddings import unit_rows
 from arcface_paddle.doctor.doctor_settings import AFFINITIES, LINKAGES, DoctorSettings
 from arcface_paddle.doctor.examination import choose_images
 from arcface_paddle.doctor.findings import KINDS, Finding, Ledger
 from arcface_paddle.doctor.scan import missing_rows
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.pipeline import copies, hamming
+from arcface_paddle.pipeline import picture_hashes as hashing
 
 
 def clustered_codes(seed: int, count: int = 300) -> np.ndarray:
@@ -34,7 +36,7 @@ def slow_distance(first: int, second: int) -> int:
 @pytest.fixture(params=["direct", "buckets"])
 def way(request, monkeypatch) -> None:
     """Small inputs are compared directly, large ones by way of buckets; the tests are small."""
-    monkeypatch.setattr(neighbors, "_PAIRS_PER_PASS", 1 << 18 if request.param == "direct" else -1)
+    monkeypatch.setattr(hamming, "_PAIRS_PER_PASS", 1 << 18 if request.param == "direct" else -1)
 
 
 @pytest.mark.usefixtures("way")
@@ -48,38 +50,38 @@ def test_near_pairs_are_those_of_the_double_loop(radius):
         if slow_distance(codes[i], codes[j]) <= radius
     ]
     assert len(expected) > 5
-    assert neighbors.near_pairs(codes, radius).tolist() == expected
+    assert hamming.near_pairs(codes, radius).tolist() == expected
 
 
 @pytest.mark.usefixtures("way")
 def test_join_of_two_lists_with_blocks_smaller_than_the_work(monkeypatch):
-    monkeypatch.setattr(neighbors, "_PAIRS_PER_STEP", 7)
+    monkeypatch.setattr(hamming, "_PAIRS_PER_STEP", 7)
     probes, codes = clustered_codes(1, 60), clustered_codes(1, 90)
     expected = [[i, j] for i in range(60) for j in range(90) if slow_distance(probes[i], codes[j]) <= 3]
-    assert expected and neighbors.hamming_join(probes, codes, radius=3).tolist() == expected
+    assert expected and hamming.hamming_join(probes, codes, radius=3).tolist() == expected
 
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("probes, codes", [(0, 5), (5, 0), (0, 0)])
 def test_join_with_nothing(probes, codes):
-    empty = neighbors.hamming_join(np.zeros(probes, np.uint64), np.zeros(codes, np.uint64), radius=3)
+    empty = hamming.hamming_join(np.zeros(probes, np.uint64), np.zeros(codes, np.uint64), radius=3)
     assert empty.shape == (0, 2)
 
 
 @pytest.mark.parametrize("radius", [-1, 12])
 def test_join_refuses_other_radii(radius):
     with pytest.raises(ValueError, match="allowed: 0 to 11"):
-        neighbors.hamming_join(np.zeros(1, np.uint64), np.zeros(1, np.uint64), radius=radius)
+        hamming.hamming_join(np.zeros(1, np.uint64), np.zeros(1, np.uint64), radius=radius)
 
 
 def test_distance_of_extremes():
     ones = np.array([2**64 - 1, 0, 2**63], dtype=np.uint64)
-    assert neighbors.hamming_distance(ones, np.zeros(3, np.uint64)).tolist() == [64, 0, 1]
+    assert hamming.hamming_distance(ones, np.zeros(3, np.uint64)).tolist() == [64, 0, 1]
 
 
 def test_bits_counted_without_numpy_2():
     values = clustered_codes(0)
-    assert neighbors.count_bits(values).tolist() == [slow_distance(value, 0) for value in values]
+    assert hamming.count_bits(values).tolist() == [slow_distance(value, 0) for value in values]
 
 
 def code_of(image: np.ndarray) -> int:
@@ -225,7 +227,7 @@ def test_equal_groups_among_the_chosen_only():
 
 def test_copies_that_share_an_image_make_one_group():
     pictures = {index: hashing.compared_picture(picture(index in (5, 6, 7), 0)) for index in (1, 2, 5, 6, 7, 9)}
-    links = duplicates.Links(pictures.__getitem__, 0.98)
+    links = copies.Links(pictures.__getitem__, 0.98)
     for one, other in ((5, 6), (1, 2), (2, 9), (6, 7), (1, 9), (1, 5)):
         links.compare(one, other, mirrored=False)
     assert [group.tolist() for group, _, _ in links.groups()] == [[1, 2, 9], [5, 6, 7]]
