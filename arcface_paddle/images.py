@@ -17,8 +17,9 @@ import struct
 import threading
 import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Optional, Union
+from typing import Any, Callable, Iterator, Mapping, Optional, Union
 
 import cv2
 import numpy as np
@@ -79,7 +80,7 @@ _STRIP_PIXELS = 1 << 20  # converted at a time: large enough to be fast, small e
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK_BYTES = 12  # of length, kind and checksum around what a chunk holds
 
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _EXIF_FOLDER_TAG, _TIFF_XMP_TAG = 0x0112, 0x8769, 700
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG and DAC
 _MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # a stuffed zero, TEM, RST0 to RST7, SOI
 _MARKERS_OF_THE_END = frozenset({0xD9, 0xDA})  # EOI, SOS
@@ -102,6 +103,25 @@ _SUFFIXES_WITH_FRAMES = frozenset({".gif", ".webp", ".png", ".tif", ".avif"})
 _SUFFIX_OF_PORTABLE_MAP = {b"P5": ".pgm", b"P6": ".ppm"}
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_KEYS_OF_XMP = ("xmp", "XML:com.adobe.xmp")  # JPEG, WebP, TIFF; PNG
+
+
+@dataclass(frozen=True, eq=False)
+class PictureHeader:
+    """What a picture's file says before a pixel of it is decoded.
+
+    Attributes:
+        stored_size_wh: width and height in the order in which the file stores rows and columns.
+        orientation: how it is to be turned to stand upright, 1 to 8 as in EXIF; HEIF gives upright pixels, hence 1.
+        exif: EXIF tags by number, those of the picture and of the exposure, as Pillow gives them; unchecked.
+        xmp: the embedded XMP packet; empty where there is none.
+    """
+
+    stored_size_wh: tuple[int, int]
+    orientation: int
+    exif: Mapping[int, Any]
+    xmp: bytes
 
 
 def picture_formats() -> tuple[str, ...]:
@@ -220,6 +240,25 @@ def decode_image(
             _shrink_while_decoding(image, longest_side)
         image.load()
         return _to_rgb(image, name)
+
+
+def read_header(path: files.PathLike) -> PictureHeader:
+    """Read size, orientation, EXIF and XMP of a picture file without decoding it.
+
+    Raises:
+        ImageError: no such file, not a picture, or damaged where it begins.
+    """
+    name = files.printable(path)
+    with contextlib.ExitStack() as opened:
+        try:
+            stream = opened.enter_context(open(path, "rb"))
+            start = stream.read(512)
+            stream.seek(0)
+        except OSError as error:
+            raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from None
+        with _decoding_errors(name, MAX_PIXELS):
+            image = opened.enter_context(Image.open(stream, formats=_formats_for(start)))
+            return PictureHeader(image.size, _orientation_of(image), _exif_of(image), _xmp_of(image))
 
 
 def count_frames(content: bytes) -> int:
@@ -519,6 +558,26 @@ def _orientation_of(image: Image.Image) -> int:
     except _DECODE_ERRORS:
         return 1  # an unreadable EXIF block says nothing about orientation
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _exif_of(image: Image.Image) -> dict[int, Any]:
+    """Return the EXIF tags of the picture and of its exposure; none where they cannot be understood."""
+    try:
+        exif = image.getexif()
+        return {**exif.get_ifd(_EXIF_FOLDER_TAG), **exif}
+    except _DECODE_ERRORS:
+        return {}
+
+
+def _xmp_of(image: Image.Image) -> bytes:
+    for packet in (*map(image.info.get, _KEYS_OF_XMP), getattr(image, "tag_v2", {}).get(_TIFF_XMP_TAG)):
+        if packet:
+            return packet.encode("utf-8", "replace") if isinstance(packet, str) else bytes(packet)
+    # Pillow before 11 leaves the packet of a JPEG among the segments that it did not look at.
+    for _, segment in getattr(image, "applist", ()):
+        if segment.startswith(_JPEG_XMP):
+            return bytes(segment[len(_JPEG_XMP) :])
+    return b""
 
 
 def _as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
