@@ -86,6 +86,7 @@ def write_people(path: files.PathLike, library: Library, *, grouping: Grouping, 
             "threshold": round(facts.threshold, 4),
             "rule": facts.rule,
             "counts": dict(facts.counts),
+            "fingerprint": facts.fingerprint,
         },
     }
     lists: dict[str, Iterable[Any]] = {
@@ -137,6 +138,7 @@ def _from_document(document: Mapping[str, Any]) -> PeopleDocument:
         GroupingFacts(
             str(facts["model"]), str(facts["algorithm"]), float(facts["threshold"]), str(facts["rule"]),
             {str(key): int(value) for key, value in facts["counts"].items()},
+            str(facts.get("fingerprint", "")),
         ),
     )  # fmt: skip
     return PeopleDocument(

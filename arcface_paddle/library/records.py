@@ -137,9 +137,10 @@ class GroupingFacts:
     Attributes:
         model: name of the recogniser and the hash of its weights, as ``"MobileFace sha256:..."``.
         algorithm: the method, in words that a user can look up.
-        threshold: least mean similarity of two groups that become one, -1 to 1.
+        threshold: least mean score of two groups that become one; ``rule`` says in which measure.
         rule: how the threshold came about, in a sentence.
         counts: pictures, faces, groups, and so on, by name.
+        fingerprint: hash of all that decided the grouping; the same again gives the same groups. Empty when unknown.
     """
 
     model: str
@@ -147,6 +148,7 @@ class GroupingFacts:
     threshold: float
     rule: str
     counts: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
