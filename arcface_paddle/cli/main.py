@@ -32,6 +32,7 @@ COMMANDS = {
     "demo": ("demo", "a first look: name the faces of the photographs that come along"),
     "recognize": ("recognize", "find, align and name the faces of pictures, folders or video (= test_recognition)"),
     "gallery": ("gallery", "build, list, change and merge galleries of known people"),
+    "people": ("people", "group the faces of a photo library by person"),
     "serve": ("serve", "serve face recognition over HTTP, with a page for the browser"),
     "models": ("models", "list, check and fetch models"),
     "encode": ("encode", "turn pictures into embeddings (.npy, .npz, HDF5, Parquet)"),
