@@ -206,7 +206,7 @@ def _found_in(analyzer: Analyzer, image: np.ndarray, sha256: str, found: FoundPi
         landmarks=np.array(points, np.float32).reshape(-1, 5, 2),
         scores=np.array([face.detection.score for face in faces], np.float32),
         qualities=np.array([np.nan if face.quality is None else face.quality for face in faces], np.float32),
-        embeddings=np.array([require_embedding(face) for face in faces], np.float32).reshape(-1, size),
+        embeddings=np.array([require_embedding(face) for face in faces], np.float32).reshape(len(faces), size),
     )
 
 
