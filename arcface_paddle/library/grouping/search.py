@@ -267,50 +267,41 @@ def _large(job: _Job, part: _Job, taught: Found) -> Found:
     else:
         evidence = plain_evidence(job.embeddings, job.recognition.similarity)
     units = evidence.averaged(job.unit_of, job.count)
-    people = max(2, round(job.count * (taught.groups.max() + 1) / part.count))
-    rows, scores = nearest(units, NEIGHBORS)
-    strangers, together = taught.cut.strangers, None
-    cut, groups = taught.cut, np.arange(job.count)
-    for _ in range(2):  # the second time with the number of people, and the faces together, that the first has found
-        cut = choose_cut(strangers, job.recognition.calibration, people=people, together=together)
-        cut = _not_below(cut) if taught.adapted else cut
-        groups = link_by_graph(
-            units, job.sizes, job.apart, cut=cut.score, neighbors=(rows, scores),
-            slack=_GRAPH_SLACK * strangers.deviation, rng=job.rng, exact_units=job.exact_units,
-        )  # fmt: skip
-        people = int(groups.max()) + 1
-        strangers = measure_strangers(units.averaged(groups, people), rng=job.rng) or strangers
+    neighbors = nearest(units, NEIGHBORS)
+    calibration, least = job.recognition.calibration, LEAST_SCORE if taught.adapted else -np.inf
+    first = choose_cut(taught.cut.strangers, calibration, people=job.count / _FACES_PER_PERSON)
+    floor = max(first.score, least) - _GRAPH_SLACK * first.strangers.deviation
+    modules = _communities(units, job.apart, neighbors, least=floor, rng=job.rng)
+    # Those of the part are no measure: in neighbourhoods, strangers are more alike than in the whole library.
+    people = int(modules.max()) + 1
+    strangers = measure_strangers(units.averaged(modules, people), rng=job.rng) or taught.cut.strangers
+    groups, together, cut = modules, None, first
+    for _ in range(2):  # the second time with the strictest cut that loses hardly any face
+        wanted = choose_cut(strangers, calibration, people=people, together=together)
+        wanted = replace(wanted, score=max(wanted.score, least))
+        if together is not None and wanted.score <= cut.score:
+            break
+        cut = wanted
+        groups = _link_inside(units, job.sizes, job.apart, modules, cut=cut.score, most=job.exact_units)
+        groups = _link_across(units, job.sizes, job.apart, groups, cut=cut.score)
         together = evidence.with_own(groups[job.unit_of])
     return Found(groups, units, job.sizes, cut, taught.adapted, BY_GRAPH)
 
 
-def link_by_graph(
+def _communities(
     units: Evidence,
-    sizes: np.ndarray,
     apart: np.ndarray,
-    *,
-    cut: float,
     neighbors: tuple[np.ndarray, np.ndarray],
-    slack: float,
+    *,
+    least: float,
     rng: np.random.Generator,
-    exact_units: int,
 ) -> np.ndarray:
-    """Return the groups (U,) of communities that the exact linkage has parted, numbered from 0 on.
-
-    Args:
-        units, sizes, apart, cut: as in ``link``.
-        neighbors: rows and scores of each unit's nearest ones, see ``graph.nearest``.
-        slack: how far below ``cut`` an edge of the graph may lie.
-        rng: order of the map equation's search.
-        exact_units: a larger community is cut into pieces of that size first.
-    """
-    ones, others, scores = mutual_edges(*neighbors, least=cut - slack)
-    keys = set((apart[:, 0] * np.int64(len(units)) + apart[:, 1]).tolist())
-    allowed = np.array([key not in keys for key in (ones * np.int64(len(units)) + others).tolist()], bool)
-    weights = (scores - (cut - slack))[allowed].astype(np.float64) + 1e-6
-    modules = communities(len(units), (ones[allowed], others[allowed], weights), rng=rng)
-    groups = _link_inside(units, sizes, apart, modules, cut=cut, most=exact_units)
-    return _link_across(units, sizes, apart, groups, cut=cut)
+    """Return the modules (U,) of the graph of neighbours that score ``least`` or more, without forbidden edges."""
+    ones, others, scores = mutual_edges(*neighbors, least=least)
+    keys = apart[:, 0] * np.int64(len(units)) + apart[:, 1]
+    allowed = ~np.isin(ones * np.int64(len(units)) + others, keys)
+    weights = (scores - least)[allowed].astype(np.float64) + 1e-6
+    return communities(len(units), (ones[allowed], others[allowed], weights), rng=rng)
 
 
 def _link_inside(
