@@ -186,6 +186,7 @@ class Corrections:
         cannot_link: pairs of faces that are two people.
         not_person: (id of a face, name): the face is not that person.
         birth: date of birth by name: whoever was photographed before it is somebody else.
+        unknown: faces of nobody in particular, which stay alone.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -193,11 +194,12 @@ class Corrections:
     cannot_link: Sequence[tuple[str, str]] = ()
     not_person: Sequence[tuple[str, str]] = ()
     birth: Mapping[str, date] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
 
     def is_empty(self) -> bool:
         """Tell whether nothing was said."""
         given: tuple[Any, ...] = (self.names, self.must_link, self.cannot_link, self.not_person, self.birth)
-        return not any(given)
+        return not any((*given, self.unknown))
 
 
 NO_CORRECTIONS = Corrections()
