@@ -58,7 +58,7 @@ class FaceSheets:
     """
 
     def __init__(self, folder: files.PathLike) -> None:
-        """Read which faces are there; an index that cannot be read counts as none, everything in it can be made anew."""
+        """Read which faces are there; an index that cannot be read counts as none: all can be made anew."""
         self.folder = Path(folder)
         self.places: dict[str, TilePlace] = {}
         try:
@@ -79,7 +79,7 @@ class FaceSheets:
         faces: Iterable[LibraryFace],
         *,
         root: files.PathLike,
-        progress: Progress = iter,  # type: ignore[assignment]
+        progress: Progress = iter,
     ) -> list[str]:
         """Make the small pictures of faces that have none.
 

@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of the web page, and what they ask of it."""
+"""A headless Chromium for the tests of web pages, and what they ask of it."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def _on_black(picture: np.ndarray, left: int) -> np.ndarray:
     return frame
 
 
-def open_browser(film: Path) -> Any:
-    """Start a browser without a window, whose camera shows ``film``."""
+def open_browser(film: Optional[Path] = None) -> Any:
+    """Start a browser without a window; its camera, if it is to have one, shows ``film``."""
     browser, driver = programs()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for argument in (
-        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"),
-        *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
-        f"--use-file-for-fake-video-capture={film}",
-    ):
+    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]
+    if film is not None:
+        arguments += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        arguments.append(f"--use-file-for-fake-video-capture={film}")
+    for argument in arguments:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
