@@ -43,6 +43,7 @@ COMMANDS = {
     "train": ("train", "train a recogniser"),
     "plan": ("plan", "predict memory and communication of a training run"),
     "valid": ("valid", "verify a model on lfw-style sets, with report"),
+    "find": ("find", "find all pictures of a person in a photo library"),
     "identify": ("identify", "identification, open-set and IJB-style evaluation"),
     "calibrate": ("calibrate", "write similarity thresholds into a model's card"),
     "export": ("export", "export a trained network as an inference model, with parity gate"),

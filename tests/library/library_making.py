@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional, Sequence
 
 import numpy as np
 from PIL import Image
 
-from arcface_paddle.library.documents import PeopleDocument
+from arcface_paddle.library.documents import PeopleDocument, write_people
 from arcface_paddle.library.records import (
     Group,
     GroupCandidate,
     Grouping,
     GroupingFacts,
+    Library,
     LibraryFace,
     LibraryPicture,
     UncertainFace,
     face_id_of,
 )
+from arcface_paddle.library.store import ScanIdentity, StoredPicture, open_store
 
 FACTS = GroupingFacts("MobileFace sha256:0", "average linkage", 0.5, "for tests", {})
 
@@ -63,3 +66,28 @@ def people_of(
     alone = tuple(face.face_id for face in faces if face.face_id not in placed)
     grouping = Grouping(made, doubtful, alone, FACTS)
     return PeopleDocument(str(root), str(root / "store"), tuple(pictures), tuple(faces), grouping)
+
+
+def write_library(folder: Path, people: PeopleDocument, embeddings: np.ndarray, *, model: ScanIdentity) -> Path:
+    """Write ``people.json`` and the store of a document's faces; returns the path of the document."""
+    with open_store(folder / "store", model) as store:
+        for picture in people.pictures:
+            own = [face for face in people.faces if face.picture == picture.sha256]
+            store.add_picture(
+                StoredPicture(
+                    sha256=picture.sha256,
+                    size_wh=picture.size_wh,
+                    captured=picture.captured,
+                    perceptual=0,
+                    gray=None,
+                    boxes_xyxy=np.array([face.box_xyxy for face in own], np.float32).reshape(-1, 4),
+                    landmarks=np.full((len(own), 5, 2), np.nan, np.float32),
+                    scores=np.array([face.score for face in own], np.float32),
+                    qualities=np.array([face.quality for face in own], np.float32),
+                    embeddings=embeddings[[face.row for face in own]],
+                )
+            )
+    grouping = replace(people.grouping, facts=replace(people.grouping.facts, model=model.model))
+    library = Library(people.root, people.pictures, people.faces, embeddings)
+    write_people(folder / "people.json", library, grouping=grouping, store=folder / "store")
+    return folder / "people.json"

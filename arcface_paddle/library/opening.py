@@ -1,0 +1,48 @@
+"""Where the people file of a folder is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Optional
+
+from arcface_paddle import files
+from arcface_paddle.errors import DataError
+from arcface_paddle.library.documents import PEOPLE_NAME, PeopleDocument, read_people
+
+RESULTS_SUFFIX = "-people"
+"""What the folder of the results is called, beside that of the pictures: ``photos`` and ``photos-people``."""
+
+
+def results_folder(folder: files.PathLike) -> Path:
+    """Return where the results for a folder of pictures are kept unless somebody says otherwise."""
+    pictures = Path(folder).absolute()
+    return pictures.with_name(f"{pictures.name}{RESULTS_SUFFIX}")
+
+
+def find_people(folder: files.PathLike, *, people: Optional[files.PathLike] = None) -> tuple[PeopleDocument, Path]:
+    """Read the people file of a folder.
+
+    Args:
+        folder: the pictures, or the folder that holds the people file.
+        people: the file itself, where it lies elsewhere.
+
+    Returns:
+        The document, with the pictures where they are now, and its path.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    if not Path(folder).is_dir():
+        raise DataError(f"{files.printable(folder)}: no such folder")
+    places = [Path(folder) / PEOPLE_NAME, results_folder(folder) / PEOPLE_NAME] if people is None else [Path(people)]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise DataError(
+            f"{files.printable(folder)}: there is no {places[-1]} yet; run 'arcface-paddle people "
+            f"{files.printable(folder)}' first, or name the file with --people"
+        )
+    document = read_people(path)
+    is_results = path.parent.resolve() == Path(folder).resolve()
+    # A folder of pictures that has moved since is taken where it is now.
+    return (document if is_results else replace(document, root=files.printable(folder))), path
