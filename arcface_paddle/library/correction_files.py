@@ -36,6 +36,9 @@ MEMORY_FORMAT = "arcface-paddle-corrections-memory"
 MEMORY_NAME = "corrections.json"
 """The memory's name in the folder of a library."""
 
+_FROM_XMP = "xmp"
+"""In place of a file's hash: names that were read from XMP."""
+
 NAME, MERGE, SPLIT, MOVE, NOT_PERSON, UNKNOWN, BIRTH = (
     *("name", "merge", "split", "move", "not_person", "unknown", "birth"),
 )
@@ -71,7 +74,7 @@ class CorrectionSet:
     """The actions of one file.
 
     Attributes:
-        sha256: of the file.
+        sha256: of the file; ``xmp`` for the names that other programs have written.
         taken: when it was taken, UTC, ``2026-01-31T12:00:00Z``.
         actions: with the faces that they were about.
     """
@@ -115,6 +118,18 @@ class CorrectionMemory:
     def with_set(self, added: CorrectionSet) -> CorrectionMemory:
         """Return the memory with one more file; one that was taken before counts from now on as the newest."""
         return CorrectionMemory(self.path, [*(one for one in self.sets if one.sha256 != added.sha256), added])
+
+    def with_xmp(self, names: Mapping[str, str]) -> CorrectionMemory:
+        """Return the memory with names that other programs have written, by face, in place of those read before.
+
+        They count as said first: whatever was said here goes before them.
+        """
+        faces: dict[str, list[str]] = {}
+        for face_id, name in names.items():
+            faces.setdefault(name, []).append(face_id)
+        actions = tuple(Action(NAME, tuple(own), name=name) for name, own in faces.items())
+        others = [one for one in self.sets if one.sha256 != _FROM_XMP]
+        return CorrectionMemory(self.path, [CorrectionSet(_FROM_XMP, _now(), actions), *others] if actions else others)
 
     def without_last(self) -> CorrectionMemory:
         """Return the memory without the file that was taken last. Raises ``DataError`` when there is none."""
@@ -165,8 +180,11 @@ def read_corrections(path: files.PathLike, grouping: Grouping) -> CorrectionSet:
             actions.append(reading.action(given))
         except (DataError, GalleryError) as error:
             raise DataError(f"{name}: action {number} of {len(listed)}: {error}; nothing was taken") from None
-    taken = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return CorrectionSet(hashlib.sha256(json.dumps(listed).encode()).hexdigest(), taken, tuple(actions))
+    return CorrectionSet(hashlib.sha256(json.dumps(listed).encode()).hexdigest(), _now(), tuple(actions))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Reading:

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional, Protocol, Sequence
 
 from arcface_paddle import files, images
 from arcface_paddle.errors import ArcfaceError, DataError, GalleryError, ImageError
@@ -26,6 +26,17 @@ from arcface_paddle.pipeline.gallery.entries import clean_name
 FULL, STEM = "full", "stem"
 NAMINGS = (FULL, STEM)
 """``photo.jpg.xmp``, ``photo.xmp``."""
+
+
+class HasFaces(Protocol):
+    """Pictures with their faces: a ``Library`` before it is grouped, a ``PeopleDocument`` after."""
+
+    @property
+    def root(self) -> str: ...
+    @property
+    def pictures(self) -> Sequence[LibraryPicture]: ...
+    @property
+    def faces(self) -> Sequence[LibraryFace]: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +109,7 @@ def write_sidecars(people: PeopleDocument, place: SidecarPlace) -> SidecarReport
     return report
 
 
-def names_in_xmp(people: PeopleDocument, place: SidecarPlace) -> XmpNames:
+def names_in_xmp(people: HasFaces, place: SidecarPlace) -> XmpNames:
     """Read the names that other programs have given, from sidecars, or where there is none from the picture itself.
 
     A face gets the name of the region that covers it best. What we wrote ourselves is no news and is passed over.
@@ -157,7 +168,7 @@ def _put(target: Path, before: Optional[bytes], after: Optional[bytes], report: 
         ) from None
 
 
-def _sidecar(people: PeopleDocument, path: str, *, place: SidecarPlace, shared: Counter[str]) -> Path:
+def _sidecar(people: HasFaces, path: str, *, place: SidecarPlace, shared: Counter[str]) -> Path:
     """Return the sidecar of a picture: the one that is there, or the one that is to be made."""
     picture = Path(people.root) / path
     if place.folder is not None:
@@ -170,7 +181,7 @@ def _sidecar(people: PeopleDocument, path: str, *, place: SidecarPlace, shared: 
     return other if other.is_file() and not chosen.is_file() else chosen
 
 
-def _shared_stems(people: PeopleDocument) -> Counter[str]:
+def _shared_stems(people: HasFaces) -> Counter[str]:
     return Counter(_stem(path) for picture in people.pictures for path in (picture.path, *picture.copies))
 
 
@@ -227,7 +238,7 @@ def _regions_inside(packet: bytes, path: Path) -> Optional[Regions]:
     return read_regions(packet, name=f"XMP in {files.printable(path)}") if packet else None
 
 
-def _faces_by_picture(people: PeopleDocument) -> dict[str, list[LibraryFace]]:
+def _faces_by_picture(people: HasFaces) -> dict[str, list[LibraryFace]]:
     faces: dict[str, list[LibraryFace]] = {}
     for face in people.faces:
         faces.setdefault(face.picture, []).append(face)
