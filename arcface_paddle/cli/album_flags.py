@@ -84,8 +84,8 @@ def describe_album(report: AlbumReport, args: argparse.Namespace) -> list[str]:
         if done.left_to_others:
             path, name = done.left_to_others[0]
             lines.append(
-                f"{len(done.left_to_others)} faces are called otherwise by another program, and stay so in XMP: {name} in "
-                f"{path}{', ...' if len(done.left_to_others) > 1 else ''}; --read_xmp takes its names"
+                f"{len(done.left_to_others)} faces are called otherwise by another program, and stay so in XMP: {name} "
+                f"in {path}{', ...' if len(done.left_to_others) > 1 else ''}; --read_xmp takes its names"
             )
     if report.enrolled is not None:
         lines.append(f"{args.to_gallery}: {report.enrolled} faces")

@@ -75,8 +75,8 @@ def take_corrections(
     path = Path(folder) / PEOPLE_NAME
     if not path.is_file():
         raise DataError(
-            f"{files.printable(given)}: corrections are about the groups of {path}, which is not there yet; run without "
-            "--corrections first"
+            f"{files.printable(given)}: corrections are about the groups of {path}, which is not there yet; run "
+            "without --corrections first"
         )
     return memory.with_set(read_corrections(given, read_people(path).grouping))
 

@@ -181,6 +181,18 @@ def test_what_was_said_is_remembered_and_can_be_taken_back(tmp_path):
         read.without_last().without_last().without_last()
 
 
+def test_names_of_other_programs_count_before_all_that_was_said_here(tmp_path):
+    said = read_corrections(written(tmp_path / "1.json", {"do": "name", "group": "g1", "name": "Ada"}), GROUPING)
+    denied = written(tmp_path / "2.json", {"do": "not_person", "faces": ["x0"], "name": "Eve"})
+    memory = CorrectionMemory.load(tmp_path).with_set(said).with_set(read_corrections(denied, GROUPING))
+    memory = memory.with_xmp({"a0": "Augusta", "x0": "Eve", "x1": "Eve"})
+    assert corrections_of(memory.actions).names == {"a0": "Ada", "a1": "Ada", "a2": "Ada", "x1": "Eve"}
+    memory.save()
+    again = CorrectionMemory.load(tmp_path).with_xmp({"x1": "Grace"})
+    assert (len(again.sets), corrections_of(again.actions).names["x1"]) == (3, "Grace")
+    assert len(again.with_xmp({}).sets) == 2
+
+
 @pytest.mark.parametrize(
     "content", ["{", "{}", '{"format": "arcface-paddle-corrections-memory", "version": 1, "sets": [1]}']
 )
