@@ -88,6 +88,14 @@ def test_what_others_wrote_stays_and_only_ours_changes():
     assert _canonical(last) == _canonical(before)
 
 
+def test_what_exiv2_has_written_anew_is_still_ours():
+    kept = EXIV2.with_name("exiv2_kept.xmp").read_bytes()
+    assert b"xmp:Rating" in kept
+    assert [face.face_id for face in read_regions(kept, name="a").faces] == ["", "", "ada-0"]
+    assert merged(kept, ADA).content == kept
+    assert [face.name for face in read_regions(merged(kept).content, name="a").faces] == [GRACE, ""]
+
+
 def test_a_face_that_another_program_has_named_is_left_to_it():
     before = EXIV2.read_bytes()
     same = NamedFace("g-0", GRACE, (62, 62, 138, 138))
