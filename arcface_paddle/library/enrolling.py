@@ -92,13 +92,15 @@ def without_pictures(gallery: Gallery, sha256: set[str]) -> Gallery:
 def _named(embedded: EmbeddedPeople) -> dict[str, Sequence[LibraryFace]]:
     """Return the faces by which each named person is enrolled, the best first."""
     faces = {face.face_id: face for face in embedded.people.faces}
+    duplicates = {picture.sha256 for picture in embedded.people.pictures if picture.duplicate_of is not None}
     named: dict[str, list[LibraryFace]] = {}
     for group in embedded.people.grouping.groups:
         if group.name:
             named.setdefault(group.name, []).extend(faces[face_id] for face_id in group.face_ids)
-    best_first = {name: sorted(own, key=_worth, reverse=True) for name, own in named.items()}
+
+    def worth(face: LibraryFace) -> tuple[bool, float, float]:
+        # A near duplicate would count its photograph twice; it is taken where there is nothing better.
+        return face.picture not in duplicates, 0.0 if face.quality is None else face.quality, face.size_px
+
+    best_first = {name: sorted(own, key=worth, reverse=True) for name, own in named.items()}
     return {name: own[:FACES_PER_PERSON] for name, own in best_first.items()}
-
-
-def _worth(face: LibraryFace) -> tuple[float, float]:
-    return (0.0 if face.quality is None else face.quality, face.size_px)

@@ -68,6 +68,7 @@ def _document(one: FoundPicture, people: PeopleDocument) -> dict[str, Any]:
         "sha256": one.picture.sha256,
         "captured": None if one.picture.captured is None else one.picture.captured.isoformat(),
         "copies": [str(Path(people.root) / copy) for copy in one.picture.copies],
+        "duplicates": [str(Path(people.root) / other.path) for other in one.duplicates],
         "faces": [
             {
                 "person": face.person,

@@ -43,10 +43,12 @@ class FoundPicture:
     Attributes:
         picture: its record.
         faces: of each of them the best face, in the order in which they were named.
+        duplicates: near duplicates of it that show them, too.
     """
 
     picture: LibraryPicture
     faces: tuple[FoundFace, ...]
+    duplicates: tuple[LibraryPicture, ...] = ()
 
     @property
     def similarity(self) -> float:
@@ -142,7 +144,7 @@ def find_pictures_of(
     faces: FaceFilter,
     order: str = BY_SIMILARITY,
 ) -> list[FoundPicture]:
-    """Return the pictures on which all the wanted are and none of the unwanted.
+    """Return the pictures on which all the wanted are and none of the unwanted; near duplicates count once.
 
     Args:
         wanted: the faces of each person.
@@ -158,10 +160,20 @@ def find_pictures_of(
         raise ConfigError(f"the order is {order!r} and {len(wanted)} people are wanted; allowed: {', '.join(ORDERS)}")
     best = [_best_by_picture(own, faces) for own in wanted]
     out = {found.face.picture for own in unwanted for found in own}
-    found = [
-        FoundPicture(picture, tuple(own[picture.sha256] for own in best))
+    shown = [
+        picture
         for picture in people.pictures
         if picture.sha256 not in out and all(picture.sha256 in own for own in best)
+    ]
+    originals = {picture.sha256 for picture in shown}
+    duplicates: dict[str, list[LibraryPicture]] = {}
+    for picture in shown:
+        if picture.duplicate_of in originals:
+            duplicates.setdefault(str(picture.duplicate_of), []).append(picture)
+    found = [
+        FoundPicture(picture, tuple(own[picture.sha256] for own in best), tuple(duplicates.get(picture.sha256, ())))
+        for picture in shown
+        if picture.duplicate_of not in originals
     ]
     if order == BY_TIME:
         return sorted(found, key=lambda one: (*capture_time.sort_key(one.picture.captured), one.picture.path))

@@ -92,6 +92,18 @@ def test_one_person_several_and_one_without_another(embedded):
         search(embedded, "Ada", order="size")
 
 
+def test_near_duplicates_count_once(embedded):
+    first, *others = embedded.people.pictures
+    pictures = (first, dataclasses.replace(others[0], duplicate_of=first.sha256), *others[1:])
+    people = dataclasses.replace(embedded.people, pictures=pictures)
+    own = [faces_called("Ada", embedded)]
+    found = find_pictures_of(own, [], people, faces=ANYBODY)
+    assert numbers(found) == "431"
+    assert [one.path for one in found[-1].duplicates] == ["2.jpg"]
+    without_original = [[face for face in own[0] if face.face.picture != first.sha256]]
+    assert numbers(find_pictures_of(without_original, [], people, faces=ANYBODY)) == "432"
+
+
 def test_similarity_is_to_the_others_of_the_group(embedded):
     found = {face.face.row: face.similarity for face in faces_called("Ada", embedded)}
     rows = [0, 1, 2, 4]
