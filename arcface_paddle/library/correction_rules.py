@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from typing import Iterable, Sequence
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 from arcface_paddle.library.correction_files import (
     BIRTH,
@@ -29,12 +29,28 @@ leaves the group.
 """
 
 
-def corrections_of(actions: Iterable[Action]) -> Corrections:
-    """Return what all actions together demand."""
+def corrections_of(actions: Iterable[Action], *, same: Optional[Mapping[str, str]] = None) -> Corrections:
+    """Return what all actions together demand; it never contradicts itself.
+
+    Args:
+        actions: in the order in which they were said.
+        same: for faces that are one face, as that of a near duplicate and that of its original, the one that stands for
+            them; what is said of one is said of all. None when there are none.
+    """
+    same = {} if same is None else same
     demands = _Demands()
     for action in actions:
-        demands.hear(action)
-    return demands.corrections()
+        demands.hear(_of_originals(action, same))
+    said = demands.corrections()
+    unknown = set(said.unknown)
+    return replace(said, unknown=(*said.unknown, *(copy for copy, first in same.items() if first in unknown - {copy})))
+
+
+def _of_originals(action: Action, same: Mapping[str, str]) -> Action:
+    faces = tuple(dict.fromkeys(same.get(face_id, face_id) for face_id in action.faces))
+    meant = set(faces)
+    others = dict.fromkeys(same.get(face_id, face_id) for face_id in action.others)
+    return replace(action, faces=faces, others=tuple(face_id for face_id in others if face_id not in meant))
 
 
 class _Demands:
@@ -57,15 +73,61 @@ class _Demands:
         heard[action.do](action)
 
     def corrections(self) -> Corrections:
-        """Return the demands as the grouping takes them."""
+        """Return the demands as the grouping takes them.
+
+        Where a link by way of a third face contradicts them, as in files that somebody has written by hand, links
+        between different names go first, and then whatever keeps apart who is linked.
+        """
+        self._unlink_different_names()
+        person = self._people()
         return Corrections(
             names=dict(self._names),
             must_link=_pairs(self._linked),
-            cannot_link=_pairs(self._apart),
-            not_person=tuple(self._not_person),
+            cannot_link=tuple(pair for pair in _pairs(self._apart) if person(pair[0]) != person(pair[1])),
+            not_person=tuple((face, name) for face, name in self._not_person if person(face) != person(f"={name}")),
             birth=dict(self._birth),
             unknown=tuple(self._unknown),
         )
+
+    def _unlink_different_names(self) -> None:
+        """Of linked faces with several names, leave those linked that have the same one."""
+        for component in self._components():
+            if len({self._names[face_id] for face_id in component if face_id in self._names}) > 1:
+                for face_id in component:
+                    name = self._names.get(face_id)
+                    self._linked[face_id] = {
+                        one for one in self._linked.get(face_id, set()) if name and self._names.get(one) == name
+                    }
+
+    def _components(self) -> list[list[str]]:
+        """Return the faces that links tie together."""
+        seen: set[str] = set()
+        components = []
+        for start in self._linked:
+            if start not in seen:
+                component = self._reached([start])
+                seen |= component
+                components.append(sorted(component))
+        return components
+
+    def _reached(self, faces: Iterable[str]) -> set[str]:
+        """Return the faces that links lead to from some faces, these included."""
+        reached: set[str] = set()
+        waiting = list(faces)
+        while waiting:
+            face_id = waiting.pop()
+            if face_id not in reached:
+                reached.add(face_id)
+                waiting += self._linked.get(face_id, ())
+        return reached
+
+    def _people(self) -> Callable[[str], str]:
+        """Return a function that gives one text for all faces of a person, and ``=NAME`` for one with a name."""
+        of = {face_id: f"={name}" for face_id, name in self._names.items()}
+        for component in self._components():
+            names = [of[face_id] for face_id in component if face_id in of]
+            of.update(dict.fromkeys(component, names[0] if names else component[0]))
+        return lambda face_id: of.get(face_id, face_id)
 
     def _name(self, action: Action) -> None:
         if not action.name:
@@ -132,7 +194,8 @@ class _Demands:
 
     def _part(self, faces: Sequence[str], others: Sequence[str], name: str) -> None:
         """Let faces be somebody else than the others; those stay linked who were linked by way of the faces."""
-        leaving, staying = set(faces), set(others)
+        leaving = set(faces)
+        staying = (set(others) | self._reached(faces)) - leaving
         left_behind = []
         for face_id in faces:
             linked = self._linked.get(face_id, set())

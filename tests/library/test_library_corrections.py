@@ -129,6 +129,37 @@ def test_the_last_word_counts_whatever_came_before(seed):
         assert not [pair for pair in said.cannot_link if together[pair[0]] == together[pair[1]]]
 
 
+def test_what_is_said_of_a_copy_is_said_of_the_original(tmp_path):
+    same = {"a0": "a0", "a1": "a0", "x1": "x0", "x0": "x0"}
+    actions = [{"do": "split", "faces": ["a1"], "from": "g1"}, {"do": "unknown", "faces": ["x1"]}]
+    given = read_corrections(written(tmp_path / "c.json", *actions), GROUPING)
+    said = corrections_of(given.actions, same=same)
+    assert said.cannot_link == (("a0", "a2"),)  # and not a1, which is a0
+    assert said.not_person == (("a0", "Ada"),)
+    assert set(said.unknown) == {"x0", "x1"}
+
+
+def test_what_somebody_writes_by_hand_may_contradict_itself_and_the_demands_do_not(tmp_path):
+    linked = {"do": "merge", "groups": [["b0"], ["c0"], ["x0"]]}
+    named = [{"do": "name", "faces": ["b0"], "name": "Eve"}, {"do": "name", "faces": ["x0"], "name": "Grace"}]
+    said = heard(tmp_path, linked, *named)
+    assert said.must_link == ()
+    assert said.names == {"b0": "Eve", "x0": "Grace"}
+    denied = {"do": "not_person", "faces": ["c0"], "name": "Eve"}
+    said = heard(tmp_path, denied, linked, named[0])
+    assert components(said.must_link, ["b0", "c0", "x0"]) == [["b0", "c0", "x0"]]
+    assert said.not_person == ()
+    by_another_way = {"do": "split", "faces": ["b0"], "from": ["x0"]}  # c0 links the two
+    said = heard(
+        tmp_path,
+        {"do": "merge", "groups": [["b0"], ["c0"]]},
+        {"do": "merge", "groups": [["c0"], ["x0"]]},
+        by_another_way,
+    )
+    assert components(said.must_link, ["b0", "c0", "x0"]) == [["b0"], ["c0", "x0"]]
+    assert said.cannot_link == (("b0", "x0"),)
+
+
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
