@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ from arcface_paddle.cli import gallery_flags, writable
 from arcface_paddle.errors import ConfigError
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
-    from arcface_paddle.library.album import AlbumReport, AlbumSettings
+    from arcface_paddle.library.album import AlbumReport
+    from arcface_paddle.library.assembly import AssembledLibrary
+    from arcface_paddle.library.documents import PeopleDocument
+    from arcface_paddle.library.records import Corrections
     from arcface_paddle.library.sidecars import SidecarPlace
 
 _NAMINGS = ("full", "stem")
@@ -63,15 +67,60 @@ def sidecar_place(args: argparse.Namespace) -> SidecarPlace:
     return SidecarPlace(Path(args.xmp_dir) if args.xmp_dir else None, args.xmp_names or _NAMINGS[0])
 
 
-def album_settings(args: argparse.Namespace) -> AlbumSettings:
-    """Return what is to be written."""
-    from arcface_paddle.library.album import AlbumSettings
+class SaidSoFar:
+    """What was said of a library until now, with what the flags add; a wrong file is refused before the long work.
+
+    Attributes:
+        problems: XMP that cannot be read, a line each.
+    """
+
+    def __init__(self, args: argparse.Namespace, output: Path) -> None:
+        from arcface_paddle.library.album import take_corrections
+
+        self._args = args
+        self._changed = bool(args.corrections or args.undo_corrections or args.read_xmp)
+        self._memory = take_corrections(output, given=args.corrections, take_back=args.undo_corrections)
+        self.problems: list[str] = []
+
+    def corrections_for(self, assembled: AssembledLibrary) -> Corrections:
+        """Return what must hold, and remember it."""
+        from arcface_paddle.library.album import corrections_for
+        from arcface_paddle.library.sidecars import names_in_xmp
+
+        if self._args.read_xmp:
+            found = names_in_xmp(assembled.library, sidecar_place(self._args))
+            self.problems = [f"{path}: {reason}" for path, reason in found.problems]
+            self._memory = self._memory.with_xmp(found.names)
+        corrections = corrections_for(self._memory, assembled)
+        if self._changed:
+            self._memory.save()
+        return corrections
+
+
+def publish_album(args: argparse.Namespace, people: PeopleDocument, output: Path) -> AlbumReport:
+    """Write what the flags ask for, and say so."""
+    from arcface_paddle.cli.console import complain
+    from arcface_paddle.library.album import AlbumSettings, publish
+    from arcface_paddle.progress import progress
 
     sidecars = sidecar_place(args) if args.xmp or args.xmp_dir else None
-    return AlbumSettings(not args.no_page, sidecars, Path(args.to_gallery) if args.to_gallery else None)
+    settings = AlbumSettings(not args.no_page, sidecars, Path(args.to_gallery) if args.to_gallery else None)
+    folder = " ".join(shlex.quote(word) for word in (args.folder, *(["--output", args.output] if args.output else [])))
+    report = publish(
+        people,
+        output,
+        settings,
+        command=f"arcface-paddle people {folder} --corrections corrections.json",
+        progress=lambda pictures: progress(pictures, desc="faces", unit="picture"),
+    )
+    for problem in report.problems:
+        complain(problem)
+    for line in _described(report, args):
+        print(line)
+    return report
 
 
-def describe_album(report: AlbumReport, args: argparse.Namespace) -> list[str]:
+def _described(report: AlbumReport, args: argparse.Namespace) -> list[str]:
     """Return what was written, a line each."""
     lines = []
     if report.page is not None:

@@ -8,12 +8,16 @@ from typing import Optional
 
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
+from arcface_paddle.library.assembly import AssembledLibrary
 from arcface_paddle.library.correction_files import CorrectionMemory, read_corrections
+from arcface_paddle.library.correction_rules import corrections_of
 from arcface_paddle.library.documents import PEOPLE_NAME, PeopleDocument, read_people
 from arcface_paddle.library.embedded import load_embedded
 from arcface_paddle.library.enrolling import enrol_groups
 from arcface_paddle.library.face_sheets import FaceSheets, Progress
+from arcface_paddle.library.grouping.constraints import make_units
 from arcface_paddle.library.page import write_page
+from arcface_paddle.library.records import NO_CORRECTIONS, Corrections
 from arcface_paddle.library.sidecars import SidecarPlace, SidecarReport, write_sidecars
 
 PAGE_NAME = "people.html"
@@ -79,6 +83,23 @@ def take_corrections(
             "without --corrections first"
         )
     return memory.with_set(read_corrections(given, read_people(path).grouping))
+
+
+def corrections_for(memory: CorrectionMemory, assembled: AssembledLibrary) -> Corrections:
+    """Return what a memory demands of the faces that there are now.
+
+    What is said of the face of a near duplicate, or of one that was found twice, holds for all that are that face.
+    """
+    library = assembled.library
+    pictures = {picture.sha256: picture for picture in library.pictures}
+    units = make_units(library.faces, pictures, corrections=NO_CORRECTIONS, copies=assembled.copies)
+    first: dict[int, str] = {}
+    for copied in (False, True):  # an original stands for its copies
+        for face, unit in zip(library.faces, units.unit_of):
+            if (face.face_id in assembled.copies) == copied:
+                first.setdefault(int(unit), face.face_id)
+    same = {face.face_id: first[int(unit)] for face, unit in zip(library.faces, units.unit_of)}
+    return corrections_of(memory.actions, same=same)
 
 
 def publish(

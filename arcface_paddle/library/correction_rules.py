@@ -245,4 +245,7 @@ def leave_alone(grouping: Grouping, unknown: Iterable[str]) -> Grouping:
             alone.append(one.face_id)
     placed = {face_id for group in grouping.groups for face_id in group.face_ids} | set(grouping.alone)
     placed |= {one.face_id for one in grouping.uncertain}
-    return replace(grouping, groups=tuple(groups), uncertain=tuple(uncertain), alone=(*alone, *sorted(gone & placed)))
+    alone += sorted(gone & placed)
+    now = {"groups": len(groups), "uncertain": len(uncertain), "alone": len(alone)}
+    counts = {key: now.get(key, count) for key, count in grouping.facts.counts.items()}
+    return Grouping(tuple(groups), tuple(uncertain), tuple(alone), replace(grouping.facts, counts=counts))

@@ -20,6 +20,7 @@ from typing import Callable, Optional, Sequence
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.assembly import AssembledLibrary, assemble
+from arcface_paddle.library.correction_rules import leave_alone
 from arcface_paddle.library.documents import PEOPLE_NAME, PeopleDocument, read_people, write_people
 from arcface_paddle.library.grouping.engine import RecognizerFacts, group_library
 from arcface_paddle.library.person_tree import LINKS, TREE_NAME, TREES, write_tree
@@ -38,8 +39,8 @@ STORE_NAME = "store"
 GROUPING_VERSION = 1
 """To be raised when the same faces are to be grouped anew, by a method that has become better."""
 
-CorrectionsFor = Callable[[Optional[Grouping]], Corrections]
-"""What somebody has said, given the last grouping, to whose ids it may refer."""
+CorrectionsFor = Callable[[AssembledLibrary], Corrections]
+"""What somebody has said, given the faces that there are now."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def update_library(
     *,
     open_workers: OpenWorkers,
     show: ShowProgress = iter,
-    corrections_for: CorrectionsFor = lambda before: NO_CORRECTIONS,
+    corrections_for: CorrectionsFor = lambda assembled: NO_CORRECTIONS,
 ) -> PeopleResult:
     """Look at what is new in a folder, group all faces, and write ``people.json`` and the tree.
 
@@ -155,11 +156,11 @@ def update_library(
     listing = list_library(settings)
     identity, recognizer = identify_models(pipeline)
     before = read_people(settings.people_file).grouping if settings.people_file.exists() else None
-    corrections = corrections_for(before)
     with open_store(settings.store_folder, identity) as store:
         report = scan(listing.pictures, store, open_workers=open_workers, max_pixels=settings.max_pixels, show=show)
         assembled = _assembled(report, store, Path(settings.folder))
     _require_faces(assembled, report, listing)
+    corrections = corrections_for(assembled)
     fingerprint = _fingerprint(assembled, identity, corrections)
     if before is not None and before.facts.fingerprint == fingerprint:
         grouping = before
@@ -168,7 +169,7 @@ def update_library(
             assembled.library, recognizer=recognizer, corrections=corrections, copies=assembled.copies, before=before
         )
         grouping = replace(grouping, facts=replace(grouping.facts, fingerprint=fingerprint))
-    return _written(settings, assembled, grouping, report, listing)
+    return _written(settings, assembled, leave_alone(grouping, corrections.unknown), report, listing)
 
 
 def list_library(settings: PeopleSettings) -> Listing:

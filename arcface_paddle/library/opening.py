@@ -9,15 +9,7 @@ from typing import Optional
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
 from arcface_paddle.library.documents import PEOPLE_NAME, PeopleDocument, read_people
-
-RESULTS_SUFFIX = "-people"
-"""What the folder of the results is called, beside that of the pictures: ``photos`` and ``photos-people``."""
-
-
-def results_folder(folder: files.PathLike) -> Path:
-    """Return where the results for a folder of pictures are kept unless somebody says otherwise."""
-    pictures = Path(folder).absolute()
-    return pictures.with_name(f"{pictures.name}{RESULTS_SUFFIX}")
+from arcface_paddle.library.folder_run import PeopleSettings
 
 
 def find_people(folder: files.PathLike, *, people: Optional[files.PathLike] = None) -> tuple[PeopleDocument, Path]:
@@ -35,7 +27,7 @@ def find_people(folder: files.PathLike, *, people: Optional[files.PathLike] = No
     """
     if not Path(folder).is_dir():
         raise DataError(f"{files.printable(folder)}: no such folder")
-    places = [Path(folder) / PEOPLE_NAME, results_folder(folder) / PEOPLE_NAME] if people is None else [Path(people)]
+    places = [Path(folder) / PEOPLE_NAME, PeopleSettings(folder).people_file] if people is None else [Path(people)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise DataError(

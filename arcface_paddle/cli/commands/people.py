@@ -2,6 +2,8 @@
 
 arcface-paddle people photos                       writes photos-people/people.json and a folder of links per person
 arcface-paddle people photos --tree copies --output albums
+arcface-paddle people photos --corrections ~/Downloads/corrections.json    what was done on photos-people/people.html
+arcface-paddle people photos --xmp --to_gallery people.index               the names for other programs, and for ours
 
 Nothing has to be labelled and no parameter to be set. Pictures are never changed. What was found in a picture is kept
 in a store beside the results, so that the next run looks at new and changed pictures only, and groups keep their ids.
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Iterable, Sequence
 
-from arcface_paddle.cli import flags, writable
+from arcface_paddle.cli import album_flags, flags, writable
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, so that --help is quick
@@ -38,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=TREES[0],
         help="a folder for each person, with links to the pictures or copies of them (%(default)s)",
     )
+    album_flags.add_album_options(parser)
     flags.add_search_options(parser)
     flags.add_workers_option(parser)
     flags.add_model_options(parser)
@@ -52,16 +55,23 @@ def run(args: argparse.Namespace) -> int:
     settings = people_settings(args)
     for option, folder in (("--output", settings.output_folder), ("--store", settings.store_folder)):
         writable.require_writable_folder(str(folder), option=option)
+    album_flags.check_album_arguments(args)
+    said = album_flags.SaidSoFar(args, settings.output_folder)
     pipeline = flags.pipeline_settings(args)
     result = folder_run.update_library(
-        settings, pipeline, open_workers=lambda count: _open_workers(args, pipeline, count), show=_show
+        settings,
+        pipeline,
+        open_workers=lambda count: _open_workers(args, pipeline, count),
+        show=_show,
+        corrections_for=said.corrections_for,
     )
-    for problem in result.report.problems:
+    for problem in [*result.report.problems, *said.problems]:
         complain(problem)
     if result.listing.sentence():
         complain(result.listing.sentence())
     print(f"{settings.people_file}: {folder_run.sentence(result)}")
-    return EXIT_PARTIAL if result.report.problems else EXIT_OK
+    published = album_flags.publish_album(args, result.people, settings.output_folder)
+    return EXIT_PARTIAL if result.report.problems or said.problems or published.problems else EXIT_OK
 
 
 def people_settings(args: argparse.Namespace) -> PeopleSettings:
