@@ -22,7 +22,9 @@ from typing import Any
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
 from arcface_paddle.library.documents import PeopleDocument
+from arcface_paddle.library.duplicates import SAME_PLACE_IOU
 from arcface_paddle.library.face_sheets import COLUMNS, FaceSheets
+from arcface_paddle.library.regions import Area, area_of_box
 
 EMBEDDED_BYTES = 12_000_000
 """Sheets up to this size together, some 4,000 faces, are put into the page."""
@@ -92,12 +94,17 @@ def _content(path: Path, people: PeopleDocument, *, sheets: FaceSheets, command:
         where = (-1, 0) if place is None else (order[place.sheet], place.tile)
         faces.append([face.face_id, *where, pictures[face.picture]])
     grouping = people.grouping
-    groups = [[one.group_id, one.name, [numbers[face_id] for face_id in one.face_ids]] for one in grouping.groups]
+    hidden = seen_twice(people)
+    groups = [
+        [one.group_id, one.name, [numbers[face_id] for face_id in one.face_ids if face_id not in hidden]]
+        for one in grouping.groups
+    ]
     uncertain = [
         [numbers[one.face_id], [[candidate.group_id, round(candidate.similarity, 3)] for candidate in one.candidates]]
         for one in grouping.uncertain
+        if one.face_id not in hidden
     ]
-    alone = [numbers[face_id] for face_id in grouping.alone]
+    alone = [numbers[face_id] for face_id in grouping.alone if face_id not in hidden]
     version = json.dumps([people.root, [face.face_id for face in people.faces], groups, uncertain, alone])
     return {
         "title": Path(people.root).name or people.root,
@@ -117,6 +124,42 @@ def _content(path: Path, people: PeopleDocument, *, sheets: FaceSheets, command:
         "uncertain": uncertain,
         "alone": alone,
     }
+
+
+def seen_twice(people: PeopleDocument) -> set[str]:
+    """Return the faces of near duplicates of which the original shows the same one; they go where that goes.
+
+    In a group it is the face of the original in that group, for nobody is on a photograph twice; elsewhere it is the
+    one at the same place.
+    """
+    original_of = {picture.sha256: picture.duplicate_of for picture in people.pictures}
+    sizes = {picture.sha256: picture.size_wh for picture in people.pictures}
+    place_of = {
+        face.face_id: (
+            face.picture,
+            area_of_box(face.box_xyxy.tolist(), stored_size_wh=sizes[face.picture], orientation=1),
+        )
+        for face in people.faces
+    }
+    group_of = people.grouping.group_of()
+    grouped = {(group_of[face.face_id], face.picture) for face in people.faces if face.face_id in group_of}
+    elsewhere: dict[str, list[Area]] = {}
+    for face_id, (picture, place) in place_of.items():
+        if face_id not in group_of and place is not None:
+            elsewhere.setdefault(picture, []).append(place)
+    twice = set()
+    for face_id, (picture, place) in place_of.items():
+        original = original_of[picture]
+        if original is None:
+            continue
+        if face_id in group_of:
+            is_there = (group_of[face_id], original) in grouped
+        else:
+            is_there = place is not None and any(
+                place.overlap(other) >= SAME_PLACE_IOU for other in elsewhere.get(original, ())
+            )
+        twice |= {face_id} if is_there else set()
+    return twice
 
 
 def _sheets(page: Path, sheets: FaceSheets, shown: list[int]) -> dict[str, Any]:

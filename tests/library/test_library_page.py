@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -229,6 +230,18 @@ def test_the_page_holds_no_markup_of_names_and_its_policy_knows_its_script(writt
     script = text.rsplit("<script>", 1)[1].rsplit("</script>", 1)[0]
     assert page._source(script) in policy
     assert not re.search(r"(?:https?:)?//[\w-]+\.\w+", script)
+
+
+def test_the_face_of_a_near_duplicate_is_shown_once(people):
+    pictures, faces = people.pictures, people.faces
+    assert page.seen_twice(people) == set()
+    changed = {1: 0, 8: 9, 4: 5}  # one of g1 of one of g1; two that are alone; one of g2 of one of g3
+    copies = [
+        dataclasses.replace(one, duplicate_of=pictures[changed[at]].sha256) if at in changed else one
+        for at, one in enumerate(pictures)
+    ]
+    twice = page.seen_twice(dataclasses.replace(people, pictures=tuple(copies)))
+    assert twice == {faces[1].face_id, faces[8].face_id}
 
 
 def test_both_languages_say_the_same():
