@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,14 +186,6 @@ def test_a_disk_that_is_full_while_the_page_is_written_leaves_the_old_page(photo
     assert main(["people", str(photos), "--tree", "none"]) == 2
     assert "people.html: cannot be written: No space left on device" in capsys.readouterr().err
     assert page.read_bytes() == before
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    chromium = pytest.importorskip("chromium_page")
-    browser = chromium.open_browser()
-    yield browser
-    browser.quit()
 
 
 def test_the_page_and_the_command_take_turns(photos, driver, tmp_path):

@@ -56,14 +56,6 @@ def written(people, tmp_path_factory) -> Path:
     return folder / "people.html"
 
 
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    chromium = pytest.importorskip("chromium_page")
-    browser = chromium.open_browser()
-    yield browser
-    browser.quit()
-
-
 @pytest.fixture
 def shown(driver, written, tmp_path, request) -> Iterator[Any]:
     from chromium_page import Page
@@ -272,6 +264,22 @@ def test_faces_keep_their_places_and_only_new_ones_are_read(people, tmp_path, mo
     assert len(read) == 6
     (tmp_path / "index.json").write_text("{")
     assert FaceSheets(tmp_path).places == {}
+
+
+def test_what_was_cut_before_an_interruption_is_kept(people, tmp_path, monkeypatch):
+    monkeypatch.setattr(face_sheets, "TILES", 2)
+    monkeypatch.setattr(face_sheets, "_PICTURES_AT_ONCE", 1)
+
+    def interrupted(pictures):
+        yield from pictures[:5]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FaceSheets(tmp_path).update(people.pictures, people.faces, root=people.root, progress=interrupted)
+    assert len(FaceSheets(tmp_path).places) == 4
+    again = FaceSheets(tmp_path)
+    again.update(people.pictures, people.faces, root=people.root)
+    assert len(again.places) == len(people.faces)
 
 
 def test_a_picture_that_is_gone_is_said_and_a_full_disk_is_one_line(people, tmp_path, monkeypatch):
