@@ -71,15 +71,18 @@ class SaidSoFar:
     """What was said of a library until now, with what the flags add; a wrong file is refused before the long work.
 
     Attributes:
+        corrections: what must hold, as soon as the faces are known.
         problems: XMP that cannot be read, a line each.
     """
 
     def __init__(self, args: argparse.Namespace, output: Path) -> None:
         from arcface_paddle.library.album import take_corrections
+        from arcface_paddle.library.records import NO_CORRECTIONS
 
         self._args = args
         self._changed = bool(args.corrections or args.undo_corrections or args.read_xmp)
         self._memory = take_corrections(output, given=args.corrections, take_back=args.undo_corrections)
+        self.corrections: Corrections = NO_CORRECTIONS
         self.problems: list[str] = []
 
     def corrections_for(self, assembled: AssembledLibrary) -> Corrections:
@@ -91,13 +94,15 @@ class SaidSoFar:
             found = names_in_xmp(assembled.library, sidecar_place(self._args))
             self.problems = [f"{path}: {reason}" for path, reason in found.problems]
             self._memory = self._memory.with_xmp(found.names)
-        corrections = corrections_for(self._memory, assembled)
+        self.corrections = corrections_for(self._memory, assembled)
         if self._changed:
             self._memory.save()
-        return corrections
+        return self.corrections
 
 
-def publish_album(args: argparse.Namespace, people: PeopleDocument, output: Path) -> AlbumReport:
+def publish_album(
+    args: argparse.Namespace, people: PeopleDocument, output: Path, *, corrections: Corrections
+) -> AlbumReport:
     """Write what the flags ask for, and say so."""
     from arcface_paddle.cli.console import complain
     from arcface_paddle.library.album import AlbumSettings, publish
@@ -111,6 +116,7 @@ def publish_album(args: argparse.Namespace, people: PeopleDocument, output: Path
         output,
         settings,
         command=f"arcface-paddle people {folder} --corrections corrections.json",
+        corrections=corrections,
         progress=lambda pictures: progress(pictures, desc="faces", unit="picture"),
     )
     for problem in report.problems:

@@ -103,7 +103,13 @@ def corrections_for(memory: CorrectionMemory, assembled: AssembledLibrary) -> Co
 
 
 def publish(
-    people: PeopleDocument, folder: files.PathLike, settings: AlbumSettings, *, command: str, progress: Progress = iter
+    people: PeopleDocument,
+    folder: files.PathLike,
+    settings: AlbumSettings,
+    *,
+    command: str,
+    corrections: Corrections = NO_CORRECTIONS,
+    progress: Progress = iter,
 ) -> AlbumReport:
     """Write page, sidecars and gallery of a library, as far as they are asked for.
 
@@ -112,6 +118,7 @@ def publish(
         folder: of the results.
         settings: what to write.
         command: what the page tells the reader to run with the corrections.
+        corrections: that hold now; the page shows the dates of birth.
         progress: wraps the pictures of which faces are cut.
 
     Raises:
@@ -123,7 +130,7 @@ def publish(
         sheets = FaceSheets(Path(folder) / FACES_NAME)
         report.problems += sheets.update(people.pictures, people.faces, root=people.root, progress=progress)
         report.page = Path(folder) / PAGE_NAME
-        write_page(report.page, people, sheets=sheets, command=command)
+        write_page(report.page, people, sheets=sheets, command=command, births=corrections.birth)
     if settings.sidecars is not None:
         report.sidecars = write_sidecars(people, settings.sidecars)
         report.problems += [f"{path}: {reason}" for path, reason in report.sidecars.problems]

@@ -9,7 +9,7 @@ A corrections file is a list of actions, in the order in which they were done::
       {"do": "move",       "faces": ["9f86d081884c7d65-0"], "to": "g2"},
       {"do": "not_person", "faces": ["9f86d081884c7d65-0"], "group": "g1"},    or "name": "Ada"
       {"do": "unknown",    "faces": ["9f86d081884c7d65-0"]},                   nobody of interest: leave it alone
-      {"do": "birth",      "name": "Ada", "date": "2010-05-01"}]}
+      {"do": "birth",      "name": "Ada", "date": "2010-05-01"}]}              "" takes a date away
 
 A group is an id of ``people.json``, or a list of ids of faces. When a file is taken, ids of groups are replaced by the
 faces that are in them, so that what was said keeps its meaning when groups change; so it is remembered beside the
@@ -237,9 +237,10 @@ class _Reading:
     def _birth(self, given: Mapping[str, Any]) -> Action:
         born = _text(given, "date")
         try:
-            date.fromisoformat(born)
+            if born:
+                date.fromisoformat(born)
         except ValueError:
-            raise DataError(f"date is {born!r}; allowed: as in 2010-05-01") from None
+            raise DataError(f"date is {born!r}; allowed: as in 2010-05-01, or nothing to take one away") from None
         return Action(BIRTH, name=clean_name(_text(given, "name")), born=born)
 
     def _group(self, given: Mapping[str, Any], *keys: str) -> tuple[str, ...]:

@@ -170,7 +170,10 @@ class _Demands:
             self._unknown[face_id] = None
 
     def _born(self, action: Action) -> None:
-        self._birth[action.name] = date.fromisoformat(action.born)
+        if action.born:
+            self._birth[action.name] = date.fromisoformat(action.born)
+        else:
+            self._birth.pop(action.name, None)
 
     def _call(self, faces: Iterable[str], name: str) -> None:
         for face_id in faces:

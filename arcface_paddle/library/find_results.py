@@ -157,8 +157,9 @@ def write_found_page(
             figures.append(_figure(one, people, Path(path)))
         except ImageError as error:
             problems.append(str(error))
-    rest = len(found) - MOST_ON_PAGE
-    subtitle = f"{len(found)} pictures" + (f", the first {MOST_ON_PAGE} of them" if rest > 0 else "")
+    subtitle = f"{len(found)} {'picture' if len(found) == 1 else 'pictures'}"
+    if len(found) > MOST_ON_PAGE:
+        subtitle += f", the first {MOST_ON_PAGE} of them"
     try:
         html.write_page(path, title, [_STYLE, html.grid(figures) or html.paragraph("No picture.")], subtitle=subtitle)
     except OSError as error:

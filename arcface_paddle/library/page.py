@@ -16,8 +16,9 @@ import json
 import os
 import re
 import urllib.parse
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping, Optional
 
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
@@ -33,7 +34,14 @@ _ASSETS = Path(__file__).parent / "assets"
 _PLACE = re.compile(r"\{(policy|title|style|data|script)\}")
 
 
-def write_page(path: files.PathLike, people: PeopleDocument, *, sheets: FaceSheets, command: str) -> None:
+def write_page(
+    path: files.PathLike,
+    people: PeopleDocument,
+    *,
+    sheets: FaceSheets,
+    command: str,
+    births: Optional[Mapping[str, date]] = None,
+) -> None:
     """Write the page of a library atomically.
 
     Args:
@@ -41,12 +49,14 @@ def write_page(path: files.PathLike, people: PeopleDocument, *, sheets: FaceShee
         people: whom it shows.
         sheets: the small pictures of the faces; a face that is not in them is shown as a grey square.
         command: what the reader is told to run with the corrections.
+        births: dates of birth by name, as far as somebody has said them.
 
     Raises:
         DataError: it cannot be written, or a sheet cannot be read.
     """
     try:
         content = _content(Path(path), people, sheets=sheets, command=command)
+        content["births"] = {name: day.isoformat() for name, day in (births or {}).items()}
         files.write_text(path, _document(content))
     except OSError as error:
         raise DataError(f"{files.printable(path)}: cannot be written: {error.strerror or error}") from None

@@ -101,7 +101,9 @@ def test_an_unknown_face_loses_its_name_and_links_until_it_gets_a_name(tmp_path)
 
 
 def test_birth_dates(tmp_path):
-    assert heard(tmp_path, {"do": "birth", "name": "Ada", "date": "2010-05-01"}).birth == {"Ada": date(2010, 5, 1)}
+    born = {"do": "birth", "name": "Ada", "date": "2010-05-01"}
+    assert heard(tmp_path, born).birth == {"Ada": date(2010, 5, 1)}
+    assert heard(tmp_path, born, {**born, "date": ""}).birth == {}
 
 
 @pytest.mark.parametrize("seed", range(5))

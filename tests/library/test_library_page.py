@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def written(people, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     sheets = FaceSheets(folder / "faces")
     assert sheets.update(people.pictures, people.faces, root=people.root) == []
-    write_page(folder / "people.html", people, sheets=sheets, command=COMMAND)
+    births = {HOSTILE: date(1990, 12, 31)}
+    write_page(folder / "people.html", people, sheets=sheets, command=COMMAND, births=births)
     return folder / "people.html"
 
 
@@ -96,6 +97,11 @@ def test_what_is_done_on_the_page_is_what_the_file_says(shown, people, tmp_path)
     shown.one("[data-group=g1] button").click()
     shown.one(f"button.face[data-face='{a2}']").click()
     shown.click("Not this person", inside="#selection")
+    assert shown.one("main input[type=date]").get_attribute("value") == "1990-12-31"
+    shown.run(
+        "const [one] = document.querySelectorAll('input[type=date]'); one.value = '2001-02-03'; "
+        "one.dispatchEvent(new Event('change'))"
+    )
     shown.one("#tabs [data-view=uncertain]").click()
     shown.one(f"[data-face-row='{doubt}'] button.primary").click()
     shown.one("#tabs [data-view=alone]").click()
@@ -110,6 +116,7 @@ def test_what_is_done_on_the_page_is_what_the_file_says(shown, people, tmp_path)
         {"do": "name", "group": "g2", "name": "李雷"},
         {"do": "merge", "groups": ["g2", "g3"]},
         {"do": "not_person", "faces": [a2], "group": "g1"},
+        {"do": "birth", "name": HOSTILE, "date": "2001-02-03"},
         {"do": "move", "faces": [doubt], "to": [b0, b1, c0, c1]},
         {"do": "unknown", "faces": [d0]},
         {"do": "name", "faces": [e0], "name": "Grace <Hopper>"},

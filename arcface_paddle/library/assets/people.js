@@ -21,7 +21,7 @@ const TEXTS = {
     undone: "Undone", hintUncertain: "These faces may be somebody who is in a group; nobody is sure. They stay apart until you say so.",
     hintAlone: "Faces like no other, and faces that you have marked as unknown.", ignored: "unknown",
     merged: (n) => `Merged with ${n}`, restored: (n) => `${n} corrections of your last visit are here again`,
-    forget: "Forget them",
+    forget: "Forget them", born: "Born",
   },
   zh: {
     skip: "跳到内容", theme: "浅色或深色", views: "视图", other: "English", search: "搜索姓名和文件",
@@ -39,7 +39,7 @@ const TEXTS = {
     emptyGroups: "没有匹配的分组。", emptyUncertain: "没有不确定的人脸。", emptyAlone: "没有单独的人脸。",
     undone: "已撤销", hintUncertain: "这些人脸可能属于某个分组，但无法确定。在您确认之前它们保持分开。",
     hintAlone: "与其他人脸都不相似的人脸，以及您标记为陌生人的人脸。", ignored: "陌生人",
-    merged: (n) => `已与 ${n} 合并`, restored: (n) => `已恢复您上次的 ${n} 项更正`, forget: "放弃",
+    merged: (n) => `已与 ${n} 合并`, restored: (n) => `已恢复您上次的 ${n} 项更正`, forget: "放弃", born: "出生日期",
   },
 };
 const STEP = { groups: 48, uncertain: 30, alone: 200, faces: 300 };
@@ -64,6 +64,7 @@ let state = {
   uncertain: new Map(data.uncertain.map(([at, candidates]) => [faces[at].id, candidates.map(([group, similarity]) => ({ group, similarity }))])),
   alone: new Set(data.alone.map((at) => faces[at].id)),
   unknown: new Set(),
+  births: new Map(Object.entries(data.births)),
 };
 let actions = [], history = [], made = 0;
 
@@ -76,7 +77,7 @@ const membersIn = (group) => (typeof group === "string" ? original.get(group) : 
 
 /** Return the state after an action; the one before is left as it is. */
 function apply(before, action) {
-  const next = { groups: new Map(before.groups), uncertain: new Map(before.uncertain), alone: new Set(before.alone), unknown: new Set(before.unknown) };
+  const next = { groups: new Map(before.groups), uncertain: new Map(before.uncertain), alone: new Set(before.alone), unknown: new Set(before.unknown), births: new Map(before.births) };
   const holder = (ids) => [...next.groups.values()].find((group) => group.faces.includes(ids[0]));
   const put = (group, change) => next.groups.set(group.id, { ...group, ...change });
   const take = (ids) => {
@@ -118,6 +119,7 @@ function apply(before, action) {
         next.alone.add(id);
       }
     },
+    birth() { action.date ? next.births.set(action.name, action.date) : next.births.delete(action.name); },
     unknown() { take(action.faces); action.faces.forEach((id) => { next.alone.add(id); next.unknown.add(id); }); },
   };
   does[action.do]();
@@ -249,6 +251,11 @@ function nameField(group) {
   });
   return input;
 }
+/** Whoever was photographed before this day is somebody else. */
+function birthField(name) {
+  const input = make("input", { type: "date", value: state.births.get(name) || "", onchange: () => act({ do: "birth", name, date: input.value }) });
+  return make("label", { class: "born hint" }, t("born"), " ", input);
+}
 function rename(group, name) {
   if (name === group.name || !state.groups.has(group.id)) return;
   const other = name && [...state.groups.values()].find((one) => one.name === name && one.id !== group.id);
@@ -295,7 +302,7 @@ function oneGroupView() {
   const tiles = make("div", { class: "tiles" });
   const end = more(tiles, ids, faceButton, STEP.faces);
   return [
-    make("div", { class: "head" }, button(`← ${t("back")}`, () => show(null)), nameField(group), make("span", { class: "hint" }, t("faces", group.faces.length)),
+    make("div", { class: "head" }, button(`← ${t("back")}`, () => show(null)), nameField(group), group.name ? birthField(group.name) : "", make("span", { class: "hint" }, t("faces", group.faces.length)),
       button(t("all"), () => { group.faces.forEach((id) => pickedFaces.add(id)); render(); })),
     tiles, end];
 }
