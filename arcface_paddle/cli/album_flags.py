@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.library.documents import PeopleDocument
     from arcface_paddle.library.records import Corrections
     from arcface_paddle.library.sidecars import SidecarPlace
+    from arcface_paddle.pipeline.settings import PipelineSettings
 
 _NAMINGS = ("full", "stem")
 
@@ -58,6 +59,17 @@ def check_album_arguments(args: argparse.Namespace) -> None:
     writable.require_writable_folder(args.xmp_dir, option="--xmp_dir")
     if args.to_gallery is not None:
         gallery_flags.check_target(args.to_gallery, option="--to_gallery")
+
+
+def check_gallery(args: argparse.Namespace, pipeline: PipelineSettings) -> None:
+    """Refuse a gallery of another model before the long work. Raises ``GalleryError``."""
+    if args.to_gallery is None or not Path(args.to_gallery).exists():
+        return
+    from arcface_paddle.library.embedded import gallery_identity
+    from arcface_paddle.library.folder_run import identify_models
+    from arcface_paddle.pipeline.gallery import Gallery
+
+    Gallery.load(args.to_gallery).require_model(gallery_identity(identify_models(pipeline)[0]))
 
 
 def sidecar_place(args: argparse.Namespace) -> SidecarPlace:

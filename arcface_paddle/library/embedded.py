@@ -42,6 +42,12 @@ class EmbeddedPeople:
         return replace(self, model=replace(self.model, similarity=recognizer_spec(card).similarity))
 
 
+def gallery_identity(scanned_by: ScanIdentity) -> ModelIdentity:
+    """Return what a gallery records of the recogniser of a store."""
+    hashes = (scanned_by.weights_sha256, scanned_by.preprocessing_sha256)
+    return ModelIdentity(scanned_by.recognizer, scanned_by.embedding_size, *hashes, scanned_by.mirrored)
+
+
 def recognizer_named(embedded: EmbeddedPeople, name_or_folder: Optional[str]) -> str:
     """Return how the recogniser of a library is opened: as it is given, or a known one on this machine.
 
@@ -101,6 +107,5 @@ def _model_of(folder: Path, *, model: str) -> ModelIdentity:
         with contextlib.suppress(OSError, ValueError, TypeError):
             found = ScanIdentity(**json.loads(path.read_text(encoding="utf-8")))
             if found.model == model:
-                hashes = (found.weights_sha256, found.preprocessing_sha256)
-                return ModelIdentity(found.recognizer, found.embedding_size, *hashes, found.mirrored)
+                return gallery_identity(found)
     raise DataError(f"{folder}: does not say which model filled it; run 'arcface-paddle people' again")

@@ -149,6 +149,18 @@ def test_split_and_move_and_undo_and_another_visit(shown, people, driver, tmp_pa
     assert shown.one("#undo").get_attribute("disabled")
 
 
+def test_the_corrections_can_be_copied(shown, driver):
+    granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    driver.execute_cdp_cmd("Browser.grantPermissions", granted)
+    shown.one("[data-group=g2] input[type=text]").send_keys("Ada\n")
+    shown.one("#copy").click()
+    shown.wait(lambda: "copied" in shown.run("return document.getElementById('status').textContent"), "the copy")
+    copied = driver.execute_async_script(
+        "navigator.clipboard.readText().then(arguments[0], (e) => arguments[0](String(e)))"
+    )
+    assert json.loads(copied)["actions"] == [{"do": "name", "group": "g2", "name": "Ada"}]
+
+
 def test_a_name_that_is_there_already_joins_the_two(shown, tmp_path):
     shown.one("[data-group=g2] input[type=text]").send_keys("Ada\n")
     shown.one("[data-group=g3] input[type=text]").send_keys("Ada\n")

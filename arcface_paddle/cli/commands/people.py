@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     album_flags.check_album_arguments(args)
     said = album_flags.SaidSoFar(args, settings.output_folder)
     pipeline = flags.pipeline_settings(args)
+    album_flags.check_gallery(args, pipeline)
     result = folder_run.update_library(
         settings,
         pipeline,
