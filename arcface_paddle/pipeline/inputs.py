@@ -44,6 +44,9 @@ _EXAMPLES = 3
 _RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".erf", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srw", ".3fr"})
 """Raw files of cameras that are TIFF by their first bytes; what a TIFF reader finds in them is a small preview."""
 
+_SIDECAR_SUFFIXES = frozenset({".xmp"})
+"""What programs write beside a picture about it."""
+
 _PICTURE, _VIDEO, _NOTHING = "picture", "video", ""
 
 
@@ -266,6 +269,8 @@ def _kind_of(path: Path) -> str:
         return "hidden" if content else _NOTHING
     if path.name.startswith(_THUMBNAIL_PREFIX):
         return "thumbnails of a Synology"
+    if not content and suffix in _SIDECAR_SUFFIXES:
+        return _NOTHING
     if content == ".tif" and suffix in _RAW_SUFFIXES:
         return f"{suffix} (raw of a camera: export it as JPEG)"
     if images.missing_decoder(content):

@@ -118,6 +118,13 @@ def test_hidden_pictures_are_counted_and_what_systems_leave_is_not(tmp_path):
     assert find_pictures([tmp_path]).sentence() == "1 file was not looked at: 1 hidden"
 
 
+def test_what_programs_write_beside_pictures_is_missed_by_nobody(tmp_path):
+    fill(tmp_path, {"a.jpg": JPEG, "a.jpg.xmp": b"<x/>", "A.XMP": b"<x/>", "picture.xmp": JPEG})
+    listing = find_pictures([tmp_path])
+    assert names_in(listing) == ["a.jpg", "picture.xmp"]  # content decides, here as everywhere
+    assert listing.sentence() == ""
+
+
 def test_several_sources_in_their_order_and_every_file_once(tmp_path):
     fill(tmp_path, {"b/2.jpg": JPEG, "b/10.jpg": JPEG, "a/1.jpg": JPEG, "a/sub/3.jpg": JPEG})
     listing = find_pictures([tmp_path / "b", tmp_path / "a" / "1.jpg", tmp_path / "a", tmp_path / "b" / "2.jpg"])
