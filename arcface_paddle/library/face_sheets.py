@@ -98,9 +98,10 @@ class FaceSheets:
             DataError: a sheet cannot be written.
         """
         missing: dict[str, list[LibraryFace]] = {}
+        there = {number for number in {place.sheet for place in self.places.values()} if self.path_of(number).is_file()}
         for face in faces:
             place = self.places.get(face.face_id)
-            if place is None or place.box != _whole(face) or not self.path_of(place.sheet).is_file():
+            if place is None or place.box != _whole(face) or place.sheet not in there:
                 missing.setdefault(face.picture, []).append(face)
         wanted = [picture for picture in pictures if picture.sha256 in missing]
         problems: list[str] = []

@@ -162,9 +162,10 @@ def _put(target: Path, before: Optional[bytes], after: Optional[bytes], report: 
             files.write_bytes(os.path.realpath(target), after)  # a link stays one
             report.written.append(files.printable(target))
     except OSError as error:
+        hint = "--xmp_dir writes elsewhere" if isinstance(error, PermissionError) else "the same command goes on"
         raise DataError(
             f"{files.printable(target)}: cannot be written: {error.strerror or error}; "
-            f"{len(report.written)} sidecars were written before it, the same command goes on"
+            f"{len(report.written)} sidecars were written before it, {hint}"
         ) from None
 
 
