@@ -5,25 +5,33 @@ from __future__ import annotations
 import errno
 import json
 import random
+from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
-from library_making import FACTS
+from library_making import FACTS, face_of, picture_of
 
 from arcface_paddle import files
 from arcface_paddle.errors import DataError
+from arcface_paddle.library.album import corrections_for
+from arcface_paddle.library.assembly import AssembledLibrary
 from arcface_paddle.library.correction_files import (
     MEMORY_NAME,
     MERGE,
     MOVE,
+    NAME,
     NOT_PERSON,
     SPLIT,
+    UNKNOWN,
     Action,
     CorrectionMemory,
+    CorrectionSet,
     read_corrections,
 )
 from arcface_paddle.library.correction_rules import corrections_of, leave_alone
-from arcface_paddle.library.records import Group, GroupCandidate, Grouping, UncertainFace
+from arcface_paddle.library.grouping.constraints import make_units
+from arcface_paddle.library.records import Group, GroupCandidate, Grouping, Library, UncertainFace
 
 GROUPING = Grouping(
     (
@@ -253,3 +261,35 @@ def test_unknown_faces_are_alone():
     everybody = leave_alone(GROUPING, ["a0", "a1", "a2", "b0", "b1"])
     assert (everybody.uncertain, len(everybody.groups)) == ((), 1)
     assert sorted(everybody.alone) == ["a0", "a1", "a2", "b0", "b1", "u0", "x0", "x1"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_grouping_never_meets_a_contradiction(tmp_path, seed):
+    """Copies included, and faces of one photograph: whatever is done on a page, there is a grouping that obeys it."""
+    chance = random.Random(seed)
+    pictures = [picture_of(tmp_path, f"{number}.jpg", size_wh=(400, 100)) for number in range(8)]
+    pictures[6:] = [replace(one, duplicate_of=pictures[at].sha256) for at, one in enumerate(pictures[6:])]
+    faces = [face_of(one, k, (100 * k, 0, 100 * k + 50, 50), row=0) for one in pictures for k in range(3)]
+    originals = {face.face_id: faces[at - 18].face_id for at, face in enumerate(faces) if at >= 18}
+    library = Library(str(tmp_path), tuple(pictures), tuple(faces), np.zeros((len(faces), 1), np.float32))
+    assembled = AssembledLibrary(library, originals)
+    everybody = [face.face_id for face in faces]
+    actions: list[Action] = []
+    for _ in range(40):
+        do = chance.choice([MERGE, SPLIT, NOT_PERSON, MOVE, NAME, UNKNOWN])
+        some = chance.sample(everybody, chance.randint(2, 6))
+        at = len(some) if do in (MERGE, NAME, UNKNOWN) else chance.randint(1, len(some) - 1)
+        name = chance.choice(["Ada", "Grace", ""])
+        actions.append(Action(do, tuple(some[:at]), tuple(some[at:]), name))
+        said = corrections_for(CorrectionMemory("m", [CorrectionSet("0", "", tuple(actions))]), assembled)
+        by_sha = {picture.sha256: picture for picture in pictures}
+        units = make_units(faces, by_sha, corrections=said, copies=originals)  # refuses what contradicts itself
+        unit = dict(zip(everybody, units.unit_of.tolist()))
+        if do == MERGE:
+            assert len({unit[face_id] for face_id in some}) == 1
+        if do == SPLIT:
+            stay = {originals.get(face_id, face_id) for face_id in some[at:]}
+            stay -= {originals.get(face_id, face_id) for face_id in some[:at]}
+            assert not {unit[face_id] for face_id in some[:at]} & {unit[face_id] for face_id in stay}
+        if do == UNKNOWN:
+            assert set(some) <= set(said.unknown)
