@@ -11,6 +11,49 @@ import faulthandler
 import signal
 import sys
 import threading
+from types import FrameType, TracebackType
+from typing import Any, Optional
+
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class HeldSignals:
+    """A context in which, from ``begin`` on, requests to stop wait until it is left.
+
+    For the end of a run: results are written, a film gets its table of frames. A stop in the middle of that would cost
+    what was found, and gain a second. Whoever presses Ctrl-C twice means it.
+    """
+
+    def __init__(self) -> None:
+        self._outer: dict[int, Any] = {}
+        self._waiting: list[int] = []
+
+    def begin(self) -> None:
+        """Hold signals back from now on; once is enough, and outside of the main thread nothing can be held."""
+        if self._outer or threading.current_thread() is not threading.main_thread():
+            return
+        for number in _STOPPING:
+            outer = signal.getsignal(number)
+            if callable(outer):
+                self._outer[number] = outer
+                signal.signal(number, self._keep)
+
+    def __enter__(self) -> HeldSignals:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        for number, outer in self._outer.items():
+            signal.signal(number, outer)
+        if self._waiting and kind is None:
+            self._outer[self._waiting[0]](self._waiting[0], None)
+
+    def _keep(self, number: int, frame: Optional[FrameType]) -> None:
+        insists = number == signal.SIGINT and number in self._waiting
+        self._waiting.append(number)
+        if insists:
+            self._outer[number](number, frame)
 
 
 def take_back_from_paddle() -> None:

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from arcface_paddle.signals import HeldSignals
+
 ROOT = Path(__file__).parents[1]
 CRASH = """
 import faulthandler, io, os, signal, sys
@@ -34,3 +38,32 @@ def test_a_notebook_whose_stderr_is_no_file_can_load_paddle():
     done = crash("sys.stderr = io.StringIO()")
     assert done.stdout.strip() == "went on", done.stderr
     assert "Fatal Python error: Segmentation fault" in done.stderr
+
+
+def test_signals_wait_until_what_was_begun_is_finished() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), HeldSignals() as held:
+        held.begin()
+        signal.raise_signal(signal.SIGINT)
+        done.append("written")
+    assert done == ["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), HeldSignals() as held:
+        held.begin()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("written")
+    assert done == []
+
+
+def test_signals_are_not_held_before_the_beginning_nor_behind_an_error() -> None:
+    with pytest.raises(KeyboardInterrupt), HeldSignals():
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), HeldSignals() as held:
+        held.begin()
+        signal.raise_signal(signal.SIGINT)
+        raise ZeroDivisionError

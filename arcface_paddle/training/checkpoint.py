@@ -211,12 +211,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path}: damaged: a {type(manifest).__name__} instead of an object")
+        raise CheckpointError(f"{path}: cannot be read: a {type(manifest).__name__} instead of an object")
     if manifest.get("format") != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format {manifest.get('format')!r:.40}, this version reads {FORMAT_VERSION}")
+        raise CheckpointError(
+            f"{path}: cannot be read: format {manifest.get('format')!r:.40}, this version reads {FORMAT_VERSION}"
+        )
     problem = _manifest_problem(manifest)
     if problem:
-        raise CheckpointError(f"{path}: damaged: {problem}")
+        raise CheckpointError(f"{path}: cannot be read: {problem}")
     return manifest
 
 

@@ -17,6 +17,7 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.cli import main
 from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.session import VideoSession
 from arcface_paddle.video.writing import VideoWriter
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"
@@ -128,3 +129,20 @@ def test_sigterm_ends_a_stream_and_leaves_a_whole_video(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20 and [path.name for path in out.iterdir()] == ["stream.mp4"]
     with VideoReader(str(out / "stream.mp4")) as reader:
         assert len(list(reader)) >= 1
+
+
+def test_a_stop_while_the_film_is_closed_costs_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = VideoSession._close_writer
+
+    def close_and_stop(self: VideoSession, *, keep: bool) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        close(self, keep=keep)
+
+    monkeypatch.setattr(VideoSession, "_close_writer", close_and_stop)
+    found = tmp_path / "f.csv"
+    assert recognize(f"--input={clip}", f"--output={tmp_path / 'out'}", f"--csv={found}") == 130
+    assert len(list(csv.DictReader(found.open(encoding="utf-8")))) == 20
+    with VideoReader(str(tmp_path / "out" / "clip.mp4")) as reader:
+        assert len(list(reader)) == 20

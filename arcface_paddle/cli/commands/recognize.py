@@ -268,6 +268,7 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     """Recognise frame after frame, write the results, and return the exit code."""
     from arcface_paddle.pipeline.results import RunRecord
     from arcface_paddle.progress import progress
+    from arcface_paddle.signals import HeldSignals
     from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.track_outputs import EventOutputs
 
@@ -277,38 +278,41 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     screen = window.Window()
     tracks, outputs = _face_tracks(args, session), track_flags.track_outputs(args)
     events = EventOutputs(outputs, source=files.printable(source), unknown=session.label_style.unknown)
-    with events:
-        with contextlib.ExitStack() as opened:
-            video = opened.enter_context(
-                VideoSession(
-                    session,
-                    source,
-                    settings=video_flags.video_settings(args),
-                    analyzer=tracks,
-                    watch=_watchers(args, screen, opened),
-                    delay_s=_delay(args, tracks is not None),
+    with HeldSignals() as ending:
+        with events:
+            with contextlib.ExitStack() as opened:
+                video = opened.enter_context(
+                    VideoSession(
+                        session,
+                        source,
+                        settings=video_flags.video_settings(args),
+                        analyzer=tracks,
+                        watch=_watchers(args, screen, opened),
+                        delay_s=_delay(args, tracks is not None),
+                    )
                 )
-            )
-            if tracks is not None:
-                tracks.listeners.append(events.tell)
-            opened.enter_context(contextlib.closing(screen))
-            with stopped:
-                for finding in progress(video, total=video.frame_count, unit="frame"):
-                    _say(finding.problems)
+                if tracks is not None:
+                    tracks.listeners.append(events.tell)
+                opened.enter_context(contextlib.closing(screen))
+                with stopped:
+                    for finding in progress(video, total=video.frame_count, unit="frame"):
+                        _say(finding.problems)
+                        record.add(finding)
+                        if screen.ended:
+                            break
+                    ending.begin()
+                ending.begin()
+                for finding in video.rest():
                     record.add(finding)
-                    if screen.ended:
-                        break
-            for finding in video.rest():
-                record.add(finding)
-        timeline = [] if tracks is None else tracks.finish()
-    for problem in [*video.problems, *events.problems]:
-        record.add_failure(files.printable(source), problem)
-    _say([*video.problems, *events.problems])
-    if tracks is not None:
-        record.rename_tracks(tracks.final_faces())
-    facts = {**facts, "fps": round(video.fps, 3)}
-    _write_video_results(args, record, facts, timeline=timeline)
-    return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
+            timeline = [] if tracks is None else tracks.finish()
+        for problem in [*video.problems, *events.problems]:
+            record.add_failure(files.printable(source), problem)
+        _say([*video.problems, *events.problems])
+        if tracks is not None:
+            record.rename_tracks(tracks.final_faces())
+        facts = {**facts, "fps": round(video.fps, 3)}
+        _write_video_results(args, record, facts, timeline=timeline)
+        return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
 
 
 def _face_tracks(args: argparse.Namespace, session: RecognitionSession) -> Optional[FaceTracks]:
