@@ -19,7 +19,7 @@ from typing import Any, Optional
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.types import UNKNOWN
-from arcface_paddle.video.tracker import JOINED, NAMED, Change
+from arcface_paddle.video.changes import JOINED, NAMED, Change
 
 
 def event_of(change: Change, *, source: str, unknown: str = UNKNOWN) -> dict[str, Any]:

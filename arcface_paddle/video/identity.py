@@ -48,6 +48,11 @@ class NameRules:
     same: float
     different: float
 
+    @property
+    def lead(self) -> float:
+        """By how much one of several has to be more similar: ten times as many strangers are without it."""
+        return self.sure - self.give
+
     @classmethod
     def of(cls, card: ModelCard, *, threshold: Optional[float]) -> NameRules:
         """Derive the rules from a recogniser's card.

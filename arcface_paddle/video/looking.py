@@ -11,6 +11,7 @@ from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.quality import measure_quality
 from arcface_paddle.types import Candidate, Detection
+from arcface_paddle.video.evidence import Look, weight_of
 
 FASTEST_S = 0.2
 """Seconds between two looks at a face, and the time between frames at which the share of looks counts as given."""
@@ -35,6 +36,10 @@ class Seen:
     quality: float
     feature_norm: float = 0.0
     weakness: str = ""
+
+    def as_look(self, time_s: float) -> Look:
+        """Return it as evidence of a moment, with the weight of its quality."""
+        return Look(self.vector, weight_of(self.quality), time_s)
 
 
 class Looker(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 from arcface_paddle import files, images
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.types import UNKNOWN
+from arcface_paddle.video.changes import Change
 from arcface_paddle.video.events import EventFile, event_of
 from arcface_paddle.video.timeline import (
     TimelineEntry,
@@ -19,7 +20,6 @@ from arcface_paddle.video.timeline import (
 )
 from arcface_paddle.video.track_settings import TrackOutputs
 from arcface_paddle.video.track_sheet import write_track_sheet
-from arcface_paddle.video.tracker import Change
 from arcface_paddle.video.webhook import Webhook
 
 

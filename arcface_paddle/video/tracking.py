@@ -28,12 +28,13 @@ from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.outputs import crop_with_margin
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.types import UNKNOWN, Detection, Face, ImageResult
+from arcface_paddle.video.changes import JOINED, Change, ClosedTrack, Sighting
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.identity import NameRules
 from arcface_paddle.video.looking import FaceLooker
 from arcface_paddle.video.timeline import BestView, TimelineEntry
 from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
-from arcface_paddle.video.tracker import JOINED, Change, ClosedTrack, Sighting, Tracker
+from arcface_paddle.video.tracker import Tracker
 
 CROP_SIDE = 224
 """Longest side in pixels of the crops that are kept, encoded: a camera may run for days."""
@@ -162,7 +163,8 @@ class FaceTracks:
         return ImageResult(source, (image.shape[1], image.shape[0]), faces)
 
     def _tell(self) -> None:
-        changes, self._tracker.changes = self._tracker.changes, []
+        changes = list(self._tracker.changes)
+        self._tracker.changes.clear()
         for change in changes:
             for listener in self.listeners:
                 listener(change)

@@ -1,28 +1,18 @@
-"""Tracks: which box of this frame is the face of which box before.
-
-Association is by motion and overlap, an optimal assignment in two rounds as in ByteTrack (Zhang et al. 2022, section
-3): first the faces that the detector is sure of, then the weak boxes, which go on with a track and begin none. What
-motion cannot tell (people who crossed, a face after a cut, one that comes back) is left to the embedding, see
-``tracker``.
-
-Why our own: the trackers on the package index are made for bodies and bring PyTorch or SciPy, embed every box of every
-frame (the embedding is what costs), count time in frames, know nothing of a gallery, and most have not been released
-for years. What is needed here is this module, ``motion`` and ``assignment``.
-"""
+"""Tracks: one face through the frames, and all that is known of it."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Iterable, Optional, Sequence
+from typing import Iterable, Optional
 
 import numpy as np
 
 from arcface_paddle.pipeline.cards import SimilaritySpec
-from arcface_paddle.types import Candidate, Detection
-from arcface_paddle.video.assignment import best_pairs
+from arcface_paddle.types import Candidate
 from arcface_paddle.video.evidence import Evidence, Look
+from arcface_paddle.video.looking import Seen
 from arcface_paddle.video.motion import Motion
 
 COAST_S = 1.0
@@ -30,11 +20,6 @@ COAST_S = 1.0
 
 ABSENCE_S = 1.0
 """Seconds out of sight that count as absence: somebody who turns around has not left."""
-
-_GATE = 16.0  # squared Mahalanobis distance in three dimensions: exceeded by 1 in 900 of the right ones
-_LEAST_OVERLAP = 0.1  # of the boxes that goes with any distance
-_WEAK_OVERLAP = 0.3  # with the expected box, that a weak box must have
-_CROWDED = 0.9  # distance of two middles, in sizes of the faces, below which one may be taken for the other
 
 
 @dataclass(eq=False)
@@ -45,19 +30,20 @@ class Track:
         number: from 1.
         motion: where it is; None after a cut, when nobody can know.
         evidence: what was seen of the face when it was looked at.
-        before: motion and time of the last box, as they were before this frame.
-        first_s: time of the first box.
+        first_s: time of the first box, seconds of the video.
         last_s: of the last one.
         appearances: boxes so far.
+        before: motion and time of the last box, as they were before this frame.
         name: the person decided on, None for nobody.
-        similarity: fused, to the person, or to the best one if there is no name; None if nobody was asked.
-        candidates: the best persons with fused similarities.
-        met: tracks with which it may have been confused since the last look that told them apart.
+        similarity: fused, to the person, or to the best one if there is no name, -1 to 1; None if the gallery was not
+            asked.
+        candidates: the best persons with fused similarities, most similar first.
+        met: numbers of tracks with which it may have been confused since the last look that told them apart.
         doubtful: whether it was out of sight since then.
         contradictions: looks in a row that show somebody else.
         looked_s: time of the last look.
         looks: taken so far.
-        looked_quality: the best quality, circumstances only, at which a look was taken.
+        looked_quality: the best quality, 0 to 1, that a look has found; 0 before the first.
         judged_s: time at which the quality was last measured.
         seen_with: in how many frames another track was there, too, by its number.
         spans: from when to when it was in sight, absences of less than ``ABSENCE_S`` left out.
@@ -91,6 +77,65 @@ class Track:
             self.spans.append((time_s, time_s))
         self.last_s = time_s
 
+    def go_on(self, box_xyxy: np.ndarray, time_s: float, *, gap_s: float) -> None:
+        """Take in the box (4,) of a frame; after more than ``gap_s`` out of sight it may be somebody else's."""
+        assert self.motion is not None
+        if time_s - self.last_s > gap_s:
+            self.doubtful = True
+        self.before = self.motion.copy(), self.last_s
+        self.motion.update(box_xyxy, time_s)
+        self.see(time_s)
+        self.appearances += 1
+
+    def resume(self, box_xyxy: np.ndarray, time_s: float) -> None:
+        """Go on with a box (4,) that a look has shown to be this face, wherever it was expected."""
+        self.motion = Motion(box_xyxy, time_s)
+        self.see(time_s)
+        self.appearances += 1
+        self.met.clear()
+        self.doubtful = False
+
+    def give_up_face(self) -> list[Look]:
+        """Go out of sight, as the face of this frame is somebody else's; returns the looks that have shown it."""
+        looks, self.contradictions = self.contradictions, []
+        self.motion, self.doubtful = None, False
+        self.met.clear()
+        self.appearances = max(1, self.appearances - 1)
+        return looks
+
+    def add_look(self, seen: Seen, time_s: float) -> None:
+        """Take a look into the evidence: the face is no longer in doubt."""
+        self.evidence.add(seen.as_look(time_s))
+        self.count_look(seen, time_s)
+        self.met.clear()
+        self.doubtful = False
+        self.contradictions.clear()
+
+    def count_look(self, seen: Seen, time_s: float) -> None:
+        """Count a look without believing what it shows."""
+        self.looks += 1
+        self.looked_s = self.judged_s = time_s
+        self.looked_quality = max(self.looked_quality, seen.quality)
+
+    def rename(self, name: Optional[str]) -> None:
+        """Take the name of one of the candidates, or None for nobody."""
+        best = self.candidates[0].similarity if self.candidates else None
+        self.name = name
+        self.similarity = best if name is None else {one.name: one.similarity for one in self.candidates}[name]
+
+    def absorb(self, young: Track) -> None:
+        """Go on as a newer track in sight, which turned out to be the same face."""
+        self.motion = young.motion
+        self.spans = union([*self.spans, *young.spans], most_gap=ABSENCE_S)
+        self.see(young.last_s)
+        self.appearances += young.appearances
+        self.evidence.join(young.evidence)
+        self.looks += young.looks
+        self.looked_s, self.judged_s = young.looked_s, young.judged_s
+        self.looked_quality = max(self.looked_quality, young.looked_quality)
+        self.seen_with.update(young.seen_with)
+        self.met, self.doubtful = set(), False
+
     @property
     def is_confirmed(self) -> bool:
         """Whether it was seen often enough not to be a slip of the detector."""
@@ -98,15 +143,20 @@ class Track:
 
 
 class TrackList:
-    """The tracks that are in sight or may come back, and the numbers given out."""
+    """The tracks that are in sight or may come back, and the numbers given out.
+
+    Attributes:
+        open: the tracks, by number.
+    """
 
     def __init__(self, spec: SimilaritySpec) -> None:
+        """Begin with nobody; ``spec`` says what a cosine is worth."""
         self.open: dict[int, Track] = {}
         self._spec = spec
         self._numbers = itertools.count(1)
 
     def begin(self, box_xyxy: np.ndarray, time_s: float) -> Track:
-        """Begin a track with a box."""
+        """Begin a track with a box (4,)."""
         track = Track(next(self._numbers), Motion(box_xyxy, time_s), Evidence(self._spec), time_s, time_s)
         track.see(time_s)
         self.open[track.number] = track
@@ -117,74 +167,13 @@ class TrackList:
         return [one for one in self.open.values() if one.motion is not None and time_s - one.last_s <= COAST_S + 1e-6]
 
     def forget_motion(self) -> None:
-        """A cut: everybody may be anywhere."""
+        """Note a cut: everybody may be anywhere."""
         for track in self.open.values():
             track.motion = None
 
     def overdue(self, time_s: float, *, keep_s: float) -> list[Track]:
-        """Return the tracks that were out of sight for too long."""
+        """Return the tracks that were out of sight for more than ``keep_s`` seconds."""
         return [track for track in self.open.values() if time_s - track.last_s > keep_s]
-
-
-def go_on(
-    tracks: Sequence[Track], detections: Sequence[Detection], time_s: float, *, strong: float
-) -> dict[int, Track]:
-    """Find the track of each box by motion and overlap.
-
-    Args:
-        tracks: those whose motion is known.
-        detections: of this frame, with the weak ones.
-        time_s: of this frame.
-        strong: score from which on a detection is a face; lower ones only go on with what is known.
-
-    Returns:
-        The track of each detection that has one, by the position of the detection.
-    """
-    found: dict[int, Track] = {}
-    left = list(tracks)
-    for is_strong in (True, False):
-        places = [i for i, one in enumerate(detections) if (one.score >= strong) == is_strong]
-        table = np.array([[_gain(track, detections[i], time_s, is_strong) for i in places] for track in left])
-        pairs = best_pairs(table.reshape(len(left), len(places)))
-        found.update({places[column]: left[row] for row, column in pairs})
-        taken = {row for row, _ in pairs}
-        left = [track for row, track in enumerate(left) if row not in taken]
-    return found
-
-
-def _gain(track: Track, detection: Detection, time_s: float, is_strong: bool) -> float:
-    """Return how well a box goes on with a track, above 0 to 2; -1 if it cannot."""
-    assert track.motion is not None
-    overlap = iou(track.motion.box_at(time_s), detection.box_xyxy)
-    surprise = track.motion.surprise(detection.box_xyxy, time_s)
-    if not is_strong and overlap < _WEAK_OVERLAP:
-        return -1.0
-    if surprise > _GATE and overlap < max(_LEAST_OVERLAP, 0.4):
-        return -1.0
-    return 0.05 + overlap + 0.95 / (1 + surprise / 3)
-
-
-def neighbours(boxes_xyxy: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Return the pairs of boxes so close that one face may be taken for the other."""
-    if len(boxes_xyxy) < 2:
-        return []
-    boxes = np.array(boxes_xyxy, np.float64)
-    middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 1), 1))
-    apart = np.linalg.norm(middles[:, None] - middles[None], axis=2) / np.maximum(sizes[:, None], sizes[None])
-    return [(int(i), int(j)) for i, j in np.argwhere(np.triu(apart < _CROWDED, 1))]
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the intersection over union of two boxes.
-
-    Example:
-        >>> round(iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])), 3)
-        0.333
-    """
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(max(sides[0], 0.0) * max(sides[1], 0.0))
-    areas = [float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)) for box in (one, other)]
-    return shared / max(sum(areas) - shared, 1e-9)
 
 
 def union(spans: Iterable[tuple[float, float]], *, most_gap: float = 0.0) -> list[tuple[float, float]]:

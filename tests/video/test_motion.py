@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arcface_paddle.video.association import iou, neighbours
 from arcface_paddle.video.cuts import CutDetector
 from arcface_paddle.video.motion import Motion
-from arcface_paddle.video.tracks import iou, neighbours, union
+from arcface_paddle.video.tracks import union
 
 
 def box(x: float, y: float = 100.0, size: float = 40.0) -> np.ndarray:

@@ -13,8 +13,8 @@ from arcface_paddle.pipeline.opening import open_pipeline
 from arcface_paddle.pipeline.settings import PipelineSettings
 from arcface_paddle.synthetic.film import FilmSettings, SyntheticFilm
 from arcface_paddle.types import UNKNOWN
+from arcface_paddle.video.association import iou
 from arcface_paddle.video.tracking import FaceTracks
-from arcface_paddle.video.tracks import iou
 
 
 @pytest.mark.long

@@ -16,6 +16,7 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.types import UNKNOWN
+from arcface_paddle.video.changes import JOINED, NAMED, Change
 from arcface_paddle.video.events import EventFile, event_of
 from arcface_paddle.video.timeline import (
     ATTENDANCE_COLUMNS,
@@ -29,7 +30,6 @@ from arcface_paddle.video.timeline import (
 from arcface_paddle.video.track_outputs import EventOutputs, named_crops, writings
 from arcface_paddle.video.track_settings import TrackOutputs, TrackSettings
 from arcface_paddle.video.track_sheet import write_track_sheet
-from arcface_paddle.video.tracker import JOINED, NAMED, Change
 
 
 def jpeg(grey: int) -> bytes:
