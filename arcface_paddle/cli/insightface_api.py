@@ -34,6 +34,7 @@ from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import UNKNOWN, ImageResult
+from arcface_paddle.video.analysis import EachFrameAlone
 from arcface_paddle.video.session import VideoSession
 
 ARRAY_NAME = "tmp.png"
@@ -131,7 +132,9 @@ class InsightFace:
         if isinstance(input_data, np.ndarray):
             yield ARRAY_NAME, session.array(images.from_array(input_data), source=ARRAY_NAME)
         elif video_flags.is_video(self.args, str(input_data)):
-            with VideoSession(session, str(input_data), settings=video_flags.video_settings(self.args)) as video:
+            settings = video_flags.video_settings(self.args)
+            # Not tracks, which embed one face in five: ``features`` has a row for every face of every frame.
+            with VideoSession(session, str(input_data), settings=settings, analyzer=EachFrameAlone()) as video:
                 for finding in video:
                     yield Path(finding.source).name, finding
             _warn(video.problems)

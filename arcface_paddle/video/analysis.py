@@ -14,7 +14,7 @@ from arcface_paddle.video.frames import VideoFrame
 
 
 class FrameAnalyzer(Protocol):
-    """Whoever turns the frames of one video into results, see ``EachFrameAlone``."""
+    """Whoever turns the frames of one video into results: ``tracking.FaceTracks``, or ``EachFrameAlone``."""
 
     def find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> Sequence[Any]:
         """Look at some frames and return what ``decide`` needs to know of each; it must not remember anything.

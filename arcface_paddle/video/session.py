@@ -6,6 +6,8 @@ From the root of the repository, after ``arcface-paddle gallery build people.ind
     with VideoSession(session, "film.mp4") as video:
         for finding in video:
             print(finding.time_s, [face.name for face in finding.result.faces])
+
+Faces are tracked, as the command does; ``analyzer=EachFrameAlone()`` embeds and names every face of every frame.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
-from arcface_paddle.video.analysis import EachFrameAlone, FrameAnalyzer
+from arcface_paddle.video.analysis import FrameAnalyzer
 from arcface_paddle.video.delaying import Delay
 from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.feeding import FrameFeed
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.reading import VideoReader
+from arcface_paddle.video.tracking import FaceTracks
 from arcface_paddle.video.video_settings import USUAL_VIDEO, VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 
@@ -73,7 +76,7 @@ class VideoSession:
             session: loaded models, and what is made beside the results.
             source: path, number of a camera, address, or numbered pictures.
             settings: which frames, by which engine.
-            analyzer: what is done with the frames; None for ``EachFrameAlone``.
+            analyzer: what is done with the frames; None for ``FaceTracks`` with the usual settings.
             watch: is given every annotated frame, (H, W, 3) uint8 RGB.
             delay_s: by how much findings lag, so that they can hold what was learnt meanwhile; see ``delaying``.
 
@@ -88,7 +91,7 @@ class VideoSession:
         self.frames_read = 0
         self._session = session
         self._settings = settings
-        self._analyzer: FrameAnalyzer = EachFrameAlone() if analyzer is None else analyzer
+        self._analyzer: FrameAnalyzer = FaceTracks(session.pipeline.analyzer) if analyzer is None else analyzer
         self._watch = watch
         self._delay = Delay(delay_s)
         self._came_to_end = False

@@ -116,6 +116,8 @@ def test_video_gives_one_result_per_frame(predictor_of, tmp_path):
             writer.write(picture)
     results = list(predictor_of(tmp_path / "out").predict(str(tmp_path / "clip.mp4")))
     assert [result["labels"] for result in results] == [["Joe Biden"]] * 3
+    lengths = [np.linalg.norm(result["features"], axis=1) for result in results]
+    np.testing.assert_allclose(lengths, np.ones((3, 1)), atol=1e-5, err_msg="every face of every frame is embedded")
     with VideoReader(str(tmp_path / "out" / "clip.mp4")) as reader:
         assert len(list(reader)) == 3
 

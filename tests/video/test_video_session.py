@@ -14,6 +14,7 @@ from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import result_to_json
 from arcface_paddle.pipeline.settings import OutputSettings, PipelineSettings, RuntimeOptions, SessionSettings
 from arcface_paddle.types import Face, ImageResult
+from arcface_paddle.video.analysis import EachFrameAlone
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.session import VideoSession
 from arcface_paddle.video.video_settings import VideoSettings
@@ -126,6 +127,14 @@ def test_detection_of_every_frame_and_recognition_on_demand_are_separable(tmp_pa
         findings = list(video)
     assert analyzer.seen == list(range(6)) and len(analyzer.threads) == 2
     assert [len(finding.result.faces) for finding in findings] == [1] * 6
+
+
+def test_faces_are_tracked_unless_each_frame_is_to_stand_alone(loaded, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4")
+    for analyzer, track in ((None, 1), (EachFrameAlone(), None)):
+        with VideoSession(loaded, str(clip), analyzer=analyzer) as video:
+            faces = [face for finding in video for face in finding.result.faces]
+        assert [face.track for face in faces] == [track] * 4
 
 
 def test_nothing_is_written_without_outputs(loaded, tmp_path, monkeypatch):

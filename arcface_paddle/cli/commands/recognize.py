@@ -269,6 +269,7 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     from arcface_paddle.pipeline.results import RunRecord
     from arcface_paddle.progress import progress
     from arcface_paddle.signals import HeldSignals
+    from arcface_paddle.video.analysis import EachFrameAlone
     from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.track_outputs import EventOutputs
 
@@ -286,7 +287,7 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
                         session,
                         source,
                         settings=video_flags.video_settings(args),
-                        analyzer=tracks,
+                        analyzer=EachFrameAlone() if tracks is None else tracks,
                         watch=_watchers(args, screen, opened),
                         delay_s=_delay(args, tracks is not None),
                     )
