@@ -280,3 +280,10 @@ def test_bytes_of_any_kind_and_names_that_are_none(picture):
     assert np.array_equal(images.load_image(memoryview(content)), picture)
     with pytest.raises(ImageError, match="not the name of a file"):
         images.read_image("a\0b.jpg")
+
+
+def test_large_pictures_are_shrunk_and_small_ones_are_left():
+    assert images.shrink(np.zeros((600, 300, 3), np.uint8), longest_side=112).shape == (112, 56, 3)
+    assert images.shrink(np.zeros((2, 4000, 3), np.uint8), longest_side=112).shape == (1, 112, 3)
+    small = np.zeros((40, 30, 3), np.uint8)
+    assert images.shrink(small, longest_side=112) is small

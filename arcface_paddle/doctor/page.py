@@ -188,7 +188,7 @@ class _Shower:
         ref = finding.verification[at]
         image = decode_reference(self._report.verification, ref)
         caption = f"{ref.set_name} picture {ref.image}, pair {ref.pair}"
-        return html.image(_shown_size(image), alt=caption, caption=caption)
+        return html.image(images.shrink(image, longest_side=_SHOWN_PX), alt=caption, caption=caption)
 
 
 def _verification_pictures(finding: Finding) -> int:
@@ -229,13 +229,4 @@ def _picture(dataset: FaceDataset, index: int) -> Optional[np.ndarray]:
         image = read_checked(dataset, index)[1]
     except ImageError:
         return None
-    return None if image is None else _shown_size(image)
-
-
-def _shown_size(image: np.ndarray) -> np.ndarray:
-    """Shrink a picture so that its longer side is at most 112 pixels."""
-    height, width = image.shape[:2]
-    scale = _SHOWN_PX / max(height, width)
-    if scale >= 1:
-        return image
-    return images.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+    return None if image is None else images.shrink(image, longest_side=_SHOWN_PX)

@@ -174,11 +174,7 @@ _STYLE = html.Html(
 
 def _figure(one: FoundPicture, people: PeopleDocument, page: Path) -> html.Html:
     source = path_of(one, people)
-    image = images.read_image(source, longest_side=_SHOWN_PX)
-    shrink = _SHOWN_PX / max(image.shape[:2])
-    if shrink < 1:
-        size_wh = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
-        image = images.resize(image, size_wh)
+    image = images.shrink(images.read_image(source, longest_side=_SHOWN_PX), longest_side=_SHOWN_PX)
     for face in one.faces:
         frame(image, face.face.box_xyxy * (image.shape[1] / one.picture.size_wh[0]))
     taken = "" if one.picture.captured is None else f" · {one.picture.captured:%Y-%m-%d %H:%M}"

@@ -91,7 +91,7 @@ class AnalyzedImage(ImageResult):
 
     def _html_picture(self) -> str:
         try:
-            annotated = _at_most(self.draw(), _NOTEBOOK_PIXELS)
+            annotated = images.shrink(self.draw(), longest_side=_NOTEBOOK_PIXELS)
         except ImageError as error:  # a notebook shows the faces all the same
             return f"<div>{html.escape(str(error))}</div>"
         content = images.encode_image(annotated, suffix=".jpg", quality=_NOTEBOOK_QUALITY)
@@ -114,14 +114,6 @@ def name_of(given: object) -> str:
         return "bytes"
     file_name = getattr(given, "filename", "")  # Pillow keeps it of pictures that were opened from a file
     return files.printable(os.fsdecode(file_name)) if file_name else "picture"
-
-
-def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    if max(width, height) <= longest:
-        return image
-    scale = longest / max(width, height)
-    return images.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
 def _html_table(faces: tuple[Face, ...]) -> str:

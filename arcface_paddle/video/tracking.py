@@ -197,7 +197,9 @@ class FaceTracks:
             picture = crop_with_margin(image, Face(sighting.detection))
             if not picture.size:
                 return
-            crop = images.encode_image(_at_most(picture, CROP_SIDE), suffix=".jpg", quality=_CROP_QUALITY)
+            crop = images.encode_image(
+                images.shrink(picture, longest_side=CROP_SIDE), suffix=".jpg", quality=_CROP_QUALITY
+            )
         quality = sighting.quality if sighting.seen is None else sighting.seen.quality
         self._merits[number] = merit
         self._best[number] = BestView(time_s, quality, np.array(sighting.detection.box_xyxy), crop)
@@ -229,11 +231,3 @@ def _merit(sighting: Sighting) -> Optional[float]:
     left, top, right, bottom = (float(edge) for edge in sighting.detection.box_xyxy)
     area = max(right - left, 0.0) * max(bottom - top, 0.0)
     return sighting.detection.score * area / (area + 1e4)  # below any that was judged
-
-
-def _at_most(image: np.ndarray, longest: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    if max(width, height) <= longest:
-        return image
-    scale = longest / max(width, height)
-    return images.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))

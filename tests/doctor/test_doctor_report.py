@@ -8,7 +8,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from doctor_faults import jpeg, picture, write_clean
 
@@ -224,13 +223,6 @@ def test_names_of_people_and_files_are_text_on_the_page(tmp_path, name):
     assert "script" not in shown.tags and "b" not in shown.tags and "<b>bold.jpg" in shown.words
     assert all(reference.startswith("#") for reference in shown.references)
     assert folder.name in shown.words
-
-
-def test_large_pictures_are_shrunk_and_small_ones_are_left():
-    assert page._shown_size(np.zeros((600, 300, 3), np.uint8)).shape == (112, 56, 3)
-    assert page._shown_size(np.zeros((2, 4000, 3), np.uint8)).shape == (1, 112, 3)
-    small = np.zeros((40, 30, 3), np.uint8)
-    assert page._shown_size(small) is small
 
 
 def test_groups_share_the_pictures_of_a_card():
