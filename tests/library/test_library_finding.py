@@ -29,7 +29,7 @@ from arcface_paddle.library.finding import (
     find_pictures_of,
     require_name,
 )
-from arcface_paddle.library.opening import find_people
+from arcface_paddle.library.locating import locate_people
 from arcface_paddle.library.store import ScanIdentity
 from arcface_paddle.pipeline.gallery import Gallery
 
@@ -210,18 +210,18 @@ def photos(embedded) -> str:
 
 
 def test_the_people_file_is_found_beside_the_pictures_wherever_they_have_moved(embedded, tmp_path):
-    people, path = find_people(photos(embedded))
+    people, path = locate_people(photos(embedded))
     assert path == Path(photos(embedded) + "-people/people.json")
-    assert find_people(path.parent)[0].root == people.root
+    assert locate_people(path.parent)[0].root == people.root
     (tmp_path / "moved").mkdir()
-    assert find_people(tmp_path / "moved", people=path)[0].root == str(tmp_path / "moved")
+    assert locate_people(tmp_path / "moved", people=path)[0].root == str(tmp_path / "moved")
     with pytest.raises(DataError, match=r"there is no .*moved-people/people\.json yet; run 'arcface-paddle people"):
-        find_people(tmp_path / "moved")
+        locate_people(tmp_path / "moved")
     with pytest.raises(DataError, match="no such folder"):
-        find_people(tmp_path / "gone")
+        locate_people(tmp_path / "gone")
     (tmp_path / "moved" / "people.json").write_text("{")
     with pytest.raises(DataError, match="not valid JSON"):
-        find_people(tmp_path / "moved")
+        locate_people(tmp_path / "moved")
 
 
 def test_find_prints_and_writes(embedded, tmp_path, capsys):

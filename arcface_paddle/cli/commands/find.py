@@ -113,11 +113,11 @@ class _Search:
     def __init__(self, args: argparse.Namespace) -> None:
         from arcface_paddle.library.embedded import load_embedded
         from arcface_paddle.library.finding import names_of
-        from arcface_paddle.library.opening import find_people
+        from arcface_paddle.library.locating import locate_people
 
         self._args = args
         self._pipeline: Optional[OpenPipeline] = None
-        people, path = find_people(args.folder, people=args.people)
+        people, path = locate_people(args.folder, people=args.people)
         self.embedded: EmbeddedPeople = load_embedded(people, beside=path.parent)
         with contextlib.suppress(ConfigError):  # without its card, a cosine is taken for what it is
             self.embedded = self.embedded.judged_by(self._card())

@@ -12,7 +12,7 @@ from arcface_paddle.library.documents import PEOPLE_NAME, PeopleDocument, read_p
 from arcface_paddle.library.folder_run import PeopleSettings
 
 
-def find_people(folder: files.PathLike, *, people: Optional[files.PathLike] = None) -> tuple[PeopleDocument, Path]:
+def locate_people(folder: files.PathLike, *, people: Optional[files.PathLike] = None) -> tuple[PeopleDocument, Path]:
     """Read the people file of a folder.
 
     Args:
