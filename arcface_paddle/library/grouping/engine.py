@@ -18,15 +18,13 @@ import numpy as np
 
 from arcface_paddle.library.grouping.constraints import Units, make_units
 from arcface_paddle.library.grouping.continuity import lasting_ids
-from arcface_paddle.library.grouping.cut import deviations_at
-from arcface_paddle.library.grouping.evidence import Evidence
 from arcface_paddle.library.grouping.search import EXACT_UNITS, Found, Recognition, find_people, renumbered
 from arcface_paddle.library.grouping.spread import spread_of
+from arcface_paddle.library.grouping.uncertain import Placement, uncertain_faces
 from arcface_paddle.library.records import (
     NO_CORRECTIONS,
     Corrections,
     Group,
-    GroupCandidate,
     Grouping,
     GroupingFacts,
     Library,
@@ -35,14 +33,9 @@ from arcface_paddle.library.records import (
 )
 from arcface_paddle.pipeline.cards import ModelCard
 
-UNCERTAIN_FAR = 0.02
-"""A face in no group is uncertain when strangers are as similar to a group in at most this share of comparisons."""
-
 FOUNDING_QUALITY = 0.15
 """Faces of a lower quality found no group: out of focus, far away or covered, they resemble each other."""
 
-_CANDIDATES = 3
-_BLOCK = 2_000
 _SEED = 13
 
 
@@ -109,35 +102,26 @@ def group_library(
     is_group = _are_groups(groups, found, units)
     members = _members(groups, is_group, units, faces)
     ids = dict(zip(sorted(members), lasting_ids([members[g] for g in sorted(members)], before)))
-    places = _Places(groups, is_group, found, units, ids)
-    uncertain = _uncertain_faces(places, faces, embeddings, counts=counts, recognition=recognition)
-    made = _groups(members, ids, units, groups, library=library, found=found, recognition=recognition)
-    placed = {face_id for group in made for face_id in group.face_ids} | {face.face_id for face in uncertain}
-    alone = tuple(face.face_id for face in faces if face.face_id not in placed)
-    facts = GroupingFacts(
-        recognizer.model, found.algorithm, found.cut.score, _rule(found, int(is_group.sum())),
-        _counts(library, made, uncertain, alone),
-    )  # fmt: skip
-    return Grouping(made, uncertain, alone, facts)
+    placement = Placement(groups, is_group, found, units, ids)
+    made = _groups(members, placement, library=library, recognition=recognition)
+    uncertain = uncertain_faces(placement, faces, embeddings, counts=counts, recognition=recognition)
+    return _grouping(library, made, uncertain, found=found, model=recognizer.model)
 
 
-@dataclass(frozen=True, eq=False)
-class _Places:
-    """Where the units are.
-
-    Attributes:
-        groups: (U,) group of each unit.
-        is_group: (G,) whether it counts as one.
-        found: by what they were judged.
-        units: names and constraints.
-        ids: lasting ids by group.
-    """
-
-    groups: np.ndarray
-    is_group: np.ndarray
-    found: Found
-    units: Units
-    ids: Mapping[int, str]
+def _grouping(
+    library: Library,
+    groups: tuple[Group, ...],
+    uncertain: tuple[UncertainFace, ...],
+    *,
+    found: Found,
+    model: str,
+) -> Grouping:
+    """Return the result; who is neither in a group nor uncertain is alone."""
+    placed = {face_id for group in groups for face_id in group.face_ids} | {face.face_id for face in uncertain}
+    alone = tuple(face.face_id for face in library.faces if face.face_id not in placed)
+    counts = _counts(library, groups, uncertain, alone)
+    facts = GroupingFacts(model, found.algorithm, found.cut.score, _rule(found, counts["groups"]), counts)
+    return Grouping(groups, uncertain, alone, facts)
 
 
 def _without_poor_founders(found: Found, units: Units, faces: Sequence[LibraryFace], counts: np.ndarray) -> np.ndarray:
@@ -173,24 +157,17 @@ def _members(
 
 
 def _groups(
-    members: Mapping[int, Sequence[str]],
-    ids: Mapping[int, str],
-    units: Units,
-    groups: np.ndarray,
-    *,
-    library: Library,
-    found: Found,
-    recognition: Recognition,
+    members: Mapping[int, Sequence[str]], placement: Placement, *, library: Library, recognition: Recognition
 ) -> tuple[Group, ...]:
     """Return the groups, named ones first, then the larger first, the most typical face of each in front."""
-    names = {int(groups[unit]): name for unit, name in units.names.items()}
+    names = {int(placement.groups[unit]): name for unit, name in placement.units.names.items()}
     row_of = {face.face_id: face.row for face in library.faces}
     made = []
     for group, face_ids in members.items():
         vectors = library.embeddings[[row_of[face_id] for face_id in face_ids]]
         typical = np.argsort(-(vectors @ vectors.sum(axis=0)), kind="stable")
         ordered = tuple(face_ids[at] for at in typical)
-        made.append(Group(ids[group], ordered, names.get(group), _cohesion(vectors, recognition)))
+        made.append(Group(placement.ids[group], ordered, names.get(group), _cohesion(vectors, recognition)))
     made.sort(key=lambda group: (group.name is None, -len(group.face_ids), group.group_id))
     return tuple(made)
 
@@ -205,90 +182,13 @@ def _cohesion(vectors: np.ndarray, recognition: Recognition) -> float:
     return recognition.similarity.similarity_of(cosine)
 
 
-def _uncertain_faces(
-    places: _Places,
-    faces: Sequence[LibraryFace],
-    embeddings: np.ndarray,
-    *,
-    counts: np.ndarray,
-    recognition: Recognition,
-) -> tuple[UncertainFace, ...]:
-    """Return the faces outside of groups that may belong to one, with the groups that are allowed."""
-    found = places.found
-    group_numbers = np.flatnonzero(places.is_group)
-    outside = np.flatnonzero(~places.is_group[places.groups])
-    if not len(group_numbers) or not len(outside):
-        return ()
-    least = (
-        found.cut.strangers.mean + deviations_at(UNCERTAIN_FAR, recognition.calibration) * found.cut.strangers.deviation
-    )
-    means = _means_of_groups(places, group_numbers)
-    forbidden = _forbidden_groups(places)
-    of_unit = _faces_by_unit(places.units, len(faces))
-    face_means = _face_means(places, embeddings, counts, group_numbers)
-    uncertain: list[UncertainFace] = []
-    for start in range(0, len(outside), _BLOCK):
-        block = outside[start : start + _BLOCK]
-        part = found.evidence.part(block)
-        scores = part.vectors @ means.vectors.T + part.offsets[:, None] + means.offsets[None]
-        for unit, row in zip(block.tolist(), scores):
-            best = np.argsort(-row, kind="stable")[: _CANDIDATES + len(forbidden.get(unit, ()))]
-            allowed = [at for at in best if row[at] >= least and group_numbers[at] not in forbidden.get(unit, ())]
-            if not allowed:
-                continue
-            for face in of_unit[unit]:
-                candidates = tuple(
-                    GroupCandidate(
-                        places.ids[int(group_numbers[at])],
-                        recognition.similarity.similarity_of(float(embeddings[face] @ face_means[at])),
-                    )
-                    for at in allowed[:_CANDIDATES]
-                )
-                uncertain.append(UncertainFace(faces[face].face_id, candidates))
-    uncertain.sort(key=lambda face: (-face.candidates[0].similarity, face.face_id))
-    return tuple(uncertain)
-
-
-def _means_of_groups(places: _Places, group_numbers: np.ndarray) -> Evidence:
-    """Return the evidence of the groups that count, each unit weighted by its faces."""
-    weights = places.found.sizes * places.is_group[places.groups]
-    of_faces = np.repeat(np.arange(len(weights)), weights)
-    numbers = np.searchsorted(group_numbers, places.groups[of_faces])
-    return places.found.evidence.part(of_faces).averaged(numbers, len(group_numbers))
-
-
-def _face_means(places: _Places, embeddings: np.ndarray, counts: np.ndarray, group_numbers: np.ndarray) -> np.ndarray:
-    """Return the mean embedding (G, D) of each group that counts; its cosine with a face is the mean of cosines."""
-    of_faces = places.groups[places.units.unit_of]
-    inside = np.flatnonzero(counts & places.is_group[of_faces])
-    numbers = np.searchsorted(group_numbers, of_faces[inside])
-    offsets = np.zeros(len(inside), np.float32)
-    return Evidence(offsets, embeddings[inside]).averaged(numbers, len(group_numbers)).vectors
-
-
-def _forbidden_groups(places: _Places) -> dict[int, set[int]]:
-    """Return by unit the groups that it must not join."""
-    forbidden: dict[int, set[int]] = {}
-    for one, other in places.units.apart.tolist():
-        forbidden.setdefault(one, set()).add(int(places.groups[other]))
-        forbidden.setdefault(other, set()).add(int(places.groups[one]))
-    return forbidden
-
-
-def _faces_by_unit(units: Units, count: int) -> list[list[int]]:
-    of_unit: list[list[int]] = [[] for _ in range(units.count)]
-    for row in range(count):
-        of_unit[int(units.unit_of[row])].append(row)
-    return of_unit
-
-
 def _rule(found: Found, people: int) -> str:
     learned = "log-likelihood ratio, learned from this library" if found.adapted else "similarity of the model's card"
     strangers = found.cut.strangers
     return (
         f"groups are joined at a mean score of {found.cut.score:.3f} or more ({learned}): strangers here score "
         f"{strangers.mean:.3f} on average with a deviation of {strangers.deviation:.3f}, and for {people} people "
-        f" their tail may reach it at a rate of {found.cut.far:.1e}"
+        f"their tail may reach it at a rate of {found.cut.far:.1e}"
     )
 
 
