@@ -11,6 +11,7 @@ from typing import Sequence
 
 import numpy as np
 
+from arcface_paddle.pipeline.detection.boxes import iou
 from arcface_paddle.types import Detection
 from arcface_paddle.video.assignment import best_pairs
 from arcface_paddle.video.frame_state import FrameState
@@ -89,16 +90,3 @@ def neighbours(boxes_xyxy: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 1), 1))
     apart = np.linalg.norm(middles[:, None] - middles[None], axis=2) / np.maximum(sizes[:, None], sizes[None])
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(apart < _CROWDED, 1))]
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the intersection over union, 0 to 1, of two boxes (4,): left, top, right, bottom.
-
-    Example:
-        >>> round(iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])), 3)
-        0.333
-    """
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(max(sides[0], 0.0) * max(sides[1], 0.0))
-    areas = [float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)) for box in (one, other)]
-    return shared / max(sum(areas) - shared, 1e-9)

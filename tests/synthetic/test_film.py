@@ -7,8 +7,8 @@ import pytest
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.pipeline import build_detector
+from arcface_paddle.pipeline.detection.boxes import iou
 from arcface_paddle.synthetic.film import FilmSettings, SyntheticFilm
-from arcface_paddle.video.association import iou
 
 SETTINGS = FilmSettings(seed=3, size_wh=(200, 150), fps=5, seconds=4, cast=1, face_px=(44, 50))
 

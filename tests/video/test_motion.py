@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arcface_paddle.video.association import iou, neighbours
+from arcface_paddle.pipeline.detection.boxes import iou
+from arcface_paddle.video.association import neighbours
 from arcface_paddle.video.cuts import CutDetector
 from arcface_paddle.video.motion import Motion
 from arcface_paddle.video.tracks import union

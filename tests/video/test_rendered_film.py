@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
+from arcface_paddle.pipeline.detection.boxes import iou
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 from arcface_paddle.pipeline.opening import open_pipeline
 from arcface_paddle.pipeline.settings import PipelineSettings
 from arcface_paddle.synthetic.film import FilmSettings, SyntheticFilm
 from arcface_paddle.types import UNKNOWN
-from arcface_paddle.video.association import iou
 from arcface_paddle.video.tracking import FaceTracks
 
 

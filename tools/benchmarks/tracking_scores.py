@@ -8,8 +8,8 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
+from arcface_paddle.pipeline.detection.boxes import iou
 from arcface_paddle.video.assignment import best_pairs
-from arcface_paddle.video.association import iou
 
 LEAST_IOU = 0.3  # the detector's boxes and those of the generator do not end at the same hair
 COUNTED_VISIBLE, COUNTED_YAW_DEG = 0.5, 70.0

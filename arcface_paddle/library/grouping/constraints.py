@@ -25,6 +25,7 @@ import numpy as np
 
 from arcface_paddle.errors import DataError
 from arcface_paddle.library.records import Corrections, Grouping, LibraryFace, LibraryPicture
+from arcface_paddle.pipeline.detection.boxes import iou
 
 SAME_FACE_IOU = 0.4
 """Overlap of two boxes of one photograph from which they are one face, found twice."""
@@ -76,7 +77,7 @@ def make_units(
         joined.join(one, other)
     for rows in _by_picture(faces).values():
         for one, other in combinations(rows, 2):
-            if _overlap(faces[one].box_xyxy, faces[other].box_xyxy) >= SAME_FACE_IOU:
+            if iou(faces[one].box_xyxy, faces[other].box_xyxy) >= SAME_FACE_IOU:
                 joined.join(one, other)
     bearer: dict[str, int] = {}
     for row, name in names.items():
@@ -183,15 +184,6 @@ def _by_picture(faces: Sequence[LibraryFace]) -> dict[str, list[int]]:
     for row, face in enumerate(faces):
         rows[face.picture].append(row)
     return rows
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Return intersection over union of two boxes, left, top, right, bottom."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    if sides.min() <= 0:
-        return 0.0
-    shared = float(sides.prod())
-    return shared / max(float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - shared, 1e-12)
 
 
 def _distinct(pairs: Sequence[tuple[int, int]]) -> np.ndarray:

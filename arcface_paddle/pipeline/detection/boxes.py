@@ -34,6 +34,19 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return shared / np.maximum(own + areas - shared, _TINY), shared / np.maximum(np.minimum(own, areas), _TINY)
 
 
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the intersection over union, 0 to 1, of two boxes (4,).
+
+    Example:
+        >>> round(iou(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])), 3)
+        0.333
+    """
+    sides = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
+    shared = float(max(sides[0], 0.0) * max(sides[1], 0.0))
+    areas = [float(max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)) for box in (one, other)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
 def weighted_nms(candidates: np.ndarray, *, iou: float) -> np.ndarray:
     """Replace each group of overlapping candidates by their mean, weighted by score.
 
