@@ -6,6 +6,7 @@ the oldest frame that nobody has taken gives way to the newest, so that what is 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import Iterator, Optional
@@ -66,13 +67,10 @@ class FrameFeed:
             raise self._caught.error
 
     def _read(self) -> None:
-        with self._caught:
-            try:
-                for frame in self._source:
-                    if not self._offer(frame):
-                        break
-            finally:
-                self._source.close()
+        with self._caught, contextlib.closing(self._source):
+            for frame in self._source:
+                if not self._offer(frame):
+                    break
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -61,7 +61,7 @@ class Preview:
         self._encoding = threading.Lock()
         self._ended = False
         try:
-            self._server = _Server((HOST, port), _handler_of(self))
+            self._server = _Server((HOST, port), self)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"the preview cannot listen at {HOST}:{port}: {reason}; give another port") from None
@@ -106,53 +106,58 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     allow_reuse_address = True
 
+    def __init__(self, address: tuple[str, int], preview: Preview) -> None:
+        self.preview = preview
+        super().__init__(address, _Handler)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of viewers that went away."""
 
 
-def _handler_of(preview: Preview) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _SLOWEST_VIEWER_S
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one viewer."""
 
-        def do_GET(self) -> None:
-            if not self._is_asked_by_own_name():
-                self.send_error(HTTPStatus.FORBIDDEN)
-            elif self.path == "/":
-                self._send(PAGE.encode(), content_type="text/html; charset=utf-8")
-            elif self.path == "/alive":
-                self._send(b"", content_type="text/plain")
-            elif self.path == "/frames.mjpg":
-                self._send_frames()
-            else:
-                self.send_error(HTTPStatus.NOT_FOUND)
+    server: _Server
+    timeout = _SLOWEST_VIEWER_S
 
-        def log_message(self, *_: Any) -> None:
-            """Keep requests out of the terminal, where the run speaks."""
+    def do_GET(self) -> None:
+        """Answer with the page, a sign of life, or the frames."""
+        if not self._is_asked_by_own_name():
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif self.path == "/":
+            self._send(PAGE.encode(), content_type="text/html; charset=utf-8")
+        elif self.path == "/alive":
+            self._send(b"", content_type="text/plain")
+        elif self.path == "/frames.mjpg":
+            self._send_frames()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
 
-        def _is_asked_by_own_name(self) -> bool:
-            """Refuse pages of other sites, whose names lead here by a trick of DNS."""
-            return self.headers.get("Host", "").partition(":")[0] in (HOST, "localhost")
+    def log_message(self, *_: Any) -> None:
+        """Keep requests out of the terminal, where the run speaks."""
 
-        def _send(self, content: bytes, *, content_type: str) -> None:
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def _is_asked_by_own_name(self) -> bool:
+        """Refuse pages of other sites, whose names lead here by a trick of DNS."""
+        return self.headers.get("Host", "").partition(":")[0] in (HOST, "localhost")
 
-        def _send_frames(self) -> None:
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            number = 0
-            with contextlib.suppress(OSError):  # the viewer is gone
-                while True:
-                    found = preview.next_jpeg(number)
-                    if found is None:
-                        return
-                    number, content = found
-                    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-                    self.wfile.write(head.encode() + content + b"\r\n")
+    def _send(self, content: bytes, *, content_type: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-    return Handler
+    def _send_frames(self) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        number = 0
+        with contextlib.suppress(OSError):  # the viewer is gone
+            while True:
+                found = self.server.preview.next_jpeg(number)
+                if found is None:
+                    return
+                number, content = found
+                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+                self.wfile.write(head.encode() + content + b"\r\n")

@@ -155,18 +155,22 @@ class VideoReader:
         for number in itertools.count():
             offset_s = time.monotonic() - self._begun_s if number else 0.0
             try:
-                for count, frame in enumerate(self._raw.frames(self._settings.start_s)):
-                    if self._stopped.is_set():
-                        return
-                    self._seen_s, self._pause_s = time.monotonic(), _FIRST_PAUSE_S
-                    time_s = offset_s + self._time_of(frame, count=count, offset_s=offset_s)
-                    self._last_s = max(self._last_s, time_s)
-                    yield self._last_s, frame
+                yield from self._timed_since(offset_s)
             except StreamLostError as error:
                 if not self._reopened(str(error)):
                     return
-                continue
-            return
+            else:
+                return
+
+    def _timed_since(self, offset_s: float) -> Iterator[tuple[float, RawFrame]]:
+        """Give the frames of one connection, which began ``offset_s`` seconds after the first one, with their times."""
+        for count, frame in enumerate(self._raw.frames(self._settings.start_s)):
+            if self._stopped.is_set():
+                return
+            self._seen_s, self._pause_s = time.monotonic(), _FIRST_PAUSE_S
+            time_s = offset_s + self._time_of(frame, count=count, offset_s=offset_s)
+            self._last_s = max(self._last_s, time_s)
+            yield self._last_s, frame
 
     def _time_of(self, frame: RawFrame, *, count: int, offset_s: float) -> float:
         """Return seconds since the beginning of the connection."""

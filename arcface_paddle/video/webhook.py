@@ -123,22 +123,27 @@ class Webhook:
         return f"--webhook {_without_password(self._url)}: {self.lost} events were not delivered: {self.last_problem}"
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                delivery = self._waiting[0]
-            done = self._deliver(delivery)
-            with self._changed:
-                if self._waiting and self._waiting[0] is delivery:
-                    self._waiting.popleft()
-                    self.delivered += done
-                    if not done:
-                        self._lose(self.last_problem)
-                if time.monotonic() >= self._deadline:
-                    return
+        while (delivery := self._next()) is not None:
+            self._settle(delivery, done=self._deliver(delivery))
+            if time.monotonic() >= self._deadline:
+                return
+
+    def _next(self) -> Optional[_Delivery]:
+        """Wait for an event, and return it without taking it off the queue; None at the end."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            return self._waiting[0] if self._waiting else None
+
+    def _settle(self, delivery: _Delivery, *, done: bool) -> None:
+        """Take an event off the queue, unless it has given way to newer ones meanwhile, and count it."""
+        with self._changed:
+            if not self._waiting or self._waiting[0] is not delivery:
+                return
+            self._waiting.popleft()
+            self.delivered += done
+            if not done:
+                self._lose(self.last_problem)
 
     def _deliver(self, delivery: _Delivery) -> bool:
         """Try until it is taken or there is no hope; True when it was taken."""
