@@ -44,19 +44,19 @@ def read_records(path: files.PathLike) -> Iterator[tuple[int, bytes]]:
                 return
             payload = stream.read(length) if length <= _LARGEST_PAYLOAD else b""
             if not payload or zlib.crc32(payload) != checksum:
-                if _is_unwritten(stream, payload):
-                    return
-                raise DataError(
-                    f"{path}: damaged at byte {position:,} of {size:,}; delete this file, and the pictures that it "
-                    "knew are looked at again"
-                )
+                _refuse_unless_unwritten(stream, payload, name=f"{path}: damaged at byte {position:,} of {size:,}")
+                return
             yield end, payload
             position = end
 
 
-def _is_unwritten(stream: BinaryIO, payload: bytes) -> bool:
-    """Tell whether a bad frame and all behind it are zeros: a file system grew the file and lost what was in it."""
-    return not payload.strip(b"\0") and not stream.read().strip(b"\0")
+def _refuse_unless_unwritten(stream: BinaryIO, payload: bytes, *, name: str) -> None:
+    """Raise ``DataError`` for a bad frame, unless it and all behind it are zeros.
+
+    A file system that grew the file and lost what was in it leaves zeros: that is an incomplete end.
+    """
+    if payload.strip(b"\0") or stream.read().strip(b"\0"):
+        raise DataError(f"{name}; delete this file, and the pictures that it knew are looked at again")
 
 
 class RecordWriter:

@@ -108,6 +108,7 @@ class StoredPicture:
 
     @property
     def face_count(self) -> int:
+        """How many faces were found."""
         return len(self.boxes_xyxy)
 
 
@@ -310,13 +311,17 @@ def read_embeddings(folder: files.PathLike, *, model: str) -> dict[str, StoredPi
     for path in sorted(Path(folder).glob(f"*/{LOG_NAME}")):
         identity = _read_identity(path.parent / IDENTITY_NAME)
         if identity is not None and identity.model == model:
-            for _, payload in read_records(path):
-                head, blob = decode_head(payload)
-                if head["kind"] == "picture":
-                    found[head["sha256"]] = _picture_from(head, blob)
+            found.update({picture.sha256: picture for picture in _pictures_in(path)})
     if not found:
         raise DataError(f"{folder}: holds no faces of {model[:40]}; run 'arcface-paddle people' again")
     return found
+
+
+def _pictures_in(log: Path) -> Iterator[StoredPicture]:
+    for _, payload in read_records(log):
+        head, blob = decode_head(payload)
+        if head["kind"] == "picture":
+            yield _picture_from(head, blob)
 
 
 def encode_picture(picture: StoredPicture) -> bytes:
