@@ -69,6 +69,7 @@ class FaceFilter:
     min_quality: float = 0.0
 
     def admits(self, face: LibraryFace) -> bool:
+        """Tell whether a face is large and good enough."""
         return face.size_px >= self.min_face_px and (face.quality is None or face.quality >= self.min_quality)
 
 

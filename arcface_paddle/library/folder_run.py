@@ -72,6 +72,7 @@ class PeopleSettings:
 
     @property
     def output_folder(self) -> Path:
+        """Where results go."""
         if self.output is not None:
             return Path(self.output)
         folder = Path(self.folder).absolute()
@@ -79,10 +80,12 @@ class PeopleSettings:
 
     @property
     def store_folder(self) -> Path:
+        """Where embeddings are kept."""
         return self.output_folder / STORE_NAME if self.store is None else Path(self.store)
 
     @property
     def people_file(self) -> Path:
+        """Path of ``people.json``."""
         return self.output_folder / PEOPLE_NAME
 
 

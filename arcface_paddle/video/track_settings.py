@@ -62,4 +62,5 @@ class TrackOutputs:
 
     @property
     def needs_crops(self) -> bool:
+        """Whether the best crop of every track has to be kept."""
         return self.crops is not None or self.sheet is not None

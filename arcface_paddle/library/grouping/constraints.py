@@ -47,6 +47,7 @@ class Units:
 
     @property
     def count(self) -> int:
+        """U, how many units there are."""
         return int(self.unit_of.max()) + 1 if len(self.unit_of) else 0
 
 
@@ -199,6 +200,7 @@ class _Joined:
         self._parent = list(range(count))
 
     def join(self, one: int, other: int) -> None:
+        """Unite the sets of two rows."""
         low, high = sorted((self._root(one), self._root(other)))
         self._parent[high] = low
 

@@ -27,10 +27,12 @@ class GroupingScores:
 
     @property
     def pair_f(self) -> float:
+        """Harmonic mean of precision and recall over pairs of faces."""
         return _harmonic(self.pair_precision, self.pair_recall)
 
     @property
     def bcubed_f(self) -> float:
+        """Harmonic mean of the B-cubed precision and recall."""
         return _harmonic(self.bcubed_precision, self.bcubed_recall)
 
 
