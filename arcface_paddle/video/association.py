@@ -55,10 +55,10 @@ def _gain(track: Track, box_xyxy: np.ndarray, time_s: float, *, least_overlap: f
     """Return how well a box (4,) goes on with a track, above 0 to 2; -1 if it is outside the gate."""
     assert track.motion is not None
     overlap = iou(track.motion.box_at(time_s), box_xyxy)
-    surprise = track.motion.surprise(box_xyxy, time_s)
-    if overlap < least_overlap or (surprise > _GATE and overlap < _BEYOND_GATE_OVERLAP):
+    distance = track.motion.gating_distance(box_xyxy, time_s)
+    if overlap < least_overlap or (distance > _GATE and overlap < _BEYOND_GATE_OVERLAP):
         return -1.0
-    return 0.05 + overlap + 0.95 / (1 + surprise / 3)
+    return 0.05 + overlap + 0.95 / (1 + distance / 3)
 
 
 def note_neighbours(frame: FrameState, moving: Sequence[Track]) -> None:

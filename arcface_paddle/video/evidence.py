@@ -1,4 +1,4 @@
-"""What is known of a track's face: looks at it, fused into one embedding with a similarity of the usual meaning.
+"""What is known of a track's face: looks at it, fused into one template with a similarity of the usual meaning.
 
 A look is an embedding of one moment. The mean of several, each with a weight, holds less noise than any one of them.
 How similar is that mean to a face of the gallery, so that the card's thresholds, measured between single pictures, keep
@@ -11,7 +11,7 @@ is ::
 
 and its scalar product with a stranger's face scatters by ``kept`` times as much as that of a single look. So ::
 
-    similarity(fused) = similarity(mean of the K cosines) / kept
+    similarity(template) = similarity(mean of the K cosines) / kept
 
 scatters among strangers as the similarity of one look does, and the card's tail holds for it without a constant of our
 own. For the person themselves the shared part stays and the noise goes: the similarity rises. With o = 0 it is the
@@ -69,7 +69,7 @@ class Evidence:
         """Begin with nothing; ``spec`` says what a cosine of these embeddings is worth."""
         self._spec = spec
         self._looks: list[Look] = []
-        self._fused: Optional[np.ndarray] = None
+        self._template: Optional[np.ndarray] = None
         self._length, self._kept = 1.0, 1.0
 
     def __len__(self) -> int:
@@ -77,10 +77,10 @@ class Evidence:
         return len(self._looks)
 
     @property
-    def fused(self) -> np.ndarray:
-        """The weighted mean, (D,) float32, L2-normalised; there must be a look."""
-        assert self._fused is not None, "no look was added"
-        return self._fused
+    def template(self) -> np.ndarray:
+        """The weighted mean of the embeddings, (D,) float32, L2-normalised; there must be a look."""
+        assert self._template is not None, "no look was added"
+        return self._template
 
     def add(self, look: Look) -> None:
         """Take in a look; of too many, the one that counts least goes."""
@@ -93,20 +93,20 @@ class Evidence:
         self._length = max(float(np.linalg.norm(mean)), 1e-9)
         apart = (self._length**2 - self._spec.offset) / max(1 - self._spec.offset, 1e-6)
         self._kept = math.sqrt(min(1.0, max(_LEAST_KEPT, apart)))
-        self._fused = (mean / self._length).astype(np.float32)
+        self._template = (mean / self._length).astype(np.float32)
 
     def fused_similarity(self, similarity: float) -> float:
-        """Return what a similarity of ``fused`` to a face is worth by the scale of single pictures, -1 to 1."""
+        """Return what a similarity of ``template`` to a face is worth by the scale of single pictures, -1 to 1."""
         cosine = self._length * self._spec.cosine_of(similarity)
         return max(-1.0, min(1.0, self._spec.similarity_of(cosine) / self._kept))
 
     def similarity_to(self, vector: np.ndarray) -> float:
         """Return the similarity (-1 to 1) to one embedding (D,) of unit length."""
-        return self.fused_similarity((float(self.fused @ vector) - self._spec.offset) / self._spec.scale)
+        return self.fused_similarity((float(self.template @ vector) - self._spec.offset) / self._spec.scale)
 
     def similarity_between(self, other: Evidence) -> float:
         """Return the similarity (-1 to 1) of the faces of two tracks."""
-        cosine = self._length * other._length * float(self.fused @ other.fused)
+        cosine = self._length * other._length * float(self.template @ other.template)
         return max(-1.0, min(1.0, self._spec.similarity_of(cosine) / (self._kept * other._kept)))
 
     def join(self, other: Evidence) -> None:

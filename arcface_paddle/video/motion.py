@@ -53,8 +53,8 @@ class Motion:
         half = np.array([size * math.sqrt(self._ratio), size / math.sqrt(self._ratio)]) / 2
         return np.concatenate([mean[:2, 0] - half, mean[:2, 0] + half])
 
-    def surprise(self, box_xyxy: np.ndarray, time_s: float) -> float:
-        """Return the squared Mahalanobis distance of a box from the expected one: about 3 for the face itself."""
+    def gating_distance(self, box_xyxy: np.ndarray, time_s: float) -> float:
+        """Return the squared Mahalanobis distance of a box (4,) from the expected one: about 3 for the face itself."""
         mean, cov = self._at(time_s)
         values, _ = _measured(box_xyxy)
         variance = cov[:, 0, 0] + (_JITTER * self._units()) ** 2

@@ -64,7 +64,7 @@ class Naming:
     def _ask(self, tracks: Sequence[Track]) -> None:
         if self._looker is None or not tracks:
             return
-        answers = self._looker.candidates(np.stack([track.evidence.fused for track in tracks]))
+        answers = self._looker.candidates(np.stack([track.evidence.template for track in tracks]))
         for track, candidates in zip(tracks, answers):
             track.candidates = tuple(
                 Candidate(one.name, track.evidence.fused_similarity(one.similarity)) for one in candidates

@@ -66,10 +66,10 @@ def test_strangers_scatter_as_for_one_look_and_the_person_comes_out(shared):
 def test_good_looks_count_for_more_and_the_best_are_kept():
     good, bad = unit(np.array([[1.0, 0, 0], [0, 1, 0]]))
     evidence = evidence_of([good, bad], weights=[weight_of(0.9), weight_of(0.3)])
-    assert evidence.fused @ good > 0.99 and weight_of(0.9) == pytest.approx(9 * weight_of(0.3))
+    assert evidence.template @ good > 0.99 and weight_of(0.9) == pytest.approx(9 * weight_of(0.3))
     for number in range(MOST_LOOKS):
         evidence.add(Look(good, 1.0, float(number)))
-    assert len(evidence) == MOST_LOOKS and evidence.fused @ good > 0.99999, "the bad one had to go"
+    assert len(evidence) == MOST_LOOKS and evidence.template @ good > 0.99999, "the bad one had to go"
 
 
 def test_tracks_are_compared_by_both_means():

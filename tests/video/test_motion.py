@@ -30,13 +30,13 @@ def test_a_walk_is_predicted_whatever_the_steps_are():
 
 
 def test_the_same_film_in_4k_is_as_surprising():
-    surprises = []
+    distances = []
     for scale in (1, 6):
         motion = Motion(scale * box(100), 0.0)
         for index in range(1, 6):
             motion.update(scale * box(100 + 4 * index), index / 25)
-        surprises.append(motion.surprise(scale * box(135), 0.28))
-    assert surprises[0] == pytest.approx(surprises[1], rel=1e-6)
+        distances.append(motion.gating_distance(scale * box(135), 0.28))
+    assert distances[0] == pytest.approx(distances[1], rel=1e-6)
 
 
 def test_uncertainty_grows_and_speed_fades_out_of_sight():
@@ -44,7 +44,7 @@ def test_uncertainty_grows_and_speed_fades_out_of_sight():
     for index in range(1, 11):
         motion.update(box(100 + 4 * index), index / 25)
     far = box(200)
-    assert motion.surprise(far, 0.44) > 16 > motion.surprise(far, 1.4), "a second later it may be there"
+    assert motion.gating_distance(far, 0.44) > 16 > motion.gating_distance(far, 1.4), "a second later it may be there"
     assert middle(motion.box_at(10.0)) < 240, "nobody walks on for ten seconds as they began"
 
 
