@@ -20,26 +20,20 @@ from typing import Any, Callable, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle import images
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.cards import PLAIN_COSINE
 from arcface_paddle.pipeline.detection.base import Detector
-from arcface_paddle.pipeline.outputs import crop_with_margin
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.types import UNKNOWN, Detection, Face, ImageResult
+from arcface_paddle.video.best_views import BestViews
 from arcface_paddle.video.changes import JOINED, Change, ClosedTrack, Sighting
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.identity import NameRules
 from arcface_paddle.video.looking import FaceLooker
-from arcface_paddle.video.timeline import BestView, TimelineEntry
+from arcface_paddle.video.timeline import TimelineEntry
 from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
 from arcface_paddle.video.tracker import Tracker
-
-CROP_SIDE = 224
-"""Longest side in pixels of the crops that are kept, encoded: a camera may run for days."""
-
-_CROP_QUALITY = 90
 
 _NOTHING_DECIDES = NameRules(2.0, 2.0, 2.0, 2.0, -2.0)  # without a recogniser
 
@@ -69,11 +63,9 @@ class FaceTracks:
             rules = NameRules.of(recognizer.card, threshold=analyzer.threshold)
         self.listeners: list[Callable[[Change], None]] = []
         self._analyzer = analyzer
-        self._keep_crops = keep_crops
         self._strong = analyzer.detector.threshold
         self._weak = settings.weak_share * self._strong
-        self._best: dict[int, BestView] = {}
-        self._merits: dict[int, float] = {}
+        self._best_views = BestViews(keep_crops=keep_crops)
         self._tracker = Tracker(
             None if recognizer is None else FaceLooker(analyzer),
             rules,
@@ -155,9 +147,9 @@ class FaceTracks:
         sightings = self._tracker.take(image, time_s, detections)
         for change in self._tracker.changes:
             if change.kind == JOINED and change.was is not None:
-                self._join(change.track, change.was)
+                self._best_views.join(change.track, was=change.was)
         for sighting in sightings:
-            self._remember(image, time_s, sighting)
+            self._best_views.offer(image, time_s, sighting)
         self._tell()
         faces = tuple(self._face(sighting) for sighting in sightings)
         return ImageResult(source, (image.shape[1], image.shape[0]), faces)
@@ -187,28 +179,6 @@ class FaceTracks:
         """Return a name as results have it: ``UNKNOWN`` for nobody, None where no gallery was asked."""
         return None if self._analyzer.gallery is None else name or UNKNOWN
 
-    def _remember(self, image: np.ndarray, time_s: float, sighting: Sighting) -> None:
-        """Keep the best view of a track."""
-        number, merit = sighting.track, _merit(sighting)
-        if merit is None or merit <= self._merits.get(number, -1.0):
-            return
-        crop = None
-        if self._keep_crops:
-            picture = crop_with_margin(image, Face(sighting.detection))
-            if not picture.size:
-                return
-            crop = images.encode_image(
-                images.shrink(picture, longest_side=CROP_SIDE), suffix=".jpg", quality=_CROP_QUALITY
-            )
-        quality = sighting.quality if sighting.seen is None else sighting.seen.quality
-        self._merits[number] = merit
-        self._best[number] = BestView(time_s, quality, np.array(sighting.detection.box_xyxy), crop)
-
-    def _join(self, number: int, was: int) -> None:
-        best, merit = self._best.pop(was, None), self._merits.pop(was, -1.0)
-        if best is not None and merit > self._merits.get(number, -1.0):
-            self._best[number], self._merits[number] = best, merit
-
     def _entry(self, closed: ClosedTrack, name: Optional[str]) -> TimelineEntry:
         by_name = {one.name: one.similarity for one in closed.claim.candidates}
         similarity = closed.similarity if name is None else by_name[name]
@@ -218,16 +188,5 @@ class FaceTracks:
             confidence = same_person_probability(recognizer.card, similarity)
         return TimelineEntry(
             closed.number, self._called(name), closed.first_s, closed.last_s, closed.appearances, closed.looks,
-            similarity, confidence, self._best[closed.number], closed.spans,
+            similarity, confidence, self._best_views.of(closed.number), closed.spans,
         )  # fmt: skip
-
-
-def _merit(sighting: Sighting) -> Optional[float]:
-    """Return how good a view is; None where nothing says so, as long as there is a better judged one."""
-    if sighting.seen is not None:
-        return 1 + sighting.seen.quality
-    if sighting.quality is not None:
-        return 1 + 0.9 * sighting.quality  # by circumstances only, which are the kinder judges
-    left, top, right, bottom = (float(edge) for edge in sighting.detection.box_xyxy)
-    area = max(right - left, 0.0) * max(bottom - top, 0.0)
-    return sighting.detection.score * area / (area + 1e4)  # below any that was judged
