@@ -622,9 +622,10 @@ def test_numbers_of_workers_that_are_refused(tmp_path, capsys, workers):
 
 
 def test_a_video_that_is_stopped_is_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), dtype=np.uint8)  # flat frames leave no bytes
     with VideoWriter(tmp_path / "clip.mp4", fps=25) as writer:
-        for i in range(3000):
-            writer.write(np.full((240, 320, 3), i % 200, np.uint8))
+        for i in range(1000):
+            writer.write(noise[i % 8])
     out, found, table = tmp_path / "out", tmp_path / "f.json", tmp_path / "f.csv"
     command = [*COMMAND, f"--input={tmp_path}/clip.mp4", f"--output={out}", f"--json={found}", f"--csv={table}"]
 
@@ -634,7 +635,7 @@ def test_a_video_that_is_stopped_is_whole(tmp_path):
     done = stop_when(frames_are_in_it, command, number=signal.SIGTERM)
     assert done.returncode == 130, done.stderr
     count = len(json.loads(found.read_text(encoding="utf-8"))["frames"])
-    assert 1 <= count < 3000 and table.is_file()
+    assert 1 <= count < 1000 and table.is_file()
     with VideoReader(str(out / "clip.mp4")) as reader:
         assert count <= len(list(reader)) <= count + 1
     assert files_below(out) == ["clip.mp4"]
