@@ -8,10 +8,16 @@ READY := $(VENV)/.ready
 # Whole files go to one of several processes: many tests wait, and Paddle trains on one thread. Each takes about 1 GB.
 SHARED := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test test-fast capabilities check format wheel clean
+# Exact versions to install, instead of the newest that setup.py allows: make test CONSTRAINTS=tools/requirements/lock.txt
+CONSTRAINTS ?=
+REQUIREMENTS := tools/requirements
+# uv and CycloneDX's writer, apart from what they look at
+TOOLS := .venv-tools
+
+.PHONY: help demo test test-fast test-oldest capabilities check format wheel sbom lock oldest clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## photographs in, named faces out; then a small training run, validation, export
 	$(BIN)/python demo/run.py --output output
@@ -21,6 +27,9 @@ test: $(READY) check  ## everything that CI runs
 
 test-fast: $(READY)  ## the tests without the slow ones
 	$(BIN)/python -m pytest $(SHARED) -m "not slow"
+
+test-oldest:  ## the same with the oldest versions that setup.py allows, under Python 3.9
+	$(MAKE) test-fast PYTHON=python3.9 VENV=.venv-oldest CONSTRAINTS=$(REQUIREMENTS)/oldest.txt
 
 capabilities: $(READY)  ## the test of every row of docs/capabilities.md
 	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)
@@ -37,12 +46,31 @@ format: $(READY)  ## mend what lint and format can mend
 wheel: $(READY)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .
 
-clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
+sbom: $(READY) $(TOOLS)/.ready  ## what is installed, with versions and licences, as dist/sbom.cdx.json (CycloneDX)
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json $(BIN)/python
 
-$(READY): setup.py pyproject.toml
+lock: $(READY) $(TOOLS)/.ready  ## write the versions of this environment to tools/requirements/lock.txt; CI installs them
+	$(BIN)/python -m pip freeze --all --exclude-editable > $(VENV)/frozen.txt
+	$(BIN)/python $(REQUIREMENTS)/declared.py dev | $(TOOLS)/bin/uv pip compile --quiet --no-build --no-annotate \
+		--python $(BIN)/python --constraint $(VENV)/frozen.txt --custom-compile-command "make lock" --output-file $(REQUIREMENTS)/lock.txt -
+
+oldest: $(READY) $(TOOLS)/.ready  ## write the oldest versions that setup.py allows to tools/requirements/oldest.txt
+	$(BIN)/python $(REQUIREMENTS)/declared.py dev cluster | $(TOOLS)/bin/uv pip compile --quiet --no-build --no-annotate --upgrade \
+		--resolution lowest-direct --python-version 3.9 --custom-compile-command "make oldest" \
+		--output-file $(REQUIREMENTS)/oldest.txt -
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) .venv-oldest $(TOOLS) build dist output *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): setup.py pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 9) and 'Python 3.9 or newer is needed, this is ' + sys.version)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(addprefix --constraint ,$(CONSTRAINTS))
 	touch $(READY)
+
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv cyclonedx-bom
+	touch $(TOOLS)/.ready

@@ -25,72 +25,88 @@ class BuildWithoutDemoPrograms(build_py):
         return [] if package == PHOTOGRAPHS else super().find_package_modules(package, package_dir)
 
 
+# Lower bounds. 'make oldest' writes them, and the oldest of what they need, to tools/requirements/oldest.txt for Python
+# 3.9, which a job of the forge installs. They have one of these reasons, said behind each:
+#   wheel:    the oldest with wheels for Python 3.9; before it there is nothing to install without a compiler
+#   asked:    what a package in the same extra asks for
+#   used:     the first with something that the code uses
+#   faults:   earlier ones fail in a way that is told
+#   oldest:   the oldest that the code was written against; nothing is known to fail before it
+# Upper bounds stand only where a release is known to break: none today.
 REQUIREMENTS = [
-    "numpy>=1.21",  # arrays everywhere
+    "numpy>=1.21",  # arrays everywhere (asked: Paddle)
     # decoding of training crops, warps, video. The headless build: no Qt or GTK libraries on servers and in
-    # containers, and it installs beside nothing else (the GUI build would conflict with it).
+    # containers, and it installs beside nothing else (the GUI build would conflict with it). (oldest)
     "opencv-python-headless>=4.6",
-    "pillow>=9.1",  # careful decoding of photographs; drawing of Chinese names
-    "prettytable>=3.0",  # tables in the terminal
-    "tqdm>=4.60",  # progress of long work
+    "pillow>=9.1",  # careful decoding of photographs; drawing of Chinese names (oldest)
+    "prettytable>=3.0",  # tables in the terminal (oldest)
+    "tqdm>=4.60",  # progress of long work (oldest)
 ]
 
-OPENVINO = "openvino>=2025.0"  # runs networks on CPU two to four times as fast as Paddle; INT8
+OPENVINO = "openvino>=2025.0"  # runs networks on CPU two to four times as fast as Paddle; INT8 (oldest)
+# Paddle imports setuptools as soon as it is imported, and asks for it from Python 3.12 on only; environments that were
+# not made by venv have none (uv, conda). 58.1 is what venv of Python 3.9 brings. (oldest)
+SETUPTOOLS_FOR_PADDLE = "setuptools>=58.1; python_version < '3.12'"
+# There is no Paddle for Python 3.14: OpenVINO then runs the shipped models, and training says what is missing.
 
 EXTRAS = {
-    # Training, and inference where OpenVINO does not know a network; either this or gpu.
-    "cpu": ["paddlepaddle>=3.0", OPENVINO],
+    # Training, and inference where OpenVINO does not know a network; either this or gpu. (used: the graph format json)
+    "cpu": ["paddlepaddle>=3.0; python_version < '3.14'", SETUPTOOLS_FOR_PADDLE, OPENVINO],
     # The common package index ends with 2.6.2; Paddle's own has the builds, here for CUDA 12.6: pip install
     # "arcface_paddle[gpu]" --extra-index-url https://www.paddlepaddle.org.cn/packages/stable/cu126/
-    "gpu": ["paddlepaddle-gpu>=3.0"],
+    "gpu": ["paddlepaddle-gpu>=3.0", SETUPTOOLS_FOR_PADDLE],  # (used: as cpu)
     "train": [
-        "visualdl>=2.5",  # scalars of a training run, as the published trainer wrote them
-        "pyyaml>=5.4",  # recipes in configs/
-        "psutil>=5.8",  # memory in the log, dead ranks
+        # scalars of a training run, as the published trainer wrote them (faults: before 2.5.3 it brings gradio, the
+        # client of a GPU server and attrdict, which Python 3.10 cannot import)
+        "visualdl>=2.5.3",
+        "pyyaml>=5.4",  # recipes in configs/ (wheel)
+        "psutil>=5.8",  # memory in the log, dead ranks (wheel)
     ],
-    "tensorboard": ["tensorboardX>=2.5"],  # scalars of a training run for TensorBoard (train.py --logger tensorboard)
-    "wandb": ["wandb>=0.19"],  # scalars of a training run for Weights & Biases (train.py --logger wandb)
-    "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves
-    "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces
+    "tensorboard": ["tensorboardX>=2.5"],  # scalars for TensorBoard: train.py --logger tensorboard (oldest)
+    "wandb": ["wandb>=0.19"],  # scalars for Weights & Biases: train.py --logger wandb (oldest)
+    "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves (oldest)
+    "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces (oldest)
     "onnx": [
-        "paddle2onnx>=2.0",  # export to ONNX; brings onnx
-        "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8
-        "ml_dtypes>=0.2",  # onnxruntime.quantization needs it and does not say so
+        "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
+        "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for quantisation (asked: as it brings)
+        "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8 (oldest)
+        "ml_dtypes>=0.2",  # onnxruntime.quantization needs it and does not say so (oldest)
     ],
     "openvino": [OPENVINO],
-    "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh
-    "bcolz": ["numcodecs>=0.10"],  # Blosc chunks of verification sets that bcolz stored
-    # Videos by FFmpeg: true times, H.264 that browsers play, sound kept; 14.2 is the first to tell of rotation
+    "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh (oldest)
+    "bcolz": ["numcodecs>=0.10"],  # Blosc chunks of verification sets that bcolz stored (oldest)
+    # Videos by FFmpeg: true times, H.264 that browsers play, sound kept (used: 14.2 is the first to tell of rotation)
     "video": ["av>=14.2"],
-    "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones
+    "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones (oldest)
     # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
-    "gui": ["opencv-python>=4.6"],
-    "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER; the first version with signed bytes
-    "milvus": ["pymilvus>=2.4"],  # galleries on a Milvus server
-    "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector
-    "encryption": ["cryptography>=35.0"],  # gallery files encrypted at rest
+    "gui": ["opencv-python>=4.6"],  # (asked: as the headless build)
+    "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER (used: signed bytes)
+    # galleries on a Milvus server (faults: 2.4 and 2.5.0 import pkg_resources, which setuptools 82 no longer has)
+    "milvus": ["pymilvus>=2.5.8"],
+    "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector (oldest)
+    "encryption": ["cryptography>=35.0"],  # gallery files encrypted at rest (oldest)
     "serve": [
-        "fastapi>=0.110",  # routes, checked bodies, OpenAPI
-        "uvicorn>=0.23",  # the server
-        "python-multipart>=0.0.20",  # pictures sent as forms
-        "prometheus-client>=0.16",  # metrics
+        "fastapi>=0.110",  # routes, checked bodies, OpenAPI (oldest)
+        "uvicorn>=0.23",  # the server (oldest)
+        "python-multipart>=0.0.20",  # pictures sent as forms (used: its name of the module)
+        "prometheus-client>=0.16",  # metrics (oldest)
     ],
-    "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings
-    "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # embedding of very large sets on several machines (Dask)
+    "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings (wheel; oldest)
+    "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # very large sets on several machines, by Dask (oldest)
 }
 NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster")  # one of two, one that replaces another, one that few need
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],
-    "pytest>=7.0",  # tests
-    "pytest-xdist>=3.0",  # tests in several processes
-    "httpx>=0.24",  # the client with which FastAPI's tests call an application
-    "selenium>=4.10",  # the service's page in headless Chromium
-    "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests
-    "ruff>=0.5",  # lint and format
-    "mypy>=1.8",  # types
-    "build>=1.0",  # the wheel
+    "pytest>=7.0",  # tests (oldest)
+    "pytest-xdist>=3.0",  # tests in several processes (oldest)
+    "httpx>=0.24",  # the client with which FastAPI's tests call an application (oldest)
+    "selenium>=4.10",  # the service's page in headless Chromium (oldest)
+    "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests (oldest)
+    "ruff>=0.5",  # lint and format (oldest)
+    "mypy>=1.8",  # types (oldest)
+    "build>=1.0",  # the wheel (oldest)
 ]
 
 setup(
@@ -121,6 +137,11 @@ setup(
     },
     classifiers=[
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
 )
