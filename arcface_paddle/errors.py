@@ -6,6 +6,11 @@ wrong, quotes the value, says what is allowed and what to do next.
 
 from __future__ import annotations
 
+import sys
+
+FIRST_PYTHON_WITHOUT = {"paddlepaddle": (3, 14), "paddle2onnx": (3, 13)}
+"""Packages that have no build for this Python and newer ones; setup.py does not ask for them there."""
+
 
 class ArcfaceError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -40,6 +45,14 @@ class MissingDependencyError(ArcfaceError):
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed: "
-            f"pip install 'arcface-paddle[{extra}]' (or pip install {package})"
+            f"{purpose} needs the package '{package}', which is not installed: {how_to_install(package, extra=extra)}"
         )
+
+
+def how_to_install(package: str, *, extra: str, python: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """Return the command that installs a package, or that this Python is too new for it."""
+    first_without = FIRST_PYTHON_WITHOUT.get(package)
+    if first_without is None or python < first_without:
+        return f"pip install 'arcface-paddle[{extra}]' (or pip install {package})"
+    version, last = (".".join(map(str, numbers)) for numbers in (python, (3, first_without[1] - 1)))
+    return f"it has no build for Python {version}; use Python 3.9 to {last}"

@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
 from arcface_paddle.cli import terminal
-from arcface_paddle.errors import ArcfaceError, ConfigError
+from arcface_paddle.errors import ArcfaceError, ConfigError, MissingDependencyError
 
 EXIT_OK = 0
 EXIT_PARTIAL = 1
@@ -135,11 +135,14 @@ def _framed(prog: str, command: Callable[[], int]) -> int:
             # A library that is interrupted while it is imported reports that it cannot be imported.
             _complain(prog, f"interrupted: {error}" if interrupts.seen else str(error))
             return EXIT_INTERRUPTED if interrupts.seen else EXIT_ERROR
-        except ImportError:
-            if not interrupts.seen:
+        except ImportError as error:
+            if interrupts.seen:
+                _complain(prog, "interrupted")
+                return EXIT_INTERRUPTED
+            if error.name != "paddle":  # which most rooms import at their top: training, export
                 raise
-            _complain(prog, "interrupted")
-            return EXIT_INTERRUPTED
+            _complain(prog, str(MissingDependencyError("paddlepaddle", extra="cpu", purpose="this command")))
+            return EXIT_ERROR
 
 
 def _flushed(command: Callable[[], int]) -> int:

@@ -36,6 +36,34 @@ def test_errors_are_one_line_and_code_two(command, capsys):
     assert capsys.readouterr().err == "probe: error: first second\n"
 
 
+def test_without_paddle_a_command_that_needs_it_says_so_in_one_line(tmp_path):
+    (tmp_path / "paddle.py").write_text("raise ModuleNotFoundError(\"No module named 'paddle'\", name='paddle')")
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    program = [sys.executable, "-m", "arcface_paddle.cli.main", "train", "--data_dir", str(tmp_path)]
+    done = subprocess.run(
+        program, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == frame.EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("arcface-paddle train: error: this command needs the package 'paddlepaddle', which is not")
+
+
+def test_who_has_too_new_a_python_is_not_told_to_install_what_has_no_build():
+    told = errors.how_to_install("paddlepaddle", extra="cpu", python=(3, 14))
+    assert told == "it has no build for Python 3.14; use Python 3.9 to 3.13"
+    assert "3.9 to 3.12" in errors.how_to_install("paddle2onnx", extra="onnx", python=(3, 13))
+    assert errors.how_to_install("paddlepaddle", extra="cpu", python=(3, 13)).startswith("pip install")
+
+
+def test_another_module_that_is_missing_is_a_fault_of_ours(command):
+    def run(args):
+        raise ModuleNotFoundError("No module named 'nothing'", name="nothing")
+
+    command(run)
+    with pytest.raises(ModuleNotFoundError):
+        frame.run_module("probe", [])
+
+
 def test_interrupt(command, capsys):
     def run(args):
         raise KeyboardInterrupt
