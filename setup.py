@@ -68,7 +68,7 @@ EXTRAS = {
     "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces (oldest)
     "onnx": [
         "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
-        "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for quantisation (asked: as it brings)
+        "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for INT8 (asked: as it brings)
         "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8 (oldest)
         "ml_dtypes>=0.2",  # onnxruntime.quantization needs it and does not say so (oldest)
     ],
