@@ -50,7 +50,7 @@ sbom: $(READY) $(TOOLS)/.ready  ## what is installed, with versions and licences
 	mkdir -p dist
 	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json $(BIN)/python
 
-lock: $(READY) $(TOOLS)/.ready  ## write the versions of this environment to tools/requirements/lock.txt; CI installs them
+lock: $(READY) $(TOOLS)/.ready  ## write the versions of this environment to tools/requirements/lock.txt
 	$(BIN)/python -m pip freeze --all --exclude-editable > $(VENV)/frozen.txt
 	$(BIN)/python $(REQUIREMENTS)/declared.py dev | $(TOOLS)/bin/uv pip compile --quiet --no-build --no-annotate \
 		--python $(BIN)/python --constraint $(VENV)/frozen.txt --custom-compile-command "make lock" --output-file $(REQUIREMENTS)/lock.txt -
