@@ -19,6 +19,7 @@ usable, and the same command goes on behind them. Each read checks the CRC-32.
 from __future__ import annotations
 
 import contextlib
+import re
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -286,7 +287,7 @@ def _has_all_fields(manifest: dict[str, Any]) -> bool:
         all(isinstance(count, int) and count > 0 for count in counts)
         and isinstance(shards, list)
         and len(shards) > 0
-        and all(isinstance(shard, dict) and isinstance(shard.get("name"), str) for shard in shards)
+        and all(isinstance(shard, dict) and _is_shard_name(shard.get("name")) for shard in shards)
     )
 
 
@@ -326,12 +327,15 @@ def whole_shards(root: Path) -> list[Path]:
 
 
 def _listed_shards(root: Path, manifest: dict[str, Any]) -> list[Path]:
-    names = [Path(shard["name"]).name for shard in manifest["shards"]]
-    return [root / name for name in names]
+    return [root / shard["name"] for shard in manifest["shards"]]
 
 
 def _describe(shard: Path) -> dict[str, Any]:
     return {"name": shard.name, "samples": len(read_index(shard)), "bytes": shard.stat().st_size}
+
+
+def _is_shard_name(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"shard-[0-9]{6,9}\.tar", name) is not None
 
 
 def _shard_name(number: int) -> str:

@@ -145,12 +145,19 @@ def _read_galleries(meta: Path, prefix: str) -> dict[str, SubjectTemplates]:
     return galleries
 
 
+def _read_rows(path: Path) -> list[list[str]]:
+    try:
+        return list(csv.reader(_read_lines(path)))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table of comma-separated values: {error}") from None
+
+
 def _read_subjects(path: Path) -> Optional[SubjectTemplates]:
     """Read template and subject, the first two columns below the header; None when there is no such file."""
     if not path.is_file():
         return None
     subject_of: dict[int, int] = {}
-    for number, row in enumerate(csv.reader(_read_lines(path)), 1):
+    for number, row in enumerate(_read_rows(path), 1):
         if number == 1:
             continue
         template, subject = (integer(field) for field in [*row[:2], "", ""][:2])

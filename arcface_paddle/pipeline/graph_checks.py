@@ -68,7 +68,7 @@ def _skip_tensor(content: bytes, position: int) -> Optional[int]:
         if version != 0 or length < 2 or position + length > len(content):
             return None
         return position + length + _tensor_bytes(content[position : position + length])
-    except (struct.error, IndexError, KeyError):
+    except (struct.error, IndexError, KeyError, OverflowError):  # the last: a length of more than 63 bits
         return None
 
 
