@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.pipeline.inputs import Listing
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
+    from arcface_paddle.signals import HeldSignals
+    from arcface_paddle.video.changes import Change
+    from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.timeline import TimelineEntry
     from arcface_paddle.video.tracking import FaceTracks
 
@@ -267,44 +270,17 @@ def _run_pictures(
 def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dict[str, Any]) -> int:
     """Recognise frame after frame, write the results, and return the exit code."""
     from arcface_paddle.pipeline.results import RunRecord
-    from arcface_paddle.progress import progress
     from arcface_paddle.signals import HeldSignals
-    from arcface_paddle.video.analysis import EachFrameAlone
-    from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.track_outputs import EventOutputs
 
     (source,) = args.input
     record = RunRecord(keep_frames=bool(args.json or args.csv), style=session.label_style)
     stopped = _Stopped()
-    screen = window.Window()
     tracks, outputs = _face_tracks(args, session), track_flags.track_outputs(args)
     events = EventOutputs(outputs, source=files.printable(source), unknown=session.label_style.unknown)
     with HeldSignals() as ending:
         with events:
-            with contextlib.ExitStack() as opened:
-                video = opened.enter_context(
-                    VideoSession(
-                        session,
-                        source,
-                        settings=video_flags.video_settings(args),
-                        analyzer=EachFrameAlone() if tracks is None else tracks,
-                        watch=_watchers(args, screen, opened),
-                        delay_s=_delay(args, tracks is not None),
-                    )
-                )
-                if tracks is not None:
-                    tracks.listeners.append(events.tell)
-                opened.enter_context(contextlib.closing(screen))
-                with stopped:
-                    for finding in progress(video, total=video.frame_count, unit="frame"):
-                        _say(finding.problems)
-                        record.add(finding)
-                        if screen.ended:
-                            break
-                    ending.begin()
-                ending.begin()
-                for finding in video.rest():
-                    record.add(finding)
+            video = _take_video(args, session, tracks, record=record, tell=events.tell, stopped=stopped, ending=ending)
             timeline = [] if tracks is None else tracks.finish()
         for problem in [*video.problems, *events.problems]:
             record.add_failure(files.printable(source), problem)
@@ -314,6 +290,48 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
         facts = {**facts, "fps": round(video.fps, 3)}
         _write_video_results(args, record, facts, timeline=timeline)
         return max(stopped.exit_code(record), EXIT_ERROR if video.undrawn else EXIT_OK)
+
+
+def _take_video(
+    args: argparse.Namespace,
+    session: RecognitionSession,
+    tracks: Optional[FaceTracks],
+    *,
+    record: RunRecord,
+    tell: Callable[[Change], None],
+    stopped: _Stopped,
+    ending: HeldSignals,
+) -> VideoSession:
+    """Take the frames until they end or somebody stops; from then on signals wait. Returns the closed video."""
+    from arcface_paddle.progress import progress
+    from arcface_paddle.video.analysis import EachFrameAlone
+    from arcface_paddle.video.session import VideoSession
+
+    screen = window.Window()
+    with contextlib.ExitStack() as opened:
+        video = VideoSession(
+            session,
+            args.input[0],
+            settings=video_flags.video_settings(args),
+            analyzer=EachFrameAlone() if tracks is None else tracks,
+            watch=_watchers(args, screen, opened),
+            delay_s=_delay(args, tracks is not None),
+        )
+        opened.enter_context(video)
+        opened.enter_context(contextlib.closing(screen))
+        if tracks is not None:
+            tracks.listeners.append(tell)
+        with stopped:
+            for finding in progress(video, total=video.frame_count, unit="frame"):
+                _say(finding.problems)
+                record.add(finding)
+                if screen.ended:
+                    break
+            ending.begin()
+        ending.begin()  # where it was a signal that ended the frames
+        for finding in video.rest():
+            record.add(finding)
+    return video
 
 
 def _face_tracks(args: argparse.Namespace, session: RecognitionSession) -> Optional[FaceTracks]:
