@@ -44,16 +44,15 @@ def safe_streams() -> Iterator[None]:
     disk behind it is an error of one line.
     """
     before = sys.stdout, sys.stderr
-    nowhere = open(os.devnull, "w")  # noqa: SIM115  (whoever kept the stream may write to it later)
-    sys.stderr = sys.stderr or nowhere
-    for stream in before:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    sys.stdout = nowhere if sys.stdout is None else _Output(sys.stdout)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        for stream in before:
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        sys.stdout, sys.stderr = _Output(sys.stdout or nowhere), sys.stderr or nowhere
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 class _Output:
@@ -100,5 +99,5 @@ class _Output:
 
     def _give_up(self) -> None:
         """Lead what is still in the buffer nowhere, or the interpreter complains a second time when it ends."""
-        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
