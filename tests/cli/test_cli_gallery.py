@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pickle
 import re
@@ -14,11 +13,12 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli import main
-from arcface_paddle.pipeline import opening
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 
 ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
+
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
 
 
 def gallery_command(*arguments) -> int:
@@ -26,15 +26,6 @@ def gallery_command(*arguments) -> int:
         return main.main(["gallery", *(str(argument) for argument in arguments)])
     except SystemExit as leaving:
         return int(leaving.code or 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _load_models_once():
-    """Keep loaded networks between the commands of this file; loading takes most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("build_detector", "build_recognizer"):
-            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli import main
-from arcface_paddle.pipeline import opening
 from arcface_paddle.video.writing import VideoWriter
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +18,7 @@ GROUP, BLUE_ROOM, SPEECH = (
     str(ROOT / "demo" / "queries" / name) for name in ("group.jpg", "obama_blue_room.jpg", "obama_speech_2009.jpg")
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _load_models_once():
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("build_detector", "build_recognizer"):
-            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
-        yield
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import functools
 import json
 import os
 import pickle
@@ -37,6 +36,8 @@ from arcface_paddle.video.writing import VideoWriter
 ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
+
 
 def recognize(*arguments) -> int:
     """Run the command in this process; argparse's exits count as exit codes."""
@@ -44,15 +45,6 @@ def recognize(*arguments) -> int:
         return main.run_module("recognize", [str(argument) for argument in arguments], prog="test_recognition")
     except SystemExit as leaving:
         return int(leaving.code or 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _load_models_once():
-    """Keep loaded networks between the commands of this file; loading takes most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("build_detector", "build_recognizer"):
-            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli import main
-from arcface_paddle.pipeline import opening
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.tracker import Tracker
 from arcface_paddle.video.webhook import SECRET_VARIABLE
@@ -22,20 +20,14 @@ ROOT = Path(__file__).parents[2]
 PEOPLE, QUERIES = ROOT / "demo" / "gallery", ROOT / "demo" / "queries"
 FRAMES = 14
 
+pytestmark = pytest.mark.usefixtures("models_loaded_once")
+
 
 def recognize(*arguments) -> int:
     try:
         return main.run_module("recognize", [str(argument) for argument in arguments], prog="test_recognition")
     except SystemExit as leaving:
         return int(leaving.code or 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _load_models_once():
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("build_detector", "build_recognizer"):
-            patch.setattr(opening, name, functools.cache(getattr(opening, name)))
-        yield
 
 
 @pytest.fixture(scope="module")
