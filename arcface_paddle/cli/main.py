@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import warnings
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Callable, Iterable, NoReturn, Optional, Sequence
 
 from arcface_paddle import __version__
@@ -74,13 +74,23 @@ def run_module(module_name: str, argv: Optional[Sequence[str]] = None, *, prog: 
     name = prog or module_name
 
     def command() -> int:
-        module = importlib.import_module(f"arcface_paddle.cli.commands.{module_name}")
-        parser = _Parser(prog=name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
-        module.configure(parser)
-        return int(module.run(parser.parse_args(argv)))
+        args = command_parser(module_name, prog=name).parse_args(argv)
+        return int(_module_of(module_name).run(args))
 
     return _framed(name, command)
+
+
+def command_parser(module_name: str, *, prog: str) -> argparse.ArgumentParser:
+    """Return the parser of the command in ``arcface_paddle.cli.commands.<module_name>``, as ``--help`` shows it."""
+    module = _module_of(module_name)
+    parser = _Parser(prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"arcface_paddle {__version__}")
+    module.configure(parser)
+    return parser
+
+
+def _module_of(module_name: str) -> ModuleType:
+    return importlib.import_module(f"arcface_paddle.cli.commands.{module_name}")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
