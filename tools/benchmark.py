@@ -22,16 +22,20 @@ import benchmarks  # noqa: E402  (found through the path set above)
 from arcface_paddle import files  # noqa: E402
 
 
-def main() -> int:
-    topics = load_topics()
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with a subcommand for each topic."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(dest="topic", required=True)
-    for name, module in topics.items():
+    for name, module in load_topics().items():
         subparser = subparsers.add_parser(name, help=(module.__doc__ or "").splitlines()[0], description=module.__doc__)
         subparser.add_argument("--json", type=Path, help="also write the rows to this file")
         module.configure(subparser)
-    args = parser.parse_args()
-    rows = topics[args.topic].run(args)
+    return parser
+
+
+def main() -> int:
+    args = build_parser().parse_args()
+    rows = load_topics()[args.topic].run(args)
     print(f"{args.topic} on {describe_machine()}")
     print_table(rows)
     if args.json:
