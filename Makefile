@@ -14,7 +14,7 @@ REQUIREMENTS := tools/requirements
 # uv and CycloneDX's writer, apart from what they look at
 TOOLS := .venv-tools
 
-.PHONY: help demo test test-fast test-oldest capabilities check format wheel sbom lock oldest clean
+.PHONY: help demo test test-fast test-oldest capabilities docs check format wheel sbom lock oldest clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-oldest:  ## the same with the oldest versions that setup.py allows, under P
 
 capabilities: $(READY)  ## the test of every row of docs/capabilities.md
 	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)
+
+docs: $(READY)  ## the documentation site, both languages, into dist/site; needs no network
+	$(BIN)/python docs/site/build.py
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .

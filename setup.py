@@ -95,12 +95,23 @@ EXTRAS = {
     ],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings (wheel; oldest)
     "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # very large sets on several machines, by Dask (oldest)
+    "docs": [
+        "sphinx>=7.4",  # the documentation site: make docs (oldest)
+        "myst-parser>=3.0",  # its pages are Markdown (oldest)
+        "furo>=2024.8.6",  # its look, light and dark, phone and desktop (oldest)
+        "sphinx-copybutton>=0.5.2",  # a button that copies a command (oldest)
+        "pyyaml>=5.4",  # remedies of errors, figures of models (wheel)
+        "nbclient>=0.10",  # runs its notebooks (oldest)
+        "nbformat>=5.10",  # reads them (oldest)
+        "ipykernel>=6.29",  # the Python in which they run (oldest)
+    ],
 }
-NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster")  # one of two, one that replaces another, one that few need
+NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster", "docs")  # one of two, one that replaces another, what few need
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["all"],
+    *EXTRAS["docs"],
     "pytest>=7.0",  # tests (oldest)
     "pytest-xdist>=3.0",  # tests in several processes (oldest)
     "httpx>=0.24",  # the client with which FastAPI's tests call an application (oldest)
