@@ -35,6 +35,7 @@ extensions = [
     "chinese_search",
     "drawings",
     "generated",
+    "plots",
     "twins",
 ]
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
@@ -42,6 +43,7 @@ myst_heading_anchors = 3
 root_doc = "index"
 exclude_patterns = ["**/_*"]
 nitpicky = True
+smartquotes = False  # which makes one dash of the two of a flag
 # Types in signatures: those of other packages have no page here (the site is built without a network), and those of our
 # rooms are pages of their own kind, see reference_python.
 nitpick_ignore_regex = [(r"py:.*", r".*")]

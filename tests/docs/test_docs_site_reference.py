@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import re
 
 import pytest
@@ -154,3 +155,24 @@ def test_every_drawing_is_used_and_says_its_words_in_both_languages():
     for path in (SITE / "drawings").glob("*.svg"):
         for attributes, words in re.findall(r"<text([^>]*)>([^<]*)<", path.read_text(encoding="utf-8")):
             assert "data-zh=" in attributes or not re.search(r"[a-z]{4} [a-z]", words), f"{path.name}: {words}"
+
+
+def test_a_plot_has_a_bar_for_each_value_as_long_as_the_value():
+    import plots
+
+    svg = plots.bars(["a", "b & c"], {"x": [1.0, 4.0], "y": [2.0, 0.0]})
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="17"', svg)]
+    assert len(widths) == 4
+    assert widths[2] / widths[0] == pytest.approx(4.0, rel=0.01) and widths[1] / widths[0] == pytest.approx(
+        2.0, rel=0.01
+    )
+    assert "b &amp; c" in svg
+    with pytest.raises(ValueError, match="5 columns"):
+        plots.bars(["a"], {str(number): [1.0] for number in range(5)})
+
+
+def test_every_file_of_the_benchmarks_is_shown_and_names_its_machine():
+    used = set(re.findall(r"```\{plot\} (\w+)", source("en", "benchmarks")))
+    assert used == {path.stem for path in (SITE / "benchmarks").glob("*.json")}
+    for path in (SITE / "benchmarks").glob("*.json"):
+        assert {"topic", "machine", "rows"} <= set(json.loads(path.read_text(encoding="utf-8")))

@@ -17,7 +17,7 @@ from arcface_paddle.cli.main import COMMANDS, command_parser
 ROOT = Path(__file__).parents[3]
 
 WORDS = {
-    "en": {"default": "Default", "allowed": "one of", "none": "none", "arguments": "Arguments", "command": "command",
+    "en": {"default": "Default", "allowed": "One of", "none": "none", "arguments": "Arguments", "command": "command",
            "what": "what it does"},
     "zh": {"default": "默认值", "allowed": "可选值", "none": "无", "arguments": "参数", "command": "命令",
            "what": "用途（英文原文）"},
@@ -133,15 +133,14 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action, language: 
     words = WORDS[language]
     value = "" if action.nargs == 0 else _short(parser, action)
     names = [f"{name} {value}".rstrip() for name in action.option_strings] or [value or action.dest]
-    lines = [markdown.escaped(parser._get_formatter()._expand_help(action) if action.help else "")]
+    told = [markdown.escaped(parser._get_formatter()._expand_help(action) if action.help else "")]
     if action.choices and not isinstance(action.choices, range):
-        lines.append(f"({words['allowed']}: {', '.join(markdown.code(str(one)) for one in action.choices)})")
+        told.append(f"{words['allowed']}: {', '.join(markdown.code(str(one)) for one in action.choices)}")
     shown = default_of(action)
     if shown is not None:
-        lines.append(
-            f"{words['default']}: {markdown.code(shown)}." if shown else f"{words['default']}: {words['none']}."
-        )
-    return f"::::{{option}} {', '.join(names)}\n{' '.join(line for line in lines if line)}\n::::"
+        told.append(f"{words['default']}: {markdown.code(shown) if shown else words['none']}")
+    paragraphs = "\n\n".join(paragraph for paragraph in told if paragraph)
+    return f"::::{{option}} {', '.join(names)}\n{paragraphs}\n::::"
 
 
 def _short(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

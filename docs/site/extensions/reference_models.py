@@ -36,7 +36,7 @@ def models(language: str) -> str:
     for name, model in model_files.REGISTRY.items():
         known = figures().get(name, {})
         folder = shipped_folder(name)
-        size = f"{_megabytes(folder):.1f}" if folder else words["fetched"]
+        size = _megabytes(folder) if folder else words["fetched"]
         licence = cards.read_card(folder / "model.json").licence if folder else "–"
         accuracy, time = (known.get(f"{key}_{language}", "–") for key in ("accuracy", "time"))
         rows.append([markdown.code(name), model.task, size, accuracy, time, markdown.escaped(licence)])
@@ -49,8 +49,9 @@ def shipped_folder(name: str) -> Any:
     return folder if folder.is_dir() else None
 
 
-def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".pdparams") / 1e6
+def _megabytes(folder: Path) -> str:
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".pdparams") / 1e6
+    return f"{size:.1f}" if size >= 0.1 else "< 0.1"
 
 
 def card(language: str, name: str) -> str:
