@@ -44,7 +44,12 @@ def test_every_class_and_function_of_a_room_is_explained(room):
             assert f"({reference_python.anchor_of(f'{module}.{name}')})=" in page, f"{module}.{name}"
 
 
-@pytest.mark.parametrize("page", [command.page for command in reference_commands.commands()] + ["benchmark"])
+COMMANDS = [command.page for command in reference_commands.commands()]
+
+
+@pytest.mark.parametrize(
+    "page", [*COMMANDS, pytest.param("benchmark", marks=pytest.mark.long)]
+)  # the benchmarks import all that they compare
 def test_every_flag_of_a_command_is_there_with_its_default(page):
     text = filled(f"reference/commands/{page}")
     parsers = [reference_commands.parser_of(page)]

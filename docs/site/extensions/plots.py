@@ -1,8 +1,8 @@
 """Plots inside pages, made of the files that ``tools/benchmark.py TOPIC --json FILE`` writes.
 
-``{plot} inference_cpu`` reads ``benchmarks/inference_cpu.json``. ``:label:`` names the column of the words, ``:values:``
-the columns of the bars (their names, with commas), ``:rows:`` the rows, by their label, where not all are shown. The
-machine is written below, so that no figure stands without it.
+``{plot} inference_cpu`` reads ``benchmarks/inference_cpu.json``. ``:label:`` names the column of the words,
+``:values:`` the columns of the bars (their names, with commas), ``:rows:`` the rows, by their label, where not all are
+shown. The machine is written below, so that no figure stands without it.
 """
 
 from __future__ import annotations
