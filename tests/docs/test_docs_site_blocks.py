@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 
 import pytest
 import test_docs_readme as readme
@@ -45,11 +46,18 @@ def run_all(page: str, folder) -> None:
         assert done.returncode == 0, f"{page}\n{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
+on_unix = pytest.mark.skipif(
+    sys.platform == "win32", reason="the blocks are for bash, as readers of Windows have in WSL"
+)
+
+
+@on_unix
 @pytest.mark.parametrize("page", [page for page in RUN if not is_long(source("en", page))])
 def test_every_block_runs(page, tmp_path):
     run_all(page, tmp_path)
 
 
+@on_unix
 @pytest.mark.long
 @pytest.mark.parametrize("page", [page for page in RUN if is_long(source("en", page))])
 def test_every_block_of_a_long_page_runs(page, tmp_path):

@@ -25,6 +25,7 @@ def test_a_notebook_is_kept_without_outputs(name):
     assert not any(cell.outputs or cell.execution_count for cell in code)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the cells call bash")
 @pytest.mark.long
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path, monkeypatch):
