@@ -33,11 +33,13 @@ class BackboneSize:
         parameters: number of trainable values.
         activations_per_image: number of values kept for the backward pass for one 112x112 picture.
         multiplications_per_image: number of multiplications of one forward pass.
+        layers: number of layers without sublayers.
     """
 
     parameters: int
     activations_per_image: int
     multiplications_per_image: int = 0
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def measure_backbone(name: str, *, embedding_size: int, width: float = 1.0) -> B
         parameters=sum(int(weight.size) for weight in network.parameters() if not weight.stop_gradient),
         activations_per_image=sum(sizes) + 3 * 112 * 112,
         multiplications_per_image=sum(multiplications),
+        layers=len(sizes),
     )
 
 
