@@ -97,7 +97,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--threads", type=int,
                         help="CPU threads of a network (default: as many as the process may use)")  # fmt: skip
     engine.add_argument("--precision", choices=PRECISIONS, default=AUTO,
-                        help="auto: bf16 where processor, engine and network allow it (%(default)s)")  # fmt: skip
+                        help="auto: bf16 where processor, engine and network allow it; fp16 is for GPUs "
+                        "(%(default)s)")  # fmt: skip
+    add_bool(engine, "--tensorrt", default=False,
+             help="with --device gpu: TensorRT computes what it can; each new size takes long (false)")  # fmt: skip
     aliases = published_group(parser)
     aliases.add_argument("--backend", dest="engine", choices=[AUTO, *ENGINES], default=argparse.SUPPRESS,
                          help="= --engine")  # fmt: skip
@@ -234,6 +237,7 @@ def runtime_options(args: argparse.Namespace) -> RuntimeOptions:
         threads=args.cpu_threads if args.threads is None else args.threads,
         onednn=args.enable_mkldnn,
         precision=args.precision,
+        tensorrt=args.tensorrt,
     )
 
 

@@ -42,7 +42,7 @@ class Execution:
 
     Attributes:
         engine: one of ``ENGINES``.
-        precision: ``"fp32"`` or ``"bf16"``.
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         threads: CPU threads at most.
     """
 

@@ -49,7 +49,7 @@ ENGINES = {
 """Engines by name: module and class; the module is imported when the engine is first used."""
 
 AUTO = "auto"
-PRECISIONS = (AUTO, "fp32", "bf16")
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
@@ -66,7 +66,10 @@ class RuntimeOptions:
             it and the engine is openvino, or paddle and the network has no PReLU, else fp32. In bf16 embeddings keep a
             cosine of .999 or more to those in fp32; a gallery made in one precision serves the other. Paddle's oneDNN
             kernel for PReLU gives NaN in bfloat16 (3.3.1), so that recognisers with PReLU need the engine openvino for
-            it; where it is asked for, that is reported, not passed on.
+            it; where it is asked for, that is reported, not passed on. ``"fp16"`` is for GPUs, whose ``bf16`` begins
+            with Ampere; ``auto`` is fp32 there.
+        tensorrt: let TensorRT compute what it can of the network, within Paddle's engine on a GPU. It takes time at
+            the first picture of each size, and .pdmodel files only.
     """
 
     engine: str = AUTO
@@ -74,6 +77,7 @@ class RuntimeOptions:
     threads: Optional[int] = None
     onednn: bool = True
     precision: str = AUTO
+    tensorrt: bool = False
 
     def __post_init__(self) -> None:
         if self.engine not in (AUTO, *ENGINES):
@@ -88,6 +92,12 @@ class RuntimeOptions:
             raise ConfigError(f"the engine {self.engine} runs on cpu only here; device is {self.device!r}")
         if self.engine == "onnxruntime" and self.precision == "bf16":
             raise ConfigError("the engine onnxruntime has no bfloat16 on CPU; use paddle or openvino")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ConfigError("precision fp16 is for GPUs, device is cpu; use --device gpu, or fp32")
+        if self.tensorrt and self.device == "cpu":
+            raise ConfigError("tensorrt needs a GPU, device is cpu; use --device gpu, or leave it out")
+        if self.tensorrt and self.precision == "bf16":
+            raise ConfigError("tensorrt computes in fp32 or fp16 here; precision is bf16")
 
     def candidates(self, graph_file: Path, *, preferred: str = "") -> tuple[str, ...]:
         """Return the engines to try, the fastest first: what ``auto`` stands for on this machine.

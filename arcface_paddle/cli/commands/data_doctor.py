@@ -39,6 +39,7 @@ _OPTIONS_OF_RECOGNISER = (
     "device",
     "threads",
     "precision",
+    "tensorrt",
     "use_gpu",
     "enable_mkldnn",
     "cpu_threads",

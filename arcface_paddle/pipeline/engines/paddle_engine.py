@@ -1,4 +1,4 @@
-"""Paddle Inference: on CPU with oneDNN, or on a GPU.
+"""Paddle Inference: on CPU with oneDNN, or on a GPU, there in 16 bits and with TensorRT where asked.
 
 Three settings make it as fast as its rivals (measured on the shipped models, one thread of a 2-core AMD EPYC, Paddle
 3.3.1; tools/benchmarks/inference.py measures again):
@@ -41,6 +41,8 @@ _RIGHT_IN_BFLOAT16 = {
     *("concat", "fill_any_like", "flatten_contiguous_range", "matmul_v2", "reshape2", "slice"),
 }
 _GPU_POOL_MB = 256
+_TENSORRT_WORKSPACE = 1 << 30  # bytes; Paddle's default
+_LEAST_SUBGRAPH = 3  # operators; the same
 _KEPT_SHAPES = 10  # of inputs; with more, the sizes of a folder's photographs would fill the memory
 # oneDNN's primitives are cached by thread. Once a thread has ended, the next one that finds its entries fails with
 # "std::exception" (Paddle 3.3.1). Networks therefore run in threads that never end.
@@ -74,9 +76,10 @@ class PaddleRuntime:
         inference = _import_inference()
         if options.device == "cpu":
             _keep_freed_memory()
-        # Where the user asked for bfloat16, its NaN are told from those of a damaged network.
-        self._doubts_bfloat16 = options.precision == "bf16"
+        # Where the user asked for 16 bits, their NaN are told from those of a damaged network.
+        self._doubts_precision = options.precision in ("bf16", "fp16")
         options = dataclasses.replace(options, precision=_precision(graph_file, options))
+        self._on_gpu = options.device != "cpu"
         config = _configure(inference, graph_file, weights_file, options)
         try:
             self._predictor = inference.create_predictor(config)
@@ -104,7 +107,7 @@ class PaddleRuntime:
             except _PADDLE_ERRORS as error:
                 shapes = ", ".join(str(array.shape) for array in inputs)
                 raise ModelFileError(f"{self._graph_file}: cannot run on input {shapes}: {first_line(error)}") from None
-        if self._doubts_bfloat16:
+        if self._doubts_precision:
             self._refuse_broken(outputs)
         return outputs
 
@@ -115,11 +118,14 @@ class PaddleRuntime:
         return [self._predictor.get_output_handle(name).copy_to_cpu() for name in self.output_names]
 
     def _refuse_broken(self, outputs: list[np.ndarray]) -> None:
-        if not all(np.isfinite(output).all() for output in outputs):
-            raise ModelFileError(
-                f"{self._graph_file}: gives NaN in bfloat16 (Paddle's oneDNN PReLU is at fault); use precision fp32, "
-                "or the engine openvino for bf16"
-            )
+        if all(np.isfinite(output).all() for output in outputs):
+            return
+        if self._on_gpu:
+            raise ModelFileError(f"{self._graph_file}: gives NaN in {self.execution.precision}; use precision fp32")
+        raise ModelFileError(
+            f"{self._graph_file}: gives NaN in bfloat16 (Paddle's oneDNN PReLU is at fault); use precision fp32, "
+            "or the engine openvino for bf16"
+        )
 
 
 def _import_inference() -> Any:
@@ -157,19 +163,60 @@ def _configure(inference: Any, graph_file: Path, weights_file: Path, options: Ru
     config.enable_new_ir(True)
     config.enable_new_executor(True)
     if options.device == "cpu":
-        config.disable_gpu()
-        config.set_cpu_math_library_num_threads(options.thread_count)
-        if options.onednn:
-            config.enable_mkldnn()
-            config.set_mkldnn_cache_capacity(_KEPT_SHAPES)
-        else:
-            config.disable_mkldnn()
-        if options.precision == "bf16":
-            _require_bfloat16(options)
-            config.enable_mkldnn_bfloat16()
+        _choose_cpu(config, options)
     else:
-        config.enable_use_gpu(_GPU_POOL_MB, _gpu_index(options.device))
+        _choose_gpu(inference, config, graph_file, options)
     return config
+
+
+def _choose_cpu(config: Any, options: RuntimeOptions) -> None:
+    config.disable_gpu()
+    config.set_cpu_math_library_num_threads(options.thread_count)
+    if options.onednn:
+        config.enable_mkldnn()
+        config.set_mkldnn_cache_capacity(_KEPT_SHAPES)
+    else:
+        config.disable_mkldnn()
+    if options.precision == "bf16":
+        _require_bfloat16(options)
+        config.enable_mkldnn_bfloat16()
+
+
+def _choose_gpu(inference: Any, config: Any, graph_file: Path, options: RuntimeOptions) -> None:
+    index = _gpu_index(options.device)
+    kinds = inference.PrecisionType
+    kind = {"fp32": kinds.Float32, "fp16": kinds.Half, "bf16": kinds.Bfloat16}[options.precision]
+    if not options.tensorrt:
+        config.enable_use_gpu(_GPU_POOL_MB, index, kind)
+        return
+    _require_tensorrt(inference, graph_file)
+    config.enable_use_gpu(_GPU_POOL_MB, index)
+    config.enable_new_ir(False)  # this way to TensorRT is that of the old representation
+    config.enable_tensorrt_engine(
+        workspace_size=_TENSORRT_WORKSPACE,
+        max_batch_size=1,  # of networks whose sizes do not change; those of ours do
+        min_subgraph_size=_LEAST_SUBGRAPH,
+        precision_mode=kind,
+        use_static=False,
+        use_calib_mode=False,
+    )
+    config.enable_tuned_tensorrt_dynamic_shape()  # ranges of sizes come from the inputs, as they come
+
+
+def _require_tensorrt(inference: Any, graph_file: Path) -> None:
+    """Refuse what Paddle's engine cannot give to TensorRT; it would only warn, and compute by itself.
+
+    https://github.com/PaddlePaddle/Paddle-Inference-Demo, docs/api_reference/python_api_doc/Config/GPUConfig.md
+
+    Raises:
+        ConfigError: a Paddle or a machine without TensorRT, or a .json file.
+    """
+    if not any(inference.get_trt_compile_version()):
+        raise ConfigError("tensorrt: this Paddle is built without TensorRT; leave it out")
+    if not any(inference.get_trt_runtime_version()):
+        raise ConfigError("tensorrt: its libraries are not found on this machine; install TensorRT, or leave it out")
+    if graph_file.suffix == ".json":
+        raise ConfigError(f"tensorrt takes .pdmodel files, this is {graph_file}; export as pdmodel, or leave it out")
 
 
 def _require_bfloat16(options: RuntimeOptions) -> None:
