@@ -140,6 +140,30 @@ def require_precision(precision: str) -> None:
         raise ConfigError(f"precision float16: {device} has none (NVIDIA: from compute capability 5.3 on); use float32")
 
 
+def require_cuda(option: str) -> None:
+    """Refuse what only CUDA GPUs have.
+
+    Args:
+        option: its name and value, for the error.
+
+    Raises:
+        ConfigError: the device is another one.
+    """
+    device = paddle.get_device()
+    if not device.startswith("gpu"):
+        raise ConfigError(f"{option} is for CUDA GPUs, the device is {device}; leave it out")
+
+
+def search_convolutions() -> None:
+    """Let cuDNN try all of its ways to convolve for every new shape, and keep the fastest.
+
+    Raises:
+        ConfigError: the device is no CUDA GPU.
+    """
+    require_cuda("cudnn_search")
+    paddle.set_flags({"FLAGS_cudnn_exhaustive_search": True})
+
+
 def require_paddle(version: str = paddle.__version__) -> None:
     """Refuse a Paddle that is too old to load or to export models.
 

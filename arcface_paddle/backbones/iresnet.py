@@ -35,6 +35,8 @@ class IResNet(nn.Layer):
         ConfigError: ``dropout`` is not in [0, 1[.
     """
 
+    MAPS = ("conv1", "bn2")  # the layers that take the picture and give the last map, see channels_last
+
     def __init__(
         self, embedding_size: int = 512, width_mult: float = 1.0, *, units: Sequence[int], dropout: float = 0.0
     ) -> None:

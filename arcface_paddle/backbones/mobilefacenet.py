@@ -88,6 +88,7 @@ class MobileFaceNet(nn.Layer):
     """
 
     VECTOR_NORMS = ("linear7.bn", "linear1.bn")  # of maps of one pixel
+    MAPS = ("conv1", "linear1")  # the layers that take the picture and give the last map, see channels_last
 
     def __init__(
         self, embedding_size: int = 128, width_mult: float = 1.0, *, stride_2_padding: str = "symmetric"

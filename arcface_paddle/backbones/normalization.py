@@ -123,6 +123,15 @@ def use_synchronised_batch_norm(network: nn.Layer) -> nn.Layer:
     return network
 
 
+def use_native_sync_batch_norm(network: nn.Layer) -> nn.Layer:
+    """Replace every batch normalisation inside ``network`` by Paddle's own over all ranks; weights and keys stay.
+
+    One kernel in place of a dozen operations, for CUDA alone. It takes the variance from sums of squares, and the same
+    number of pictures on all ranks for granted.
+    """
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
 def freeze_batch_norm(network: nn.Layer) -> nn.Layer:
     """Let every batch normalisation of ``network`` use its running statistics in training too, and keep them.
 

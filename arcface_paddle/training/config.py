@@ -139,9 +139,34 @@ class NetworkConfig:
     )
     batch_norm: str = _option(
         "local",
-        "statistics of BatchNorm while training: of each process's batch, of the batch over all processes, or frozen",
-        choices=("local", "sync", "frozen"),
+        "statistics of BatchNorm while training: of each process's batch, of the batch over all processes, or frozen; "
+        "native_sync: over all processes by Paddle's own layer, for CUDA alone",
+        choices=("local", "sync", "frozen", "native_sync"),
     )
+    data_format: str = _option(
+        "NCHW",
+        "order in which feature maps lie in memory; NHWC suits tensor cores with --fp16 or --bf16, for MobileFaceNet "
+        "and iresnet. Weights and checkpoints are the same",
+        choices=("NCHW", "NHWC"),
+    )
+
+    def refuse_contradictions(self) -> None:
+        """Refuse options that exclude each other. Raises ``ConfigError``."""
+        if self.norm == "batch_renorm" and self.batch_norm == "frozen":
+            raise ConfigError(
+                "norm batch_renorm corrects the statistics of the batch, and batch_norm frozen does not use them; "
+                "leave one of the two out"
+            )
+        if self.norm == "batch_renorm" and self.batch_norm == "native_sync":
+            raise ConfigError("norm batch_renorm has no layer of Paddle's own; choose batch_norm sync")
+        if self.data_format == "NCHW":
+            return
+        if self.norm != "batch":
+            raise ConfigError(f"data_format {self.data_format} has no norm {self.norm}; choose norm batch, or NCHW")
+        if self.batch_norm == "sync":
+            raise ConfigError(
+                f"data_format {self.data_format} has no batch_norm sync; choose native_sync, local or frozen, or NCHW"
+            )
 
 
 @dataclass(frozen=True)
@@ -332,8 +357,13 @@ class RunConfig:
     mode: str = _option(
         "dynamic",
         "how the backbone is computed: operation by operation, or as a program that is compiled at its first step "
-        "(paddle.jit.to_static); the results are the same",
-        choices=("dynamic", "static"),
+        "(paddle.jit.to_static); the results are the same. cinn: by Paddle's compiler for CUDA, equal to rounding",
+        choices=("dynamic", "static", "cinn"),
+    )
+    cudnn_search: bool = _option(
+        False,
+        "try all of cuDNN's ways to convolve at the first steps and keep the fastest; for CUDA alone. Which one is "
+        "fastest may change from run to run, and with it the rounding",
     )
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
 
@@ -358,23 +388,27 @@ class TrainConfig:
             )
         if parse_override(self.run.override) and not self.run.resume:
             raise ConfigError("override changes a run that goes on: it needs --resume 1 or --resume auto")
-        if self.run.mode == "static" and self.network.batch_norm == "sync":
-            raise ConfigError(
-                "mode static cannot compile synchronised BatchNorm; choose mode dynamic, or batch_norm local or frozen"
-            )
-        if self.run.mode == "static" and self.network.norm == "batch_renorm":
-            raise ConfigError("mode static would keep the limits of norm batch_renorm of its first step; leave one out")
+        self._refuse_to_compile()
+        self.network.refuse_contradictions()
         without_folder = [name for name in self.run.logger if name != "visualdl" and not self.run.logdir]
         if without_folder:  # an empty logdir alone has always meant: no VisualDL
             raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")
         self.classifier.refuse_contradictions()
-        if self.network.norm == "batch_renorm" and self.network.batch_norm == "frozen":
-            raise ConfigError(
-                "norm batch_renorm corrects the statistics of the batch, and batch_norm frozen does not use them; "
-                "leave one of the two out"
-            )
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
+
+    def _refuse_to_compile(self) -> None:
+        mode, network = self.run.mode, self.network
+        if mode == "dynamic":
+            return
+        if network.batch_norm in ("sync", "native_sync"):
+            raise ConfigError(
+                f"mode {mode} cannot compile synchronised BatchNorm; choose mode dynamic, or batch_norm local or frozen"
+            )
+        if network.norm == "batch_renorm":
+            raise ConfigError(
+                f"mode {mode} would keep the limits of norm batch_renorm of its first step; leave one out"
+            )
 
     @property
     def label_path(self) -> Path:

@@ -11,9 +11,14 @@ from paddle import nn
 from arcface_paddle import devices, distributed
 from arcface_paddle.backbones import BACKBONES, build_backbone, canonical_name, find_backbone, options_of
 from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_batch_renorm, use_group_norm
+from arcface_paddle.backbones.channels_last import CHANNELS_LAST, use_channels_last
 from arcface_paddle.backbones.cpu_speed import use_cpu_layers
 from arcface_paddle.backbones.imagenet import ImageNetNetwork, is_of_paddle_vision, trunk_arrays
-from arcface_paddle.backbones.normalization import freeze_batch_norm, use_synchronised_batch_norm
+from arcface_paddle.backbones.normalization import (
+    freeze_batch_norm,
+    use_native_sync_batch_norm,
+    use_synchronised_batch_norm,
+)
 from arcface_paddle.backbones.weights import has_group_norm, load_arrays
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import DEFAULT_NETWORK, NetworkConfig, TrainConfig, config_from
@@ -34,6 +39,7 @@ class NetworkChoice:
         pretrained: weights to start from; None = random ones.
         dropout: probability before the last layer; None = the network's own.
         norm: ``batch``, ``batch_renorm`` or ``group``, see ``NetworkConfig``.
+        data_format: ``NCHW`` or ``NHWC``, likewise.
     """
 
     name: str
@@ -42,6 +48,7 @@ class NetworkChoice:
     pretrained: Optional[PretrainedWeights]
     dropout: Optional[float] = None
     norm: str = "batch"
+    data_format: str = "NCHW"
 
     def written_into(self, config: TrainConfig) -> TrainConfig:
         """Return ``config`` with the choice in place of what it left open."""
@@ -66,7 +73,7 @@ def choose_network(settings: NetworkConfig) -> NetworkChoice:
         known, size, width = pretrained.network, size or pretrained.embedding_size, width or pretrained.width
     name = canonical_name(settings.network or known or DEFAULT_NETWORK)
     size = size or find_backbone(name).embedding_size
-    return NetworkChoice(name, size, width or 1.0, pretrained, settings.dropout, settings.norm)
+    return NetworkChoice(name, size, width or 1.0, pretrained, settings.dropout, settings.norm, settings.data_format)
 
 
 def build_network(
@@ -76,14 +83,16 @@ def build_network(
 
     Args:
         choice: what to build.
-        batch_norm: ``local``, ``sync`` or ``frozen``, see ``NetworkConfig``.
+        batch_norm: ``local``, ``sync``, ``native_sync`` or ``frozen``, see ``NetworkConfig``.
         say: gets what the user should know.
-        mode: ``dynamic`` or ``static``, see ``RunConfig``.
+        mode: ``dynamic``, ``static`` or ``cinn``, see ``RunConfig``.
 
     Raises:
-        ConfigError: values that the network refuses, or an option that it does not have.
+        ConfigError: values that the network or the device refuses, or an option that it does not have.
         CheckpointError: the weights to start from do not fit the network.
     """
+    if batch_norm == "native_sync" or mode == "cinn":
+        devices.require_cuda("batch_norm native_sync" if mode != "cinn" else "mode cinn")
     network = build_backbone(choice.name, embedding_size=choice.embedding_size, width=choice.width, **_options(choice))
     if choice.norm != "batch" and not norms_of_maps(network):
         raise ConfigError(f"--norm {choice.norm}: {choice.name} has no BatchNorm to replace; leave it out")
@@ -95,14 +104,18 @@ def build_network(
         _load_pretrained(network, choice.pretrained, say=say)
     if batch_norm == "sync":
         network = use_synchronised_batch_norm(network)
+    elif batch_norm == "native_sync":
+        network = use_native_sync_batch_norm(network)
     elif batch_norm == "frozen":
         network = freeze_batch_norm(network)
     if choice.norm == "batch_renorm":  # of what is there by now, synchronised or not
         network = use_batch_renorm(network)
-    if mode == "static":
-        network = compile_network(network, say=say)
-    elif not devices.is_accelerator():  # the compiler does not take these layers
-        use_cpu_layers(network)
+    if choice.data_format == CHANNELS_LAST:
+        network = use_channels_last(network, name=choice.name)
+    if mode != "dynamic":
+        network = compile_network(network, say=say, mode=mode)
+    elif not devices.is_accelerator() and choice.data_format != CHANNELS_LAST:
+        use_cpu_layers(network)  # which are of the other order, and not for the compiler
     distributed.broadcast_parameters(list(network.state_dict().values()))
     network.train()
     return network
@@ -149,15 +162,25 @@ def _load_pretrained(network: nn.Layer, pretrained: PretrainedWeights, *, say: C
         say(f"{pretrained.source}: {pretrained.adapted}")
 
 
-def compile_network(network: nn.Layer, *, say: Callable[[str], None]) -> nn.Layer:
-    """Let the network run as a compiled program; keys and weights stay, and any batch size goes through one program."""
+def compile_network(network: nn.Layer, *, say: Callable[[str], None], mode: str = "static") -> nn.Layer:
+    """Let the network run as a compiled program; keys and weights stay, and any batch size goes through one program.
+
+    Paddle's default would be its compiler CINN wherever a build has it, whose results differ by rounding; so it is
+    named here only where ``mode`` is ``cinn``.
+
+    Raises:
+        ConfigError: ``mode`` is ``cinn``, and this Paddle is built without it.
+    """
+    if mode == "cinn" and not paddle.is_compiled_with_cinn():
+        raise ConfigError("mode cinn: this Paddle is built without CINN, its compiler; choose mode static or dynamic")
     wrong = [name for name, is_on in paddle.get_flags(list(_FLAGS_OF_ONEDNN)).items() if is_on]
     if wrong:
         paddle.set_flags(dict.fromkeys(wrong, False))
-        say(f"{' and '.join(wrong)} switched off: in mode static it gives the backbone no gradients or wrong ones")
-    say("mode static: the backbone is compiled at its first step, and again at the first validation")
+        say(f"{' and '.join(wrong)} switched off: in mode {mode} it gives the backbone no gradients or wrong ones")
+    say(f"mode {mode}: the backbone is compiled at its first step, and again at the first validation")
     picture = paddle.static.InputSpec([None, 3, 112, 112], "float32", name="images")
-    return paddle.jit.to_static(network, input_spec=[picture], full_graph=True)
+    backend = "CINN" if mode == "cinn" else None
+    return paddle.jit.to_static(network, input_spec=[picture], full_graph=True, backend=backend)
 
 
 def _refuse_contradictions(settings: NetworkConfig, model: PretrainedWeights) -> None:

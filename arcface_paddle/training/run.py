@@ -85,6 +85,8 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         CheckpointError, ModelFileError: ``--pretrained`` does not fit or cannot be read.
     """
     devices.require_precision(config.optimizer.precision)
+    if config.run.cudnn_search:
+        devices.search_convolutions()
     seed_step(config.run.seed, 0, 0)  # the same first weights on all ranks
     margin = margin_of(config.classifier)
     choice = choose_network(config.network)

@@ -212,6 +212,25 @@ def a_precision_that_the_device_lacks_is_refused(folder: Path) -> None:
         del os.environ["FAKE_DEVICE_HALF"]
 
 
+@check
+def what_is_for_cuda_alone_is_refused(folder: Path) -> None:
+    for changes in ({"cudnn_search": True}, {"batch_norm": "native_sync"}, {"mode": "cinn"}):
+        said = refusal_of(lambda changes=changes: build_run(settings(folder, **changes), say=silent))
+        assert f"is for CUDA GPUs, the device is {KIND}:0" in said, said
+
+
+@check
+def channels_last_trains_on_the_device(folder: Path) -> None:
+    """Step by step the losses of the other order."""
+    of_formats = []
+    for data_format in ("NCHW", "NHWC"):
+        run = build_run(settings(folder, data_format=data_format, batch_norm="frozen", lr=0.1), say=silent)
+        batches = run.loader.epoch(0)
+        of_formats.append([float(train_step(run, [next(batches)])[0]) for _ in range(2)])
+        run.loader.close()
+    assert np.allclose(of_formats[0], of_formats[1], rtol=1e-4), of_formats
+
+
 def longest_silence_s(direction: str, function: Callable[[], Any]) -> float:
     """Return for how long no other thread ran while ``function`` waits for a slow copy."""
     ticks, ended = [time.monotonic()], threading.Event()

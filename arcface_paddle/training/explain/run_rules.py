@@ -120,7 +120,7 @@ def _few_views(run: RecordedRun) -> Optional[Obstacle]:
 
 def _small_batch(run: RecordedRun) -> Optional[Obstacle]:
     share = run.global_batch // (run.processes * run.config.optimizer.accumulation)
-    together = share * run.processes if run.config.network.batch_norm == "sync" else share
+    together = share * run.processes if run.config.network.batch_norm in ("sync", "native_sync") else share
     if run.config.network.batch_norm == "frozen" or together >= _SMALL_BATCH:
         return None
     return Obstacle(
