@@ -280,6 +280,12 @@ class OptimizerConfig:
     fp16: bool = _option(False, "mixed precision O1 in float16 with dynamic loss scaling")
     bf16: bool = _option(False, "mixed precision O1 in bfloat16")
     loss_scale: float = _option(32768.0, "first loss scale of fp16", least=1.0, most=2.0**24)
+    flat_weights: str = _option(
+        "auto",
+        "the backbone's weights lie in one piece of memory, so that an update is a few operations instead of a few for "
+        "every layer; auto: on a GPU. Checkpoints are the same",
+        choices=("auto", "yes", "no"),
+    )
     max_skipped: int = _option(50, "end the run after this many steps in a row with a non-finite gradient", least=1)
 
     @property

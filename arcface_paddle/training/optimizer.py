@@ -8,7 +8,7 @@ so the decision stays a tensor and enters the update as one. The host reads it a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence, Union
+from typing import Iterable, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import paddle
@@ -20,6 +20,8 @@ from arcface_paddle.heads.update_rules import COUNT, Update, UpdateRule, change_
 
 _SCALE_GROWTH_INTERVAL = 2000  # good steps before the loss scale doubles (Micikevicius et al. 2018, as apex has it)
 _SCALE_LEAST, _SCALE_MOST = 1.0, 2.0**24
+WEIGHT_ALIGNMENT = 64
+"""Values; 256 bytes, as Paddle itself aligns what it puts into one piece for a GPU, which reads by the vector."""
 _UNDECAYED_LAYERS = (nn.PReLU, nn.layer.norm._BatchNormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -62,14 +64,31 @@ class FlatOptimizer:
     """
 
     def __init__(
-        self, network: nn.Layer, rule: UpdateRule, *, weight_decay: float = 0.0, decay_norm: bool = True
+        self,
+        network: nn.Layer,
+        rule: UpdateRule,
+        *,
+        weight_decay: float = 0.0,
+        decay_norm: bool = True,
+        alignment: Optional[int] = None,
     ) -> None:
-        """Begin without momentum; ``decay_norm`` False leaves out what ``norm_parameter_names`` names."""
+        """Begin without momentum.
+
+        Args:
+            network: whose parameters are updated.
+            rule: how.
+            weight_decay: L2 penalty.
+            decay_norm: False leaves out what ``norm_parameter_names`` names.
+            alignment: the parameters of a group become parts of one flat tensor, each at a multiple of so many values,
+                and an update changes that one; None = each keeps memory of its own and is changed by itself.
+        """
         self._rule = rule
         undecayed = frozenset() if decay_norm else norm_parameter_names(network)
         trainable = [(name, weight) for name, weight in network.named_parameters() if not weight.stop_gradient]
         self._groups = [
-            _FlatGroup([pair for pair in trainable if (pair[0] in undecayed) == is_undecayed], rule, decay)
+            _FlatGroup(
+                [pair for pair in trainable if (pair[0] in undecayed) == is_undecayed], rule, decay, alignment=alignment
+            )
             for is_undecayed, decay in ((False, weight_decay), (True, 0.0))
         ]
         self._groups = [group for group in self._groups if group.names]
@@ -135,18 +154,49 @@ class FlatOptimizer:
 class _FlatGroup:
     """Parameters that share a weight decay, with the states of the rule in one flat tensor each."""
 
-    def __init__(self, named: Iterable[tuple[str, paddle.Tensor]], rule: UpdateRule, weight_decay: float) -> None:
+    def __init__(
+        self,
+        named: Iterable[tuple[str, paddle.Tensor]],
+        rule: UpdateRule,
+        weight_decay: float,
+        *,
+        alignment: Optional[int],
+    ) -> None:
         pairs = list(named)
         self.names = [name for name, _ in pairs]
         self._weights = [weight for _, weight in pairs]
         self._sizes = [int(np.prod(weight.shape)) for weight in self._weights]
+        self._gaps = [-size % (alignment or 1) for size in self._sizes]
+        self._starts = np.cumsum([0, *(size + gap for size, gap in zip(self._sizes, self._gaps))])[:-1]
         self.weight_decay = weight_decay
         self._rule = rule
-        self._states = first_states(rule, paddle.zeros([sum(self._sizes)]), count_shape=[1])
+        self._states = first_states(rule, paddle.zeros([sum(self._sizes) + sum(self._gaps)]), count_shape=[1])
+        self._shared: Optional[paddle.Tensor] = None
+        self._parts: list[paddle.Tensor] = []
+        if alignment is not None and self._weights:
+            self._share_memory()
+
+    @paddle.no_grad()
+    def _share_memory(self) -> None:
+        """Put the weights into one flat tensor, in which they lie from here on."""
+        self._shared = self._joined([weight.flatten() for weight in self._weights])
+        self._parts = []
+        for weight, start, size in zip(self._weights, self._starts, self._sizes):
+            part = self._shared._slice(int(start), int(start) + size)
+            part.get_tensor()._set_dims(weight.shape)
+            part._share_buffer_to(weight)
+            self._parts.append(part)
+
+    def _joined(self, flat: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """Concatenate one tensor per weight, with zeros in the gaps between them."""
+        pieces = []
+        for tensor, gap in zip(flat, self._gaps):
+            pieces += [tensor, paddle.zeros([gap])] if gap else [tensor]
+        return paddle.concat(pieces)
 
     @paddle.no_grad()
     def collect_gradients(self) -> paddle.Tensor:
-        flat = paddle.concat(
+        flat = self._joined(
             [
                 (paddle.zeros_like(weight) if weight.grad is None else weight.grad).flatten().astype("float32")
                 for weight in self._weights
@@ -160,9 +210,13 @@ class _FlatGroup:
         self, gradient: paddle.Tensor, verdict: StepVerdict, *, lr: float, decay_share: Union[float, paddle.Tensor]
     ) -> None:
         update = Update(lr, decay=self.weight_decay * decay_share, finite=verdict.finite)
+        weights = self._flat_weights()
         change, self._states = change_of(
-            self._rule, self._flat_weights(), gradient * verdict.factor, states=self._states, update=update
+            self._rule, weights, gradient * verdict.factor, states=self._states, update=update
         )
+        if self._shared is not None:
+            weights.subtract_(change)
+            return
         for weight, part in zip(self._weights, paddle.split(change, self._sizes)):
             weight.subtract_(part.reshape(weight.shape))
 
@@ -170,18 +224,28 @@ class _FlatGroup:
         return self._flat_weights().square().sum()
 
     def _flat_weights(self) -> paddle.Tensor:
-        return paddle.concat([weight.flatten() for weight in self._weights])
+        if self._shared is None:
+            return paddle.concat([weight.flatten() for weight in self._weights])
+        # Whoever gives a parameter other memory means what is there now; an update of ours would never reach it.
+        if not all(part._is_shared_buffer_with(weight) for part, weight in zip(self._parts, self._weights)):
+            self._share_memory()
+        return self._shared
 
     def state(self, state: str) -> dict[str, np.ndarray]:
-        parts = np.split(self._states[state].numpy(), np.cumsum(self._sizes)[:-1])
-        return {name: part.reshape(weight.shape) for name, weight, part in zip(self.names, self._weights, parts)}
+        flat = self._states[state].numpy()
+        return {
+            name: flat[start : start + size].reshape(weight.shape)
+            for name, start, size, weight in zip(self.names, self._starts, self._sizes, self._weights)
+        }
 
     def load_state(self, state: str, arrays: Mapping[str, np.ndarray]) -> None:
-        parts = [np.asarray(arrays[name], np.float32) for name in self.names]
-        for name, part, weight in zip(self.names, parts, self._weights):
+        flat = np.zeros(self._states[state].shape, np.float32)
+        for name, start, size, weight in zip(self.names, self._starts, self._sizes, self._weights):
+            part = np.asarray(arrays[name], np.float32)
             if part.shape != tuple(weight.shape):
                 raise ValueError(f"{name} has shape {part.shape}, needed: {tuple(weight.shape)}")
-        self._states[state] = devices.to_device(np.concatenate([part.reshape(-1) for part in parts]))
+            flat[start : start + size] = part.reshape(-1)
+        self._states[state] = devices.to_device(flat)
 
     def count(self) -> float:
         return float(devices.to_host(self._states[COUNT])[0])

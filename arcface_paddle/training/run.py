@@ -22,7 +22,13 @@ from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Sna
 from arcface_paddle.training.class_check import check_classes
 from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
-from arcface_paddle.training.optimizer import DecayCoefficient, FlatOptimizer, LossScaler, RunningStatistics
+from arcface_paddle.training.optimizer import (
+    WEIGHT_ALIGNMENT,
+    DecayCoefficient,
+    FlatOptimizer,
+    LossScaler,
+    RunningStatistics,
+)
 from arcface_paddle.training.override import Changes, is_due, parse_override
 from arcface_paddle.training.pictures import pixels_of_loader
 from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
@@ -121,6 +127,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
             _update_rule(config.optimizer),
             weight_decay=config.optimizer.weight_decay,
             decay_norm=config.optimizer.decays_norm,
+            alignment=_alignment(config.optimizer),
         ),
         scaler=LossScaler(config.optimizer.loss_scale, enabled=config.optimizer.fp16),
         decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
@@ -128,6 +135,12 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         state=LoopState(seed=config.run.seed),
         profile=_profile(config),
     )
+
+
+def _alignment(settings: OptimizerConfig) -> Optional[int]:
+    """Return at which multiples weights lie in one piece of memory; None where each has memory of its own."""
+    flat = devices.is_accelerator() if settings.flat_weights == "auto" else settings.flat_weights == "yes"
+    return WEIGHT_ALIGNMENT if flat else None
 
 
 def _say_facts(config: TrainConfig, dataset: FaceDataset, *, say: Say) -> None:

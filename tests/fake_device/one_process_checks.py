@@ -213,6 +213,24 @@ def a_precision_that_the_device_lacks_is_refused(folder: Path) -> None:
 
 
 @check
+def weights_lie_in_one_piece_of_memory(folder: Path) -> None:
+    """On a device by default; steps, and loading a checkpoint, leave them there."""
+    run = build_run(settings(folder), say=silent)
+    batches = run.loader.epoch(0)
+    pieces = [group._shared for group in run.optimizer._groups]
+    for _ in range(2):
+        train_step(run, [next(batches)])
+        run.network.set_state_dict({key: tensor.numpy() for key, tensor in run.network.state_dict().items()})
+    assert pieces and all(piece is group._shared for piece, group in zip(pieces, run.optimizer._groups))
+    for group in run.optimizer._groups:
+        assert all(part._is_shared_buffer_with(own) for part, own in zip(group._parts, group._weights))
+        assert np.array_equal(group._parts[0].numpy(), group._weights[0].numpy())
+    run.loader.close()
+    with devices.on_cpu():
+        assert build_run(settings(folder), say=silent).optimizer._groups[0]._shared is None
+
+
+@check
 def what_is_for_cuda_alone_is_refused(folder: Path) -> None:
     for changes in ({"cudnn_search": True}, {"batch_norm": "native_sync"}, {"mode": "cinn"}):
         said = refusal_of(lambda changes=changes: build_run(settings(folder, **changes), say=silent))

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from test_training_runs import Listener, losses, settings
+from test_training_runs import Listener, losses, saved_files, settings
 from tiny_data import write_dataset
 
 from arcface_paddle import devices
@@ -42,11 +42,21 @@ def built(**values: Any) -> nn.Layer:
 @pytest.mark.parametrize("mode", ["dynamic", pytest.param("static", marks=pytest.mark.long)])
 def test_a_run_goes_on_in_the_other_order_of_channels(data: Path, tmp_path: Path, mode: str) -> None:
     changes = {"lr": 0.2, "batch_norm": "frozen", "decay": "constant", "warmup_steps": 0}
-    train(settings(data, tmp_path / "first", steps=4, **changes), say=Listener())
+    train(settings(data, tmp_path / "first", steps=3, **changes), say=Listener())
     train(settings(data, tmp_path / "both", steps=2, data_format="NHWC", mode=mode, **changes), say=Listener())
-    train(settings(data, tmp_path / "both", steps=4, resume=1, **changes), say=Listener())
-    assert sorted(losses(tmp_path / "both")) == [1, 2, 3, 4]
+    train(settings(data, tmp_path / "both", steps=3, resume=1, **changes), say=Listener())
+    assert sorted(losses(tmp_path / "both")) == [1, 2, 3]
     assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "first"), rel=1e-4)
+
+
+def test_weights_in_one_piece_train_save_and_resume_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    """Without clipping: the norm is summed over the zeros between the weights, too, and may differ in its last bit."""
+    changes = {"clip_norm": 0.0, "lr": 0.2, "decay": "constant", "warmup_steps": 0}
+    train(settings(data, tmp_path / "plain", steps=3, flat_weights="no", **changes), say=Listener())
+    train(settings(data, tmp_path / "flat", steps=1, flat_weights="yes", **changes), say=Listener())
+    train(settings(data, tmp_path / "flat", steps=3, flat_weights="yes", resume=1, **changes), say=Listener())
+    assert losses(tmp_path / "flat") == losses(tmp_path / "plain")
+    assert saved_files(tmp_path / "flat", 3) == saved_files(tmp_path / "plain", 3)
 
 
 @pytest.mark.usefixtures("as_if_cuda")
