@@ -8,6 +8,8 @@ classes are split, so a run can be continued on another number of ranks. The num
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _MIX_1, _MIX_2, _GOLDEN = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35), 0x9E3779B97F4A7C15
@@ -32,6 +34,29 @@ def sampled_classes(start: int, end: int, *, rate: float, seed: int, step: int) 
     key = _key(seed, step)
     values = _mixed(_mixed(classes ^ np.uint32(key & 0xFFFFFFFF)) + np.uint32(key >> 32))
     return start + np.flatnonzero(values < np.float64(rate) * 2.0**32)
+
+
+def usual_count(classes: int, *, rate: float, batch: int, ranks: int, multiple: int) -> int:
+    """Return a number of rows that a rank hardly ever needs more than, and which takes few more than it needs.
+
+    Both the drawn classes and those of the batch are binomial; six standard deviations are exceeded once in a billion.
+
+    Args:
+        classes: of this rank.
+        rate: probability of each.
+        batch: samples of all ranks, each of another class at worst.
+        ranks: over which their classes are spread.
+        multiple: the result is one of it.
+    """
+    share = batch / ranks
+    of_batch = min(batch, share + 6.0 * math.sqrt(share))
+    drawn = classes * rate + 6.0 * math.sqrt(classes * rate * (1.0 - rate))
+    return rounded_up(min(classes, math.ceil(drawn + of_batch)), multiple)
+
+
+def rounded_up(count: int, multiple: int) -> int:
+    """Return the next multiple, or ``count`` where it is one."""
+    return -(-count // multiple) * multiple
 
 
 def _key(seed: int, step: int) -> int:

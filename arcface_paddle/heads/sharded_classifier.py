@@ -27,7 +27,7 @@ from arcface_paddle.heads.class_scores import CosineScores, LinearScores
 from arcface_paddle.heads.focal import check_gamma
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS
-from arcface_paddle.heads.sampling import class_range, sampled_classes
+from arcface_paddle.heads.sampling import class_range, rounded_up, sampled_classes, usual_count
 from arcface_paddle.heads.sharded_softmax import ShardPass, sharded_softmax_loss
 from arcface_paddle.heads.update_rules import MOMENTUM_SGD, Update, UpdateRule, change_of, first_states
 
@@ -57,6 +57,9 @@ class ClassifierSettings:
             moves by a share of 1/256 at the least, and they move by 1/1000.
         matmul_dtype: dtype of the large products; half precision needs a GPU.
         logits_bytes: size of the logits above which they are worked through in pieces and computed twice.
+        row_multiple: the rows of a product are filled up with empty ones to a multiple of this, and with sampling to a
+            number that does not change from step to step, which suits tensor cores (8) and allocators; results stay.
+            1 = no empty rows.
         seed: seed of the first centres and of the sampling.
     """
 
@@ -73,6 +76,7 @@ class ClassifierSettings:
     momentum_dtype: str = "float32"
     matmul_dtype: str = "float32"
     logits_bytes: int = LOGITS_BYTES
+    row_multiple: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +88,8 @@ class ClassifierSettings:
             )
         if not 0.0 < self.sample_rate <= 1.0:
             raise ConfigError(f"sample_rate is {self.sample_rate}; allowed: above 0 up to 1")
+        if self.row_multiple < 1:
+            raise ConfigError(f"row_multiple is {self.row_multiple}; allowed: 1 or more")
         check_gamma(self.focal_gamma)
         if not 0.0 <= self.centre_weight < math.inf:
             raise ConfigError(f"centre_weight is {self.centre_weight}; allowed: 0 or more (the paper: 0.003)")
@@ -94,7 +100,10 @@ class ClassifierSettings:
 
 @dataclass
 class _RowGradient:
-    """A gradient for some rows: sorted local rows (None = all) and (rows, row size) float32."""
+    """A gradient for some rows: sorted local rows (None = all, empty ones too) and (rows, row size) float32.
+
+    Several rows may be the empty one; its gradient is zero, and so it stays.
+    """
 
     rows: Optional[np.ndarray]
     values: paddle.Tensor
@@ -105,12 +114,14 @@ class BatchClasses:
     """The classes that take part in one pass, and where the samples of the global batch are among them.
 
     Attributes:
-        rows: (n,) sorted rows of this rank's centres that take part, on the host; None = all of them.
+        rows: (n,) sorted rows of this rank's centres that take part, on the host; None = all of them. The empty row,
+            behind all others, may stand there several times.
         row_indices: the same as a tensor on the device; None = all of them.
         columns: (B,) int64, place of the sample's class among these rows; anything valid where it is not here.
         owned: (B,) bool, whether it is here.
         places: (B,) int64, place of the sample's class among all of this rank's, whether or not only some take part;
             behind the last one where it is another rank's.
+        filled: how many of the rows are classes; None = all of them.
     """
 
     rows: Optional[np.ndarray]
@@ -118,6 +129,7 @@ class BatchClasses:
     columns: paddle.Tensor
     owned: paddle.Tensor
     places: paddle.Tensor
+    filled: Optional[int] = None
 
 
 class ShardedClassifier:
@@ -140,8 +152,9 @@ class ShardedClassifier:
         self.row_size = self._scores.row_size(settings.embedding_size)
         self.feature_centres = self._new_feature_centres() if settings.centre_weight > 0.0 else None
         self._decay = self._decay_of_row()
-        self._weight = devices.to_device(self._initial_rows()).astype(settings.weight_dtype)
-        self._states = first_states(settings.rule, self._weight, count_shape=[self.end - self.start, 1])
+        self._count = self.end - self.start
+        self._weight = devices.to_device(self._with_empty_rows(self._initial_rows())).astype(settings.weight_dtype)
+        self._states = first_states(settings.rule, self._weight, count_shape=[self._weight.shape[0], 1])
         self._states["momentum"] = self._states["momentum"].astype(settings.momentum_dtype)
         self._passes: list[tuple[Optional[np.ndarray], ShardPass]] = []
         self._gradient: Optional[_RowGradient] = None
@@ -183,6 +196,7 @@ class ShardedClassifier:
             focal_gamma=settings.focal_gamma,
             logits_bytes=settings.logits_bytes,
             matmul_dtype=settings.matmul_dtype,
+            filled=classes.filled,
         )
         if not features.stop_gradient and paddle.is_grad_enabled():
             self._passes.append((classes.rows, shard_pass))
@@ -217,7 +231,7 @@ class ShardedClassifier:
         dense = np.zeros(self._weight.shape, np.float32)
         if self._gradient is not None:
             dense[slice(None) if self._gradient.rows is None else self._gradient.rows] = self._gradient.values.numpy()
-        return dense
+        return dense[: self._count]
 
     @paddle.no_grad()
     def step(
@@ -257,15 +271,15 @@ class ShardedClassifier:
 
     def weight(self) -> np.ndarray:
         """Return this rank's centres, (end - start, row size) float32."""
-        return self._weight.astype("float32").numpy()
+        return self._weight.astype("float32").numpy()[: self._count]
 
     def velocity(self) -> np.ndarray:
         """Return this rank's momentum, (end - start, row size) float32."""
-        return self._states["momentum"].astype("float32").numpy()
+        return self._states["momentum"].astype("float32").numpy()[: self._count]
 
     def extra_states(self) -> dict[str, np.ndarray]:
         """Return the rule's states besides the momentum: (end - start, row size), and (end - start, 1) of the count."""
-        return {name: state.numpy() for name, state in self._states.items() if name != "momentum"}
+        return {name: state.numpy()[: self._count] for name, state in self._states.items() if name != "momentum"}
 
     def load_rows(
         self,
@@ -335,11 +349,22 @@ class ShardedClassifier:
             rows[:, -1] = 0.0
         return rows
 
+    def _with_empty_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Append rows of zeros, one at least, up to the multiple of the settings; none where that is 1."""
+        multiple = self.settings.row_multiple
+        count = rounded_up(len(rows) + 1, multiple) if multiple > 1 else len(rows)
+        return np.concatenate([rows, np.zeros((count - len(rows), self.row_size), np.float32)])
+
+    @property
+    def _filled(self) -> Optional[int]:
+        return None if self.settings.row_multiple == 1 else self._count
+
     def _all_classes(self, labels: paddle.Tensor) -> BatchClasses:
         local = labels - self.start
-        owned = (local >= 0).logical_and(local < self.end - self.start)
-        places = paddle.where(owned, local, paddle.full_like(local, self.end - self.start))
-        return BatchClasses(None, None, paddle.where(owned, local, paddle.zeros_like(local)), owned, places)
+        owned = (local >= 0).logical_and(local < self._count)
+        places = paddle.where(owned, local, paddle.full_like(local, self._count))
+        columns = paddle.where(owned, local, paddle.zeros_like(local))
+        return BatchClasses(None, None, columns, owned, places, filled=self._filled)
 
     def _some_classes(self, labels: np.ndarray, step: int, sampled: Optional[np.ndarray]) -> BatchClasses:
         settings = self.settings
@@ -349,14 +374,32 @@ class ShardedClassifier:
         rows = classes[(classes >= self.start) & (classes < self.end)] - self.start
         owned = (labels >= self.start) & (labels < self.end)
         columns = np.where(owned, np.searchsorted(rows, labels - self.start), 0)
-        places = np.where(owned, labels - self.start, self.end - self.start)
+        places = np.where(owned, labels - self.start, self._count)
+        filled = None if self._filled is None else len(rows)
+        rows = self._filled_up(rows, batch=len(labels))
         return BatchClasses(
             rows,
             devices.to_device(rows),
             devices.to_device(columns),
             devices.to_device(owned),
             devices.to_device(places),
+            filled=filled,
         )
+
+    def _filled_up(self, rows: np.ndarray, *, batch: int) -> np.ndarray:
+        """Append the empty row as often as it takes to a number of rows that is the same in nearly all steps."""
+        settings = self.settings
+        if settings.row_multiple == 1:
+            return rows
+        usual = usual_count(
+            self._count,
+            rate=settings.sample_rate,
+            batch=batch,
+            ranks=distributed.world_size(),
+            multiple=settings.row_multiple,
+        )
+        count = max(usual, rounded_up(len(rows), settings.row_multiple))
+        return np.concatenate([rows, np.full(count - len(rows), self._count, rows.dtype)])
 
     def _check_labels(self, labels: np.ndarray) -> None:
         if labels.size and not (labels.min() >= 0 and labels.max() < self.settings.num_classes):

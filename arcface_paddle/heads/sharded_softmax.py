@@ -22,6 +22,7 @@ from arcface_paddle.heads.focal import focal_loss
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import LOGITS_BYTES
 
+_EVEN_ROWS = 8  # what tensor cores multiply without a remainder in 16 bits
 _MINUS_INFINITY = -1e30  # below every logit; a true infinity would give NaN as infinity minus infinity
 
 
@@ -38,6 +39,8 @@ class ShardPass:
         focal_gamma: exponent of the focal loss; 0 = the cross-entropy.
         logits_bytes: above this the logits are worked through in pieces, and computed twice.
         matmul_dtype: dtype of the three large products; ``"float32"`` unless the device has fast half precision.
+        filled: number of ``centres``; rows behind them are zeros that stand for no class, there for the sake of their
+            number alone. None = there are none.
         statistics: filled by the forward pass; 0-d tensors for the log.
         centre_gradient: filled by the backward pass; (n, row size) float32.
     """
@@ -50,6 +53,7 @@ class ShardPass:
     focal_gamma: float = 0.0
     logits_bytes: int = LOGITS_BYTES
     matmul_dtype: str = "float32"
+    filled: Optional[int] = None
     statistics: dict[str, paddle.Tensor] = field(default_factory=dict)
     centre_gradient: Optional[paddle.Tensor] = None
 
@@ -184,11 +188,20 @@ class _Computation:
         if margin.rewrites_negatives:
             scores, slopes = margin.negatives(scores, self.target_value)
         logits = self._put_targets(scores, rows, self.target_value).scale_(margin.scale)
+        self._set_empty(logits, rows, _MINUS_INFINITY)
         largest = logits.max(1)
-        piece = _Piece(logits.subtract_(largest.unsqueeze(1)).exp_(), largest, slopes, nearer)
+        exponentials = logits.subtract_(largest.unsqueeze(1)).exp_()
+        self._set_empty(exponentials, rows, 0.0)  # Paddle's exp never gives less than 1e-38 on CPU
+        piece = _Piece(exponentials, largest, slopes, nearer)
         if self._is_one_piece():
             self.kept = piece
         return piece
+
+    def _set_empty(self, matrix: paddle.Tensor, rows: slice, value: float) -> None:
+        """Write a value, in place, where rows are no classes."""
+        filled = self.shard_pass.filled
+        if filled is not None and filled < rows.stop:
+            matrix[:, max(0, filled - rows.start) :] = value
 
     def _put_targets(self, matrix: paddle.Tensor, rows: slice, values: paddle.Tensor) -> paddle.Tensor:
         """Write one value per sample at its class, in place, where the class is among these centres."""
@@ -217,7 +230,9 @@ class _Computation:
         return centres.astype("float32")
 
     def _rows_per_piece(self) -> int:
-        return max(1, self.shard_pass.logits_bytes // (4 * self.batch))
+        rows = max(1, self.shard_pass.logits_bytes // (4 * self.batch))
+        even = self.shard_pass.filled is not None and rows >= _EVEN_ROWS
+        return rows - rows % _EVEN_ROWS if even else rows
 
     def _is_one_piece(self) -> bool:
         return 0 < self.shard_pass.centres.shape[0] <= self._rows_per_piece()
