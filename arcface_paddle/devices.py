@@ -90,13 +90,18 @@ def to_device(array: np.ndarray) -> paddle.Tensor:
         return paddle.to_tensor(array)
     if array.size == 0:  # no memory to copy from
         return paddle.empty(list(array.shape), dtype=str(array.dtype))
-    # A tensor on the host first. Between page-locked memory and a CUDA device the copy takes its place in the queue,
-    # and Paddle keeps the source alive until it is done.
+    # Between page-locked memory and a CUDA device the copy takes its place in the queue, and Paddle keeps the source
+    # alive until it is done.
     kind, _, number = paddle.get_device().partition(":")
-    if kind == "gpu":
-        staged = paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
-        return _copy(staged, paddle.CUDAPlace(int(number or 0)))
-    return _copy(host_tensor(array), paddle.CustomPlace(kind, int(number or 0)))
+    place = paddle.CUDAPlace(int(number or 0)) if kind == "gpu" else paddle.CustomPlace(kind, int(number or 0))
+    return _copy(staged(array), place)
+
+
+def staged(array: np.ndarray) -> paddle.Tensor:
+    """Copy an array to where the device fetches it from: page-locked memory for CUDA."""
+    if paddle.get_device().startswith("gpu"):
+        return paddle.to_tensor(array, place=paddle.CUDAPinnedPlace())
+    return host_tensor(array)
 
 
 def host_tensor(array: np.ndarray) -> paddle.Tensor:

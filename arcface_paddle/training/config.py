@@ -371,6 +371,9 @@ class RunConfig:
         "try all of cuDNN's ways to convolve at the first steps and keep the fastest; for CUDA alone. Which one is "
         "fastest may change from run to run, and with it the rounding",
     )
+    copy_stream: bool = _option(
+        False, "on a GPU: copy the pictures of the next step while it computes; the same results, a little faster"
+    )
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))
 
 

@@ -180,9 +180,13 @@ class _FlatGroup:
     def _share_memory(self) -> None:
         """Put the weights into one flat tensor, in which they lie from here on."""
         self._shared = self._joined([weight.flatten() for weight in self._weights])
+        self._attach(self._shared)
+
+    def _attach(self, shared: paddle.Tensor) -> None:
+        """Let the weights lie in a flat tensor, with the values that are there."""
         self._parts = []
         for weight, start, size in zip(self._weights, self._starts, self._sizes):
-            part = self._shared._slice(int(start), int(start) + size)
+            part = shared._slice(int(start), int(start) + size)
             part.get_tensor()._set_dims(weight.shape)
             part._share_buffer_to(weight)
             self._parts.append(part)
@@ -216,6 +220,8 @@ class _FlatGroup:
         )
         if self._shared is not None:
             weights.subtract_(change)
+            if not weights._is_shared_buffer_with(self._parts[0]):  # in place by way of the CPU, where a kernel lacks
+                self._attach(weights)
             return
         for weight, part in zip(self._weights, paddle.split(change, self._sizes)):
             weight.subtract_(part.reshape(weight.shape))

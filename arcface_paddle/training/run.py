@@ -30,7 +30,7 @@ from arcface_paddle.training.optimizer import (
     RunningStatistics,
 )
 from arcface_paddle.training.override import Changes, is_due, parse_override
-from arcface_paddle.training.pictures import pixels_of_loader
+from arcface_paddle.training.pictures import StreamUpload, Upload, pixels_of_loader
 from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
@@ -60,6 +60,7 @@ class Run:
         statistics: the running statistics of BatchNorm.
         state: where the loop stands.
         profile: measures the phases of a step, or does nothing.
+        upload: brings pictures to the device.
     """
 
     config: TrainConfig
@@ -76,6 +77,7 @@ class Run:
     statistics: RunningStatistics
     state: LoopState
     profile: NoProfile
+    upload: Upload
 
 
 def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
@@ -135,6 +137,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),
         state=LoopState(seed=config.run.seed),
         profile=_profile(config),
+        upload=StreamUpload() if config.run.copy_stream else Upload(),
     )
 
 

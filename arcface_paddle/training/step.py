@@ -98,7 +98,7 @@ def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.T
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
     settings = run.config.optimizer
     with run.profile.phase("forward"), mixed_precision(settings.precision):
-        features = run.network(pictures.on_device(batch))
+        features = run.network(pictures.on_device(batch, run.upload))
     with run.profile.phase("classifier"):
         loss = run.classifier.loss(features.astype("float32"), classes)
     with run.profile.phase("backward"):

@@ -22,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <string>
 
 #include "paddle/phi/backends/device_ext.h"
@@ -35,6 +36,17 @@ constexpr size_t kMemoryBytes = size_t{4} << 30;  // what the device claims to h
 // ---------------------------------------------------------------------------------------------------- slow copies
 
 std::atomic<long> next_copy_to_host_ms{0}, next_copy_to_device_ms{0};
+
+// What streams were asked for since the notes were last read: "copy STREAM", "record STREAM EVENT", "wait STREAM EVENT".
+std::mutex stream_notes_lock;
+std::string stream_notes;
+
+void NoteStream(const char* what, const void* stream, const void* event) {
+  std::lock_guard<std::mutex> hold(stream_notes_lock);
+  char line[96];
+  snprintf(line, sizeof line, "%s %p %p\n", what, stream, event);
+  if (stream_notes.size() < (1u << 20)) stream_notes += line;
+}
 std::atomic<long> allocated_bytes{0};
 
 void Sleep(long milliseconds) {
@@ -102,7 +114,10 @@ C_Status CreateEvent(const C_Device, C_Event* event) {
   return C_SUCCESS;
 }
 
-C_Status RecordEvent(const C_Device, C_Stream, C_Event) { return C_SUCCESS; }
+C_Status RecordEvent(const C_Device, C_Stream stream, C_Event event) {
+  NoteStream("record", stream, event);
+  return C_SUCCESS;
+}
 
 C_Status DestroyEvent(const C_Device, C_Event event) {
   delete reinterpret_cast<Token*>(event);
@@ -123,7 +138,10 @@ C_Status WaitForEvent(const C_Device, C_Event) {
   return C_SUCCESS;
 }
 
-C_Status StreamWaitForEvent(const C_Device, C_Stream, C_Event) { return C_SUCCESS; }
+C_Status StreamWaitForEvent(const C_Device, C_Stream stream, C_Event event) {
+  NoteStream("wait", stream, event);
+  return C_SUCCESS;
+}
 
 // -------------------------------------------------------------------------------------------------------- memory
 
@@ -167,7 +185,8 @@ C_Status CopyBetweenDevices(const C_Device, const C_Device, void* target, const 
   return C_SUCCESS;
 }
 
-C_Status StreamCopyToDevice(const C_Device device, C_Stream, void* target, const void* source, size_t size) {
+C_Status StreamCopyToDevice(const C_Device device, C_Stream stream, void* target, const void* source, size_t size) {
+  NoteStream("copy", stream, target);
   return CopyToDevice(device, target, source, size);
 }
 
@@ -456,6 +475,14 @@ C_Status ReduceScatter(
 
 extern "C" {
 
+// Writes the notes into a buffer, forgets them, and returns how many bytes they were.
+size_t fake_device_stream_notes(char* buffer, size_t size) {
+  std::lock_guard<std::mutex> hold(stream_notes_lock);
+  size_t count = std::min(size, stream_notes.size());
+  memcpy(buffer, stream_notes.data(), count);
+  stream_notes.clear();
+  return count;
+}
 void fake_device_slow_next_copy_to_host(long milliseconds) { next_copy_to_host_ms = milliseconds; }
 void fake_device_slow_next_copy_to_device(long milliseconds) { next_copy_to_device_ms = milliseconds; }
 

@@ -217,17 +217,60 @@ def weights_lie_in_one_piece_of_memory(folder: Path) -> None:
     """On a device by default; steps, and loading a checkpoint, leave them there."""
     run = build_run(settings(folder), say=silent)
     batches = run.loader.epoch(0)
-    pieces = [group._shared for group in run.optimizer._groups]
+    before = [weight.numpy() for weight in run.network.parameters() if not weight.stop_gradient]
     for _ in range(2):
         train_step(run, [next(batches)])
         run.network.set_state_dict({key: tensor.numpy() for key, tensor in run.network.state_dict().items()})
-    assert pieces and all(piece is group._shared for piece, group in zip(pieces, run.optimizer._groups))
+    after = [weight.numpy() for weight in run.network.parameters() if not weight.stop_gradient]
+    assert not any(np.array_equal(old, new) for old, new in zip(before, after)), "a weight has not been updated"
     for group in run.optimizer._groups:
-        assert all(part._is_shared_buffer_with(own) for part, own in zip(group._parts, group._weights))
-        assert np.array_equal(group._parts[0].numpy(), group._weights[0].numpy())
+        flat = group._shared.numpy()
+        for start, size, weight in zip(group._starts, group._sizes, group._weights):
+            assert group._shared._is_shared_buffer_with(weight)
+            assert np.array_equal(flat[start : start + size], weight.numpy().ravel())
     run.loader.close()
     with devices.on_cpu():
         assert build_run(settings(folder), say=silent).optimizer._groups[0]._shared is None
+
+
+def stream_notes() -> list[list[str]]:
+    """Return what was asked of the device's queues since the last call: copy, record or wait; queue; event or place."""
+    buffer = ctypes.create_string_buffer(1 << 20)
+    count = library().fake_device_stream_notes(buffer, ctypes.c_size_t(len(buffer)))
+    return [line.split() for line in buffer.raw[:count].decode().splitlines()]
+
+
+@check
+def pictures_are_copied_in_a_queue_of_their_own(folder: Path) -> None:
+    """Each copy waits for what has read its place, and is waited for; the host waits for neither."""
+    runs = [build_run(settings(folder, copy_stream=flag, batch_norm="frozen"), say=silent) for flag in (False, True)]
+    batches = [run.loader.epoch(0) for run in runs]
+    stream_notes()
+    paddle.device.current_stream().record_event()
+    [(_, computing, _)] = stream_notes()
+    for number in range(6):
+        losses, notes = [], []
+        for run, own in zip(runs, batches):
+            batch = next(own)
+            stream_notes()
+            with counted() as waits:
+                losses.append(train_step(run, [batch])[0])
+            notes.append(stream_notes())
+            assert waits.places == []
+        assert float(losses[0]) == float(losses[1])
+        queues = {queue for what, queue, _ in notes[1]} - {queue for what, queue, _ in notes[0]}
+        if number < 2:
+            continue  # the first two make the places
+        [queue] = queues
+        order = [(what, event) for what, own, event in notes[1] if own == queue]
+        assert [what for what, _ in order] == ["wait", "copy", "record"], order
+        arrived = order[-1][1]
+        waits_of_computing = [event for what, own, event in notes[1] if what == "wait" and own != queue]
+        assert arrived in waits_of_computing
+        paddle.device.current_stream().record_event()
+        assert stream_notes()[-1][1] == computing != queue
+    for run in runs:
+        run.loader.close()
 
 
 @check
@@ -244,8 +287,9 @@ def channels_last_trains_on_the_device(folder: Path) -> None:
     for data_format in ("NCHW", "NHWC"):
         run = build_run(settings(folder, data_format=data_format, batch_norm="frozen", lr=0.1), say=silent)
         batches = run.loader.epoch(0)
-        of_formats.append([float(train_step(run, [next(batches)])[0]) for _ in range(2)])
+        of_formats.append([float(train_step(run, [next(batches)])[0]) for _ in range(3)])
         run.loader.close()
+    assert len(set(of_formats[0])) == 3
     assert np.allclose(of_formats[0], of_formats[1], rtol=1e-4), of_formats
 
 
@@ -306,7 +350,7 @@ def pixels_are_mirrored_and_normalised_on_the_device(folder: Path) -> None:
     batch, expected = next(run.loader.epoch(0)), next(on_cpu.loader.epoch(0))
     assert batch.images.dtype == np.uint8 and expected.images.dtype == np.float32
     assert batch.mirrors is not None and 0 < batch.mirrors.sum() < 30 and expected.mirrors is None
-    there = pictures.on_device(batch)
+    there = pictures.on_device(batch, run.upload)
     assert str(there.place) == f"Place({KIND}:0)"
     assert (devices.to_host(there) == expected.images).all()
     every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)

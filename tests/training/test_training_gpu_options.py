@@ -113,6 +113,7 @@ def test_cudnn_is_told_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"cudnn_search": True}, "cudnn_search is for CUDA GPUs, the device is cpu; leave it out"),
         ({"batch_norm": "native_sync"}, "batch_norm native_sync is for CUDA GPUs, the device is cpu"),
         ({"mode": "cinn"}, "mode cinn is for CUDA GPUs, the device is cpu"),
+        ({"copy_stream": True}, "copy_stream is for GPUs, the device is the CPU"),
         ({"data_format": "NHWC", "network": "vit_t"}, "--data_format NHWC: vit_t is computed as NCHW only"),
     ],
 )
