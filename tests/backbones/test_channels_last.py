@@ -12,7 +12,7 @@ from arcface_paddle.backbones.channels_last import CHANNELS_LAST, use_channels_l
 from arcface_paddle.backbones.normalization import freeze_batch_norm, use_native_sync_batch_norm
 from arcface_paddle.errors import ConfigError
 
-NETWORKS = [("MobileFaceNet_128", 0.25), ("MobileFaceNet_192", 0.25), ("iresnet18", 0.125)]
+NETWORKS = [("MobileFaceNet_192", 0.25), ("iresnet18", 0.125)]
 
 
 def both(name: str, width: float) -> tuple[nn.Layer, nn.Layer]:
@@ -50,7 +50,7 @@ def test_features_gradients_and_keys_are_the_same(name: str, width: float) -> No
         assert difference < 1e-4, key
 
 
-@pytest.mark.parametrize(("name", "width"), NETWORKS[::2])
+@pytest.mark.parametrize(("name", "width"), NETWORKS)
 def test_statistics_of_a_batch_are_the_same(name: str, width: float) -> None:
     first, last = both(name, width)
     for network in (first, last):
