@@ -22,6 +22,9 @@ from arcface_paddle.errors import ArcfaceError, DataError
 _MOST_DIGITS = 19
 """Of a number that fits 64 bits; Python takes a time that grows with the square of their count, and stops at 4,300."""
 
+DOCUMENT_ERRORS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What looking into a document raises that has other values than ours: a list for an object, a number of 400 digits."""
+
 _HEAD_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError, EOFError)
 """What reading the head of a .npy raises: it is a Python literal, parsed by three parsers in turn."""
 
