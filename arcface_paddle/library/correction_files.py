@@ -30,6 +30,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import DataError, GalleryError
 from arcface_paddle.library.records import Grouping
 from arcface_paddle.pipeline.gallery.entries import clean_name
+from arcface_paddle.untrusted import DOCUMENT_ERRORS
 
 FORMAT, VERSION = "arcface-paddle-corrections", 1
 MEMORY_FORMAT = "arcface-paddle-corrections-memory"
@@ -112,7 +113,7 @@ class CorrectionMemory:
             raise DataError(f"{path}: not a memory of corrections of version {VERSION}; move it away to begin anew")
         try:
             return cls(path, [_set_of_json(one) for one in document["sets"]])
-        except (KeyError, TypeError, ValueError) as error:
+        except DOCUMENT_ERRORS as error:
             raise DataError(f"{path}: damaged ({error!r}); move it away to begin anew") from None
 
     def with_set(self, added: CorrectionSet) -> CorrectionMemory:
@@ -276,7 +277,7 @@ def _set_of_json(given: Mapping[str, Any]) -> CorrectionSet:
             tuple(map(str, one.get("faces", ()))),
             tuple(map(str, one.get("others", ()))),
             str(one.get("name", "")),
-            str(one.get("born", "")),
+            _known_date(str(one.get("born", ""))),
         )
         for one in given["actions"]
     )
@@ -287,6 +288,12 @@ def _known_action(do: Any) -> str:
     if do not in ACTIONS:
         raise ValueError(f"action {do!r}")
     return str(do)
+
+
+def _known_date(born: str) -> str:
+    if born:
+        date.fromisoformat(born)
+    return born
 
 
 def _without(faces: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:

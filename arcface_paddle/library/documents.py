@@ -38,9 +38,11 @@ from arcface_paddle.library.records import (
     LibraryPicture,
     UncertainFace,
 )
+from arcface_paddle.untrusted import DOCUMENT_ERRORS
 
 FORMAT = 1
 PEOPLE_NAME = "people.json"
+_LONGEST_PATH, _LONGEST_PART = 2000, 255  # bytes; systems allow 4096 for the whole, of which the folder takes a share
 _LISTS = ("pictures", "faces", "groups", "uncertain", "alone")
 
 
@@ -120,7 +122,7 @@ def read_people(path: files.PathLike) -> PeopleDocument:
         raise DataError(f"{path}: format is {found!r}; this version reads people files of format {FORMAT}")
     try:
         people = _from_document(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except DOCUMENT_ERRORS as error:
         raise DataError(f"{path}: damaged ({type(error).__name__}: {error}); write it anew") from None
     _check_references(people, path)
     return people
@@ -142,7 +144,7 @@ def _from_document(document: Mapping[str, Any]) -> PeopleDocument:
         ),
     )  # fmt: skip
     return PeopleDocument(
-        root=str(document["root"]),
+        root=_path(document["root"]),
         store=str(document["store"]),
         pictures=tuple(_picture_from_json(row) for row in lists["pictures"]),
         faces=tuple(_face_from_json(row, number) for number, row in enumerate(lists["faces"])),
@@ -188,12 +190,27 @@ def _picture_from_json(row: Mapping[str, Any]) -> LibraryPicture:
     captured = row["captured"]
     return LibraryPicture(
         sha256=str(row["sha256"]),
-        path=str(row["path"]),
+        path=_picture_path(row["path"]),
         size_wh=(int(width), int(height)),
         captured=None if captured is None else datetime.fromisoformat(captured),
         duplicate_of=row["duplicate_of"],
-        copies=tuple(str(path) for path in row["copies"]),
+        copies=tuple(map(_picture_path, row["copies"])),
     )
+
+
+def _path(text: Any) -> str:
+    """Return a path that a system can be asked for. Raises ``ValueError`` for others."""
+    if not isinstance(text, str) or "\0" in text or len(text.encode()) > _LONGEST_PATH:
+        raise ValueError(f"{text!r:.60} is no path")
+    if any(len(part.encode()) > _LONGEST_PART for part in text.split("/")):
+        raise ValueError(f"{text!r:.60} is no path: a name of more than {_LONGEST_PART} bytes")
+    return text
+
+
+def _picture_path(text: Any) -> str:
+    if not Path(_path(text)).name:
+        raise ValueError(f"{text!r:.60} is no path of a picture")
+    return str(text)
 
 
 def _face_to_json(face: LibraryFace) -> dict[str, Any]:

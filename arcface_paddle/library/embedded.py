@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Mapping, Optional
@@ -14,7 +12,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.documents import PeopleDocument
 from arcface_paddle.library.records import LibraryFace
-from arcface_paddle.library.store import IDENTITY_NAME, ScanIdentity, StoredPicture, read_embeddings
+from arcface_paddle.library.store import IDENTITY_NAME, ScanIdentity, StoredPicture, read_embeddings, read_identity
 from arcface_paddle.pipeline import model_files
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.cards import ModelCard
@@ -104,8 +102,7 @@ def _embedding_of(face: LibraryFace, stored: Mapping[str, StoredPicture], folder
 def _model_of(folder: Path, *, model: str) -> ModelIdentity:
     """Return the recogniser that a store was filled by, as a gallery records it."""
     for path in sorted(folder.glob(f"*/{IDENTITY_NAME}")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            found = ScanIdentity(**json.loads(path.read_text(encoding="utf-8")))
-            if found.model == model:
-                return gallery_identity(found)
+        found = read_identity(path)
+        if found is not None and found.model == model:
+            return gallery_identity(found)
     raise DataError(f"{folder}: does not say which model filled it; run 'arcface-paddle people' again")

@@ -19,6 +19,7 @@ import numpy as np
 from arcface_paddle import files, images
 from arcface_paddle.errors import DataError, ImageError
 from arcface_paddle.library.records import LibraryFace, LibraryPicture
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
 
 TILE_PX = 112
 COLUMNS = 8
@@ -26,6 +27,7 @@ TILES = COLUMNS * COLUMNS
 
 _FORMAT, _VERSION = "arcface-paddle-face-sheets", 1
 _INDEX = "index.json"
+_LARGEST = 1 << 31  # of a number in the index
 _QUALITY = 80
 _AROUND = 1.35  # how much larger than the box a tile is: chin, hair and ears tell people, too
 _PICTURES_AT_ONCE = 64  # read ahead, so that memory does not grow with the library
@@ -60,13 +62,7 @@ class FaceSheets:
     def __init__(self, folder: files.PathLike) -> None:
         """Read which faces are there; an index that cannot be read counts as none: all can be made anew."""
         self.folder = Path(folder)
-        self.places: dict[str, TilePlace] = {}
-        try:
-            document = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))
-            if (document["format"], document["version"]) == (_FORMAT, _VERSION):
-                self.places = {key: TilePlace(s, t, tuple(box)) for key, (s, t, box) in document["places"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            self.places = {}
+        self.places = _read_places(self.folder / _INDEX)
         self._next = 1 + max((place.sheet for place in self.places.values()), default=-1)
 
     def path_of(self, sheet: int) -> Path:
@@ -184,3 +180,30 @@ def cut_face(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
 
 def _whole(face: LibraryFace) -> tuple[int, ...]:
     return tuple(round(float(value)) for value in face.box_xyxy)
+
+
+def _read_places(index: Path) -> dict[str, TilePlace]:
+    """Return where faces are; none for an index that is not there or not ours."""
+    try:
+        document = read_json(index)
+        if (document["format"], document["version"]) != (_FORMAT, _VERSION):
+            return {}
+        return {
+            key: TilePlace(_count(sheet), _count(tile), tuple(map(_pixel, box)))
+            for key, (sheet, tile, box) in document["places"].items()
+        }
+    except (OSError, DataError, *DOCUMENT_ERRORS):
+        return {}
+
+
+def _count(value: object) -> int:
+    """Return the number of a sheet or tile. Raises ``ValueError`` for what is none."""
+    if _pixel(value) < 0:
+        raise ValueError(f"{value!r:.40} is no number of a sheet or tile")
+    return _pixel(value)
+
+
+def _pixel(value: object) -> int:
+    if type(value) is not int or abs(value) >= _LARGEST:
+        raise ValueError(f"{value!r:.40} is no whole number")
+    return value

@@ -104,7 +104,7 @@ def write_sidecars(people: PeopleDocument, place: SidecarPlace) -> SidecarReport
         ]
         for path in (picture.path, *picture.copies):
             target = _sidecar(people, path, place=place, shared=shared)
-            if named or target.is_file():
+            if named or _is_file(target):
                 _write_one(Path(people.root) / path, target, named, report)
     return report
 
@@ -130,7 +130,7 @@ def names_in_xmp(people: HasFaces, place: SidecarPlace) -> XmpNames:
 
 def _write_one(picture: Path, target: Path, named: Sequence[NamedFace], report: SidecarReport) -> None:
     try:
-        before = target.read_bytes() if target.is_file() else None
+        before = target.read_bytes() if _is_file(target) else None
         header = images.read_header(picture)
         merged = merge_regions(
             before,
@@ -179,7 +179,15 @@ def _sidecar(people: HasFaces, path: str, *, place: SidecarPlace, shared: Counte
     if shared[_stem(path)] > 1:  # photo.jpg and photo.heic would write into one file
         return full
     chosen, other = (full, stem) if place.naming == FULL else (stem, full)
-    return other if other.is_file() and not chosen.is_file() else chosen
+    return other if _is_file(other) and not _is_file(chosen) else chosen
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is a file; a name that is too long for the system, as the picture's with an ending, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _shared_stems(people: HasFaces) -> Counter[str]:
@@ -223,7 +231,7 @@ def _upright_area(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> Option
 
 
 def _regions_beside(sidecar: Path) -> Optional[Regions]:
-    if not sidecar.is_file():
+    if not _is_file(sidecar):
         return None
     try:
         with sidecar.open("rb") as stream:

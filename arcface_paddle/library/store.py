@@ -17,9 +17,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import struct
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import DataError
 from arcface_paddle.library.record_log import RecordWriter, read_records, write_records
 from arcface_paddle.pipeline.picture_hashes import COMPARED
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
 
 LOG_NAME = "faces.log"
 IDENTITY_NAME = "identity.json"
@@ -38,7 +40,8 @@ IDENTITY_NAME = "identity.json"
 _SYNC_INTERVAL_S = 5.0
 _DEAD_SHARE = 0.25  # of the file's bytes, from which on it is worth writing anew
 _HEAD = struct.Struct("<I")
-_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error)
+_MOST_NUMBERS = 1 << 20  # of an embedding; networks have 128 to 2,048
+_DAMAGE = (*DOCUMENT_ERRORS, struct.error)
 
 
 @dataclass(frozen=True)
@@ -227,15 +230,10 @@ class FaceStore:
         if not path.exists():
             return None
         end = 0
-        try:
+        with _damage_told(path):
             for frame_end, payload in read_records(path):
                 self._take(payload)
                 end = frame_end
-        except _DAMAGE as error:
-            raise DataError(
-                f"{path}: a record is not valid ({type(error).__name__}: {error}); delete this file, and the pictures "
-                "that it knew are looked at again"
-            ) from None
         return end or None
 
     def _take(self, payload: bytes) -> None:
@@ -309,7 +307,7 @@ def read_embeddings(folder: files.PathLike, *, model: str) -> dict[str, StoredPi
     """
     found: dict[str, StoredPicture] = {}
     for path in sorted(Path(folder).glob(f"*/{LOG_NAME}")):
-        identity = _read_identity(path.parent / IDENTITY_NAME)
+        identity = read_identity(path.parent / IDENTITY_NAME)
         if identity is not None and identity.model == model:
             found.update({picture.sha256: picture for picture in _pictures_in(path)})
     if not found:
@@ -318,10 +316,23 @@ def read_embeddings(folder: files.PathLike, *, model: str) -> dict[str, StoredPi
 
 
 def _pictures_in(log: Path) -> Iterator[StoredPicture]:
-    for _, payload in read_records(log):
-        head, blob = decode_head(payload)
-        if head["kind"] == "picture":
-            yield _picture_from(head, blob)
+    with _damage_told(log):
+        for _, payload in read_records(log):
+            head, blob = decode_head(payload)
+            if head["kind"] == "picture":
+                yield _picture_from(head, blob)
+
+
+@contextlib.contextmanager
+def _damage_told(log: Path) -> Iterator[None]:
+    """Turn what a record leads to whose checksum is right and whose content is not ours into ``DataError``."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(
+            f"{log}: a record is not valid ({type(error).__name__}: {error!s:.200}); delete this file, and the "
+            "pictures that it knew are looked at again"
+        ) from None
 
 
 def encode_picture(picture: StoredPicture) -> bytes:
@@ -355,9 +366,11 @@ def _picture_from(head: dict[str, Any], blob: memoryview) -> StoredPicture:
         gray = np.frombuffer(blob[: COMPARED * COMPARED], np.uint8).reshape(COMPARED, COMPARED)
         blob = blob[COMPARED * COMPARED :]
     faces, dimension = int(head["faces"]), int(head["dimension"])
+    if faces < 0 or not 0 <= dimension < _MOST_NUMBERS:
+        raise ValueError(f"{faces} faces of {dimension} numbers")
     shapes = ((faces, 4), (faces, 5, 2), (faces,), (faces,), (faces, dimension))
     values = np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
-    sizes = [int(np.prod(shape)) for shape in shapes]
+    sizes = [math.prod(shape) for shape in shapes]
     if sum(sizes) != len(values):
         raise ValueError(f"{len(values)} values for {faces} faces")
     boxes, landmarks, scores, qualities, embeddings = [
@@ -381,8 +394,12 @@ def _encode(head: dict[str, Any], blob: bytes = b"") -> bytes:
     return _HEAD.pack(len(text)) + text + blob
 
 
-def _read_identity(path: Path) -> Optional[ScanIdentity]:
+def read_identity(path: Path) -> Optional[ScanIdentity]:
+    """Return the identity of a folder of a store; None where it says none that can be."""
     try:
-        return ScanIdentity(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = ScanIdentity(**read_json(path))
+    except (OSError, DataError, TypeError):
         return None
+    kinds = {field.name: {"str": str, "bool": bool, "int": int}[str(field.type)] for field in fields(ScanIdentity)}
+    sound = all(type(getattr(found, name)) is kind for name, kind in kinds.items())
+    return found if sound and 0 < found.embedding_size < _MOST_NUMBERS else None

@@ -40,7 +40,10 @@ def parse(content: bytes, *, name: str) -> minidom.Document:
     if len(content) > MAX_BYTES:
         raise DataError(f"{name}: {len(content):,} bytes of XML; at most {MAX_BYTES:,} are read")
     _Examination(name).examine(content)
-    return minidom.parseString(content)
+    try:
+        return minidom.parseString(content)
+    except (expat.ExpatError, ValueError) as error:  # prefixes that are not declared, which the first pass lets be
+        raise DataError(f"{name}: not well-formed XML ({error})") from None
 
 
 class _Examination:
