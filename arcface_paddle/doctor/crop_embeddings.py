@@ -22,6 +22,7 @@ from arcface_paddle.evaluation.embedder import Embed
 from arcface_paddle.progress import progress
 
 _BYTES_PER_VALUE = np.dtype(np.float16).itemsize
+_ROWS_AT_A_TIME = 1 << 14
 _SAME_EMBEDDING = 0.02  # engines differ by less, other models by far more
 
 
@@ -112,7 +113,18 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         if count < len(first):
             return 0
         present = np.fromfile(self.path, dtype=np.float16, count=len(first) * width).reshape(first.shape)
-        return count if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
+        return self._sound_rows(count, width) if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
+
+    def _sound_rows(self, count: int, width: int) -> int:
+        """Return how many rows from the first on can be embeddings: of length 1, or of zeros."""
+        rows = np.memmap(self.path, dtype=np.float16, mode="r", shape=(count, width))
+        for start in range(0, count, _ROWS_AT_A_TIME):
+            block = np.asarray(rows[start : start + _ROWS_AT_A_TIME], dtype=np.float32)
+            lengths = np.linalg.norm(block, axis=1)
+            sound = (np.abs(lengths - 1) < _SAME_EMBEDDING) | (lengths == 0)  # NaN is neither
+            if not sound.all():
+                return start + int(np.argmin(sound))
+        return count
 
 
 def fill_store(store: EmbeddingStore, dataset: FaceDataset, *, embedder: Embed, settings: DoctorSettings) -> None:
