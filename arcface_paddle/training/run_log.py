@@ -16,6 +16,7 @@ from arcface_paddle.training.loggers import RunFacts, ScalarWriter, find_loggers
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
+_MOST_STEPS = 1 << 53  # whole numbers below are exact as floats
 
 
 class RunLog:
@@ -112,14 +113,19 @@ def read_metrics(output: PathLike) -> list[dict[str, float]]:
     """Read ``metrics.jsonl``; a last line cut short by a killed process is left out."""
     path = Path(output) / METRICS_FILE
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and "step" in row:
+        if isinstance(row, dict) and all(map(_is_figure, row.values())) and 0 <= row.get("step", -1) < _MOST_STEPS:
             rows.append(row)
     return rows
+
+
+def _is_figure(value: object) -> bool:
+    """Tell whether a value is a number that a float can hold, or none at all (NaN)."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < _MOST_STEPS)
 
 
 @dataclass(frozen=True)

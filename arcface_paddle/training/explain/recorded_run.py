@@ -18,9 +18,10 @@ from arcface_paddle.training.run import margin_of
 from arcface_paddle.training.run_log import LOG_FILE, METRICS_FILE, read_metrics
 from arcface_paddle.training.schedule import Schedule, build_schedule
 
+_COUNT = r"[1-9][0-9]{0,14}"
 _ANNOUNCEMENT = re.compile(
-    r"(?P<classes>\d+) identities, (?P<images>\d+) images; (?P<processes>\d+) processes on \S+, "
-    r"(?P<batch>\d+) images per step"
+    rf"(?P<classes>{_COUNT}) identities, (?P<images>{_COUNT}) images; (?P<processes>{_COUNT}) processes on \S+, "
+    rf"(?P<batch>{_COUNT}) images per step"
 )
 _SKIPPED = re.compile(r"^step \d+ skipped: gradient not finite", re.MULTILINE)
 _UNREADABLE = re.compile(r"^unreadable sample, replaced by another: ", re.MULTILINE)
