@@ -243,7 +243,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_file_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and "\0" not in value and Path(value).name == value
+    return isinstance(value, str) and value.isprintable() and bool(value) and Path(value).name == value
 
 
 def _is_shard(value: object) -> bool:
