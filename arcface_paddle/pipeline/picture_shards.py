@@ -8,25 +8,30 @@ says that the shard is finished. Whoever starts again goes on with those that ar
 from __future__ import annotations
 
 import contextlib
-import json
+import gzip
+import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
 
 _FORMAT = 1
 _DONE = ".done.json"
+_COUNTS = ("pictures", "encoded", "embeddings")
 _PICTURES_PER_FILE = "10000"
 _LONGEST_MEMBER = 1 << 28  # bytes of a picture in an archive; images.py refuses far smaller ones with a sentence
 _LONGEST_MESSAGE = 300
+_LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,12 @@ def finished(job: ShardJob) -> Optional[ShardReport]:
     """
     path = Path(job.output) / f"{job.name}{_DONE}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        report = ShardReport(**{**content["report"], "files": tuple(content["report"]["files"]), "earlier": True})
-        options = content["options"]
+        content = read_json(path)
+        report = _report_from(content["report"])
+        options = [str(option) for option in content["options"]]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, *DOCUMENT_ERRORS) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove it, and the shard is looked at again") from None
     if options != list(job.options):
         raise ConfigError(
@@ -118,6 +123,28 @@ def finished(job: ShardJob) -> Optional[ShardReport]:
             f"{' '.join(job.options) or 'none'}; use the same, or another --output"
         )
     return report if all((Path(job.output) / name).is_file() for name in report.files) else None
+
+
+def _report_from(given: dict[str, Any]) -> ShardReport:
+    """Return the report of an earlier run. Raises ``DOCUMENT_ERRORS`` for what we did not write."""
+    report = ShardReport(**{**given, "files": tuple(map(_plain_name, given["files"])), "earlier": True})
+    _require_counts(given)
+    if not isinstance(report.name, str) or not isinstance(report.problem, str):
+        raise TypeError("name and problem are texts")
+    return report
+
+
+def _require_counts(given: dict[str, Any]) -> None:
+    for key in _COUNTS:
+        if type(given[key]) is not int or given[key] < 0:
+            raise ValueError(f"{key} is {given[key]!r:.40}")
+
+
+def _plain_name(name: Any) -> str:
+    """Return the name of a file that lies beside the index, whatever somebody has put there instead."""
+    if not isinstance(name, str) or Path(name).name != name or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ValueError(f"{name!r:.60} is no name of a file")
+    return name
 
 
 def embed_shard(job: ShardJob) -> ShardReport:
@@ -137,7 +164,7 @@ def embed_shard(job: ShardJob) -> ShardReport:
         if not report.problem:
             document = {"format": _FORMAT, "options": list(job.options), "report": asdict(report)}
             files.write_json(output / f"{job.name}{_DONE}", document)
-    except (OSError, tarfile.TarError, EOFError, DataError) as error:
+    except (OSError, DataError) as error:
         return ShardReport(job.name, problem=f"{job.source}: {' '.join(str(error).split())[:_LONGEST_MESSAGE]}")
     return report
 
@@ -163,10 +190,15 @@ def _report_of(output: Path, name: str, said: str) -> ShardReport:
     index = output / f"{name}.shards.json"
     if not index.exists():
         return ShardReport(name, problem=said or "encode has written no index")
-    parts: list[dict[str, Any]] = json.loads(index.read_text(encoding="utf-8"))["shards"]
-    pictures, encoded, embeddings = (sum(p[key] for p in parts) for key in ("pictures", "encoded", "embeddings"))
+    try:
+        parts: list[dict[str, Any]] = read_json(index)["shards"]
+        for part in parts:
+            _require_counts(part)
+        names = tuple(_plain_name(part["file"]) for part in parts if part["file"])
+    except DOCUMENT_ERRORS as error:
+        raise DataError(f"{index}: damaged ({error!s:.200}); remove it, and the shard is looked at again") from None
+    pictures, encoded, embeddings = (sum(part[key] for part in parts) for key in _COUNTS)
     nobody = said and not embeddings and "gave an embedding" in said
-    names = tuple(part["file"] for part in parts if part["file"])
     return ShardReport(name, pictures, encoded, embeddings, names, problem="" if nobody else said)
 
 
@@ -179,10 +211,23 @@ def _unpacked(source: Path, name: str) -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory(prefix="arcface_paddle_shard_") as folder:
         root = Path(folder) / name
         root.mkdir()
+        unpack_archive(source, root)
+        yield Path(folder), name
+
+
+def unpack_archive(source: Path, root: Path) -> None:
+    """Write the regular files of a shard's tar archive below a folder that is there.
+
+    Raises:
+        DataError: it is damaged, or no tar archive.
+        OSError: it cannot be read, or its files cannot be written.
+    """
+    try:
         with tarfile.open(source, mode="r|*") as archive:
             for member in archive:
                 _unpack(archive, member, root)
-        yield Path(folder), name
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
+        raise DataError(f"not a whole tar archive: {error!s:.200}") from None
 
 
 def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
