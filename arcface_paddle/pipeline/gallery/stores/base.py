@@ -28,6 +28,7 @@ from arcface_paddle.pipeline.gallery.entries import (
 )
 from arcface_paddle.pipeline.settings import DECISIONS, DEFAULT_DECISION
 from arcface_paddle.types import Candidate
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json
 
 BLOCK_FACES = 4096
 """Faces that ``GalleryStore.blocks`` gives at a time: 5 MB of 320 numbers each."""
@@ -93,10 +94,10 @@ class GalleryContract:
             GalleryError: it is none.
         """
         try:
-            value = json.loads(text)
+            value = parse_json(text, name=name, error=GalleryError)
             model = None if value["model"] is None else documents.model_of_json(value["model"])
             return cls(model, int(value["embedding_size"]), str(value["decision"]), dict(value["parameters"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except DOCUMENT_ERRORS as error:
             raise GalleryError(f"{name}: does not say which model made it ({error!r}); it is no gallery") from None
 
     def require_same(self, other: GalleryContract) -> None:

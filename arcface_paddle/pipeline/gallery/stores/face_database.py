@@ -90,7 +90,7 @@ class FaceDatabase:
                 waited = f"another process has been changing it for {LOCK_TIMEOUT_S:g} s"
                 raise GalleryError(f"{self.folder}: cannot change the gallery: {waited}; wait, or end it") from None
             raise GalleryError(f"{self.folder}: cannot read or write the gallery: {error}") from None
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of messages that quote what is damaged
             raise GalleryError(f"{self.folder}: damaged gallery ({error}); restore it from a backup") from None
         except OSError as error:
             raise GalleryError(f"{self.folder}: cannot read or write the gallery: {error.strerror or error}") from None

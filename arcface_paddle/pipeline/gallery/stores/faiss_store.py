@@ -214,6 +214,10 @@ class FaissStore(GalleryStore):
                 self._database.sql.execute("BEGIN")
                 try:
                     yield
+                except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+                    raise GalleryError(
+                        f"{self._database.folder}: damaged gallery ({error!r:.200}); restore it from a backup"
+                    ) from None
                 finally:
                     self._database.roll_back()
 
