@@ -10,6 +10,7 @@ for face in client.identify("group.jpg")["faces"]:
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 import urllib.error
@@ -26,6 +27,8 @@ Picture = Union[bytes, PathLike]
 
 _RAW, _ZIP = "application/octet-stream", "application/zip"
 _POLL_S = 0.2
+
+_SECONDS = re.compile("[0-9]{1,9}")  # a date is as good as nothing
 
 
 class ServiceCallError(ArcfaceError):
@@ -310,7 +313,7 @@ class ServiceClient:
         answer = self._transport(method, self._address + path, headers, body)
         if answer.status >= 400:
             raise _error_of(answer)
-        return json.loads(answer.body) if answer.body else None
+        return _document_of(answer) if answer.body else None
 
 
 class _UrllibTransport:
@@ -338,12 +341,26 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _document_of(answer: CallAnswer) -> Any:
+    """Return the JSON of an answer. Raises ``ServiceCallError`` when a proxy, say, gave something else."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
+        raise ServiceCallError(
+            f"the answer is not the service's own: no JSON ({error!s:.200})",
+            status=answer.status,
+            code="unknown",
+            request_id=answer.headers.get("x-request-id", ""),
+        ) from None
+
+
 def _error_of(answer: CallAnswer) -> ServiceCallError:
     """Return the error of an answer, also of one that a proxy gave in words of its own."""
     try:
         document = json.loads(answer.body)
         code, message = str(document["code"]), str(document["message"])
-    except (ValueError, KeyError, TypeError):
+        message = message.strip() or f"status {answer.status} without a word"
+    except (ValueError, KeyError, TypeError, RecursionError):
         code, message = "unknown", f"the answer has status {answer.status} and is not the service's own"
     retry_after = answer.headers.get("retry-after", "")
     return ServiceCallError(
@@ -351,7 +368,7 @@ def _error_of(answer: CallAnswer) -> ServiceCallError:
         status=answer.status,
         code=code,
         request_id=answer.headers.get("x-request-id", ""),
-        retry_after_s=int(retry_after) if retry_after.isdigit() else None,
+        retry_after_s=int(retry_after) if _SECONDS.fullmatch(retry_after) else None,
     )
 
 

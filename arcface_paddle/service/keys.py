@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import threading
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import PathLike
 from arcface_paddle.service.people_records import utc_now
 from arcface_paddle.service.service_settings import ROLES
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
 
 KEYS = "keys.json"
 """Name of the file in the state folder."""
@@ -29,6 +31,7 @@ KEYS = "keys.json"
 _FORMAT, _VERSION = "arcface-paddle-keys", 1
 _PREFIX = "afp"
 _SECRET_BYTES, _ID_BYTES = 32, 4
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NOBODY = hashlib.sha256(b"").hexdigest()
 
 
@@ -132,15 +135,15 @@ class KeyFile:
 
     def _read(self) -> dict[str, ApiKey]:
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = read_json(self._path, error=ConfigError)
             if document["format"] != _FORMAT or document["version"] != _VERSION:
                 raise ValueError("another format")
             keys = [ApiKey(**{name: str(value) for name, value in entry.items()}) for entry in document["keys"]]
-            if any(key.role not in ROLES for key in keys):
-                raise ValueError("a role that is none")
+            if any(key.role not in ROLES or not _SHA256.fullmatch(key.sha256) for key in keys):
+                raise ValueError("a role or a hash that is none")
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be read: {error.strerror or error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except DOCUMENT_ERRORS as error:
             raise ConfigError(f"{self._path}: no file of keys ({error}); restore it, or remove it") from None
         return {key.id: key for key in keys}
 

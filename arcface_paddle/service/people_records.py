@@ -10,6 +10,7 @@ plain text or with an older key before is encrypted with the present one when th
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import sqlite3
 import threading
@@ -80,7 +81,7 @@ class PeopleRecords:
             known = known_keys()
             self._cipher = TextCipher(known[0]) if known else None
             self._seal_all()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise GalleryError(f"{path}: cannot be used for the records of people: {error}") from None
         except GalleryError:
             self._database.close()
@@ -93,13 +94,24 @@ class PeopleRecords:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Make several changes one, which is on disk when the block ends; a block inside of another is part of it."""
-        with self._guard:
+        with self._asked():
             if self._database.in_transaction:
                 yield
                 return
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield
+
+    @contextlib.contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Keep other threads out, and turn what SQLite says of a damaged file into ``GalleryError``."""
+        with self._guard:
+            try:
+                yield
+            except sqlite3.IntegrityError:  # a name that is taken, which the caller explains
+                raise
+            except (sqlite3.Error, UnicodeDecodeError, binascii.Error) as error:
+                raise GalleryError(f"{self._path}: damaged records of people ({error}); restore the file") from None
 
     def by_id(self, person_id: str) -> Optional[PersonRecord]:
         return self._one("WHERE id = ?", person_id)
@@ -110,7 +122,7 @@ class PeopleRecords:
     def page(self, *, search: str, offset: int, limit: int) -> tuple[int, list[PersonRecord]]:
         """Return how many people's names contain ``search``, in any case, and some of them in the order of names."""
         where, values = "WHERE instr(folded(opened(name)), ?)", (search.casefold(),)
-        with self._guard:
+        with self._asked():
             total = self._database.execute(f"SELECT count(*) FROM people {where}", values).fetchone()[0]
             rows = self._database.execute(
                 f"SELECT {_READ} FROM people {where} ORDER BY opened(name) LIMIT ? OFFSET ?", (*values, limit, offset)
@@ -142,7 +154,7 @@ class PeopleRecords:
 
     def names_without_record(self, names: Sequence[str]) -> list[str]:
         """Return those of some names that nobody has."""
-        with self._guard:
+        with self._asked():
             known = {row[0] for row in self._database.execute("SELECT opened(name) FROM people")}
         return [name for name in names if name not in known]
 
@@ -166,7 +178,7 @@ class PeopleRecords:
 
     def unfinished_renamings(self) -> list[tuple[PersonRecord, str]]:
         """Return the people whose renaming was begun and not ended, with the new names."""
-        with self._guard:
+        with self._asked():
             rows = self._database.execute(
                 f"SELECT {_READ}, opened(renaming) FROM people WHERE renaming IS NOT NULL"
             ).fetchall()
@@ -187,7 +199,7 @@ class PeopleRecords:
 
     def qualities(self, person_id: str) -> dict[str, Optional[float]]:
         """Return what ``note_qualities`` recorded of a person's faces."""
-        with self._guard:
+        with self._asked():
             rows = self._database.execute("SELECT id, quality FROM faces WHERE person = ?", (person_id,))
             return dict(rows.fetchall())
 
@@ -199,11 +211,11 @@ class PeopleRecords:
 
     def crops(self, person_id: str) -> dict[str, bytes]:
         """Return the small pictures of a person's faces."""
-        with self._guard:
+        with self._asked():
             rows = self._database.execute(
                 "SELECT id, opened(base64) FROM crops WHERE person = ?", (person_id,)
             ).fetchall()
-        return {face_id: base64.b64decode(text) for face_id, text in rows}
+            return {face_id: base64.b64decode(text or "") for face_id, text in rows}
 
     def best_crops(self, person_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the small picture of the best face of each of some people who have one."""
@@ -211,9 +223,9 @@ class PeopleRecords:
             "SELECT opened(base64) FROM crops LEFT JOIN faces USING (person, id) WHERE person = ? "
             "ORDER BY quality DESC LIMIT 1"
         )
-        with self._guard:
+        with self._asked():
             found = {one: self._database.execute(question, (one,)).fetchone() for one in person_ids}
-        return {one: base64.b64decode(row[0]) for one, row in found.items() if row is not None}
+            return {one: base64.b64decode(row[0] or "") for one, row in found.items() if row is not None}
 
     def forget_crops(self) -> None:
         """Remove all small pictures."""
@@ -275,7 +287,7 @@ class PeopleRecords:
         return opened_text(kept, name=str(self._path)) if isinstance(kept, bytes) else kept
 
     def _change(self, statement: str, values: tuple[Optional[_Kept], ...]) -> None:
-        with self._guard:
+        with self._asked():
             self._database.execute(statement, values)
 
     def _one(self, where: str, value: _Kept) -> Optional[PersonRecord]:
@@ -283,7 +295,7 @@ class PeopleRecords:
         return found[0] if found else None
 
     def _many(self, where: str, value: _Kept) -> list[PersonRecord]:
-        with self._guard:
+        with self._asked():
             rows = self._database.execute(f"SELECT {_READ} FROM people {where}", (value,)).fetchall()
         return [PersonRecord(*row) for row in rows]
 

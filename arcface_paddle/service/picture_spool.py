@@ -126,7 +126,7 @@ class PictureSpool:
         try:
             with self._zip.open(place) as member:
                 return member.read(most)  # whatever its header says of its size
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
             raise BadRequestError(f"cannot be unpacked: {error}") from None
 
     def _add(self, file_name: str, place: Place) -> None:
@@ -155,5 +155,7 @@ class PictureSpool:
 
 def _is_picture(member: zipfile.ZipInfo) -> bool:
     """Leave out folders and what file managers put beside pictures."""
+    if not member.filename:  # of which Python 3.11 cannot say whether it is a folder
+        return False
     parts = member.filename.split("/")
     return not member.is_dir() and "__MACOSX" not in parts and not parts[-1].startswith(".")
