@@ -9,55 +9,22 @@ import os
 import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Callable
 
+import fuzz_library_targets
+import fuzz_run_targets
 import fuzz_seeds as seeds
+import fuzz_service_targets
+from fuzz_target import Parse, Target, of_content, of_file
 
 from arcface_paddle import images, safe_pickle, weight_files
 from arcface_paddle.errors import ArcfaceError
 from arcface_paddle.pipeline.gallery import Gallery
 
-Parse = Callable[[], object]
-
 _MODELS = Path(__file__).parents[2] / "inference_model"
 _MOST_PIXELS = 4_000_000  # what decoding honestly needs stays far below the limit on memory
-
-
-@dataclass(frozen=True)
-class Target:
-    """A parser.
-
-    Attributes:
-        name: as ``tools/fuzz.py --target`` takes it.
-        seeds: sound inputs.
-        prepare: writes an input into an empty folder, or wraps it, and returns the call that parses it. What it does
-            is not watched.
-        may_write: part of the name of the cache that the parser makes by design.
-    """
-
-    name: str
-    seeds: Callable[[], list[bytes]]
-    prepare: Callable[[bytes, Path], Parse]
-    may_write: str = ""
-
-
-def _file(name: str, parse: Callable[[Path], object]) -> Callable[[bytes, Path], Parse]:
-    """Return a ``prepare`` that writes the input under ``name``."""
-
-    def prepare(content: bytes, folder: Path) -> Parse:
-        path = folder / name
-        path.write_bytes(content)
-        return lambda: parse(path)
-
-    return prepare
-
-
-def _content(parse: Callable[[bytes], object]) -> Callable[[bytes, Path], Parse]:
-    """Return a ``prepare`` for a parser that takes bytes."""
-    return lambda content, folder: lambda: parse(content)
 
 
 # pictures and data sets
@@ -240,12 +207,6 @@ def _weights(path: Path) -> None:
     check_weights(path)
 
 
-def _onnx_facts(path: Path) -> None:
-    from arcface_paddle.pipeline.onnx_facts import read_facts
-
-    read_facts(path)
-
-
 def _archive(content: bytes, folder: Path) -> Parse:
     from arcface_paddle.pipeline import fetching
 
@@ -380,6 +341,13 @@ def _published(content: bytes, folder: Path) -> Parse:
     return lambda: _search(path)
 
 
+def _gallery_labels(content: bytes, folder: Path) -> Parse:
+    from arcface_paddle.pipeline.gallery.pictures import list_from_label_file
+
+    (folder / "label.txt").write_bytes(content)
+    return lambda: list_from_label_file(folder / "label.txt", image_folder=folder)
+
+
 def _hdf5_seeds() -> list[bytes]:
     import h5py
 
@@ -500,58 +468,6 @@ def _ijb(part: str) -> Target:
     return Target(f"ijb_{name}", lambda: [_IJB_FILES[part]], prepare)
 
 
-# bodies of requests
-
-
-class _Request:
-    """What the parsers of bodies use of a request; the body comes in pieces."""
-
-    def __init__(self, body: bytes, content_type: str) -> None:
-        self.headers = {"content-type": content_type}
-        self._body = body
-
-    async def body(self) -> bytes:
-        return self._body
-
-    async def stream(self) -> Any:
-        for begin in range(0, len(self._body), 700):
-            yield self._body[begin : begin + 700]
-
-
-def _body(content_type: str) -> Callable[[bytes, Path], Parse]:
-    def prepare(content: bytes, folder: Path) -> Parse:
-        from arcface_paddle.service.service_settings import Limits
-
-        limits = Limits(picture_pixels=_MOST_PIXELS)
-        request: Any = _Request(content, content_type)
-
-        return lambda: _drive(request, limits)
-
-    return prepare
-
-
-def _drive(request: Any, limits: Any) -> None:
-    """Run a parser that waits for nothing but our own pieces without an event loop, which would open sockets."""
-    from arcface_paddle.service.uploads import decode, read_upload
-
-    steps = read_upload(request, limits=limits)
-    try:
-        steps.send(None)
-    except StopIteration as done:
-        decode(done.value, name="image", limits=limits)
-
-
-def _forms() -> list[bytes]:
-    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-    return [head + seeds.pictures()[1] + b"\r\n--b--\r\n"]
-
-
-def _json_bodies() -> list[bytes]:
-    import base64
-
-    return [seeds.json_bytes({"image_base64": base64.b64encode(seeds.pictures()[1]).decode()})]
-
-
 def _bin_record(content: bytes) -> None:
     from arcface_paddle.data.bin_record import decode_records
 
@@ -562,22 +478,27 @@ def _bin_record(content: bytes) -> None:
 TARGETS = {
     target.name: target
     for target in (
+        *fuzz_library_targets.TARGETS,
+        *fuzz_service_targets.TARGETS,
+        *fuzz_run_targets.TARGETS,
         Target(
             "picture",
             lambda: list(seeds.pictures()),
-            _content(lambda content: images.decode_image(content, name="a.jpg", max_pixels=_MOST_PIXELS)),
+            of_content(lambda content: images.decode_image(content, name="a.jpg", max_pixels=_MOST_PIXELS)),
         ),
-        Target("crop", lambda: list(seeds.pictures()), _content(images.decode_crop)),
-        Target("bin_record", seeds.bin_records, _content(_bin_record)),
-        Target("label_file", lambda: [b"1.bin\t0\n2.bin\t1\n", "甲/1.jpg 3\n".encode()], _file("label.txt", _labels)),
+        Target("crop", lambda: list(seeds.pictures()), of_content(images.decode_crop)),
+        Target("bin_record", seeds.bin_records, of_content(_bin_record)),
+        Target("label_file", lambda: [b"1.bin\t0\n2.bin\t1\n", "甲/1.jpg 3\n".encode()], of_file("label.txt", _labels)),
         Target("label_set", lambda: [b"1.bin\t0\n1.bin\t1\n"], _label_folder),
-        Target("pairs", lambda: [b"a.jpg b.jpg 1\n", b"1\t2\nAbel\t1\t2\nAbel\t1\tBert\t3\n"], _file("p.txt", _pairs)),
-        Target("recordio", seeds.records, _file("train.rec", _recordio)),
+        Target(
+            "pairs", lambda: [b"a.jpg b.jpg 1\n", b"1\t2\nAbel\t1\t2\nAbel\t1\tBert\t3\n"], of_file("p.txt", _pairs)
+        ),
+        Target("recordio", seeds.records, of_file("train.rec", _recordio)),
         Target("recordio_index", seeds.record_indexes, _recordio_index),
         Target("recordio_property", lambda: [b"4,112,112", b"9"], _recordio_property),
-        Target("tfrecord", seeds.tfrecords, _file("a.tfrecord", _tfrecord), may_write=".index.npy"),
+        Target("tfrecord", seeds.tfrecords, of_file("a.tfrecord", _tfrecord), may_write=".index.npy"),
         Target("tfrecord_index", _tfrecord_indexes, _tfrecord_index, may_write=".index.npy"),
-        Target("verification", seeds.verification_sets, _file("lfw.bin", _verification)),
+        Target("verification", seeds.verification_sets, of_file("lfw.bin", _verification)),
         _packed(".json"),
         _packed(".tar"),
         _packed(".npy"),
@@ -585,35 +506,35 @@ TARGETS = {
         _carray("lfw/meta/storage"),
         _carray("lfw/data/__0.blp"),
         _carray("lfw_list.npy"),
-        Target("pickled_arrays", seeds.pickled_arrays, _content(lambda text: safe_pickle.load_arrays(text, name="p"))),
-        Target("pdparams", seeds.state_dicts, _content(lambda text: weight_files.parse_state_dict(text, name="p"))),
-        Target("pdparams_part", seeds.parameters, _file("w", weight_files.read_parameter)),
-        Target("torch", _torch_seeds, _file("a.pt", _torch)),
-        Target("card", _cards, _content(_card)),
-        Target("model_json", _cards, _file("model.json", _card_file)),
-        Target("graph_pdmodel", _shipped("inference.pdmodel", most=20_000), _file("inference.pdmodel", _graph)),
-        Target("graph_json", lambda: [b'{"base_code": {"magic": "pir"}, "program": {}}'], _file("i.json", _graph)),
-        Target("graph_weights", _shipped("inference.pdiparams", most=9_000), _file("i.pdiparams", _weights)),
+        Target(
+            "pickled_arrays", seeds.pickled_arrays, of_content(lambda text: safe_pickle.load_arrays(text, name="p"))
+        ),
+        Target("pdparams", seeds.state_dicts, of_content(lambda text: weight_files.parse_state_dict(text, name="p"))),
+        Target("pdparams_part", seeds.parameters, of_file("w", weight_files.read_parameter)),
+        Target("torch", _torch_seeds, of_file("a.pt", _torch)),
+        Target("card", _cards, of_content(_card)),
+        Target("model_json", _cards, of_file("model.json", _card_file)),
+        Target("graph_pdmodel", _shipped("inference.pdmodel", most=20_000), of_file("inference.pdmodel", _graph)),
+        Target("graph_json", lambda: [b'{"base_code": {"magic": "pir"}, "program": {}}'], of_file("i.json", _graph)),
+        Target("graph_weights", _shipped("inference.pdiparams", most=9_000), of_file("i.pdiparams", _weights)),
         Target("archive", _archives, _archive),
         Target("index_bin", seeds.published_index, _published),
-        Target("gallery", _compressed_galleries, _file("g.index", _search)),
+        Target("gallery", _compressed_galleries, of_file("g.index", _search)),
         _gallery_member("gallery.json"),
         _gallery_member("embeddings.npy"),
         *(_column(f"{name}.npy") for name in ("persons", "names", "path_ends", "boxes")),
         Target("gallery_sealed", lambda: [seeds.sealed_gallery()], _sealed),
         Target("gallery_saved", lambda: [seeds.gallery_members()["gallery.json"]], _gallery_saved),
         Target("journal", lambda: list(_journals()), _journal),
-        Target("hdf5", _hdf5_seeds, _file("g.h5", _search)),
-        Target("parquet", _parquet_seeds, _file("g.parquet", _search)),
+        Target("gallery_labels", lambda: ["甲/a.jpg\t甲\n# no\nb.jpg\tBea\n".encode()], _gallery_labels),
+        Target("hdf5", _hdf5_seeds, of_file("g.h5", _search)),
+        Target("parquet", _parquet_seeds, of_file("g.parquet", _search)),
         Target("embedding_shards", _shard_indexes, _shard_index),
-        Target("yaml", _recipes, _file("c.yaml", _yaml)),
+        Target("yaml", _recipes, of_file("c.yaml", _yaml)),
         _checkpoint("manifest.json", listed=False),
         _checkpoint("state.json", listed=True),
         _checkpoint("net.pdparams", listed=True),
         *(_ijb(part) for part in _IJB_FILES),
-        Target("http_form", _forms, _body("multipart/form-data; boundary=b")),
-        Target("http_json", _json_bodies, _body("application/json")),
-        Target("http_raw", lambda: [seeds.pictures()[1]], _body("image/jpeg")),
     )
 }
 """By name."""
