@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import shutil
@@ -10,11 +11,17 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import Callable, Iterable, Optional
 
 import fuzz_guard
 from fuzz_mutation import mutated
 from fuzz_targets import Target
+
+Note = Callable[[bytes], None]
+
+
+def _forget(_: bytes) -> None:
+    """Note nothing."""
 
 
 @dataclass
@@ -37,24 +44,66 @@ class Outcome:
     seen: Counter[str] = field(default_factory=Counter)
 
 
-def attack(target: Target, *, seed: int, count: Optional[int] = None, seconds: Optional[float] = None) -> Outcome:
-    """Give a target its seeds as they are and then mutated inputs, ``count`` of them or for so many seconds."""
+def attack(
+    target: Target,
+    *,
+    seed: int,
+    count: Optional[int] = None,
+    seconds: Optional[float] = None,
+    first: int = 0,
+    note: Note = _forget,
+) -> Outcome:
+    """Give a target its seeds as they are and then mutated inputs, ``count`` of them or for so many seconds.
+
+    Args:
+        target: the parser.
+        seed: of the mutations.
+        count: how many; None for no end but ``seconds``.
+        seconds: of CPU time.
+        first: number of the first mutation; where it is not 0, the seeds were parsed by an earlier run.
+        note: is told of each input before it is parsed.
+    """
     sound = target.seeds()
-    numbers: Iterable[int] = itertools.count() if count is None else range(count)
-    return attack_with(target, itertools.chain(sound, (mutated(sound, seed=seed, number=n) for n in numbers)), seconds)
+    numbers: Iterable[int] = itertools.count(first) if count is None else range(first, first + count)
+    inputs = (mutated(sound, seed=seed, number=n) for n in numbers)
+    return attack_with(target, itertools.chain(() if first else sound, inputs), seconds, note=note)
 
 
-def attack_with(target: Target, contents: Iterable[bytes], seconds: Optional[float] = None) -> Outcome:
+def attack_with(
+    target: Target, contents: Iterable[bytes], seconds: Optional[float] = None, *, note: Note = _forget
+) -> Outcome:
     """Give a target these inputs."""
-    outcome = Outcome(target.name)
     begin = time.process_time()
-    with tempfile.TemporaryDirectory(prefix="fuzz", dir=_quick_folder()) as name:
+    with contextlib.closing(Guided(target, note=note)) as attacked:
         for content in contents:
-            _one(target, content, Path(name) / "input", outcome)
-            outcome.cpu_s = time.process_time() - begin
-            if seconds is not None and outcome.cpu_s > seconds:
+            attacked.one(content)
+            attacked.outcome.cpu_s = time.process_time() - begin
+            if seconds is not None and attacked.outcome.cpu_s > seconds:
                 break
-    return outcome
+    return attacked.outcome
+
+
+class Guided:
+    """A target under attack by inputs that come one by one.
+
+    Attributes:
+        outcome: so far.
+    """
+
+    def __init__(self, target: Target, *, note: Note = _forget) -> None:
+        self.outcome = Outcome(target.name)
+        self._target = target
+        self._note = note
+        self._folder = tempfile.TemporaryDirectory(prefix="fuzz", dir=_quick_folder())
+
+    def one(self, content: bytes) -> None:
+        """Parse an input under watch."""
+        self._note(content)
+        _one(self._target, content, Path(self._folder.name) / "input", self.outcome)
+
+    def close(self) -> None:
+        """Remove the folder of the inputs."""
+        self._folder.cleanup()
 
 
 def _one(target: Target, content: bytes, folder: Path, outcome: Outcome) -> None:
