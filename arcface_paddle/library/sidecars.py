@@ -183,7 +183,7 @@ def _sidecar(people: HasFaces, path: str, *, place: SidecarPlace, shared: Counte
 
 
 def _is_file(path: Path) -> bool:
-    """Tell whether there is a file; a name that is too long for the system, as the picture's with an ending, is none."""
+    """Tell whether there is a file; a name that is too long for the system, as that of a sidecar may be, is none."""
     try:
         return path.is_file()
     except OSError:

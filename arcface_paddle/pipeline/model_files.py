@@ -39,12 +39,21 @@ _PRESET_OF_TASK = {cards.DETECTION: "blazeface-fpn-ssh", cards.RECOGNITION: "ali
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model known by name: shipped with the package when ``archive`` is empty, else published for download."""
+    """A model known by name: shipped with the package when ``archive`` is empty, else published for download.
+
+    Attributes:
+        name: as users type it.
+        task: one of ``cards.TASKS``.
+        archive: name of the published file.
+        preset: of the card that the archive lacks.
+        sha256: of the archive; empty where its publisher gives none and nobody here has seen the file.
+    """
 
     name: str
     task: str
     archive: str = ""
     preset: str = ""
+    sha256: str = ""
 
     @property
     def url(self) -> str:
@@ -245,10 +254,28 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
         return shipped_folder(registered.name)
     folder = cache_folder() / registered.name
     if not folder.is_dir():
-        from arcface_paddle.pipeline.fetching import fetch_archive  # brings http and TLS, for nobody else
-
-        fetch_archive(registered.url, folder, expected=("inference.pdmodel", WEIGHTS_FILE))
+        fetch_model(registered)
     return folder
+
+
+def fetch_model(registered: RegisteredModel, *, sha256: str = "") -> str:
+    """Fetch a published archive into the cache folder.
+
+    Args:
+        registered: the model.
+        sha256: of the archive, where somebody knows it better than the table; hexadecimal.
+
+    Returns:
+        The SHA-256 of the archive.
+
+    Raises:
+        ModelFileError: it cannot be fetched, or is another file than the hash says.
+    """
+    from arcface_paddle.pipeline.fetching import fetch_archive  # brings http and TLS, for nobody else
+
+    folder = cache_folder() / registered.name
+    expected = ("inference.pdmodel", WEIGHTS_FILE)
+    return fetch_archive(registered.url, folder, expected=expected, sha256=sha256 or registered.sha256)
 
 
 def shipped_folder(name: str) -> Path:

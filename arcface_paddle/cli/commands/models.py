@@ -3,7 +3,7 @@
     arcface-paddle models list                     what is known by name, and where it lies
     arcface-paddle models check [MODEL ...]        hold the files against the hashes of their cards, and load them
     arcface-paddle models show MODEL               the card
-    arcface-paddle models fetch MODEL ...          get published archives into the cache folder
+    arcface-paddle models fetch MODEL ...          get published archives into the cache folder (--sha256 HEX: of one)
     arcface-paddle models backbones                networks to train (--network), with their size
 
 MODEL is a name of the list or a folder. Fetched models lie in $ARCFACE_PADDLE_HOME/models (~/.arcface_paddle/models).
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Optional
 from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.errors import ModelFileError
+from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.pipeline.settings import PRESETS, PUBLISHED_MODELS
 
 if TYPE_CHECKING:  # what opens models is imported where it is used, so that --help is quick
@@ -48,6 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(action=run_show)
     fetch = actions.add_parser("fetch", help="fetch published archives")
     fetch.add_argument("models", nargs="+", metavar="MODEL", choices=PUBLISHED_MODELS, help="%(choices)s")
+    fetch.add_argument(
+        "--sha256", metavar="HEX", type=_sha256,
+        help="of the archive, which is held against it before it is unpacked; for one MODEL that is not here yet",
+    )  # fmt: skip
     fetch.set_defaults(action=run_fetch)
     backbones = actions.add_parser("backbones", help="table of the networks that can be trained")
     backbones.set_defaults(action=run_backbones)
@@ -95,9 +100,27 @@ def run_show(args: argparse.Namespace) -> int:
 def run_fetch(args: argparse.Namespace) -> int:
     from arcface_paddle.pipeline import model_files
 
+    if args.sha256 and len(args.models) != 1:
+        raise ConfigError(f"--sha256 is of one archive; {len(args.models)} models are named")
     for name in args.models:
+        registered = model_files.REGISTRY[name]
+        folder = model_files.local_folder(registered)
+        if folder is not None and args.sha256:
+            raise ConfigError(
+                f"{name} is here already, and its archive is not: remove {folder} to fetch it by its hash"
+            )
+        if folder is None:
+            found = model_files.fetch_model(registered, sha256=args.sha256 or "")
+            if not (args.sha256 or registered.sha256):
+                complain(f"{name}: no hash is published to hold it against; --sha256 {found} fetches the same again")
         print(f"{name}: {model_files.find_folder(name)}")
     return EXIT_OK
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.80} is no SHA-256: 64 hexadecimal digits")
+    return text.lower()
 
 
 def run_backbones(args: argparse.Namespace) -> int:
