@@ -94,6 +94,8 @@ EXTRAS = {
         "prometheus-client>=0.16",  # metrics (oldest)
     ],
     "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings (wheel; oldest)
+    # attacks on the parsers that are led by coverage, tools/fuzz.py --engine atheris (oldest)
+    "fuzz": ["atheris>=3.0; python_version >= '3.11' and sys_platform == 'linux'"],
     "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # very large sets on several machines, by Dask (oldest)
     "docs": [
         "sphinx>=7.4",  # the documentation site: make docs (oldest)
@@ -106,7 +108,7 @@ EXTRAS = {
         "ipykernel>=6.29",  # the Python in which they run (oldest)
     ],
 }
-NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster", "docs")  # one of two, one that replaces another, what few need
+NOT_FOR_ALL = ("cpu", "gpu", "gui", "cluster", "docs", "fuzz")  # one of two, one that replaces another, what few need
 EXTRAS["all"] = sorted({name for extra in EXTRAS if extra not in NOT_FOR_ALL for name in EXTRAS[extra]})
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
@@ -117,6 +119,7 @@ EXTRAS["dev"] = [
     "httpx>=0.24",  # the client with which FastAPI's tests call an application (oldest)
     "selenium>=4.10",  # the service's page in headless Chromium (oldest)
     "scikit-learn>=1.0",  # twin of the doctor's clustering and of the published TAR reading in the tests (oldest)
+    "hypothesis>=6.100",  # structured hostile inputs (oldest)
     "ruff>=0.5",  # lint and format (oldest)
     "mypy>=1.8",  # types (oldest)
     "build>=1.0",  # the wheel (oldest)
