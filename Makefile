@@ -14,7 +14,7 @@ REQUIREMENTS := tools/requirements
 # uv and CycloneDX's writer, apart from what they look at
 TOOLS := .venv-tools
 
-.PHONY: help demo test test-fast test-oldest capabilities docs check format wheel sbom lock oldest clean
+.PHONY: help demo test test-fast test-oldest fuzz capabilities docs check format wheel sbom lock oldest clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ test-fast: $(READY)  ## the tests without the slow ones
 
 test-oldest:  ## the same with the oldest versions that setup.py allows, under Python 3.9
 	$(MAKE) test-fast PYTHON=python3.9 VENV=.venv-oldest CONSTRAINTS=$(REQUIREMENTS)/oldest.txt
+
+FUZZ_SECONDS ?= 30
+fuzz: $(READY)  ## half a minute of CPU time of hostile inputs for every parser (FUZZ_SECONDS=600: ten minutes each)
+	$(BIN)/python tools/fuzz.py --inputs 1000000000 --seconds $(FUZZ_SECONDS)
 
 capabilities: $(READY)  ## the test of every row of docs/capabilities.md
 	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)
