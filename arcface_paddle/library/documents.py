@@ -19,6 +19,7 @@ embeddings are not in it: they lie in the store, in whose order ``faces`` need n
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -138,7 +139,7 @@ def _from_document(document: Mapping[str, Any]) -> PeopleDocument:
         tuple(_uncertain_from_json(row) for row in lists["uncertain"]),
         tuple(str(face_id) for face_id in lists["alone"]),
         GroupingFacts(
-            str(facts["model"]), str(facts["algorithm"]), float(facts["threshold"]), str(facts["rule"]),
+            str(facts["model"]), str(facts["algorithm"]), _finite(facts["threshold"]), str(facts["rule"]),
             {str(key): int(value) for key, value in facts["counts"].items()},
             str(facts.get("fingerprint", "")),
         ),
@@ -187,15 +188,29 @@ def _picture_to_json(picture: LibraryPicture) -> dict[str, Any]:
 
 def _picture_from_json(row: Mapping[str, Any]) -> LibraryPicture:
     width, height = row["size"]
-    captured = row["captured"]
+    captured, duplicate_of = row["captured"], row["duplicate_of"]
     return LibraryPicture(
         sha256=str(row["sha256"]),
         path=_picture_path(row["path"]),
         size_wh=(int(width), int(height)),
         captured=None if captured is None else datetime.fromisoformat(captured),
-        duplicate_of=row["duplicate_of"],
+        duplicate_of=None if duplicate_of is None else str(duplicate_of),
         copies=tuple(map(_picture_path, row["copies"])),
     )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number that can be written again")
+    return number
+
+
+def _points(values: Any) -> np.ndarray:
+    points = np.array(values, np.float32)
+    if not np.isfinite(points).all():
+        raise ValueError("coordinates that are not finite")
+    return points
 
 
 def _path(text: Any) -> str:
@@ -230,11 +245,11 @@ def _face_from_json(row: Mapping[str, Any], number: int) -> LibraryFace:
     return LibraryFace(
         face_id=str(row["id"]),
         picture=str(row["picture"]),
-        box_xyxy=np.array(row["box"], np.float32).reshape(4),
-        landmarks=None if landmarks is None else np.array(landmarks, np.float32).reshape(5, 2),
-        score=float(row["score"]),
-        quality=None if quality is None else float(quality),
-        size_px=float(row["size"]),
+        box_xyxy=_points(row["box"]).reshape(4),
+        landmarks=None if landmarks is None else _points(landmarks).reshape(5, 2),
+        score=_finite(row["score"]),
+        quality=None if quality is None else _finite(quality),
+        size_px=_finite(row["size"]),
         row=number,
     )
 
@@ -251,7 +266,7 @@ def _group_to_json(group: Group) -> dict[str, Any]:
 def _group_from_json(row: Mapping[str, Any]) -> Group:
     name: Optional[str] = row["name"]
     faces = tuple(str(face_id) for face_id in row["faces"])
-    return Group(str(row["id"]), faces, None if name is None else str(name), float(row["cohesion"]))
+    return Group(str(row["id"]), faces, None if name is None else str(name), _finite(row["cohesion"]))
 
 
 def _uncertain_to_json(uncertain: UncertainFace) -> dict[str, Any]:
@@ -260,7 +275,7 @@ def _uncertain_to_json(uncertain: UncertainFace) -> dict[str, Any]:
 
 
 def _uncertain_from_json(row: Mapping[str, Any]) -> UncertainFace:
-    candidates = tuple(GroupCandidate(str(c["group"]), float(c["similarity"])) for c in row["candidates"])
+    candidates = tuple(GroupCandidate(str(c["group"]), _finite(c["similarity"])) for c in row["candidates"])
     return UncertainFace(str(row["face"]), candidates)
 
 
