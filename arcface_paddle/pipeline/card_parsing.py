@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import typing
 from typing import Any, Mapping, TypeVar, Union
 
@@ -66,8 +66,13 @@ def _parse_tuple(kind: Any, value: Any, name: str) -> tuple:
 
 
 def _parse_scalar(kind: Any, value: Any, name: str) -> Any:
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:
         return value
     raise ModelFileError(f"{name}: must be a {kind.__name__}, not {value!r:.60}")
+
+
+def _is_finite(value: float) -> bool:
+    """Tell whether a float can hold a number; JSON's whole numbers may have any number of digits."""
+    return abs(value) <= sys.float_info.max
