@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional
 
@@ -105,7 +105,7 @@ def _is_of(value: object, hint: str) -> bool:
         return isinstance(value, str)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) if hint == "float" else isinstance(value, int) and 0 <= value < 2**63
+    return abs(value) <= sys.float_info.max if hint == "float" else isinstance(value, int) and 0 <= value < 2**63
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
