@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Optional
 
 from arcface_paddle.pipeline.cards import PLAIN_COSINE, SimilaritySpec
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity
@@ -68,6 +68,21 @@ def entry_of_json(value: Any) -> GalleryEntry:
     if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= 1):
         raise ValueError(f"detection_score is {score!r:.40}; allowed: 0 to 1, or null")
     return entry
+
+
+def box_of_text(text: str) -> Optional[tuple[float, float, float, float]]:
+    """Read the box of an entry as databases keep it: JSON of four numbers, or ``null``.
+
+    Raises:
+        TypeError, ValueError, OverflowError, RecursionError: no box.
+    """
+    corners = json.loads(text)
+    if corners is None:
+        return None
+    left, top, right, bottom = (float(number) for number in corners)
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise ValueError("a box whose corners are not finite")
+    return left, top, right, bottom
 
 
 def parameters_of_json(value: Any) -> dict[str, Any]:

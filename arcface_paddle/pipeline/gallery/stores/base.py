@@ -96,7 +96,12 @@ class GalleryContract:
         try:
             value = parse_json(text, name=name, error=GalleryError)
             model = None if value["model"] is None else documents.model_of_json(value["model"])
-            return cls(model, int(value["embedding_size"]), str(value["decision"]), dict(value["parameters"]))
+            return cls(
+                model,
+                int(value["embedding_size"]),
+                str(value["decision"]),
+                documents.parameters_of_json(value["parameters"]),
+            )
         except DOCUMENT_ERRORS as error:
             raise GalleryError(f"{name}: does not say which model made it ({error!r}); it is no gallery") from None
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery import documents
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock
 
@@ -332,12 +333,14 @@ class FaceDatabase:
 
 def _entry(line: Sequence[object]) -> GalleryEntry:
     name, path, sha256, box, score, created = line
-    corners = json.loads(str(box))
-    return GalleryEntry(
-        name=str(name),
-        path=str(path),
-        sha256=str(sha256),
-        box_xyxy=None if corners is None else tuple(corners),
-        detection_score=None if score is None else float(str(score)),
-        created=str(created),
-    )
+    try:
+        return GalleryEntry(
+            name=str(name),
+            path=str(path),
+            sha256=str(sha256),
+            box_xyxy=documents.box_of_text(str(box)),
+            detection_score=None if score is None else float(str(score)),
+            created=str(created),
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise GalleryError(f"damaged gallery: a row is no face of this program ({error!s:.200})") from None

@@ -214,7 +214,7 @@ class FaissStore(GalleryStore):
                 self._database.sql.execute("BEGIN")
                 try:
                     yield
-                except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+                except (KeyError, IndexError, ValueError, TypeError, OverflowError, RecursionError) as error:
                     raise GalleryError(
                         f"{self._database.folder}: damaged gallery ({error!r:.200}); restore it from a backup"
                     ) from None

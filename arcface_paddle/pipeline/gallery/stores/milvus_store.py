@@ -480,7 +480,7 @@ def _described(text: str) -> dict[str, Any]:
     """Return what the description of a collection says; nothing when it is not ours."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -533,7 +533,7 @@ def _entity(entry: GalleryEntry, row: np.ndarray) -> dict[str, Any]:
 def _entry(text: str) -> GalleryEntry:
     try:
         return documents.entry_of_json(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise GalleryError(f"the collection holds an entity that is no face of this program ({error})") from None
 
 

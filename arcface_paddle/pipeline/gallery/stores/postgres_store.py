@@ -22,6 +22,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError, MissingDependencyError
+from arcface_paddle.pipeline.gallery import documents
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.index import check_search
 from arcface_paddle.pipeline.gallery.stores.base import (
@@ -336,5 +337,8 @@ def _columns_of(entry: GalleryEntry) -> tuple[Any, ...]:
 
 def _entry(line: Sequence[Any]) -> GalleryEntry:
     name, path, sha256, box, score, created = line
-    corners = json.loads(box)
-    return GalleryEntry(name, path, sha256, None if corners is None else tuple(corners), score, created)
+    try:
+        corners = documents.box_of_text(box)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise GalleryError(f"the table holds a row that is no face of this program ({error!s:.200})") from None
+    return GalleryEntry(name, path, sha256, corners, score, created)
