@@ -19,6 +19,7 @@ from arcface_paddle.pipeline.inputs import FoundPicture
 from arcface_paddle.untrusted import read_json
 
 _FORMAT = 1
+_LONGEST_NAME = 255  # bytes
 MOST_SHARDS = 100_000  # five digits in their names
 
 
@@ -164,11 +165,16 @@ def _shards_of(content: dict[str, Any], path: Path) -> list[Shard]:
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: its list of shards is damaged: {error}") from None
     for shard in shards:
-        if not isinstance(shard.file, str) or Path(shard.file).name != shard.file:
-            raise DataError(f"{path}: names the shard {shard.file!r}; shards lie beside it")
+        if not isinstance(shard.file, str) or Path(shard.file).name != shard.file or not _is_plain(shard.file):
+            raise DataError(f"{path}: names the shard {shard.file!r:.100}; shards lie beside it")
         if not all(isinstance(count, int) for count in (shard.pictures, shard.embeddings, shard.encoded)):
             raise DataError(f"{path}: its list of shards is damaged: no number of pictures or embeddings")
     return shards
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether every system can be asked for a name; the empty one stands for no file."""
+    return name.isprintable() and len(name.encode()) <= _LONGEST_NAME
 
 
 def _sha256_of_paths(pictures: Sequence[FoundPicture]) -> str:
