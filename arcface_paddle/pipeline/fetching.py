@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Iterator, Sequence, cast
+from typing import Any, BinaryIO, Callable, Iterator, Sequence, cast
 
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
@@ -22,7 +22,7 @@ MAX_UNPACKED_BYTES = 2 << 30
 """Of all that a compressed archive holds, whatever is taken of it: a few KB can stand for terabytes of zeros."""
 MAX_MEMBERS = 100
 _MOST_AT_ONCE = 16 << 20  # heads of members that tarfile reads whole
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
@@ -111,7 +111,7 @@ def _plain(archive: BinaryIO, url: str) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, _Bounded(archive, url))
         return
     with contextlib.closing(opener(archive, "rb")) as stream:
-        yield cast(BinaryIO, _Bounded(cast(BinaryIO, stream), url))
+        yield cast(BinaryIO, _Bounded(stream, url))
 
 
 class _Bounded:
@@ -123,11 +123,17 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         self._require(size <= _MOST_AT_ONCE and self._stream.tell() + size <= MAX_UNPACKED_BYTES + _MOST_AT_ONCE)
-        return self._stream.read(size)
+        try:
+            return self._stream.read(size)
+        except OSError as error:  # of bz2, for damage
+            raise tarfile.ReadError(str(error)) from None
 
     def seek(self, position: int) -> int:
         self._require(position <= MAX_UNPACKED_BYTES)
-        return self._stream.seek(position)
+        try:
+            return self._stream.seek(position)
+        except OSError as error:
+            raise tarfile.ReadError(str(error)) from None
 
     def tell(self) -> int:
         return self._stream.tell()
