@@ -56,11 +56,14 @@ def _people_file() -> bytes:
 
 def _read_people(path: Path) -> None:
     """Read a people file, and ask of it what the page and the sidecars ask: what loads must be usable."""
-    from arcface_paddle.library.documents import read_people
+    from arcface_paddle.library.documents import read_people, write_people
+    from arcface_paddle.library.records import Library
     from arcface_paddle.library.sidecars import SidecarPlace, names_in_xmp
 
     people = read_people(path)
     people.grouping.group_of()
+    library = Library(people.root, people.pictures, people.faces, seeds.unit(4, 8))
+    write_people(path.with_name("again.json"), library, grouping=people.grouping, store=people.store)
     names_in_xmp(people, SidecarPlace())
     json.dumps([face.box_xyxy.tolist() for face in people.faces])
 
@@ -250,7 +253,7 @@ def _times() -> list[bytes]:
 
 
 TARGETS = (
-    Target("people_json", lambda: [_people_file()], of_file("people.json", _read_people)),
+    Target("people_json", lambda: [_people_file()], of_file("people.json", _read_people), may_write="again.json"),
     Target("corrections", _correction_seeds, of_file("c.json", _corrections)),
     Target("corrections_memory", _memory_seeds, of_file("corrections.json", _memory)),
     Target("face_sheets", _sheet_seeds, of_file("index.json", _sheets)),

@@ -268,7 +268,37 @@ def _contracts() -> list[bytes]:
     return [_contract().to_text().encode(), GalleryContract(model, 8, "best", {"a": 1}).to_text().encode()]
 
 
+def _entity(content: bytes) -> None:
+    """Read what a server of galleries keeps of a face, and what a collection says of itself."""
+    from arcface_paddle.pipeline.gallery.stores import milvus_store, postgres_store
+
+    text = content.decode("utf-8", "surrogateescape")
+    milvus_store._described(text)
+    if text.startswith("{"):
+        milvus_store._entry(text)
+    else:
+        postgres_store._entry(("a", "a.jpg", "", text, None, ""))
+
+
+def _entities() -> list[bytes]:
+    from arcface_paddle.pipeline.gallery import documents
+    from arcface_paddle.pipeline.gallery.entries import GalleryEntry
+
+    entry = GalleryEntry("b", "b.jpg", "f" * 64, (0.0, 1.0, 2.0, 3.0), 0.5, "now")
+    return [seeds.json_bytes(documents.json_of_entry(entry)), b"[0.0, 1.0, 2.0, 3.5]", b"null"]
+
+
+def _webhook(content: bytes) -> None:
+    from arcface_paddle.video import webhook
+
+    url = webhook.checked_url(content.decode("utf-8", "surrogateescape"))
+    webhook._with_login_apart(url)
+    webhook._without_password(url)
+
+
 TARGETS = (
+    Target("gallery_entity", _entities, of_content(_entity)),
+    Target("webhook_url", lambda: [b"https://u:p%40@host:8443/x?y=1", b"http://[::1]:80/"], of_content(_webhook)),
     Target("http_form", _forms, _body("multipart/form-data; boundary=b")),
     Target("http_json", _json_bodies, _body("application/json")),
     Target("http_raw", lambda: [seeds.pictures()[1]], _body("image/jpeg")),

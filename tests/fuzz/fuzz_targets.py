@@ -444,6 +444,17 @@ def _checkpoint(part: str, *, listed: bool) -> Target:
     return Target(name, lambda: [_checkpoint_files()[part]], prepare)
 
 
+def _published_run(content: bytes, folder: Path) -> Parse:
+    """Take up a run of the published trainer, one of whose shards is the input."""
+    from arcface_paddle.training.restore import RowRange, restore
+
+    sound = _checkpoint_files()
+    (folder / "net.pdparams").write_bytes(sound["net.pdparams"])
+    (folder / "rank:0_softmax_weight.pkl").write_bytes(content)
+    (folder / "rank:0_softmax_weight_mom.pkl").write_bytes(sound["rank_0_softmax_weight_mom.pkl"])
+    return lambda: restore(folder, _run_identity(), RowRange(0, 6), say=lambda _: None)
+
+
 _IJB_FILES = {
     "ijbc_face_tid_mid.txt": b"1.jpg 1 101\n2.jpg 1 101\n3.jpg 4 102\n",
     "ijbc_name_5pts_score.txt": b"".join(b"%d.jpg 1 2 3 4 5 6 7 8 9 10 .5\n" % n for n in (1, 2, 3)),
@@ -534,6 +545,9 @@ TARGETS = {
         _checkpoint("manifest.json", listed=False),
         _checkpoint("state.json", listed=True),
         _checkpoint("net.pdparams", listed=True),
+        _checkpoint("backbone_momentum.pdparams", listed=True),
+        _checkpoint("rank_0_softmax_weight.pkl", listed=True),
+        Target("checkpoint_published", lambda: [_checkpoint_files()["rank_0_softmax_weight.pkl"]], _published_run),
         *(_ijb(part) for part in _IJB_FILES),
     )
 }

@@ -8,7 +8,7 @@ seed, so that a run is like the last.
 from __future__ import annotations
 
 import json
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 from fuzz_running import attack_with
@@ -52,6 +52,10 @@ values = st.one_of(
     st.integers(1, 60).map(lambda depth: json.loads("[" * depth + "]" * depth)),
 )
 """What may stand in the place of a value: of every kind, at the ends of ranges, of the right kind and absurd."""
+
+_ABSURD: tuple[Any, ...] = (
+    10**400, float("nan"), float("inf"), -1, 2**63, True, None, "", "\ud800", "\0", "x" * 5000, [], {}, [[1] * 3], 1.5,
+)  # fmt: skip
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -139,10 +143,33 @@ def test_recipes_with_other_values(name: str) -> None:
     _parse(name, read=yaml.safe_load, write=as_yaml, examples=12)
 
 
+def _with_one_other_value(sound: Any, *, step: int) -> Iterator[bytes]:
+    """Give a document with each absurd value at each ``step``-th of its places."""
+    for path in places(sound)[::step]:
+        for value in _ABSURD:
+            yield as_json(changed(json.loads(json.dumps(sound)), path, _put, value))
+
+
+@pytest.mark.parametrize("name", JSON_TARGETS)
+def test_every_absurd_value_at_places_of_a_document(name: str) -> None:
+    sound = json.loads(TARGETS[name].seeds()[0])
+    step = 1 + len(places(sound)) // 25
+    outcome = attack_with(TARGETS[name], _with_one_other_value(sound, step=step))
+    assert not outcome.violations, dict(outcome.seen)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", JSON_TARGETS)
+def test_every_absurd_value_everywhere(name: str) -> None:
+    for sound in map(json.loads, TARGETS[name].seeds()):
+        outcome = attack_with(TARGETS[name], _with_one_other_value(sound, step=1))
+        assert not outcome.violations, dict(outcome.seen)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", JSON_TARGETS)
 def test_many_json_documents(name: str) -> None:
-    _parse(name, read=json.loads, write=as_json, examples=300)
+    _parse(name, read=json.loads, write=as_json, examples=150)
 
 
 def test_a_document_is_changed_at_every_depth() -> None:
