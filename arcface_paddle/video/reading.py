@@ -17,7 +17,7 @@ from arcface_paddle.files import printable
 from arcface_paddle.pipeline.video_names import is_camera, is_picture_pattern, is_stream
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.sources import pyav_video
-from arcface_paddle.video.sources.base import FALLBACK_FPS, RawFrame, RawVideo, StreamLostError
+from arcface_paddle.video.sources.base import FALLBACK_FPS, FrameSizeError, RawFrame, RawVideo, StreamLostError
 from arcface_paddle.video.sources.opencv_video import OpenCvVideo
 from arcface_paddle.video.sources.pictures import PictureSequence
 from arcface_paddle.video.video_settings import AUTO, PYAV, USUAL_VIDEO, VideoSettings
@@ -227,6 +227,8 @@ class VideoReader:
         return is_picture_pattern(self.source) or Path(self.source).is_dir()
 
     def _why_not_open(self, error: OSError) -> str:
+        if isinstance(error, FrameSizeError):
+            return str(error)
         if is_camera(self.source):
             return "no such camera, or another program is using it"
         if is_stream(self.source):

@@ -8,6 +8,8 @@ from typing import Callable, Iterator, Optional, Protocol
 import numpy as np
 
 FALLBACK_FPS = 25.0
+MOST_PIXELS = 40_000_000
+"""Of a frame: 8K has 35 million (8192 x 4320). A GIF of 470 bytes can claim a billion."""
 _PLAUSIBLE_FPS = (0.1, 1000.0)
 
 
@@ -53,8 +55,18 @@ class RawVideo(Protocol):
         """Free the source."""
 
 
+class FrameSizeError(OSError):
+    """Frames that would fill the memory; its text says how large they are."""
+
+
 class StreamLostError(Exception):
     """A camera or stream gives no more frames for now; its text says why."""
+
+
+def require_size(width: int, height: int) -> None:
+    """Raise ``FrameSizeError`` for frames that would fill the memory."""
+    if width * height > MOST_PIXELS:
+        raise FrameSizeError(f"its frames have {width} x {height} pixels; allowed: {MOST_PIXELS:,}")
 
 
 def plausible_fps(fps: float) -> float:

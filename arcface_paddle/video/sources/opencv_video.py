@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from arcface_paddle import images
-from arcface_paddle.video.sources.base import RawFrame, StreamLostError, plausible_fps
+from arcface_paddle.errors import ImageError
+from arcface_paddle.video.sources.base import FrameSizeError, RawFrame, StreamLostError, plausible_fps, require_size
 
 
 class OpenCvVideo:
@@ -33,6 +34,11 @@ class OpenCvVideo:
         if not self._capture.isOpened():
             self._capture.release()
             raise OSError("OpenCV cannot open it")
+        try:
+            require_size(*self._size())
+        except FrameSizeError:
+            self._capture.release()
+            raise
         self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)))
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.frame_count: Optional[int] = count if count > 0 and not isinstance(source, int) else None
@@ -55,8 +61,19 @@ class OpenCvVideo:
         """Free the source."""
         self._capture.release()
 
+    def _size(self) -> tuple[int, int]:
+        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return int(width), int(height)
+
     def _pixels(self) -> np.ndarray:
-        _, bgr = self._capture.retrieve()
+        """Return the pixels of the frame that was grabbed. Raises ``ImageError`` when it cannot be turned into any."""
+        try:
+            require_size(*self._size())  # which may change in the middle
+        except FrameSizeError as error:
+            raise ImageError(str(error)) from None
+        given, bgr = self._capture.retrieve()
+        if not given:
+            raise ImageError("the frame cannot be decoded")
         return images.from_array(bgr, color_order="BGR")
 
 

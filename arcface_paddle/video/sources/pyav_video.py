@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 import numpy as np
 
-from arcface_paddle.errors import MissingDependencyError
+from arcface_paddle.errors import ImageError, MissingDependencyError
 from arcface_paddle.pipeline.video_names import is_stream
-from arcface_paddle.video.sources.base import RawFrame, StreamLostError, plausible_fps
+from arcface_paddle.video.sources.base import (
+    MOST_PIXELS,
+    FrameSizeError,
+    RawFrame,
+    StreamLostError,
+    plausible_fps,
+    require_size,
+)
 
 if TYPE_CHECKING:
     import av
@@ -45,6 +52,7 @@ class PyAvVideo:
             self._container.close()
             raise OSError("it holds no moving pictures")
         self._stream = self._container.streams.video[0]
+        self._bound_frames()
         self._stream.thread_type = "SLICE" if self._is_live else "AUTO"  # threads by frames would hold some back
         self.fps = plausible_fps(float(self._stream.average_rate or self._stream.guessed_rate or 0))
         self.duration_s = self._duration_s()
@@ -52,6 +60,18 @@ class PyAvVideo:
         self.is_counted = self._stream.frames > 0
         self._to_rgb = av.video.reformatter.VideoReformatter()  # one for all frames: each keeps megabytes
         self._has_times = self._container.format.name not in _WITHOUT_TIMES
+
+    def _bound_frames(self) -> None:
+        """Refuse frames that are too large, by the head of the file and, where their size changes, in the middle."""
+        decoder = self._stream.codec_context
+        if decoder is None:  # of a codec that FFmpeg does not know: there will be no frames
+            return
+        try:
+            require_size(decoder.width, decoder.height)
+        except FrameSizeError:
+            self._container.close()
+            raise
+        decoder.options = {"max_pixels": str(MOST_PIXELS)}
 
     def frames(self, start_s: float) -> Iterator[RawFrame]:
         """Give the frames, from the last key frame at or before ``start_s`` on."""
@@ -64,8 +84,15 @@ class PyAvVideo:
             yield RawFrame(self._time_s(frame, begins), functools.partial(self._upright, frame))
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return the pixels (H, W, 3) uint8 RGB, turned as the file says they are to be shown."""
-        image = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+        """Return the pixels (H, W, 3) uint8 RGB, turned as the file says they are to be shown.
+
+        Raises:
+            ImageError: FFmpeg cannot turn the frame into any.
+        """
+        try:
+            image = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+        except self._av.FFmpegError as error:  # a damaged head can promise colours that do not exist
+            raise ImageError(f"the frame cannot be turned into pixels: {reason_of(error)}") from None
         quarters = round(frame.rotation / 90) % 4  # counter-clockwise, as those of numpy
         return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 
