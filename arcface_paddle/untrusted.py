@@ -6,11 +6,15 @@ them undocumented. Here they are turned into one error of ours, by one rule, wha
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import lzma
 import math
+import tarfile
 import tokenize
 import warnings
+import zlib
 from pathlib import Path
 from typing import IO, Any, Optional, Union
 
@@ -24,6 +28,11 @@ _MOST_DIGITS = 19
 
 DOCUMENT_ERRORS = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What looking into a document raises that has other values than ours: a list for an object, a number of 400 digits."""
+
+TAR_ERRORS = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError, TypeError, OverflowError,
+)  # fmt: skip
+"""What reading a damaged tar raises; the last three are tarfile's own stumbling."""
 
 _HEAD_ERRORS = (ValueError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError, EOFError)
 """What reading the head of a .npy raises: it is a Python literal, parsed by three parsers in turn."""

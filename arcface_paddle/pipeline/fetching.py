@@ -8,7 +8,6 @@ import gzip
 import lzma
 import shutil
 import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Callable, Iterator, Sequence, cast
 
@@ -16,6 +15,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import downloading
 from arcface_paddle.pipeline.graph_checks import check_graph, check_weights
+from arcface_paddle.untrusted import TAR_ERRORS
 
 MAX_ARCHIVE_BYTES = 1 << 30
 MAX_UNPACKED_BYTES = 2 << 30
@@ -23,7 +23,6 @@ MAX_UNPACKED_BYTES = 2 << 30
 MAX_MEMBERS = 100
 _MOST_AT_ONCE = 16 << 20  # heads of members that tarfile reads whole
 _OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 def fetch_archive(url: str, folder: Path, *, expected: Sequence[str], sha256: str = "") -> str:
@@ -94,7 +93,7 @@ def _extract(archive: BinaryIO, folder: Path, *, expected: Sequence[str], url: s
                     with (folder / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
                     found.add(name)
-    except _DAMAGE as error:
+    except TAR_ERRORS as error:
         raise ModelFileError(f"{url}: not a whole tar archive: {error}") from None
     missing = [name for name in expected if name not in found]
     if missing:

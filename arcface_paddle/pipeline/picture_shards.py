@@ -8,22 +8,19 @@ says that the shard is finished. Whoever starts again goes on with those that ar
 from __future__ import annotations
 
 import contextlib
-import gzip
-import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, TAR_ERRORS, read_json
 
 _FORMAT = 1
 _DONE = ".done.json"
@@ -226,7 +223,7 @@ def unpack_archive(source: Path, root: Path) -> None:
         with tarfile.open(source, mode="r|*") as archive:
             for member in archive:
                 _unpack(archive, member, root)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
+    except TAR_ERRORS as error:
         raise DataError(f"not a whole tar archive: {error!s:.200}") from None
 
 
