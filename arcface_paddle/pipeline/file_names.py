@@ -72,7 +72,7 @@ class FileFinder:
         """
         if folder not in self._names_in:
             names: list[str] = []
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # as in ``exists``
                 names = sorted((child.name for child in folder.iterdir()), reverse=True)
             self._names_in[folder] = {_normalized(name): name for name in names if not name.isascii()}
         return self._names_in[folder]
