@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -215,17 +214,18 @@ def _record_seeds() -> tuple[bytes, ...]:
 
 
 @cache
-def _database_folder() -> Path:
-    """A gallery of two people; it stays until the process ends."""
+def _database_files() -> dict[str, bytes]:
+    """The files of a gallery of two people."""
     from arcface_paddle.pipeline.gallery.entries import GalleryEntry
     from arcface_paddle.pipeline.gallery.stores.faiss_store import FaissStore
 
-    folder = Path(tempfile.mkdtemp(prefix="fuzz_database")) / "g"
-    store = FaissStore.create(f"faiss:{folder}", _contract())
-    with store.transaction():
-        store.add([GalleryEntry("甲", "a.jpg"), GalleryEntry("b", "b.jpg")], seeds.unit(2, 8))
-    store.close()
-    return folder
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "g"
+        store = FaissStore.create(f"faiss:{folder}", _contract())
+        with store.transaction():
+            store.add([GalleryEntry("甲", "a.jpg"), GalleryEntry("b", "b.jpg")], seeds.unit(2, 8))
+        store.close()
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def _contract() -> Any:
@@ -236,8 +236,9 @@ def _contract() -> Any:
 
 def _database(part: str) -> Target:
     def prepare(content: bytes, folder: Path) -> Parse:
-        shutil.copytree(_database_folder(), folder / "g")
-        (folder / "g" / part).write_bytes(content)
+        (folder / "g").mkdir()
+        for name, text in {**_database_files(), part: content}.items():
+            (folder / "g" / name).write_bytes(text)
 
         def parse() -> None:
             from arcface_paddle.pipeline.gallery.stores import open_gallery
@@ -249,9 +250,7 @@ def _database(part: str) -> Target:
 
         return parse
 
-    return Target(
-        f"database_{Path(part).stem}", lambda: [(_database_folder() / part).read_bytes()], prepare, may_write="fuzz"
-    )
+    return Target(f"database_{Path(part).stem}", lambda: [_database_files()[part]], prepare, may_write="fuzz")
 
 
 def _contract_text(content: bytes) -> None:
