@@ -1,9 +1,9 @@
-"""Grouping of faces by person: quality on rendered people, time and memory on many, against other methods.
+"""Grouping of faces by person: quality, time and memory by the kind and size of the library, against other methods.
 
-Rendered people have 1 to ``--most`` pictures (log-uniform), one in ten is a stranger seen once. Larger libraries than
-can be rendered in the time are drawn (``--drawn``): a two-covariance Gaussian model is fitted to the embeddings of the
-rendered people, and people and faces are drawn from it; such faces lack the outliers of real ones, so that they serve
-for time, memory and for how quality changes with the library's size, and not for the quality itself.
+Rendered people have 1 to ``--most`` pictures (log-uniform), one in ten is a stranger seen once; ``--parts`` groups
+small parts of them. Larger libraries are drawn (``drawn_faces``): ``--drawn`` after the rendered people, ``--card``
+after what the recogniser's card says of photographs, ``--once`` likewise where most people are seen once. Drawn faces
+serve for time, memory and for how quality changes with the library's size; they are kinder than real ones.
 
 Baselines in the same run: average linkage at a fixed similarity of .55, connected components at .65, and DBSCAN
 (scikit-learn, at least 2 faces within a similarity of .65), on the recogniser's own similarity.
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from arcface_paddle.library.grouping.evidence import fit_spread, plain_evidence
+from arcface_paddle.library.grouping.evidence import plain_evidence
 from arcface_paddle.library.grouping.graph import mutual_edges, nearest
 from arcface_paddle.library.grouping.linkage import average_linkage
 from arcface_paddle.library.grouping.scores import score_groups
@@ -29,6 +29,7 @@ from arcface_paddle.pipeline.opening import ALIGNED, PipelineSettings, open_pipe
 from arcface_paddle.pipeline.recognition import require_embedding
 from arcface_paddle.progress import progress
 from arcface_paddle.synthetic.generator import SyntheticFaces
+from benchmarks import drawn_faces
 
 NAME = "grouping"
 FIXED_CUT, FIXED_LINK = 0.55, 0.65
@@ -40,7 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=int, default=200, help="of each (%(default)s)")
     parser.add_argument("--parts", type=int, nargs="*", default=[10], help="also group parts of so many people")
     parser.add_argument("--most", type=int, default=60, help="pictures of a person (%(default)s)")
-    parser.add_argument("--drawn", type=int, nargs="*", default=[], help="people of drawn libraries")
+    parser.add_argument("--drawn", type=int, nargs="*", default=[1000], help="people of libraries like rendered ones")
+    parser.add_argument("--card", type=int, nargs="*", default=[10, 200, 1000, 10_000], help="... as the card says")
+    parser.add_argument("--once", type=int, nargs="*", default=[4319], help="... most of whom are seen once")
+    parser.add_argument("--drawn_most", type=int, help="pictures of a drawn person (default: --most; 12 from 10,000)")
     parser.add_argument("--exact", type=int, default=EXACT_UNITS, help="faces up to which the linkage is exact")
     parser.add_argument("--embeddings", help="file of the rendered people's embeddings, made when it is missing")
 
@@ -52,24 +56,33 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         rows += _compared(f"rendered, seed {seed}", vectors, people, recognition, args.exact)
         for size in args.parts:
             rows.append(_parts(seed, vectors, people, recognition, size))
-    for count in args.drawn:
-        vectors, people = draw(*populations[0], count=count, most=args.most)
-        rows += _compared(f"drawn from seed {args.seeds[0]}", vectors, people, recognition, args.exact)
+    for name, vectors, people in _drawn(args, recognition, populations[0]):
+        rows += _compared(name, vectors, people, recognition, args.exact)
     return rows
 
 
-def draw(vectors: np.ndarray, people: np.ndarray, *, count: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return faces of ``count`` people as a two-covariance model of rendered ones makes them."""
-    rng = np.random.default_rng(count)
-    model = fit_spread(vectors, people)
-    back = np.linalg.inv(model.transform).astype(np.float32)
-    numbers = np.where(rng.random(count) < 0.1, 1, np.round(most ** rng.random(count))).astype(int)
-    labels = np.repeat(np.arange(count), numbers)
-    size = vectors.shape[1]
-    centres = rng.standard_normal((count, size), dtype=np.float32) * np.sqrt(model.between).astype(np.float32)
-    faces = (centres[labels] + rng.standard_normal((len(labels), size), dtype=np.float32)) @ back
-    faces += model.mean.astype(np.float32)
-    return faces / np.linalg.norm(faces, axis=1, keepdims=True), labels
+def _drawn(
+    args: argparse.Namespace, recognition: Recognition, rendered: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Give the name, embeddings and people of each drawn library."""
+    for count in args.drawn:
+        rng = np.random.default_rng(count)
+        sizes = drawn_faces.log_uniform_sizes(count, most=_most(args, count), rng=rng)
+        yield f"drawn like seed {args.seeds[0]}", *drawn_faces.like_rendered(*rendered, sizes=sizes, rng=rng)
+    spec, width = recognition.similarity, rendered[0].shape[1]
+    for count in args.card:
+        rng = np.random.default_rng(count)
+        sizes = drawn_faces.log_uniform_sizes(count, most=_most(args, count), rng=rng)
+        yield "drawn like the card", *drawn_faces.like_card(spec, width=width, sizes=sizes, rng=rng)
+    for count in args.once:
+        rng = np.random.default_rng(count)
+        sizes = drawn_faces.mostly_once_sizes(count, rng=rng)
+        yield "drawn like the card, most once", *drawn_faces.like_card(spec, width=width, sizes=sizes, rng=rng)
+
+
+def _most(args: argparse.Namespace, people: int) -> int:
+    """Return how many pictures a drawn person may have: in very large libraries few, so that a run ends."""
+    return int(args.drawn_most or (args.most if people < 10_000 else min(args.most, 12)))
 
 
 def _parts(seed: int, vectors: np.ndarray, people: np.ndarray, recognition: Recognition, size: int) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def _compared(
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         row = {"library": library, "people": count, "faces": len(vectors), "method": name}
-        rows.append({**row, **_figures(score_groups(groups, people)), "seconds": seconds, "peak GiB": peak})
+        rows.append({**row, **_figures(score_groups(groups, people)), "seconds": seconds, "peak GiB so far": peak})
     return rows
 
 
