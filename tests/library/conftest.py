@@ -1,11 +1,15 @@
-"""What the tests of the room share: one browser."""
+"""What the tests of the room share: one browser, and libraries that the benchmarks draw."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 
 @pytest.fixture(scope="session")

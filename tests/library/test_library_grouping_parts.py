@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from benchmarks import drawn_faces
 
 from arcface_paddle.library.grouping import graph, map_equation, search
 from arcface_paddle.library.grouping.cut import Strangers, blend, deviations_at, far_of, measure_strangers
@@ -17,6 +18,7 @@ from arcface_paddle.library.grouping.evidence import (
     within_scatter,
 )
 from arcface_paddle.library.grouping.linkage import FORBIDDEN, average_linkage
+from arcface_paddle.library.grouping.scores import score_groups
 from arcface_paddle.pipeline.cards import Calibration, SimilaritySpec
 
 TAIL = ((1e-2, 0.349), (1e-3, 0.463), (1e-4, 0.55), (1e-5, 0.623))
@@ -268,3 +270,19 @@ def test_one_person_alone_in_the_library_is_one_group():
         rng=np.random.default_rng(0),
     )  # fmt: skip
     assert len(set(found.groups.tolist())) == 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_person_on_nearly_half_of_all_pictures_leaves_the_others_to_be_found(seed):
+    """Deviations from a mean that is that person's would teach that all others are alike, or that nobody is."""
+    rng = np.random.default_rng(seed)
+    sizes = np.r_[250, np.full(25, 6), np.ones(150, np.int64)]
+    vectors, labels = drawn_faces.like_card(SimilaritySpec(0.69, 0.29), width=192, sizes=sizes, rng=rng)
+    recognition = search.Recognition(SimilaritySpec(0.69, 0.29), CARD)
+    found = search.find_people(
+        vectors, np.arange(len(vectors)), np.empty((0, 2), np.int64), recognition=recognition,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    scores = score_groups(found.groups, labels)
+    assert scores.pair_f > 0.93
+    assert scores.bcubed_f > 0.96

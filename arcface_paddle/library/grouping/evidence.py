@@ -34,6 +34,10 @@ EVEN_PEOPLE = 30.0
 EVEN_SHARE = 0.3
 """Of the within-person spread that is taken as equal in all directions: the rest is estimated from few faces."""
 
+LARGEST_SHARE = 0.15
+"""Of all faces that one group counts for at most in how people differ. Where half of all pictures are of one child,
+deviations from the mean would be those from this child, and hardly anybody else would be found."""
+
 _GUESSED_FACES = 30.0  # as many does the guess count as that a third of all spread is within people
 _LEAST_SPREAD = 1e-6  # of the total, per direction: embeddings of few faces span few directions
 
@@ -156,9 +160,10 @@ def fit_spread(embeddings: np.ndarray, groups: np.ndarray, *, prior: Optional[np
         prior: (D, D) covariance within a person that was measured elsewhere; None for one that is the same in all
             directions and as large as here.
     """
-    mean = embeddings.mean(axis=0, dtype=np.float64)
+    shares = _shares(groups)
+    mean = shares @ embeddings.astype(np.float64)
     centred = embeddings - mean
-    total = centred.T @ centred / len(embeddings)
+    total = (centred * shares[:, None]).T @ centred
     size = len(mean)
     even = np.eye(size) / size
     total += _LEAST_SPREAD * np.trace(total) * even
@@ -175,6 +180,14 @@ def fit_spread(embeddings: np.ndarray, groups: np.ndarray, *, prior: Optional[np
     share = EVEN_PEOPLE / (EVEN_PEOPLE + len(np.unique(groups)))
     between = (1 - share) * between + share * between.mean()
     return SpreadModel(mean, whitening @ turned, between)
+
+
+def _shares(groups: np.ndarray) -> np.ndarray:
+    """Return how much each face counts in the spread of all, (N,) float64 with a sum of 1."""
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    most = max(LARGEST_SHARE * len(groups), 1.0)
+    shares = (np.minimum(sizes, most) / sizes)[numbers.reshape(-1)]
+    return np.asarray(shares / shares.sum())
 
 
 def adapted_evidence(embeddings: np.ndarray, model: SpreadModel) -> Evidence:
