@@ -88,7 +88,7 @@ def _most(args: argparse.Namespace, people: int) -> int:
 def _parts(seed: int, vectors: np.ndarray, people: np.ndarray, recognition: Recognition, size: int) -> dict[str, Any]:
     """Group parts of a population one by one; the figures are their means."""
     scores = []
-    for first in range(0, int(people.max()) + 1 - size, size):
+    for first in range(0, int(people.max()) + 2 - size, size):
         part = (people >= first) & (people < first + size)
         scores.append(score_groups(_ours(vectors[part], recognition, EXACT_UNITS), people[part]))
     row = {"library": f"rendered, seed {seed}: {len(scores)} parts of {size} people", "method": "arcface-paddle people"}
