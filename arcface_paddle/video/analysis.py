@@ -6,7 +6,7 @@ one frame after the other and may remember: who was where in the frame before, w
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Sequence
+from typing import Any, Protocol, Sequence, runtime_checkable
 
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.types import Face, ImageResult
@@ -27,6 +27,14 @@ class FrameAnalyzer(Protocol):
 
     def renamed(self, result: ImageResult) -> ImageResult:
         """Return the result of an earlier frame as it is known now."""
+
+
+@runtime_checkable
+class StepAnalyzer(FrameAnalyzer, Protocol):
+    """One for whom frames that follow each other are cheaper to find together."""
+
+    def frames_at_once(self, fps: float) -> int:
+        """Return how many frames of a file, which has ``fps`` of them a second, ``find`` is to be given."""
 
 
 class EachFrameAlone:

@@ -12,7 +12,6 @@ Faces are tracked, as the command does; ``analyzer=EachFrameAlone()`` embeds and
 
 from __future__ import annotations
 
-import itertools
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Callable, Iterator, Optional, Sequence
@@ -25,7 +24,7 @@ from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.recognition_session import RecognitionSession
 from arcface_paddle.pipeline.results import SourceRecord
 from arcface_paddle.types import ImageResult
-from arcface_paddle.video.analysis import FrameAnalyzer
+from arcface_paddle.video.analysis import FrameAnalyzer, StepAnalyzer
 from arcface_paddle.video.delaying import Delay
 from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.feeding import FrameFeed
@@ -36,6 +35,7 @@ from arcface_paddle.video.video_settings import USUAL_VIDEO, VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 
 _AHEAD = 4  # decoded frames that wait for a worker: bridges a slow frame, 100 MB in 4K
+_STEP_BYTES = 48 << 20  # of frames that a worker takes at once, and one frame: two in 4K
 _AHEAD_LIVE = 1  # what is shown of a camera is the newest
 
 _Found = tuple[VideoFrame, Any]
@@ -96,7 +96,7 @@ class VideoSession:
         self._delay = Delay(delay_s)
         self._came_to_end = False
         self._reader = VideoReader(source, settings=settings)
-        self._at_once = 1 if self._reader.is_live else settings.frame_batch
+        self._at_once = 1 if self._reader.is_live else self._frames_at_once(settings)
         ahead = _AHEAD_LIVE if self._reader.is_live else max(_AHEAD, self._at_once)
         self._feed = FrameFeed(self._reader, ahead=ahead)
         self._writer = self._opened_writer(settings)
@@ -169,13 +169,21 @@ class VideoSession:
     def _find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> list[_Found]:
         return list(zip(frames, self._analyzer.find(models, frames)))
 
+    def _frames_at_once(self, settings: VideoSettings) -> int:
+        if not isinstance(self._analyzer, StepAnalyzer):
+            return settings.frame_batch
+        together = self._analyzer.frames_at_once(self._reader.fps)
+        return -(-settings.frame_batch // together) * together  # so that the batch changes nothing in what is found
+
     def _steps(self) -> Iterator[Sequence[VideoFrame]]:
-        """Give the frames that a worker takes at once."""
-        frames = iter(self._feed)
-        while True:
-            step = list(itertools.islice(frames, self._at_once))
-            if not step:
-                return
+        """Give the frames that a worker takes at once; fewer of large ones, as several steps are in memory."""
+        step: list[VideoFrame] = []
+        for frame in self._feed:
+            step.append(frame)
+            if len(step) >= self._at_once or sum(one.image.nbytes for one in step) >= _STEP_BYTES:
+                yield step
+                step = []
+        if step:
             yield step
 
     def _opened_writer(self, settings: VideoSettings) -> Optional[VideoWriter]:

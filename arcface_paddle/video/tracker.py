@@ -132,6 +132,11 @@ class Tracker:
         """Return the tracks that are in sight or may come back, by number."""
         return self._tracks.open
 
+    def expected(self, time_s: float) -> dict[int, np.ndarray]:
+        """Return where tracks are expected at a time, boxes (4,) by their numbers; those long out of sight nowhere."""
+        moving = self._tracks.moving(time_s)
+        return {one.number: one.motion.box_at(time_s) for one in moving if one.motion is not None}
+
     def _associate(self, frame: FrameState, *, step_s: float) -> list[int]:
         """Let tracks go on with boxes; returns the indices of the faces that none went on with."""
         moving = self._tracks.moving(frame.time_s)

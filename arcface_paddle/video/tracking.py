@@ -23,11 +23,11 @@ import numpy as np
 from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.cards import PLAIN_COSINE
-from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.probability import same_person_probability
 from arcface_paddle.types import UNKNOWN, Detection, Face, ImageResult
 from arcface_paddle.video.best_views import BestViews
 from arcface_paddle.video.changes import JOINED, Change, ClosedTrack, Sighting
+from arcface_paddle.video.face_finding import FaceFinder, FoundFaces, moved
 from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.identity import NameRules
 from arcface_paddle.video.looking import FaceLooker
@@ -36,6 +36,7 @@ from arcface_paddle.video.track_settings import USUAL_TRACKS, TrackSettings
 from arcface_paddle.video.tracker import Tracker
 
 _NOTHING_DECIDES = NameRules(2.0, 2.0, 2.0, 2.0, -2.0)  # without a recogniser
+_SAME_TIME_S = 1e-3  # containers round times to it
 
 
 class FaceTracks:
@@ -63,14 +64,16 @@ class FaceTracks:
             rules = NameRules.of(recognizer.card, threshold=analyzer.threshold)
         self.listeners: list[Callable[[Change], None]] = []
         self._analyzer = analyzer
-        self._strong = analyzer.detector.threshold
-        self._weak = settings.weak_share * self._strong
+        strong = analyzer.detector.threshold
+        self._search_s = settings.search_s
+        self._finder = FaceFinder(threshold=settings.weak_share * strong)
+        self._last: dict[int, Detection] = {}  # of each track
         self._best_views = BestViews(keep_crops=keep_crops)
         self._tracker = Tracker(
             None if recognizer is None else FaceLooker(analyzer),
             rules,
             spec=PLAIN_COSINE if recognizer is None else recognizer_spec(recognizer.card).similarity,
-            strong=self._strong,
+            strong=strong,
             settings=settings,
             min_quality=analyzer.min_quality,
         )
@@ -97,16 +100,28 @@ class FaceTracks:
             The faces that have a track, largest first. ``embedding``, ``feature_norm`` and ``quality`` are those of
             this frame, None where the face was not looked at; ``similarity`` and ``candidates`` are those of the track.
         """
-        detections = self._detections(self._analyzer.detector, image)
-        return self._result(image, time_s, detections, source=source)
+        (found,) = self._finder.step(self._analyzer.detector, [image])
+        return self._result(self._analyzer, VideoFrame(0, time_s, image), found, source=source)
 
-    def find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> Sequence[Sequence[Detection]]:
-        """Find the faces of some frames, weak boxes included; see ``FrameAnalyzer``."""
-        return [self._detections(models.detector, frame.image) for frame in frames]
+    def frames_at_once(self, fps: float) -> int:
+        """Return how many frames of a file one search is made for; see ``StepAnalyzer``."""
+        return max(1, round(self._search_s * fps))
+
+    def find(self, models: Analyzer, frames: Sequence[VideoFrame]) -> Sequence[FoundFaces]:
+        """Find the faces of some frames, weak boxes included; see ``FrameAnalyzer``.
+
+        In a fifth of a second one frame is searched, and the faces are followed from there; see ``face_finding``.
+        """
+        found: list[FoundFaces] = []
+        while len(found) < len(frames):
+            first = frames[len(found)]
+            near = [one for one in frames[len(found) :] if one.time_s - first.time_s < self._search_s - _SAME_TIME_S]
+            found += self._finder.step(models.detector, [one.image for one in near or [first]])
+        return found
 
     def decide(self, models: Analyzer, frame: VideoFrame, found: Any, *, source: str) -> ImageResult:
         """Take in a frame whose faces were found; see ``FrameAnalyzer``."""
-        return self._result(frame.image, frame.time_s, found, source=source)
+        return self._result(models, frame, found, source=source)
 
     def renamed(self, result: ImageResult) -> ImageResult:
         """Return the result of an earlier frame with the names that its tracks have now."""
@@ -135,24 +150,27 @@ class FaceTracks:
         names = self._tracker.final_names()
         return {number: (self._tracker.resolved(number), self._called(name)) for number, name in names.items()}
 
-    def _detections(self, detector: Detector, image: np.ndarray) -> list[Detection]:
-        """Return the faces and the weak boxes; the detector is the caller's alone meanwhile."""
-        detector.threshold = self._weak
-        try:
-            return detector.detect(image)
-        finally:
-            detector.threshold = self._strong
-
-    def _result(self, image: np.ndarray, time_s: float, detections: Sequence[Detection], *, source: str) -> ImageResult:
-        sightings = self._tracker.take(image, time_s, detections)
+    def _result(self, models: Analyzer, frame: VideoFrame, found: FoundFaces, *, source: str) -> ImageResult:
+        image, time_s = frame.image, frame.time_s
+        sightings = self._tracker.take(image, time_s, self._completed(models, frame, found))
         for change in self._tracker.changes:
             if change.kind == JOINED and change.was is not None:
                 self._best_views.join(change.track, was=change.was)
         for sighting in sightings:
             self._best_views.offer(image, time_s, sighting)
+            self._last[sighting.track] = sighting.detection
         self._tell()
         faces = tuple(self._face(sighting) for sighting in sightings)
         return ImageResult(source, (image.shape[1], image.shape[0]), faces)
+
+    def _completed(self, models: Analyzer, frame: VideoFrame, found: FoundFaces) -> Sequence[Detection]:
+        """Return what was found in a frame, with the faces that its tracks expect there if they were overlooked."""
+        if found.is_searched:
+            return found.detections
+        boxes = self._tracker.expected(frame.time_s)
+        self._last = {number: self._last[number] for number in boxes}
+        expected = [moved(self._last[number], box) for number, box in boxes.items()]
+        return self._finder.completed(models.detector, frame.image, found, expected)
 
     def _tell(self) -> None:
         changes = list(self._tracker.changes)

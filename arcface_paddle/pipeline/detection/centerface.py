@@ -7,7 +7,7 @@ looked for from a fixed score on, and only the finished ones are held against th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -114,12 +114,29 @@ class CenterFaceDetector:
         return self._runtime.execution
 
     def detect(self, image: np.ndarray) -> list[Detection]:
+        return self.search(image, threshold=self.threshold)
+
+    def search(self, image: np.ndarray, *, threshold: float) -> list[Detection]:
+        """See ``base.FollowingDetector``."""
         check_image(image)
         plausible = self._spec.score_threshold
         faces = find_turned(
             self._find, image, glance=self._find_once, rotate=self._settings.rotate, plausible=plausible
         )
-        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
+        return wanted(faces, threshold=threshold, min_face=self._settings.min_face)
+
+    def follow(self, image: np.ndarray, expected: Sequence[Detection], *, threshold: float) -> list[Detection]:
+        """See ``base.FollowingDetector``: the second look of a search, mirrored and not, and the mean of both."""
+        check_image(image)
+        if not expected:
+            return []
+        first, second = (self._second_look.look(image, _rows_of(expected), mirror=mirror) for mirror in (-1, 1))
+        seen = (first[:, 4] > 0) & (second[:, 4] > 0)
+        first, second = first[seen], second[seen]
+        united = (first + second) / 2
+        best = _distinct_rows(united, iou=self._spec.nms_iou)
+        doubts = disagreement(_points(first[best]), _points(second[best]))
+        return wanted(_detections(united[best], doubts), threshold=threshold, min_face=self._settings.min_face)
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         """Find what may be a face at any threshold in a picture that stands upright."""
@@ -265,15 +282,7 @@ class CenterFaceDetector:
         best = _distinct_rows(united, iou=self._spec.nms_iou)  # before further looks are spent on the others
         first, second, share, united = first[best], second[best], share[best], united[best]
         doubts = self._settle(image, first, second, share, united)
-        return [
-            Detection(
-                row[:4].astype(np.float32),
-                float(row[4]),
-                row[5:].reshape(POINTS, 2).astype(np.float32),
-                landmark_doubt=float(doubt),
-            )
-            for row, doubt in zip(united, doubts)
-        ]
+        return _detections(united, doubts)
 
     def _settle(
         self, image: np.ndarray, first: np.ndarray, second: np.ndarray, share: np.ndarray, united: np.ndarray
@@ -298,6 +307,28 @@ class CenterFaceDetector:
         middle = np.where(seen_badly[:, None], voices[1:].mean(axis=0), np.median(voices, axis=0))
         united[disputed, 5:] = middle
         return doubts
+
+
+def _rows_of(faces: Sequence[Detection]) -> np.ndarray:
+    """Return rows (N, 15) of faces with landmarks."""
+    rows = np.empty((len(faces), 5 + 2 * POINTS))
+    for row, face in zip(rows, faces):
+        assert face.landmarks is not None, "only faces with landmarks can be followed"
+        row[:4], row[4], row[5:] = face.box_xyxy, face.score, face.landmarks.reshape(-1)
+    return rows
+
+
+def _detections(rows: np.ndarray, doubts: np.ndarray) -> list[Detection]:
+    """Return the faces of rows (N, 15), with how far (N,) two looks at their landmarks disagree."""
+    return [
+        Detection(
+            row[:4].astype(np.float32),
+            float(row[4]),
+            row[5:].reshape(POINTS, 2).astype(np.float32),
+            landmark_doubt=float(doubt),
+        )
+        for row, doubt in zip(rows, doubts)
+    ]
 
 
 def _in_picture(rows: np.ndarray, piece: scanning.Piece) -> np.ndarray:
