@@ -8,7 +8,10 @@ from typing import Optional
 import cv2
 import numpy as np
 
+from arcface_paddle.pipeline.detection.scanning import shrink
+
 _THUMB_WH = (48, 27)
+_HALVED_WH = (192, 108)  # on the way there: averaging 720p by area at once takes ten times as long
 _REMEMBERED = 25  # differences of frames that say how much this camera moves
 _CHANGE = 0.08  # mean difference of grey values, 0 to 1, that a cut has at least
 _TIMES = 4.0  # of the usual difference of this film
@@ -25,7 +28,8 @@ class CutDetector:
 
     def is_cut(self, image: np.ndarray) -> bool:
         """Tell whether (H, W, 3) uint8 RGB begins a new shot; to be asked for every frame, in order."""
-        small = cv2.cvtColor(cv2.resize(image, _THUMB_WH, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        halved = shrink(image, _HALVED_WH)
+        small = cv2.cvtColor(cv2.resize(halved, _THUMB_WH, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         now = small.astype(np.float32) / 255
         before, self._before = self._before, now
         if before is None:
