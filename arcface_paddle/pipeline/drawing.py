@@ -103,21 +103,20 @@ def draw_faces(
     """
     path = str(font_path or FONT_PATH)
     load_font(path, _USUAL_FONT)
-    canvas = Image.fromarray(image)
-    pen = ImageDraw.Draw(canvas)
-    boxes = [_visible_box(face.detection.box_xyxy, canvas.size) for face in faces]
+    canvas, picture_wh = np.array(image), (image.shape[1], image.shape[0])
+    boxes = [_visible_box(face.detection.box_xyxy, picture_wh) for face in faces]
     known = assign_colors(face.name for face in faces) if colors is None else colors
     painted = [color_of(face.name, known) for face in faces]
     for color, box in zip(painted, boxes):
-        _draw_box(pen, box, color, width=_line_width(box, canvas.size))
+        _draw_box(canvas, box, color, width=_line_width(box, picture_wh))
     taken: list[Rectangle] = []
     for face, box, color in zip(faces, boxes, painted):
-        label = _fit_label(label_text(face, style), path, box=box, picture_wh=canvas.size, size=style.font_size)
+        label = _fit_label(label_text(face, style), path, box=box, picture_wh=picture_wh, size=style.font_size)
         others = [other for other in boxes if other is not box]
-        place = _place_label(label.size_wh, box, canvas.size, taken=taken, faces=others)
+        place = _place_label(label.size_wh, box, picture_wh, taken=taken, faces=others)
         taken.append(place)
-        _draw_label(pen, label, place, color)
-    return np.array(canvas)
+        _draw_label(canvas, label, place, color)
+    return canvas
 
 
 def label_text(face: Face, style: LabelStyle = USUAL_STYLE) -> str:
@@ -182,11 +181,23 @@ def _line_width(box: Rectangle, picture_wh: tuple[int, int]) -> int:
     return max(1, min(round(min(picture_wh) * _LINE_PER_PICTURE), 1 + round(face_side * _LINE_PER_FACE)))
 
 
-def _draw_box(pen: ImageDraw.ImageDraw, box: Rectangle, color: Color, *, width: int) -> None:
-    left, top, right, bottom = box
+def _draw_box(canvas: np.ndarray, box: Rectangle, color: Color, *, width: int) -> None:
     rim = max(1, width // 3)  # a dark rim keeps the box visible on a background of its own colour
-    pen.rectangle((left - rim, top - rim, right + rim, bottom + rim), outline=(0, 0, 0), width=rim)
-    pen.rectangle(box, outline=color, width=width)
+    _draw_frame(canvas, (box[0] - rim, box[1] - rim, box[2] + rim, box[3] + rim), (0, 0, 0), width=rim)
+    _draw_frame(canvas, box, color, width=width)
+
+
+def _draw_frame(canvas: np.ndarray, box: Rectangle, color: Color, *, width: int) -> None:
+    """Draw four lines along the inside of a box, its last row and column included, as far as the picture reaches."""
+    left, top, right, bottom = box[0], box[1], box[2] + 1, box[3] + 1
+    for rows in ((top, top + width), (bottom - width, bottom)):
+        canvas[_inside(*rows), _inside(left, right)] = color
+    for columns in ((left, left + width), (right - width, right)):
+        canvas[_inside(top, bottom), _inside(*columns)] = color
+
+
+def _inside(start: int, end: int) -> slice:
+    return slice(max(start, 0), max(end, 0))
 
 
 def _font_size(box: Rectangle, picture_wh: tuple[int, int]) -> int:
@@ -267,9 +278,17 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     return max(width, 0) * max(height, 0)
 
 
-def _draw_label(pen: ImageDraw.ImageDraw, label: _Label, place: Rectangle, color: Color) -> None:
-    pen.rectangle(place, fill=color)
+def _draw_label(canvas: np.ndarray, label: _Label, place: Rectangle, color: Color) -> None:
+    """Draw a label. Only the pixels around it become a picture of Pillow's and come back: for a whole one of 720p that
+    takes 7 ms."""
+    spare = 2 * label.padding + 2  # of letters that reach beyond the label
+    rows, columns = _inside(place[1] - spare, place[3] + spare + 1), _inside(place[0] - spare, place[2] + spare + 1)
+    part = Image.fromarray(canvas[rows, columns])
+    pen = ImageDraw.Draw(part)
+    left, top = place[0] - columns.start, place[1] - rows.start
+    pen.rectangle((left, top, left + place[2] - place[0], top + place[3] - place[1]), fill=color)
     line_height = sum(label.font.getmetrics())
     for number, line in enumerate(label.text.split("\n")):
-        position = (place[0] + label.padding, place[1] + label.padding // 2 + number * line_height)
+        position = (left + label.padding, top + label.padding // 2 + number * line_height)
         pen.text(position, line, fill=text_color_on(color), font=label.font)
+    canvas[rows, columns] = np.array(part)
