@@ -130,7 +130,7 @@ class CenterFaceDetector:
         check_image(image)
         if not expected:
             return []
-        first, second = (self._second_look.look(image, _rows_of(expected), mirror=mirror) for mirror in (-1, 1))
+        first, second = self._second_look.look_twice(image, _rows_of(expected))
         seen = (first[:, 4] > 0) & (second[:, 4] > 0)
         first, second = first[seen], second[seen]
         united = (first + second) / 2

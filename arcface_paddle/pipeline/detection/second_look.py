@@ -110,25 +110,43 @@ class SecondLook:
         Returns:
             (N, 15) likewise, as seen now; where nothing was seen, the same row with score 0.
         """
-        seen = self._look_once(image, rows, mirror=mirror)
+        return self._look_again(image, rows, np.full(len(rows), mirror))
+
+    def look_twice(self, image: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Look at places mirrored and as they are, in one go, which saves a third of the time of two looks.
+
+        Args:
+            image, rows: as for ``look``.
+
+        Returns:
+            (N, 15) what ``look`` returns for either, the mirrored look first.
+        """
+        mirrors = np.repeat([-1, 1], len(rows))
+        seen = self._look_again(image, np.concatenate([rows, rows]), mirrors)
+        return seen[: len(rows)], seen[len(rows) :]
+
+    def _look_again(self, image: np.ndarray, rows: np.ndarray, mirrors: np.ndarray) -> np.ndarray:
+        """Look at places, each mirrored (-1) or not (1), and again at those whose face stands askew in its window."""
+        seen = self._look_once(image, rows, mirrors)
         askew = np.abs(_angle_between(rolls(seen), _window_angles(rows))) > _STILL_TILTED_RAD
         again = np.flatnonzero(askew & (seen[:, 4] > 0))
         if len(again):
-            closer = self._look_once(image, seen[again], mirror=mirror)
+            closer = self._look_once(image, seen[again], mirrors[again])
             better = closer[:, 4] >= seen[again, 4]
             seen[again[better]] = closer[better]
         return seen
 
-    def _look_once(self, image: np.ndarray, rows: np.ndarray, *, mirror: int) -> np.ndarray:
+    def _look_once(self, image: np.ndarray, rows: np.ndarray, mirrors: np.ndarray) -> np.ndarray:
         seen = rows.copy()
         seen[:, 4] = 0
-        windows = [self._window(row, angle, mirror=mirror) for row, angle in zip(rows, _window_angles(rows))]
+        placed = zip(rows, _window_angles(rows), mirrors)
+        windows = [self._window(row, angle, mirror=mirror) for row, angle, mirror in placed]
         for start in range(0, len(rows), _BATCH):
             batch = windows[start : start + _BATCH]
             blob = to_blob([window.cut(image, self._scan.window) for window in batch], self._input)
             rows_seen, indices = self._best(self._runtime.run([blob]))
             for row, index in zip(rows_seen, indices):
-                seen[start + index] = _row_in_picture(row, batch[index], mirror=mirror)
+                seen[start + index] = _row_in_picture(row, batch[index], mirror=mirrors[start + index])
         return seen
 
     def _window(self, row: np.ndarray, angle: float, *, mirror: int) -> Window:
