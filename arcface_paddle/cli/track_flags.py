@@ -15,6 +15,7 @@ DELAY_S = 1.0
 _MOST_DELAY_S = 10.0
 _FLAGS = {
     "--no_tracks": "no_tracks", "--no_unique": "no_unique", "--track_memory": "track_memory", "--delay": "delay",
+    "--search_interval": "search_interval",
     "--timeline": "timeline", "--attendance": "attendance", "--save_tracks": "save_tracks",
     "--track_sheet": "track_sheet", "--events": "events", "--webhook": "webhook",
 }  # fmt: skip
@@ -52,6 +53,13 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
         help=f"seconds for which a face that is out of sight keeps its track ({TrackSettings.keep_s:g})",
     )
     tracks.add_argument(
+        "--search_interval",
+        type=float,
+        metavar="S",
+        help=f"seconds of a file between two searches of a whole frame; in between known faces are followed; 0: search "
+        f"every frame ({TrackSettings.search_s:g})",
+    )
+    tracks.add_argument(
         "--delay",
         type=float,
         metavar="S",
@@ -85,7 +93,8 @@ def track_settings(args: argparse.Namespace) -> Optional[TrackSettings]:
     if args.no_tracks:
         return None
     memory = TrackSettings.keep_s if args.track_memory is None else args.track_memory
-    return TrackSettings(unique=not args.no_unique, keep_s=memory)
+    search_s = TrackSettings.search_s if args.search_interval is None else args.search_interval
+    return TrackSettings(unique=not args.no_unique, keep_s=memory, search_s=search_s)
 
 
 def track_outputs(args: argparse.Namespace) -> TrackOutputs:
