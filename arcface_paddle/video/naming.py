@@ -12,9 +12,7 @@ from arcface_paddle.video.changes import ChangeLog, ClosedTrack
 from arcface_paddle.video.frame_state import FrameState
 from arcface_paddle.video.identity import Claim, NameRules, assign_names, names_in_retrospect
 from arcface_paddle.video.looking import Looker
-from arcface_paddle.video.tracks import Track
-
-_MISTAKEN_SHARE = 0.1  # of its frames in which a track may have been on another face, next to its own
+from arcface_paddle.video.tracks import Track, are_two_people
 
 
 class Naming:
@@ -75,14 +73,11 @@ def _together(closed: Iterable[ClosedTrack]) -> dict[int, set[int]]:
     """Return with whom each track was seen for longer than a mistake of the tracker may last."""
     by_number = {one.number: one for one in closed}
 
-    def is_mistake(one: ClosedTrack, other: ClosedTrack, frames: int) -> bool:
-        return frames <= _MISTAKEN_SHARE * min(one.appearances, other.appearances)
-
     return {
         number: {
             other
             for other, frames in one.seen_with.items()
-            if other in by_number and not is_mistake(one, by_number[other], frames)
+            if other in by_number and are_two_people(frames, one.appearances, by_number[other].appearances)
         }
         for number, one in by_number.items()
     }

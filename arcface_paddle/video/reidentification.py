@@ -10,7 +10,7 @@ from arcface_paddle.video.assignment import best_pairs
 from arcface_paddle.video.changes import ChangeLog
 from arcface_paddle.video.frame_state import FrameState
 from arcface_paddle.video.identity import NameRules
-from arcface_paddle.video.tracks import Track, TrackList
+from arcface_paddle.video.tracks import Track, TrackList, are_two_people
 
 _MOST_LOST = 64  # tracks out of sight that a new face is compared with, the latest ones
 _FIT = 0.5  # quality that two looks need to tell that they are one face: half hidden faces resemble each other
@@ -87,10 +87,14 @@ class ReIdentification:
     def _elder(self, frame: FrameState, young: Track) -> Optional[Track]:
         """Return the lost track whose face a new one shows; None if there is none."""
         lost = [one for one in self.lost(frame) if one.number < young.number and one.looked_quality >= _FIT]
+        # Who was seen together is two people, unless the tracker mistook one for the other for a moment: who goes on
+        # as another for longer has looks of both among the evidence, which then says little.
+        lost = [
+            one for one in lost if not are_two_people(one.seen_with[young.number], one.appearances, young.appearances)
+        ]
         if not lost:
             return None
         old = max(lost, key=lambda one: one.evidence.similarity_between(young.evidence))
-        # Who was seen together is two people, unless the tracker mistook one for the other.
         together = young.number in old.seen_with or old.last_s > young.first_s
         least = self._rules.same + (2 * self._rules.lead if together else 0)
         return old if old.evidence.similarity_between(young.evidence) >= least else None

@@ -21,6 +21,23 @@ COAST_S = 1.0
 ABSENCE_S = 1.0
 """Seconds out of sight that count as absence: somebody who turns around has not left."""
 
+_MISTAKEN_SHARE = 0.1  # of its frames in which a track may have been on another face, next to its own
+
+
+def are_two_people(together: int, appearances: int, of_other: int) -> bool:
+    """Tell whether two tracks were in sight together for longer than a mistake of the tracker may last.
+
+    Args:
+        together: frames in which both were in sight.
+        appearances: frames in which one was.
+        of_other: likewise of the other.
+
+    Example:
+        >>> are_two_people(3, 50, 90), are_two_people(6, 50, 90)
+        (False, True)
+    """
+    return together > _MISTAKEN_SHARE * min(appearances, of_other)
+
 
 @dataclass(eq=False)
 class Track:

@@ -187,6 +187,19 @@ def test_a_poor_first_look_is_joined_with_the_track_that_it_belongs_to():
     assert film.tracker.closed[0].spans == ((0.0, 0.96), (2.0, 2.96)), "an absence of a second is one"
 
 
+def test_twins_who_were_seen_together_are_two_when_one_leaves():
+    film = Film(unique=False)
+    PEOPLE["T"] = PEOPLE["A"]
+    for index in range(75):
+        film.frame(index / 25, A=60, **({"T": 250} if index < 50 else {}))
+    assert film.track("A") == 1
+    film = Film(unique=False)
+    for index in range(75):
+        film.frame(index / 25, **({"T": 250} if index < 50 else {}), A=60)
+    assert film.history[49] == {"T": (1, "A"), "A": (2, "A")} and film.track("A") == 2
+    assert not film.tracker.aliases
+
+
 def test_a_person_who_was_never_similar_enough_alone_is_named_by_the_whole_track():
     """Single looks of a noisy camera stay below the threshold, as in the clip that this was built for."""
     film = Film(NameRules(give=0.7, sure=0.75, keep=0.5, same=0.55, different=0.1))
