@@ -11,6 +11,7 @@ of the known people from other days (gallery).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -25,6 +26,7 @@ from arcface_paddle.pipeline.opening import open_pipeline
 from arcface_paddle.pipeline.settings import PipelineSettings
 from arcface_paddle.synthetic.film import FilmSettings, SyntheticFilm
 from arcface_paddle.types import UNKNOWN, Face
+from arcface_paddle.video.frames import VideoFrame
 from arcface_paddle.video.track_settings import TrackSettings
 from arcface_paddle.video.tracking import FaceTracks
 from arcface_paddle.video.writing import VideoWriter
@@ -39,6 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="12,14", help="films, by their seeds (%(default)s)")
     parser.add_argument("--seconds", type=float, default=16.0, help="length of a film (%(default)s)")
     parser.add_argument("--every", type=int, default=1, help="take every so manieth frame (%(default)s)")
+    parser.add_argument(
+        "--search_interval",
+        type=float,
+        default=TrackSettings.search_s,
+        help="seconds between two searches of a whole frame; 0: search every frame (%(default)s)",
+    )
     parser.add_argument("--folder", type=Path, default=Path("/tmp/arcface_films"), help="where films are kept")
     parser.add_argument("--rec_model", help="recogniser (the default one)")
     parser.add_argument("--no_unique", action="store_true", help="let a person be in a frame twice")
@@ -49,7 +57,8 @@ def run(args: argparse.Namespace) -> List[Dict[str, Any]]:
     for seed in map(int, args.seeds.split(",")):
         folder = kept_film(FilmSettings(seed=seed, seconds=args.seconds), args.folder)
         analyzer = opened_analyzer(folder / "gallery", rec_model=args.rec_model)
-        rows += measured(folder, analyzer, every=args.every, settings=TrackSettings(unique=not args.no_unique))
+        settings = TrackSettings(unique=not args.no_unique, search_s=args.search_interval)
+        rows += measured(folder, analyzer, every=args.every, settings=settings)
     return rows
 
 
@@ -94,11 +103,13 @@ def measured(folder: Path, analyzer: Analyzer, *, every: int, settings: TrackSet
     alone, told, final = _Way(), _Way(), _Way()
     tracks = FaceTracks(analyzer, settings)
     later: List[Tuple[float, Sequence[Face], List[Truth]]] = []
-    for time_s, image, truth in _frames(folder, every):
-        alone.add(time_s, analyzer.analyze(image).faces, truth)
-        faces = tracks.update(image, time_s).faces
-        told.add(time_s, faces, truth)
-        later.append((time_s, faces, truth))
+    for step in _steps(folder, every, tracks):
+        frames = [frame for frame, _ in step]
+        for (frame, truth), found in zip(step, tracks.find(analyzer, frames)):
+            alone.add(frame.time_s, analyzer.analyze(frame.image).faces, truth)
+            faces = tracks.decide(analyzer, frame, found, source="film").faces
+            told.add(frame.time_s, faces, truth)
+            later.append((frame.time_s, faces, truth))
     confirmed = {entry.track for entry in tracks.finish()}
     names = tracks.final_faces()
     for time_s, faces, truth in later:
@@ -112,6 +123,16 @@ def measured(folder: Path, analyzer: Analyzer, *, every: int, settings: TrackSet
         {"film": folder.name, "way": "tracks, as told meanwhile", **told.row(), "looks per face": looks},
         {"film": folder.name, "way": "tracks, in the end", **final.row(), "looks per face": looks},
     ]
+
+
+def _steps(folder: Path, every: int, tracks: FaceTracks) -> Iterator[List[Tuple[VideoFrame, List[Truth]]]]:
+    """Give the frames as a session gives those of a file: as many at once as one search is made for."""
+    shown = ((VideoFrame(i, time_s, image), truth) for i, (time_s, image, truth) in enumerate(_frames(folder, every)))
+    first, second = itertools.islice(shown, 2)
+    shown = itertools.chain((first, second), shown)
+    at_once = tracks.frames_at_once(1 / (second[0].time_s - first[0].time_s))
+    while step := list(itertools.islice(shown, at_once)):
+        yield step
 
 
 class _Way:
