@@ -131,6 +131,8 @@ def error_line(capsys) -> str:
         (["--timeline=t.json", "--no_tracks"], "--timeline needs tracks"),
         (["--delay=11"], "--delay is 11.0; allowed: 0 to 10"),
         (["--track_memory=0"], "allowed: above 0"),
+        (["--search_interval=2"], "frames are searched every 2.0 s; allowed: 0 to 1"),
+        (["--search_interval=.1", "--no_tracks"], "--search_interval needs tracks"),
         (["--webhook=ftp://host/x"], "allowed: an address that begins with http"),
         (["--webhook=https://host/x"], SECRET_VARIABLE),
         (["--timeline=."], "is a folder"),

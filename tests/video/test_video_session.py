@@ -17,6 +17,8 @@ from arcface_paddle.types import Face, ImageResult
 from arcface_paddle.video.analysis import EachFrameAlone
 from arcface_paddle.video.reading import VideoReader
 from arcface_paddle.video.session import VideoSession
+from arcface_paddle.video.track_settings import TrackSettings
+from arcface_paddle.video.tracking import FaceTracks
 from arcface_paddle.video.video_settings import VideoSettings
 from arcface_paddle.video.writing import VideoWriter
 
@@ -143,3 +145,25 @@ def test_nothing_is_written_without_outputs(loaded, tmp_path, monkeypatch):
     with VideoSession(loaded, str(clip)) as video:
         assert len(list(video)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_file_is_searched_once_in_a_while_and_in_every_frame_on_request(loaded, tmp_path, monkeypatch):
+    """The faces are the same ones, in all frames; the session gives the tracks as many frames as they ask for."""
+    clip, picture = tmp_path / "clip.mp4", picture_of("biden_relit.jpg")
+    with VideoWriter(clip, fps=25) as writer:
+        for shift in range(10):
+            writer.write(np.roll(picture, 3 * shift, axis=1))
+    searches = []
+    detector = loaded.pipeline.analyzer.detector
+    search = detector.search
+    monkeypatch.setattr(detector, "search", lambda image, **rest: searches.append(1) or search(image, **rest))
+    boxes = []
+    for search_s, expected in ((0.2, 2), (0.0, 10)):
+        searches.clear()
+        tracks = FaceTracks(loaded.pipeline.analyzer, TrackSettings(search_s=search_s))
+        one_worker = RecognitionSession(loaded.pipeline)
+        with VideoSession(one_worker, str(clip), analyzer=tracks) as video:
+            found = [finding.result.faces for finding in video]
+        assert len(searches) == expected and [[face.track for face in faces] for faces in found] == [[1]] * 10
+        boxes.append([faces[0].detection.box_xyxy for faces in found])
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=6)  # of a face of 70 by 90
