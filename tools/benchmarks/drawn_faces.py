@@ -1,12 +1,11 @@
 """Embeddings of libraries that are larger than can be rendered in the time, drawn from models of two kinds.
 
 ``like_rendered`` fits a two-covariance Gaussian model to the embeddings of rendered people. ``like_card`` follows what
-the card of the shipped recogniser says of photographs: with 1,500 people of six pictures, strangers reach similarities of
-.35, .44, .52 and .58 at rates of 1e-2 to 1e-5 (card: .349, .463, .550, between .6 and .65), and 99.5, 98.7, 96.3 and
-93.2 % of the pairs of one person reach them (card: 99.6, 98.8, 96.4, 90.3): it is a little kinder than photographs.
-Its people come of twelve ancestries, some are as
-alike as kin, their pictures come in sessions, each has a noise of its own (log-normal, so that some are hardly of use),
-and poor pictures resemble each other.
+the card of the shipped recogniser says of photographs: with 1,500 people of six pictures, strangers reach similarities
+of .35, .44, .52 and .58 at rates of 1e-2 to 1e-5 (card: .349, .463, .550, between .6 and .65), and 99.5, 98.7, 96.3
+and 93.2 % of the pairs of one person reach them (card: 99.6, 98.8, 96.4, 90.3): it is a little kinder than
+photographs. Its people come of twelve ancestries, some are as alike as kin, their pictures come in sessions, each has
+a noise of its own (log-normal, so that some are hardly of use), and poor pictures resemble each other.
 """
 
 from __future__ import annotations
