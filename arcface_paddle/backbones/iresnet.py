@@ -36,6 +36,7 @@ class IResNet(nn.Layer):
     """
 
     MAPS = ("conv1", "bn2")  # the layers that take the picture and give the last map, see channels_last
+    NORM_AND_PRELU = (("bn1", "prelu"),)  # may be computed as one, see ``cpu_kernels``
 
     def __init__(
         self, embedding_size: int = 512, width_mult: float = 1.0, *, units: Sequence[int], dropout: float = 0.0
@@ -66,6 +67,8 @@ class IResNet(nn.Layer):
 
 class ResidualUnit(nn.Layer):
     """BN-Conv-BN-PReLU-Conv-BN beside a shortcut."""
+
+    NORM_AND_PRELU = (("bn2", "prelu"),)
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()

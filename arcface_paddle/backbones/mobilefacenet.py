@@ -28,6 +28,8 @@ _PADDING_OF_STRIDE_2 = {"symmetric": [1, 1, 1, 1], "tf_same": [0, 1, 0, 1]}
 class ConvBlock(nn.Layer):
     """Convolution without bias, batch normalisation, and PReLU unless the block is linear."""
 
+    NORM_AND_PRELU = (("bn", "prelu"),)  # may be computed as one, see ``cpu_kernels``
+
     def __init__(
         self,
         in_channels: int,
