@@ -12,6 +12,8 @@ from arcface_paddle import devices, distributed
 from arcface_paddle.backbones import BACKBONES, build_backbone, canonical_name, find_backbone, options_of
 from arcface_paddle.backbones.batch_renorm import norms_of_maps, use_batch_renorm, use_group_norm
 from arcface_paddle.backbones.channels_last import CHANNELS_LAST, use_channels_last
+from arcface_paddle.backbones.cpu_kernels.layers import use_kernels
+from arcface_paddle.backbones.cpu_kernels.operators import Kernels
 from arcface_paddle.backbones.cpu_speed import use_cpu_layers
 from arcface_paddle.backbones.imagenet import ImageNetNetwork, is_of_paddle_vision, trunk_arrays
 from arcface_paddle.backbones.normalization import (
@@ -77,7 +79,12 @@ def choose_network(settings: NetworkConfig) -> NetworkChoice:
 
 
 def build_network(
-    choice: NetworkChoice, *, batch_norm: str, say: Callable[[str], None], mode: str = "dynamic"
+    choice: NetworkChoice,
+    *,
+    batch_norm: str,
+    say: Callable[[str], None],
+    mode: str = "dynamic",
+    kernels: Optional[Kernels] = None,
 ) -> nn.Layer:
     """Build the network in training mode, with the same weights on all ranks.
 
@@ -86,6 +93,7 @@ def build_network(
         batch_norm: ``local``, ``sync``, ``native_sync`` or ``frozen``, see ``NetworkConfig``.
         say: gets what the user should know.
         mode: ``dynamic``, ``static`` or ``cinn``, see ``RunConfig``.
+        kernels: operators for the CPU, for mode ``dynamic`` and the usual data format; None = Paddle's.
 
     Raises:
         ConfigError: values that the network or the device refuses, or an option that it does not have.
@@ -114,6 +122,8 @@ def build_network(
         network = use_channels_last(network, name=choice.name)
     if mode != "dynamic":
         network = compile_network(network, say=say, mode=mode)
+    elif kernels is not None:
+        use_kernels(network, kernels)
     elif not devices.is_accelerator() and choice.data_format != CHANNELS_LAST:
         use_cpu_layers(network)  # which are of the other order, and not for the compiler
     distributed.broadcast_parameters(list(network.state_dict().values()))

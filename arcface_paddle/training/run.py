@@ -31,6 +31,7 @@ from arcface_paddle.training.optimizer import (
 )
 from arcface_paddle.training.override import Changes, is_due, parse_override
 from arcface_paddle.training.pictures import StreamUpload, Upload, pixels_of_loader
+from arcface_paddle.training.processor import arithmetic_name, open_kernels, say_other_arithmetic
 from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfile
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
@@ -100,7 +101,10 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     margin = margin_of(config.classifier)
     choice = choose_network(config.network)
     config = choice.written_into(config)
-    network = build_network(choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode)
+    kernels = open_kernels(config.run, say=say)
+    network = build_network(
+        choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode, kernels=kernels
+    )
     dataset = dataset or open_training_data(config)
     _say_facts(config, dataset, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
@@ -135,7 +139,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         scaler=LossScaler(config.optimizer.loss_scale, enabled=config.optimizer.fp16),
         decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),
-        state=LoopState(seed=config.run.seed),
+        state=LoopState(seed=config.run.seed, arithmetic=arithmetic_name(kernels)),
         profile=_profile(config),
         upload=StreamUpload() if config.run.copy_stream else Upload(),
     )
@@ -256,6 +260,8 @@ def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
     _load_classifier(run, restored)
     _load_momentum(run, restored)
     if restored.state is not None:
+        say_other_arithmetic(restored.state.arithmetic, run.state.arithmetic, say=say)
+        restored.state.arithmetic = run.state.arithmetic
         run.state = restored.state
         run.scaler.load_state(restored.state.scaler)
         run.decay.load_state(restored.state.decay)

@@ -15,7 +15,7 @@ from arcface_paddle.errors import CheckpointError
 
 _PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # primes, which spread the seeds of neighbouring steps and ranks
 
-_ADDED_LATER = frozenset({"updates", "decay", "override"})
+_ADDED_LATER = frozenset({"updates", "decay", "override", "arithmetic"})
 """Fields that checkpoints of earlier versions do not have; what they stand for was not there either."""
 
 
@@ -40,6 +40,7 @@ class LoopState:
         updates: updates that Adam's moments are corrected by; empty for SGD.
         decay: state of the factor on the weight decay; empty where it is fixed.
         override: the ``--override`` that this run went on with; empty for others.
+        arithmetic: what rank 0 computed with, as ``processor.arithmetic_name`` says; empty for Paddle's own operators.
     """
 
     step: int = 0
@@ -57,6 +58,7 @@ class LoopState:
     updates: dict[str, float] = field(default_factory=dict)
     decay: dict[str, float] = field(default_factory=dict)
     override: str = ""
+    arithmetic: str = ""
 
     @property
     def epoch_of_latest_step(self) -> int:

@@ -5,7 +5,7 @@ In evaluation, in other precisions and with frozen weights each layer is the ori
 
 from __future__ import annotations
 
-from typing import Iterator, Optional, Union
+from typing import Any, Iterator, Optional
 
 import paddle
 from paddle import nn
@@ -116,13 +116,13 @@ def _pairs(network: nn.Layer) -> Iterator[tuple[nn.Layer, nn.Layer]]:
             yield getattr(layer, norm), getattr(layer, prelu)
 
 
-def _is_plain_norm(layer: Optional[nn.Layer]) -> bool:
+def _is_plain_norm(layer: Any) -> bool:
     if type(layer) is not nn.BatchNorm2D or layer._use_global_stats:
         return False
     return layer._data_format == "NCHW" and layer.weight is not None and layer.bias is not None
 
 
-def _is_channel_prelu(layer: Optional[nn.Layer]) -> bool:
+def _is_channel_prelu(layer: Any) -> bool:
     return type(layer) is nn.PReLU and layer._num_parameters > 1 and layer._data_format == "NCHW"
 
 
@@ -146,11 +146,10 @@ def _padding_of_3x3(layer: nn.Conv2D) -> Optional[_Padding]:
         return None
     if list(layer._stride) not in ([1, 1], [2, 2]):
         return None
-    padding: Union[int, list[int], str] = layer._padding
+    padding: Any = layer._padding  # a number, a list of numbers or of pairs, or a name
     sides = [padding] * 4 if isinstance(padding, int) else list(padding)
     if len(sides) == 2:  # rows, columns
         sides = [sides[0], sides[0], sides[1], sides[1]]
     if len(sides) != 4 or not all(side in (0, 1) for side in sides):
         return None
-    top, bottom, left, right = map(int, sides)
-    return top, bottom, left, right
+    return sides[0], sides[1], sides[2], sides[3]

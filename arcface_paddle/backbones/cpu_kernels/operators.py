@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Optional
 
 import paddle
@@ -55,7 +56,7 @@ class Kernels:
             compiled(*arguments, ctypes.c_long(0), ctypes.c_long(channels))
             return
         waiting = [
-            self._pool.submit(compiled, *arguments, ctypes.c_long(first), ctypes.c_long(last))
+            self._pool.submit(partial(compiled, *arguments, ctypes.c_long(first), ctypes.c_long(last)))
             for first, last in zip(edges, edges[1:])
         ]
         for task in waiting:
@@ -120,7 +121,7 @@ class PReLU(paddle.autograd.PyLayer):
 
 
 class Depthwise3x3(paddle.autograd.PyLayer):
-    """Depthwise 3x3 convolution without bias; ``padding`` is (top, bottom, left, right), each 0 or 1, ``step`` 1 or 2."""
+    """Depthwise 3x3 convolution without bias; ``step`` 1 or 2, ``padding`` (top, bottom, left, right), each 0 or 1."""
 
     @staticmethod
     def forward(

@@ -28,6 +28,7 @@ from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
+from arcface_paddle.training.processor_setup import prepare_processor
 
 GROUP_TITLES = {
     "data": "data",
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args)
     _hide_notes_of_paddle()
     _share_cores()
+    if config.run.cpu_kernels != "off":
+        prepare_processor()  # before Paddle computes anything
     from tqdm import tqdm
 
     from arcface_paddle import devices, distributed
