@@ -93,6 +93,10 @@ class FlatOptimizer:
         ]
         self._groups = [group for group in self._groups if group.names]
 
+    def has_gradient(self) -> bool:
+        """Tell whether any parameter has a gradient, or there is none to have one; nothing waits for its values."""
+        return not self._groups or any(group.has_gradient() for group in self._groups)
+
     def collect_gradients(self) -> list[paddle.Tensor]:
         """Return the raw gradients as flat float32 tensors, one per group, and clear those of the parameters."""
         return [group.collect_gradients() for group in self._groups]
@@ -197,6 +201,10 @@ class _FlatGroup:
         for tensor, gap in zip(flat, self._gaps):
             pieces += [tensor, paddle.zeros([gap])] if gap else [tensor]
         return paddle.concat(pieces)
+
+    def has_gradient(self) -> bool:
+        """Tell whether any parameter has a gradient; nothing waits for its values."""
+        return any(weight.grad is not None for weight in self._weights)
 
     @paddle.no_grad()
     def collect_gradients(self) -> paddle.Tensor:

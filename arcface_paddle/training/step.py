@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Sequence
 
 import paddle
@@ -9,6 +10,7 @@ import paddle
 from arcface_paddle import distributed
 from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limits
 from arcface_paddle.data import Batch
+from arcface_paddle.errors import ConfigError
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
 from arcface_paddle.training import pictures
@@ -29,6 +31,9 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
 
     Returns:
         (6,) or (8,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+
+    Raises:
+        ConfigError: the backbone gets no gradient at all.
     """
     state, optimizer = run.state, run.config.optimizer
     seed_step(state.seed, state.step, distributed.rank())
@@ -43,12 +48,28 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
             for number, batch in enumerate(batches)
         ]
     noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
+    _refuse_missing_gradient(run)
 
     with run.profile.phase("exchange"):
         gradients = [distributed.sum_in_place(gradient) for gradient in run.optimizer.collect_gradients()]
         square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
     with run.profile.phase("update"):
         return _judge_and_update(run, gradients, square_sum, paddle.stack(noted).mean(axis=0))
+
+
+def _refuse_missing_gradient(run: Run) -> None:
+    """Refuse a backward pass that ends before the backbone, which flags of Paddle bring about without a word.
+
+    Raises:
+        ConfigError: no parameter of the backbone has a gradient.
+    """
+    if run.optimizer.has_gradient():
+        return
+    flags = ", ".join(sorted(name for name in os.environ if name.startswith("FLAGS_"))) or "none"
+    raise ConfigError(
+        "the backward pass has given the backbone no gradient at all, so that it would never learn: take --mode "
+        f"dynamic, or leave out Paddle's flags (set in the environment: {flags})"
+    )
 
 
 def _judge_and_update(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +55,7 @@ def test_equals_dynamic_mode_though_onednn_was_on(data, tmp_path, monkeypatch):
     assert not paddle.get_flags(["FLAGS_use_onednn"])["FLAGS_use_onednn"]
     train(settings(data, tmp_path / "dynamic", **changes), say=Listener())
     monkeypatch.setattr(network, "use_cpu_layers", lambda own: own)
-    train(settings(data, tmp_path / "plain", **changes), say=Listener())
+    train(settings(data, tmp_path / "plain", cpu_kernels="off", **changes), say=Listener())
 
     static = joined(tmp_path / "static", "weights")
     difference = np.linalg.norm(static - joined(tmp_path / "dynamic", "weights")) / np.linalg.norm(static)
@@ -64,6 +67,29 @@ def test_equals_dynamic_mode_though_onednn_was_on(data, tmp_path, monkeypatch):
     assert np.linalg.norm(momentum) > 1e-2  # there are gradients
     accuracy = {row["accuracy_mean"] for name in ("static", "plain") for row in read_metrics(tmp_path / name)[-1:]}
     assert len(accuracy) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("flag", ["FLAGS_use_onednn", "FLAGS_use_mkldnn"])
+def test_the_flags_in_the_environment_take_no_gradient_away(flag, data, tmp_path):
+    command = [sys.executable, "-m", "arcface_paddle", "train", f"--data_dir={data}", f"--output={tmp_path / 'run'}"]
+    command += ["--logdir=", "--val_targets=", "--width=0.125", "--embedding_size=8", "--batch_size=12", "--steps=2"]
+    command += ["--mode=static", "--num_workers=1", "--device=cpu"]
+    done = subprocess.run(command, env={**os.environ, flag: "1"}, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"{flag} switched off: in mode static it gives the backbone no gradients or wrong ones" in done.stdout
+    assert np.linalg.norm(joined(tmp_path / "run", "momentum")) > 1e-2
+
+
+def test_a_backbone_without_any_gradient_ends_the_run(data, tmp_path, monkeypatch):
+    """As with the flag on, where nothing looks at it."""
+    monkeypatch.setattr(network, "_FLAGS_OF_ONEDNN", ())
+    paddle.set_flags({"FLAGS_use_onednn": True})
+    try:
+        with pytest.raises(ConfigError, match="the backward pass has given the backbone no gradient at all"):
+            train(settings(data, tmp_path / "run", mode="static", steps=1), say=Listener())
+    finally:
+        paddle.set_flags({"FLAGS_use_onednn": False})
 
 
 def test_synchronised_batch_norm_is_refused():
