@@ -1,4 +1,4 @@
-"""Training step of a network (forward and backward, no classifier) on CPU, with and without the faster CPU layers.
+"""Training step of a network (forward and backward, no classifier) on CPU: plain, faster layers, compiled operators.
 
 Each case runs in a process of its own. ``images_per_cpu_s`` counts processor time, which a busy machine disturbs less
 than the clock; the fastest of the repetitions counts. ``activations_mb`` is the planner's estimate.
@@ -28,8 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> list[dict]:
     rows = []
     for network in args.networks:
-        plain, fast = (_measure_in_process(network, args, layers) for layers in ("plain", "cpu"))
-        for row in (plain, fast):
+        found = [_measure_in_process(network, args, layers) for layers in ("plain", "cpu", "compiled")]
+        plain = found[0]
+        for row in found:
             row["gain"] = row["images_per_cpu_s"] / plain["images_per_cpu_s"]
             rows.append(row)
     return rows
@@ -51,13 +52,22 @@ def _measure(case: dict) -> dict:
     import paddle
 
     from arcface_paddle.backbones import build_backbone
+    from arcface_paddle.backbones.cpu_kernels.building import load_build
+    from arcface_paddle.backbones.cpu_kernels.layers import use_kernels
+    from arcface_paddle.backbones.cpu_kernels.operators import Kernels
     from arcface_paddle.backbones.cpu_speed import use_cpu_layers
+    from arcface_paddle.pipeline.model_files import cache_folder
     from arcface_paddle.training.planner import measure_backbone
+    from arcface_paddle.training.processor import threads_per_process
+    from arcface_paddle.training.processor_setup import prepare_processor
 
     size = measure_backbone(case["network"], embedding_size=128)
     network = build_backbone(case["network"], embedding_size=128)
     if case["layers"] == "cpu":
         use_cpu_layers(network)
+    elif case["layers"] == "compiled":
+        prepare_processor()
+        use_kernels(network, Kernels(load_build(cache_folder().parent / "kernels"), threads=threads_per_process()))
     network.train()
     random = np.random.default_rng(0)
     images = paddle.to_tensor(random.normal(size=(case["batch_size"], 3, 112, 112)).astype(np.float32))
