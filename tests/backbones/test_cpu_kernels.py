@@ -189,6 +189,16 @@ def test_evaluation_is_the_original_network_bit_for_bit(kernels):
     np.testing.assert_array_equal(network(images).numpy(), expected)
 
 
+def test_what_is_exported_has_paddles_operators_alone(kernels):
+    network = use_kernels(build_backbone("MobileFaceNet_128", width=0.125, embedding_size=8), kernels)
+    network.eval()
+    picture = paddle.static.InputSpec([None, 3, 112, 112], "float32")
+    traced = paddle.jit.to_static(network, input_spec=[picture], full_graph=True).forward.concrete_program
+    names = {operator.name() for operator in traced.main_program.global_block().ops}
+    wanted = {"add", "batch_norm_", "conv2d", "data", "depthwise_conv2d", "flatten", "prelu"}
+    assert {name for name in names if name != "builtin.parameter"} == {f"pd_op.{name}" for name in wanted}
+
+
 def test_frozen_and_synchronised_norms_and_other_layers_are_left_alone(kernels):
     frozen = freeze_batch_norm(nn.Sequential(nn.BatchNorm2D(4), nn.PReLU(4)))
     synchronised = use_synchronised_batch_norm(nn.Sequential(nn.BatchNorm2D(4)))
