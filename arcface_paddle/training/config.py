@@ -376,9 +376,9 @@ class RunConfig:
     )
     cpu_kernels: str = _option(
         "auto",
-        "auto: on CPU, compile operators for this processor at the first run (a C++ compiler is needed; two seconds) "
-        "and let Paddle's matrix products use AVX2 on AMD; two to three times as fast, the results are equal to "
-        "rounding. off: Paddle's own",
+        "auto: on CPU, compile operators for this processor at the first run (a C++ compiler is needed; two seconds), "
+        "let Paddle's matrix products use AVX2 on AMD, and keep freed memory: MobileFaceNet trains more than twice as "
+        "fast, equal to rounding. off: Paddle's own",
         choices=("auto", "off"),
     )
     device: str = _option("auto", "auto = a GPU where paddle has one", choices=("auto", "cpu", "gpu"))

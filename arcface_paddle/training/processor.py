@@ -29,7 +29,7 @@ def open_kernels(settings: RunConfig, *, say: Callable[[str], None]) -> Optional
     try:
         build = load_build(cache_folder().parent / "kernels")
     except (NoKernelsError, RuntimeError) as error:  # a user without a home folder is a RuntimeError
-        say(f"cpu_kernels: {error}; training with Paddle's operators, at about half the speed")
+        say(f"cpu_kernels: {error}; training with Paddle's operators, which take longer")
         return None
     return Kernels(build, threads=threads_per_process())
 
