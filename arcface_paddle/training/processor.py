@@ -10,21 +10,24 @@ from arcface_paddle.backbones.cpu_kernels.building import NoKernelsError, load_b
 from arcface_paddle.backbones.cpu_kernels.operators import Kernels
 from arcface_paddle.pipeline.model_files import cache_folder
 from arcface_paddle.pipeline.settings import available_cores
-from arcface_paddle.training.config import RunConfig
+from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.processor_setup import MKL_VARIABLE, needs_mkl_type
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 PADDLES_OWN = "Paddle's operators"
 
 
-def open_kernels(settings: RunConfig, *, say: Callable[[str], None]) -> Optional[Kernels]:
+def open_kernels(config: TrainConfig, *, say: Callable[[str], None]) -> Optional[Kernels]:
     """Return the compiled operators of a run; None where it computes with Paddle's.
 
     Args:
-        settings: of the run; a compiled backbone (``mode`` static) has operators of its own.
+        config: of the run; a compiled backbone (``mode``), and maps in another order, have operators of their own.
         say: gets one line where they are wanted and cannot be had.
     """
-    if settings.cpu_kernels == "off" or settings.mode == "static" or devices.is_accelerator():
+    settings = config.run
+    if settings.cpu_kernels == "off" or settings.mode != "dynamic" or devices.is_accelerator():
+        return None
+    if config.network.data_format != "NCHW":
         return None
     try:
         build = load_build(cache_folder().parent / "kernels")

@@ -101,7 +101,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     margin = margin_of(config.classifier)
     choice = choose_network(config.network)
     config = choice.written_into(config)
-    kernels = open_kernels(config.run, say=say)
+    kernels = open_kernels(config, say=say)
     network = build_network(
         choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode, kernels=kernels
     )

@@ -17,7 +17,7 @@ from tiny_data import write_dataset
 from arcface_paddle.backbones.cpu_kernels.layers import KernelBatchNorm
 from arcface_paddle.backbones.cpu_speed import CpuPReLU
 from arcface_paddle.training import processor, processor_setup
-from arcface_paddle.training.config import RunConfig
+from arcface_paddle.training.config import config_from
 from arcface_paddle.training.run import build_run
 from arcface_paddle.training.trainer import train
 from arcface_paddle.weight_files import read_state_dict
@@ -105,9 +105,9 @@ def test_without_a_compiler_it_trains_all_the_same_and_says_so_once(data, tmp_pa
     assert not run.state.arithmetic.startswith("kernels")
 
 
-def test_static_mode_and_off_build_nothing(home):
-    for chosen in (RunConfig(cpu_kernels="off"), RunConfig(mode="static")):
-        assert processor.open_kernels(chosen, say=lambda line: pytest.fail(line)) is None
+def test_static_mode_another_order_and_off_build_nothing(home):
+    for chosen in ({"cpu_kernels": "off"}, {"mode": "static"}, {"data_format": "NHWC"}):
+        assert processor.open_kernels(config_from(chosen), say=lambda line: pytest.fail(line)) is None
     assert not home.exists()
 
 
