@@ -8,6 +8,16 @@ below training on real data.
 from __future__ import annotations
 
 from arcface_paddle.synthetic.generator import SyntheticFaces, SyntheticImage
-from arcface_paddle.synthetic.writer import DatasetSettings, WriteReport, write_dataset
+from arcface_paddle.synthetic.shards import Shard
+from arcface_paddle.synthetic.writer import DatasetSettings, WriteReport, merge_dataset, write_dataset, write_shard
 
-__all__ = ["DatasetSettings", "SyntheticFaces", "SyntheticImage", "WriteReport", "write_dataset"]
+__all__ = [
+    "DatasetSettings",
+    "Shard",
+    "SyntheticFaces",
+    "SyntheticImage",
+    "WriteReport",
+    "merge_dataset",
+    "write_dataset",
+    "write_shard",
+]

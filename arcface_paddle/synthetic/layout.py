@@ -70,6 +70,11 @@ class DatasetSettings:
             self._check_validation()
         self.population()
 
+    @property
+    def people(self) -> int:
+        """Number of all people, those of the verification set included."""
+        return self.identities + self.val_identities
+
     def population(self) -> SyntheticFaces:
         """Return the generator of these people.
 

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Sequence
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.data.kinds import open_dataset
@@ -24,8 +24,9 @@ from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic import jobs
 from arcface_paddle.synthetic.assembly import assemble
 from arcface_paddle.synthetic.layout import METADATA_FILE, SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
+from arcface_paddle.synthetic.shards import Shard, check_rendering, common_settings, merge_shards
 
-__all__ = ["DatasetSettings", "WriteReport", "write_dataset"]
+__all__ = ["DatasetSettings", "Shard", "WriteReport", "merge_dataset", "write_dataset", "write_shard"]
 
 EXISTING_CHOICES = ("refuse", "resume", "overwrite")
 
@@ -38,7 +39,7 @@ class WriteReport:
         root: folder of the dataset.
         pictures: pictures of the dataset, held-out people not counted.
         identities: people of the dataset.
-        rendered_identities: people rendered in this run, held-out people included.
+        rendered_identities: people rendered (or taken over from shards) in this run, held-out people included.
         resumed_identities: people found whole from an earlier run.
         val_pairs: pairs of the verification set.
     """
@@ -75,24 +76,96 @@ def write_dataset(
         DataError: the folder holds a dataset of other settings or what was written cannot be read back.
         OSError: the disk is full or the folder cannot be written; run again with ``resume``.
     """
-    if workers < 1:
-        raise ConfigError(f"workers is {workers}; allowed: 1 or more")
-    if existing not in EXISTING_CHOICES:
-        raise ConfigError(f"existing is {existing!r}; allowed: {', '.join(EXISTING_CHOICES)}")
-    layout = Layout(Path(root), settings)
-    people = settings.identities + settings.val_identities
-    _prepare(layout, existing)
-    if (layout.root / METADATA_FILE).exists() and _is_complete(layout):
-        shutil.rmtree(layout.work, ignore_errors=True)
-        progress(people * settings.images_per_identity)
+    layout = _begin(root, settings, workers=workers, existing=existing)
+    if _was_finished(layout):
+        progress(settings.people * settings.images_per_identity)
         return _report(layout, rendered=0)
-    todo = [identity for identity in range(people) if jobs.read_part(layout, identity) is None]
-    progress((people - len(todo)) * settings.images_per_identity)
-    for _ in _render(layout, todo, workers):
-        progress(settings.images_per_identity)
-    assemble(layout)
-    shutil.rmtree(layout.work, ignore_errors=True)
-    return _report(layout, rendered=len(todo))
+    rendered = _complete_people(layout, range(settings.people), workers=workers, progress=progress)
+    return _finish(layout, rendered=rendered)
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What rendering a shard did.
+
+    Attributes:
+        root: folder of the shard.
+        people: whom it has to render.
+        rendered_identities: how many of them were rendered in this run; the others were whole.
+    """
+
+    root: Path
+    people: range
+    rendered_identities: int
+
+
+def write_shard(
+    root: files.PathLike,
+    settings: DatasetSettings,
+    shard: Shard,
+    *,
+    workers: int = 1,
+    existing: str = "refuse",
+    progress: Callable[[int], Any] = lambda pictures: None,
+) -> ShardReport:
+    """Render the people of one shard and leave the dataset unfinished.
+
+    ``merge_dataset`` makes one of several such folders. Where all shards render into one folder, on a disk that the
+    machines share, ``write_dataset`` with ``resume`` finishes it.
+
+    Args:
+        root: the folder of the shard.
+        settings: of the whole dataset, the same for all shards.
+        shard: which people to render.
+        workers: see ``write_dataset``.
+        existing: see ``write_dataset``; in a shared folder all machines say ``resume``.
+        progress: called with the number of pictures done since the last call.
+
+    Raises:
+        ConfigError, DataError, OSError: as ``write_dataset``.
+    """
+    layout = _begin(root, settings, workers=workers, existing=existing)
+    people = shard.people(settings.people)
+    if _was_finished(layout):
+        progress(len(people) * settings.images_per_identity)
+        return ShardReport(layout.root, people, 0)
+    return ShardReport(layout.root, people, _complete_people(layout, people, workers=workers, progress=progress))
+
+
+def merge_dataset(
+    root: files.PathLike,
+    shards: Sequence[files.PathLike],
+    *,
+    existing: str = "refuse",
+    recheck: int = 2,
+    progress: Optional[Callable[[int], Any]] = None,
+) -> WriteReport:
+    """Make one dataset of shards; it has the bytes that one run would have written. The shards stay.
+
+    Args:
+        root: the folder of the dataset.
+        shards: their folders.
+        existing: see ``write_dataset``; ``resume`` goes on with a merge that was interrupted.
+        recheck: pictures of each shard that are rendered again and compared; 0 = none.
+        progress: called with the number of pictures done since the last call.
+
+    Raises:
+        ConfigError: the folder is not empty and may not be changed, or is one of the shards.
+        DataError: the shards do not belong together, lack people, or were not rendered as this machine does.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    roots = [Path(shard) for shard in shards]
+    if Path(root).resolve() in [shard.resolve() for shard in roots]:
+        raise ConfigError(f"{root}: is one of the shards; merge them into a folder of its own")
+    if recheck < 0:
+        raise ConfigError(f"recheck is {recheck}; allowed: 0 or more")
+    settings = common_settings(roots)
+    check_rendering(roots, settings, pictures=recheck)
+    layout = _begin(root, settings, workers=1, existing=existing)
+    if _was_finished(layout):
+        return _report(layout, rendered=0)
+    taken = merge_shards(layout, roots, progress=progress or (lambda pictures: None))
+    return _finish(layout, rendered=len(taken))
 
 
 def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
@@ -108,6 +181,41 @@ def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
                 yield json.loads(line)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+def _begin(root: files.PathLike, settings: DatasetSettings, *, workers: int, existing: str) -> Layout:
+    """Check the arguments and bring the folder into a state in which pictures may come."""
+    if workers < 1:
+        raise ConfigError(f"workers is {workers}; allowed: 1 or more")
+    if existing not in EXISTING_CHOICES:
+        raise ConfigError(f"existing is {existing!r}; allowed: {', '.join(EXISTING_CHOICES)}")
+    layout = Layout(Path(root), settings)
+    _prepare(layout, existing)
+    return layout
+
+
+def _was_finished(layout: Layout) -> bool:
+    """Tell whether the dataset is finished and whole, and drop what is left of the work then."""
+    if not ((layout.root / METADATA_FILE).exists() and _is_complete(layout)):
+        return False
+    shutil.rmtree(layout.work, ignore_errors=True)
+    return True
+
+
+def _complete_people(layout: Layout, people: range, *, workers: int, progress: Callable[[int], Any]) -> int:
+    """Render those of ``people`` who are not whole; return how many that were."""
+    each = layout.settings.images_per_identity
+    todo = [identity for identity in people if jobs.read_part(layout, identity) is None]
+    progress((len(people) - len(todo)) * each)
+    for _ in _render(layout, todo, workers):
+        progress(each)
+    return len(todo)
+
+
+def _finish(layout: Layout, *, rendered: int) -> WriteReport:
+    assemble(layout)
+    shutil.rmtree(layout.work, ignore_errors=True)
+    return _report(layout, rendered=rendered)
 
 
 def _prepare(layout: Layout, existing: str) -> None:
