@@ -61,6 +61,8 @@ def _kinds(*kinds: StepKind) -> dict[str, StepKind]:
 
 STEPS = _kinds(
     StepKind(Step("crop", 1.0, 128, 128), 112, 224, "enlarge to this side, cut 112 at a random place"),
+    StepKind(Step("tilt", 0.5, 0.0, 15.0), 0, 180, "turn to either side by this many degrees, edges repeated"),
+    StepKind(Step("zoom", 0.5, 0.85, 1.15), 0.25, 4, "scale about a random place by this, edges repeated"),
     StepKind(Step("crop_black", 0.2, 0.2, 1.0), 0.05, 1, "keep this share of the area, at a random place, rest black"),
     StepKind(Step("brightness", 0.2, 0.6, 1.4), 0, 4, "multiply all values by this"),
     StepKind(Step("brightness_shift", 1.0, 0.0, 0.4), 0, 1, "add or subtract this share of the range of values"),
@@ -69,6 +71,8 @@ STEPS = _kinds(
     StepKind(Step("photometric", 0.2, 0.5, 1.5), 0, 4, "brightness, contrast, saturation in random order"),
     StepKind(Step("low_resolution", 0.2, 0.2, 1.0), 0.05, 1, "shrink by this and enlarge, random interpolations"),
     StepKind(Step("compression", 0.2, 20, 90), 1, 100, "JPEG of this quality"),
+    StepKind(Step("noise", 0.2, 2.0, 20.0), 0, 128, "add Gaussian noise of this standard deviation in levels"),
+    StepKind(Step("motion_blur", 0.1, 3.0, 9.0), 1, 31, "smear over this many pixels in a random direction"),
     StepKind(Step("blur", 0.1, 0.5, 2.0), 0.1, 10, "Gaussian blur of this standard deviation in pixels"),
     StepKind(Step("grey", 0.05, 1.0, 1.0), 0, 1, "mix grey in by this share"),
     StepKind(Step("erase", 0.1, 0.02, 0.2), 0.01, 0.9, "noise over a rectangle of this share of the area"),
@@ -82,6 +86,21 @@ PRESETS = {
     "light": (Step("crop", 1.0, 128, 128), Step("saturation", 1.0, 0.6, 1.4), Step("brightness_shift", 1.0, 0.0, 0.4)),
     # What AdaFace trains with, in its order.
     "adaface": tuple(STEPS[name].usual for name in ("crop_black", "low_resolution", "photometric")),
+    # Heavy, for rendered people: the kinds of change of DigiFace-1M (Bae et al. 2023: crop and warp, then the look of
+    # colour, blur, noise, low resolution and JPEG); probabilities and strengths are ours.
+    "rendered": (
+        Step("tilt", 0.4, 0.0, 15.0),
+        Step("zoom", 0.6, 0.8, 1.2),
+        Step("crop_black", 0.2, 0.4, 1.0),
+        Step("erase", 0.3, 0.02, 0.25),
+        Step("photometric", 0.7, 0.5, 1.5),
+        Step("grey", 0.2, 1.0, 1.0),
+        Step("motion_blur", 0.1, 3.0, 9.0),
+        Step("blur", 0.15, 0.5, 2.0),
+        Step("low_resolution", 0.4, 0.15, 1.0),
+        Step("noise", 0.3, 2.0, 15.0),
+        Step("compression", 0.5, 15.0, 90.0),
+    ),
 }
 
 HELP = (

@@ -68,18 +68,20 @@ class Augmentation:
         self._steps = tuple(steps)
         self._ccrop = ccrop
 
-    def __call__(self, image: np.ndarray, key: int) -> np.ndarray:
+    def __call__(self, image: np.ndarray, key: int, strength: float = 1.0) -> np.ndarray:
         """Return the picture that the key makes of ``image``, which is left as it is.
 
         Args:
             image: (H, H, 3) uint8 RGB.
             key: 0 to 2**64 - 1.
+            strength: factor on the probability of each step, 0 to 1; what is done to a picture at one strength is done
+                to it at every larger one.
         """
         if self._ccrop:
             image = centre_crop(image)
         for step in self._steps:
             draws = Draws(key, step.name)
-            if draws.uniform(0.0, 1.0) < step.probability:
+            if draws.uniform(0.0, 1.0) < step.probability * strength:
                 image = CHANGES[step.name](image, draws, step.low, step.high)
         return image
 
@@ -152,6 +154,40 @@ def _erase(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarr
     return erased
 
 
+def _tilt(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarray:
+    degrees = draws.uniform(low, high) * (1 - 2 * draws.below(2))
+    middle = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
+    return _warped(image, cv2.getRotationMatrix2D(middle, degrees, 1.0))
+
+
+def _zoom(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    place = draws.uniform(0, width - 1), draws.uniform(0, height - 1)
+    factor = math.exp(draws.uniform(math.log(low), math.log(high)))
+    return _warped(image, cv2.getRotationMatrix2D(place, 0.0, factor))
+
+
+def _warped(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    size = (image.shape[1], image.shape[0])
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _noise(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarray:
+    # The sum of four even bytes is nearly normal: mean 510, variance 4 (256^2 - 1) / 12.
+    summed = draws.noise((4, *image.shape)).sum(axis=0, dtype=np.int32) - 510
+    return _as_bytes(image + summed * (draws.uniform(low, high) / math.sqrt(4 * (256**2 - 1) / 12)))
+
+
+def _motion_blur(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarray:
+    length, angle = draws.uniform(low, high), draws.uniform(0, math.pi)
+    half = math.ceil(length / 2)
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    reach = (length - 1) / 2
+    for along in np.linspace(-reach, reach, 4 * half + 1):
+        kernel[half + round(along * math.sin(angle)), half + round(along * math.cos(angle))] += 1
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
 def _brightness(image: np.ndarray, draws: Draws, low: float, high: float) -> np.ndarray:
     return scale_values(image, draws.uniform(low, high))
 
@@ -199,6 +235,8 @@ Change = Callable[[np.ndarray, Draws, float, float], np.ndarray]
 
 CHANGES: dict[str, Change] = {
     "crop": _crop,
+    "tilt": _tilt,
+    "zoom": _zoom,
     "crop_black": _crop_black,
     "brightness": _brightness,
     "brightness_shift": _brightness_shift,
@@ -207,6 +245,8 @@ CHANGES: dict[str, Change] = {
     "photometric": _photometric,
     "low_resolution": _low_resolution,
     "compression": _compression,
+    "noise": _noise,
+    "motion_blur": _motion_blur,
     "blur": _blur,
     "grey": _grey,
     "erase": _erase,

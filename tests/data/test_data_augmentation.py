@@ -114,6 +114,38 @@ def test_low_resolution_compression_and_blur_equal_what_opencv_makes():
     np.testing.assert_array_equal(changed("blur:1:1.5"), cv2.GaussianBlur(FACE, (0, 0), 1.5))
 
 
+def test_tilt_and_zoom_move_a_dot_where_they_say():
+    """A dot beside the middle turns about it; a zoom moves it away from or towards the place about which it is done."""
+    picture = np.zeros((113, 113, 3), np.uint8)
+    picture[54:59, 84:89] = 255  # 30 pixels to the right of the middle, 56
+
+    def middle_of(changed_picture):
+        rows, columns = np.nonzero(changed_picture[..., 0] > 100)
+        return columns.mean() - 56, rows.mean() - 56
+
+    angles = [np.degrees(np.arctan2(*middle_of(changed("tilt:1:10-20", key, picture))[::-1])) for key in range(30)]
+    assert {np.sign(angle) for angle in angles} == {-1, 1}
+    assert min(map(abs, angles)) > 9 and max(map(abs, angles)) < 21
+    areas = [(changed("zoom:1:2", key, picture)[..., 0] > 100).sum() for key in range(30)]
+    assert 90 <= np.median([area for area in areas if area]) <= 110  # 25 pixels, twice as wide and high
+    np.testing.assert_array_equal(changed("zoom:1:1", 3, FACE), FACE)
+
+
+def test_noise_has_its_deviation_and_motion_blur_smears_along_a_line():
+    grey = np.full((112, 112, 3), 128, np.uint8)
+    for deviation in (2.0, 10.0):
+        noisy = changed(f"noise:1:{deviation}", 4, grey).astype(float)
+        assert abs(noisy.mean() - 128) < 0.3 and noisy.std() == pytest.approx(deviation, rel=0.05)
+    dot = np.zeros((113, 113, 3), np.uint8)
+    dot[56, 56] = 255
+    np.testing.assert_array_equal(changed("motion_blur:1:1", 2, FACE), FACE)
+    for key in range(10):
+        smeared = changed("motion_blur:1:9", key, dot)[..., 0]
+        rows, columns = np.nonzero(smeared)
+        assert 8 <= np.hypot(np.ptp(rows), np.ptp(columns)) + 1 <= 11 and len(rows) <= 17
+        assert 200 < smeared.sum() <= 275
+
+
 def test_probability_and_strength_are_drawn_evenly():
     step = parse_steps(["brightness:0.3:0.5-0.9"])
     flat = np.full((4, 4, 3), 200, np.uint8)
@@ -154,7 +186,7 @@ def test_lists_presets_and_what_replaces_what():
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["rotate"], "'rotate' is not known; allowed: none, light, adaface, crop"),
+        (["rotate"], "'rotate' is not known; allowed: none, light, adaface, rendered, crop"),
         (["none", "crop"], "none together with none, crop"),
         (["crop:2"], "the probability 2; allowed: 0 to 1"),
         (["crop:x"], "'x' in 'crop:x' is not a number"),
