@@ -149,6 +149,40 @@ class Margin:
         self._statistics[name] = paddle.where(paddle.isfinite(moved), moved, old)
 
 
+class EasedMargin(Margin):
+    """A share of another margin: scores on the way from the plain cosine (0) to those of that margin (1).
+
+    It keeps no statistics of its own; those of the other margin go on.
+    """
+
+    def __init__(self, margin: Margin, share: float) -> None:
+        super().__init__(scale=margin.scale)
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(f"the share of a margin is {share}; allowed: 0 to 1")
+        self.margin, self.share = margin, float(share)
+        self.rewrites_negatives = margin.rewrites_negatives
+
+    def observe(self, cosine: paddle.Tensor, norms: paddle.Tensor) -> None:
+        self.margin.observe(cosine, norms)
+
+    def target(self, cosine: paddle.Tensor, norms: paddle.Tensor) -> ValueAndDerivative:
+        value, derivative = self.margin.target(cosine, norms)
+        return cosine + self.share * (value - cosine), 1.0 + self.share * (derivative - 1.0)
+
+    def negatives(self, cosine: paddle.Tensor, target_value: paddle.Tensor) -> ValueAndDerivative:
+        value, derivative = self.margin.negatives(cosine, target_value)
+        return cosine + self.share * (value - cosine), 1.0 + self.share * (derivative - 1.0)
+
+    def state(self) -> dict[str, float]:
+        return self.margin.state()
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        self.margin.load_state(state)
+
+    def settle(self, finite: Optional[paddle.Tensor] = None) -> None:
+        self.margin.settle(finite)
+
+
 class LinearSoftmax(Margin):
     """The softmax of a dense layer over features as they are: no cosine, no scale, no margin."""
 

@@ -9,7 +9,14 @@ import paddle
 import pytest
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.heads.margins import MARGINS, AdaFaceMargin, build_margin, combined_margin, curricular_negatives
+from arcface_paddle.heads.margins import (
+    MARGINS,
+    AdaFaceMargin,
+    EasedMargin,
+    build_margin,
+    combined_margin,
+    curricular_negatives,
+)
 
 TRIPLES = [(1.0, 0.5, 0.0), (1.0, 0.0, 0.35), (1.35, 0.0, 0.0), (1.0, 0.3, 0.2), (4.0, 0.0, 0.0), (1.5, 1.2, 0.1)]
 NORMS = np.array([0.5, 5.0, 20.0, 21.0, 60.0, 150.0])
@@ -134,6 +141,29 @@ def test_curricular_negatives_reweight_only_those_above_the_target():
     )
     np.testing.assert_allclose(value.numpy(), [[0.1, 0.5 * 0.7, -0.2], [0.7 * 0.9, 0.3, 0.2]])
     np.testing.assert_allclose(slope.numpy(), [[1.0, 1.2, 1.0], [1.6, 1.0, 1.0]])
+
+
+@pytest.mark.parametrize("name", ["ArcFace", "AdaFace", "CurricularFace"])
+def test_a_share_of_a_margin_lies_between_the_plain_cosine_and_the_margin(name):
+    cosine, norms = paddle.linspace(-0.9, 0.9, 6, dtype="float64"), paddle.to_tensor(NORMS.astype("float32"))
+    others = paddle.to_tensor(np.random.default_rng(1).uniform(-1, 1, (6, 9)))
+    margin = build_margin(name, scale=30.0)
+    value, slope = margin.target(cosine, norms)
+    for share in (0.0, 0.25, 1.0):
+        eased = EasedMargin(margin, share)
+        assert eased.scale == 30.0 and eased.rewrites_negatives == margin.rewrites_negatives
+        found, found_slope = eased.target(cosine, norms)
+        np.testing.assert_allclose(found.numpy(), (1 - share) * cosine.numpy() + share * value.numpy(), atol=1e-12)
+        np.testing.assert_allclose(found_slope.numpy(), 1 - share + share * slope.numpy(), atol=1e-12)
+        rest, rest_slope = eased.negatives(others, found)
+        full, full_slope = margin.negatives(others, found)
+        np.testing.assert_allclose(rest.numpy(), (1 - share) * others.numpy() + share * full.numpy(), atol=1e-12)
+        np.testing.assert_allclose(rest_slope.numpy(), 1 - share + share * full_slope.numpy(), atol=1e-12)
+    eased.observe(cosine, norms)
+    eased.settle(None)
+    assert eased.state() == margin.state()  # one set of statistics, which goes on when the share is 1
+    with pytest.raises(ConfigError, match=r"share of a margin is 1\.5"):
+        EasedMargin(margin, 1.5)
 
 
 def test_published_settings():
