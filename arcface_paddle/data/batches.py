@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
+from arcface_paddle.data.difficulty import Ladder
 from arcface_paddle.data.epoch_order import BatchOrder, augment_keys, epoch_order, mirrored
 from arcface_paddle.errors import DataError
 
@@ -32,11 +33,31 @@ class RowOrders(NamedTuple):
         indices: (B,) int64, the samples.
         mirrors: (B,) bool, whether left and right are swapped.
         keys: (B,) uint64, the numbers from which the random changes of the pictures follow.
+        strengths: (B,) float32, factors on the probabilities of these changes.
     """
 
     indices: np.ndarray
     mirrors: np.ndarray
     keys: np.ndarray
+    strengths: np.ndarray
+
+
+class Lesson(NamedTuple):
+    """What a curriculum says of one batch; the defaults are those of training without one.
+
+    Attributes:
+        augment: factor on the probability of every random change, 0 to 1.
+        difficulty: share of the pictures of each identity, the easiest first, above 0.
+    """
+
+    augment: float = 1.0
+    difficulty: float = 1.0
+
+
+Lessons = Callable[[int], Lesson]
+"""The lesson of each batch by its number, from 0 at the position at which the epoch is begun or gone on with."""
+
+PLAIN_LESSON = Lesson()
 
 
 class EpochPlan:
@@ -46,12 +67,13 @@ class EpochPlan:
         samples: (N,) int64, the index of the sample at each position.
     """
 
-    def __init__(self, order: BatchOrder, epoch: int, *, mirror: bool) -> None:
-        """Shuffle the epoch."""
+    def __init__(self, order: BatchOrder, epoch: int, *, mirror: bool, ladder: Optional[Ladder] = None) -> None:
+        """Shuffle the epoch; ``ladder`` knows easier pictures for lessons that show these only."""
         self.samples = epoch_order(order.num_samples, seed=order.seed, epoch=epoch, shuffle=order.shuffle)
         self._order = order
         self._epoch = epoch
         self._mirror = mirror
+        self._ladder = ladder
 
     def mirrors(self, indices: np.ndarray) -> np.ndarray:
         """Return (n,) bool for (n,) indices of samples."""
@@ -59,10 +81,18 @@ class EpochPlan:
             return np.zeros(len(indices), dtype=bool)
         return mirrored(indices, seed=self._order.seed, epoch=self._epoch)
 
-    def orders(self, indices: np.ndarray) -> RowOrders:
-        """Return what is to be done for (n,) indices of samples."""
+    def orders(self, indices: np.ndarray, lesson: Lesson = PLAIN_LESSON) -> RowOrders:
+        """Return what is to be done for (n,) indices of samples.
+
+        Mirroring and changes follow from the samples of the order, also where easier ones take their places: one that
+        comes twice in an epoch is then changed in two ways.
+        """
         keys = augment_keys(indices, seed=self._order.seed, epoch=self._epoch)
-        return RowOrders(indices, self.mirrors(indices), keys)
+        shown = indices
+        if self._ladder is not None and lesson.difficulty < 1:
+            shown = self._ladder.eased(indices, lesson.difficulty)
+        strengths = np.full(len(indices), lesson.augment, dtype=np.float32)
+        return RowOrders(shown, self.mirrors(indices), keys, strengths)
 
     def substitute(self, position: int, tries: int) -> int:
         """Return the sample that takes the place of a bad one, after ``tries - 1`` others that were bad as well."""
@@ -77,11 +107,12 @@ class BatchJob:
         orders: what the rows are to hold.
     """
 
-    def __init__(self, plan: EpochPlan, positions: range, images: np.ndarray) -> None:
+    def __init__(self, plan: EpochPlan, positions: range, images: np.ndarray, *, lesson: Lesson = PLAIN_LESSON) -> None:
         """Take the positions of the epoch and memory for as many pictures."""
         self.images = images
-        self.orders = plan.orders(plan.samples[positions.start : positions.stop].copy())
+        self.orders = plan.orders(plan.samples[positions.start : positions.stop].copy(), lesson)
         self._plan = plan
+        self._lesson = lesson
         self._positions = positions
         self._errors: dict[int, list[Exception]] = {}
 
@@ -116,5 +147,5 @@ class BatchJob:
                 "check the dataset's folder, or run the dataset doctor"
             )
         sample = self._plan.substitute(self._positions[row], len(errors))
-        for column, value in zip(self.orders, self._plan.orders(np.array([sample]))):
+        for column, value in zip(self.orders, self._plan.orders(np.array([sample]), self._lesson)):
             column[row] = value[0]

@@ -24,8 +24,9 @@ import numpy as np
 
 from arcface_paddle.data.augment_settings import Step, refuse_two_crops
 from arcface_paddle.data.augmentation import Augmentation
-from arcface_paddle.data.batches import BatchJob, EpochPlan, RowError
+from arcface_paddle.data.batches import PLAIN_LESSON, BatchJob, EpochPlan, Lessons, RowError
 from arcface_paddle.data.dataset import FaceDataset
+from arcface_paddle.data.difficulty import Ladder
 from arcface_paddle.data.epoch_order import BatchOrder
 from arcface_paddle.data.workers import WORKER_KINDS, Inline, Workers
 from arcface_paddle.errors import ConfigError
@@ -119,8 +120,23 @@ class BatchLoader:
         wait_s: seconds that the consumer has waited for data in total.
     """
 
-    def __init__(self, dataset: FaceDataset, options: LoaderOptions, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        options: LoaderOptions,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        ladder: Optional[Ladder] = None,
+    ) -> None:
         """Work out the order; workers are started by the first epoch.
+
+        Args:
+            dataset: where the samples come from.
+            options: how batches are made.
+            rank: this rank.
+            world_size: number of ranks.
+            ladder: knows the easier pictures of each identity, for lessons that show these only.
 
         Raises:
             ConfigError: rank, world size, batch size and dataset do not fit together.
@@ -137,6 +153,7 @@ class BatchLoader:
             drop_last=options.drop_last,
         )
         self.wait_s = 0.0
+        self._ladder = ladder
         self._workers = _workers_for(dataset, options)
         self._begun: deque[BatchJob] = deque()
         self._run = 0
@@ -163,12 +180,15 @@ class BatchLoader:
         self._cancel()
         self._workers.close()
 
-    def epoch(self, epoch: int, *, start_sample: int = 0) -> Iterator[Batch]:
+    def epoch(
+        self, epoch: int, *, start_sample: int = 0, lessons: Lessons = lambda batch: PLAIN_LESSON
+    ) -> Iterator[Batch]:
         """Give the batches of an epoch, from a position on.
 
         Args:
             epoch: from 0.
             start_sample: positions already consumed by all ranks together, see ``BatchOrder.positions``.
+            lessons: what a curriculum says of each batch from there on; None is training without one.
 
         Raises:
             DataError: a bad sample under ``"raise"``, ``MAX_SUBSTITUTES`` bad ones in a row, or a worker process has
@@ -179,12 +199,12 @@ class BatchLoader:
         """
         self._cancel()
         run = self._run
-        plan = EpochPlan(self.order, epoch, mirror=self.options.mirror)
-        positions = self.order.positions(start_sample=start_sample)
+        plan = EpochPlan(self.order, epoch, mirror=self.options.mirror, ladder=self._ladder)
+        positions = enumerate(self.order.positions(start_sample=start_sample))
         with self._closed_on_error():
             self._workers.prepare()
         try:
-            while (batch := self._next_batch(plan, positions)) is not None:
+            while (batch := self._next_batch(plan, positions, lessons)) is not None:
                 yield batch
                 del batch  # or its memory could not be used for the next one
                 if self._run != run:
@@ -208,10 +228,12 @@ class BatchLoader:
             self.close()
             raise
 
-    def _next_batch(self, plan: EpochPlan, positions: Iterator[range]) -> Optional[Batch]:
+    def _next_batch(
+        self, plan: EpochPlan, positions: Iterator[tuple[int, range]], lessons: Optional[Lessons]
+    ) -> Optional[Batch]:
         begin = time.perf_counter()
         with self._closed_on_error():
-            self._begin_batches(plan, positions)
+            self._begin_batches(plan, positions, lessons)
             job = self._finish_first()
         if job is None:
             return None
@@ -220,9 +242,14 @@ class BatchLoader:
         mirrors = job.mirrors if self.options.pixels == "uint8" else None
         return Batch(self._workers.hand_out(job), self.dataset.labels[job.indices], job.indices, wait_s, mirrors)
 
-    def _begin_batches(self, plan: EpochPlan, positions: Iterator[range]) -> None:
-        while len(self._begun) < self._workers.ahead and (span := next(positions, None)) is not None:
-            job = BatchJob(plan, span, self._workers.take_buffer(len(span)))
+    def _begin_batches(
+        self, plan: EpochPlan, positions: Iterator[tuple[int, range]], lessons: Optional[Lessons]
+    ) -> None:
+        while len(self._begun) < self._workers.ahead and (following := next(positions, None)) is not None:
+            number, span = following
+            job = BatchJob(
+                plan, span, self._workers.take_buffer(len(span)), lesson=lessons(number) if lessons else PLAIN_LESSON
+            )
             self._workers.begin(job, job.spans())
             self._begun.append(job)
 

@@ -18,6 +18,7 @@ from arcface_paddle.data.data_settings import KINDS
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.files import PathLike
 from arcface_paddle.heads.memory import STATES_OF
+from arcface_paddle.training import curriculum
 from arcface_paddle.training.override import parse_override
 
 CONFIG_FILE = "config.yaml"
@@ -317,6 +318,7 @@ class ScheduleConfig:
     decay_factor: float = _option(0.1, "decay=step: factor of each drop", above=0.0, most=1.0)
     decay_power: float = _option(2.0, "decay=polynomial: exponent", above=0.0)
     end_lr: float = _option(0.0, "decay=polynomial, cosine: last rate, for a global batch of 512", least=0.0)
+    curriculum: Tuple[str, ...] = _option((), curriculum.HELP)
     target_accuracy: Optional[float] = _option(
         None, "end early once the mean accuracy of the verification sets reaches this", above=0.0, most=1.0
     )
@@ -412,6 +414,15 @@ class TrainConfig:
         self.classifier.refuse_contradictions()
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
+        self._refuse_idle_ramps(has_steps=bool(steps))
+
+    def _refuse_idle_ramps(self, *, has_steps: bool) -> None:
+        """Refuse a curriculum that changes nothing. Raises ``ConfigError``."""
+        ramps = curriculum.parse_ramps(self.schedule.curriculum)
+        if "augment" in ramps and not has_steps:
+            raise ConfigError("curriculum augment makes --augment grow, of which there is none; name its steps")
+        if "margin" in ramps and self.classifier.loss in ("Softmax", *WITHOUT_COSINES):
+            raise ConfigError(f"curriculum margin makes a margin grow, and {self.classifier.loss} has none")
 
     def _refuse_to_compile(self) -> None:
         mode, network = self.run.mode, self.network

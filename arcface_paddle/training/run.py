@@ -14,6 +14,7 @@ from arcface_paddle.backbones.weights import load_arrays
 from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, VerificationSet, open_dataset
 from arcface_paddle.data.augment_settings import parse_steps
 from arcface_paddle.data.data_settings import default_workers
+from arcface_paddle.data.difficulty import read_ladder
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
@@ -21,6 +22,7 @@ from arcface_paddle.heads.update_rules import UpdateRule
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
 from arcface_paddle.training.class_check import check_classes
 from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig
+from arcface_paddle.training.curriculum import Curriculum, parse_ramps
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.optimizer import (
     WEIGHT_ALIGNMENT,
@@ -62,6 +64,7 @@ class Run:
         state: where the loop stands.
         profile: measures the phases of a step, or does nothing.
         upload: brings pictures to the device.
+        curriculum: what grows with the step.
     """
 
     config: TrainConfig
@@ -79,6 +82,7 @@ class Run:
     state: LoopState
     profile: NoProfile
     upload: Upload
+    curriculum: Curriculum
 
 
 def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
@@ -109,21 +113,23 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     _say_facts(config, dataset, say=say)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))
+    schedule = build_schedule(
+        config.schedule, lr=config.optimizer.lr, global_batch=global_batch, steps_per_epoch=len(dataset) // global_batch
+    )
+    curriculum = Curriculum(parse_ramps(config.schedule.curriculum), schedule.total_steps)
+    if curriculum.names:
+        say(f"curriculum: {curriculum.words()}")
     loader = BatchLoader(
         dataset,
         _loader_options(config, batch_size),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
+        ladder=read_ladder(config.data.data_dir, dataset.labels) if "difficulty" in curriculum.names else None,
     )
     return Run(
         config=config,
         identity=_identity(choice, dataset, global_batch, config.optimizer.rule_name),
-        schedule=build_schedule(
-            config.schedule,
-            lr=config.optimizer.lr,
-            global_batch=global_batch,
-            steps_per_epoch=len(dataset) // global_batch,
-        ),
+        schedule=schedule,
         loader=loader,
         sets=open_verification_sets(config.data.data_dir, config.data.val_targets, say=say),
         network=network,
@@ -142,6 +148,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         state=LoopState(seed=config.run.seed, arithmetic=arithmetic_name(kernels)),
         profile=_profile(config),
         upload=StreamUpload() if config.run.copy_stream else Upload(),
+        curriculum=curriculum,
     )
 
 

@@ -11,7 +11,7 @@ from arcface_paddle import distributed
 from arcface_paddle.backbones.batch_renorm import ramped_limits, set_renorm_limits
 from arcface_paddle.data import Batch
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.heads.margins import Margin
+from arcface_paddle.heads.margins import EasedMargin, Margin
 from arcface_paddle.heads.sharded_classifier import BatchClasses
 from arcface_paddle.training import pictures
 from arcface_paddle.training.optimizer import StepVerdict, judge_gradient
@@ -132,4 +132,5 @@ def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.T
 def _margin_now(run: Run) -> Margin:
     if run.state.step < run.config.classifier.softmax_steps:
         return Margin(scale=run.config.classifier.scale)
-    return run.margin
+    share = run.curriculum.value("margin", run.state.step)
+    return run.margin if share == 1.0 else EasedMargin(run.margin, share)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from arcface_paddle import devices, distributed
 from arcface_paddle.data import Batch
+from arcface_paddle.data.batches import Lesson, Lessons
 from arcface_paddle.errors import ArcfaceError, DataError, MissingDependencyError
 from arcface_paddle.evaluation.verification import log_lines
 from arcface_paddle.progress import progress
@@ -138,12 +139,23 @@ class _Loop:
         run, state = self.run, self.run.state
         left_in_epoch = (run.identity.epoch_images - state.sample) // run.identity.global_batch
         steps = min(left_in_epoch, run.schedule.total_steps - state.step)
-        batches = run.loader.epoch(state.epoch, start_sample=state.sample)
+        batches = run.loader.epoch(state.epoch, start_sample=state.sample, lessons=self._lessons())
         for _ in range(steps):
             run.profile.begin_step()
             with run.profile.phase("data"):
                 own = list(itertools.islice(batches, run.config.optimizer.accumulation))
             yield own
+
+    def _lessons(self) -> Lessons:
+        """Return what the curriculum says of the batches from here on; batches are made ahead of their steps."""
+        run, first_step = self.run, self.run.state.step
+
+        def lesson(batch: int) -> Lesson:
+            step = first_step + batch // run.config.optimizer.accumulation
+            value = run.curriculum.value
+            return Lesson(augment=value("augment", step), difficulty=value("difficulty", step))
+
+        return lesson
 
     def _step(self, batches: list[Batch]) -> None:
         run = self.run
@@ -186,7 +198,8 @@ class _Loop:
         place = self._progress(summary)
         for line in progress_lines(summary, place):
             self.log.line(line)
-        self.log.scalars(place.step, progress_scalars(summary, place))
+        ramps = self.run.curriculum.scalars(place.step - 1)
+        self.log.scalars(place.step, {**progress_scalars(summary, place), **ramps})
         self._warn_of_growth(summary.loss)
         if self.flat_watch.stands(place.step, summary.loss, summary.target_cosine):
             self.log.line(

@@ -31,7 +31,18 @@ STEPS = 9  # of 12 images; 30 images make two steps an epoch, 6 images of each a
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3)
+    folder = write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3)
+    write_metadata(folder)
+    return folder
+
+
+def write_metadata(folder: Path) -> None:
+    """Write how hard each picture is, as the renderer does; the later of an identity are harder."""
+    lines = []
+    for number in range(30):
+        entry = {"label": number % 10, "yaw_deg": number, "pitch_deg": 0.0, "occluders": [], "ambient": [1, 1, 1]}
+        lines.append(json.dumps({**entry, "lamp_colors": [[1, 1, 1]], "lamp_directions": [[0, 0, 1]]}) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(lines))
 
 
 def settings(data: Path, output: Path, **changes) -> TrainConfig:
@@ -83,6 +94,13 @@ def losses(output: Path) -> dict[int, float]:
         {"fp16": True, "loss": "AdaFace", "softmax_steps": 4},
         {"worker_kind": "process", "augment": "adaface,light,erase:0.5"},
         {
+            "augment": "adaface",
+            "loss": "CurricularFace",
+            "accumulation": 2,
+            "batch_size": 6,
+            "curriculum": "augment:0.1:0-0.9,margin:0.2:0.1-1,difficulty:0.3:0-0.8",
+        },
+        {
             "optimizer": "amsgrad",
             "lr": 0.5,
             "epsilon": 1e-3,
@@ -103,6 +121,7 @@ def losses(output: Path) -> dict[int, float]:
         "sampled",
         "scaled-warm-start",
         "worker-process-augmented",
+        "curriculum",
         "amsgrad-shrinking-decay",
         "centre-loss",
         "focal-subcentres",
@@ -128,6 +147,28 @@ def test_stopped_and_resumed_is_the_uninterrupted_run_bit_for_bit(data, tmp_path
     assert saved_state(parts, STEPS) == saved_state(whole, STEPS)
     assert losses(parts) == losses(whole)
     assert sorted(losses(parts)) == list(range(1, STEPS + 1))
+
+
+def test_each_ramp_of_a_curriculum_changes_the_run_until_it_is_1(data, tmp_path):
+    """A ramp that begins at 1 changes nothing; one that does not changes what is learnt."""
+    common = {"steps": 2, "augment": "erase:1", "flip": False}
+    hashes = {}
+    for name, ramps in {
+        "none": "",
+        "full": "augment:1,margin:1,difficulty:1",
+        "augment": "augment:0:0.9-1",
+        "margin": "margin:0:0.9-1",
+        "difficulty": "difficulty:0.3:0.9-1",
+    }.items():
+        listener = Listener()
+        train(settings(data, tmp_path / name, curriculum=ramps, **common), say=listener)
+        hashes[name] = saved_files(tmp_path / name, 2)["MobileFaceNet_128.pdparams"]
+        assert ("curriculum: " in listener) == (name != "none")
+    assert hashes["full"] == hashes["none"]
+    assert len(set(hashes.values())) == 4
+    rows = read_metrics(tmp_path / "difficulty")
+    assert [row["curriculum_difficulty"] for row in rows if "loss" in row] == [0.3, 0.3]
+    assert "curriculum_difficulty" not in read_metrics(tmp_path / "none")[0]
 
 
 def test_flip_augment_and_ccrop_reach_the_pictures(data, tmp_path):

@@ -16,8 +16,9 @@ BAD_SAMPLE_ERRORS = (DataError, ImageError, OSError)
 """What a sample that cannot be read raises; anything else is a mistake in a program and ends the run."""
 
 
-Change = Callable[[np.ndarray, int], np.ndarray]
-"""What is done to each picture before it is mirrored: (H, W, 3) uint8 RGB and its row's key to the same shape."""
+Change = Callable[[np.ndarray, int, float], np.ndarray]
+"""What is done to each picture before it is mirrored: (H, W, 3) uint8 RGB, its row's key and strength, to the same
+shape."""
 
 
 class Workers(abc.ABC):
@@ -153,13 +154,13 @@ def fill_rows(
     """
     span = slice(rows.start, rows.stop)
     errors = []
-    for row, index, mirror, key in zip(rows, *(column[span].tolist() for column in orders)):
+    for row, index, mirror, key, strength in zip(rows, *(column[span].tolist() for column in orders)):
         try:
             image = dataset.read_image(index)
         except BAD_SAMPLE_ERRORS as error:
             errors.append(RowError(row, error))
         else:
-            image = image if change is None else change(image, key)
+            image = image if change is None else change(image, key, strength)
             if images.dtype == np.uint8:
                 planes_into(images[row], image)
             else:

@@ -85,6 +85,7 @@ class SharedBatches:
         indices: count x B int64.
         mirrors: count x B bool.
         keys: count x B uint64.
+        strengths: count x B float32.
     """
 
     shape: tuple[int, ...]
@@ -94,6 +95,7 @@ class SharedBatches:
     indices: Any
     mirrors: Any
     keys: Any
+    strengths: Any
 
     @classmethod
     def allocate(cls, shape: tuple[int, ...], count: int, context: SpawnContext, *, dtype: np.dtype) -> SharedBatches:
@@ -107,6 +109,7 @@ class SharedBatches:
             context.RawArray(ctypes.c_int64, rows),
             context.RawArray(ctypes.c_bool, rows),
             context.RawArray(ctypes.c_uint64, rows),
+            context.RawArray(ctypes.c_float, rows),
         )
 
     def image_views(self) -> list[np.ndarray]:
@@ -123,4 +126,5 @@ class SharedBatches:
             np.ndarray(shape, np.int64, buffer=self.indices),
             np.ndarray(shape, np.bool_, buffer=self.mirrors),
             np.ndarray(shape, np.uint64, buffer=self.keys),
+            np.ndarray(shape, np.float32, buffer=self.strengths),
         )
