@@ -8,6 +8,7 @@ subcommands:
   align     turn photographs into a dataset of aligned 112x112 faces
   doctor    report duplicates, broken pictures, doubtful labels; write a cleaned label file
   noisy     doubt labels by the sub-centres of a training run; write a cleaned label file
+  leaks     tell whether synthetic people are near real ones; write a label file without these
 
 'arcface-paddle data SUBCOMMAND --help' lists the flags of each.
 """
@@ -18,7 +19,7 @@ import argparse
 
 from arcface_paddle.cli.main import run_module
 
-SUBCOMMANDS = ("info", "preview", "convert", "pairs", "align", "doctor", "noisy")
+SUBCOMMANDS = ("info", "preview", "convert", "pairs", "align", "doctor", "noisy", "leaks")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
