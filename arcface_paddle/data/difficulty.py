@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle import files
+from arcface_paddle.data.dataset import FaceDataset
+from arcface_paddle.data.file_dataset import ImageFileDataset
+from arcface_paddle.data.selection import SelectedDataset
 from arcface_paddle.errors import DataError
 
 METADATA_FILE = "metadata.jsonl"
@@ -56,36 +59,57 @@ class Ladder:
         return self._order[self._start[indices] + self._rank[indices] % allowed]
 
 
-def read_ladder(root: files.PathLike, labels: np.ndarray) -> Ladder:
+def read_ladder(root: files.PathLike, dataset: FaceDataset) -> Ladder:
     """Read how hard the pictures of a synthetic dataset are.
 
     Args:
         root: its folder.
-        labels: (N,) int64 as its reader gives them.
+        dataset: its reader, of all pictures or of those that a cleaned label file lists.
 
     Raises:
-        DataError: there is no ``metadata.jsonl``, or it is not that of these samples.
+        DataError: there is no ``metadata.jsonl``, or it does not describe these samples.
     """
     path = Path(root) / METADATA_FILE
-    difficulty, found = [], []
+    difficulty, people, names = [], [], []
     try:
         with open(path, encoding="utf-8") as lines:
             for line in lines:
                 entry = json.loads(line)
                 difficulty.append(difficulty_of(entry))
-                found.append(int(entry["label"]))
+                people.append(int(entry["label"]))
+                names.append(str(entry["path"]))
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file; curriculum difficulty needs a dataset of 'arcface-paddle synth'"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: line {len(found) + 1} cannot be read: {error!s:.120}") from None
-    if not np.array_equal(found, labels):
+        raise DataError(f"{path}: line {len(people) + 1} cannot be read: {error!s:.120}") from None
+    rows = _rows_of(dataset, names)
+    if rows is None or not _same_people(np.array(people)[rows], dataset.labels):
         raise DataError(
-            f"{path}: describes {len(found)} pictures, the dataset has {len(labels)} or other labels; curriculum "
-            "difficulty needs the whole dataset in the order in which it was written"
+            f"{path}: describes {len(people)} pictures, but not the {len(dataset)} of the dataset; curriculum "
+            "difficulty needs the folder as 'arcface-paddle synth' wrote it, or a cleaned label file of it"
         )
-    return Ladder(labels, np.array(difficulty))
+    return Ladder(dataset.labels, np.array(difficulty)[rows])
+
+
+def _rows_of(dataset: FaceDataset, names: Sequence[str]) -> Optional[np.ndarray]:
+    """Return the line of the metadata that describes each sample, (N,) int64; None where one has none."""
+    if isinstance(dataset, SelectedDataset):
+        return dataset.numbers if dataset.numbers.max(initial=-1) < len(names) else None
+    if len(dataset) == len(names):
+        return np.arange(len(names))
+    if not isinstance(dataset, ImageFileDataset):
+        return None
+    line_of = {name: line for line, name in enumerate(names)}
+    rows = [line_of.get(dataset.paths[index]) for index in range(len(dataset))]
+    return None if None in rows else np.array(rows, dtype=np.int64)
+
+
+def _same_people(people: np.ndarray, labels: np.ndarray) -> bool:
+    """Tell whether the people of the metadata and the labels, which may be numbered anew, are one to one."""
+    pairs = np.unique(np.stack([people, labels]), axis=1)
+    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
 
 
 def difficulty_of(entry: Mapping[str, Any]) -> float:

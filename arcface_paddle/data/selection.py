@@ -20,6 +20,7 @@ class SelectedDataset(FaceDataset):
 
     Attributes:
         paths: the numbers as they stand in the label file.
+        numbers: (N,) int64, the same as numbers.
     """
 
     def __init__(
@@ -40,17 +41,17 @@ class SelectedDataset(FaceDataset):
         self.remarks = container.remarks
         self.paths = selection.paths
         self._container = container
-        self._numbers = np.fromiter(
+        self.numbers = np.fromiter(
             (_number(selection, index, container) for index in range(len(selection))), dtype=np.int64
         )
 
     def path_of(self, index: int) -> str:
         """Return where the sample lies in the container."""
-        return self._container.path_of(int(self._numbers[index]))
+        return self._container.path_of(int(self.numbers[index]))
 
     def read_encoded(self, index: int) -> bytes:
         """Return the picture as the container holds it."""
-        return self._container.read_encoded(int(self._numbers[index]))
+        return self._container.read_encoded(int(self.numbers[index]))
 
 
 class ReorderedDataset(FaceDataset):

@@ -124,7 +124,7 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         _loader_options(config, batch_size),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
-        ladder=read_ladder(config.data.data_dir, dataset.labels) if "difficulty" in curriculum.names else None,
+        ladder=read_ladder(config.data.data_dir, dataset) if "difficulty" in curriculum.names else None,
     )
     return Run(
         config=config,

@@ -13,6 +13,7 @@ from arcface_paddle.data.augment_settings import parse_steps
 from arcface_paddle.data.augmentation import Augmentation
 from arcface_paddle.data.batches import Lesson
 from arcface_paddle.data.difficulty import Ladder, difficulty_of, read_ladder
+from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.errors import DataError
 
 EASY = {
@@ -63,20 +64,41 @@ def test_each_thing_makes_a_picture_harder(change):
 
 
 def test_reading_refuses_what_is_not_of_the_dataset(tmp_path):
-    labels = np.array([0, 0, 1])
-    with pytest.raises(
-        DataError, match="no such file; curriculum difficulty needs a dataset of 'arcface-paddle synth'"
-    ):
-        read_ladder(tmp_path, labels)
+    write_image_set(tmp_path, [0, 0, 1])
+    dataset = open_dataset(tmp_path)
+    with pytest.raises(DataError, match="no such file; curriculum difficulty needs a dataset of"):
+        read_ladder(tmp_path, dataset)
     lines = [{**EASY, "yaw_deg": 50.0}, EASY, {**EASY, "label": 1}]
+    lines = [{**line, "path": f"images/{number:08d}.jpg"} for number, line in enumerate(lines)]
     path = tmp_path / "metadata.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert read_ladder(tmp_path, labels).eased(np.array([0, 1, 2]), 0.5).tolist() == [1, 1, 2]
-    with pytest.raises(DataError, match="describes 3 pictures, the dataset has 2 or other labels"):
-        read_ladder(tmp_path, labels[:2])
-    path.write_text(json.dumps(EASY) + "\n{}\n")
+    assert read_ladder(tmp_path, dataset).eased(np.array([0, 1, 2]), 0.5).tolist() == [1, 1, 2]
+    path.write_text("".join(json.dumps({**line, "label": 0}) + "\n" for line in lines))
+    with pytest.raises(DataError, match="describes 3 pictures, but not the 3 of the dataset"):
+        read_ladder(tmp_path, dataset)
+    path.write_text(json.dumps(lines[0]) + "\n" + json.dumps(lines[2]) + "\n")
+    with pytest.raises(DataError, match="describes 2 pictures, but not the 3 of the dataset"):
+        read_ladder(tmp_path, dataset)
+    path.write_text(json.dumps(lines[0]) + "\n{}\n")
     with pytest.raises(DataError, match="line 2 cannot be read"):
-        read_ladder(tmp_path, labels)
+        read_ladder(tmp_path, dataset)
+
+
+@pytest.mark.parametrize("layout", ["image", "packed"])
+def test_a_cleaned_label_file_keeps_the_difficulty_of_each_picture(tmp_path, layout):
+    write_image_set(tmp_path / "image", [0, 0, 1, 1, 2])
+    convert_dataset(open_dataset(tmp_path / "image"), tmp_path / "packed", layout="packed")
+    named = "images/{:08d}.jpg" if layout == "image" else "#{}"
+    lines = [
+        {**EASY, "label": label, "yaw_deg": yaw, "path": named.format(number)}
+        for number, (label, yaw) in enumerate(zip([0, 0, 1, 1, 2], [0, 0, 60, 10, 0]))
+    ]
+    (tmp_path / layout / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    kept = [(2, 0), (3, 0), (4, 1)]  # person 0 is left out, the others are numbered anew
+    cleaned = tmp_path / layout / "clean.txt"
+    cleaned.write_text("".join(f"{named.format(number).lstrip('#')}\t{label}\n" for number, label in kept))
+    dataset = open_dataset(tmp_path / layout, label_file=cleaned)
+    assert read_ladder(tmp_path / layout, dataset).eased(np.array([0, 1, 2]), 0.5).tolist() == [1, 1, 2]
 
 
 def test_a_stronger_lesson_changes_what_a_weaker_one_changes():
@@ -93,10 +115,10 @@ def dataset(tmp_path_factory):
     return open_dataset(root)
 
 
-def batches_of(dataset, *, start_sample=0, first=0, **options):
+def batches_of(dataset, *, start_sample=0, first=0, rank=0, world_size=1, **options):
     ladder = Ladder(dataset.labels, -np.arange(len(dataset), dtype=float))
-    chosen = LoaderOptions(4, augment=parse_steps(["erase:1", "grey:0.5"]), seed=2, **options)
-    with BatchLoader(dataset, chosen, ladder=ladder) as loader:
+    chosen = LoaderOptions(4 // world_size, augment=parse_steps(["erase:1", "grey:0.5"]), seed=2, **options)
+    with BatchLoader(dataset, chosen, ladder=ladder, rank=rank, world_size=world_size) as loader:
         lessons = [Lesson(number / 6, 0.3 + number / 10) for number in range(first, 6)]
         return [
             (batch.indices.copy(), batch.images.copy())
@@ -104,7 +126,7 @@ def batches_of(dataset, *, start_sample=0, first=0, **options):
         ]
 
 
-def test_lessons_are_the_same_with_every_kind_of_worker_and_after_a_resume(dataset):
+def test_lessons_are_the_same_with_every_kind_of_worker_on_two_ranks_and_after_a_resume(dataset):
     expected = batches_of(dataset, workers=0)
     plain = BatchLoader(dataset, LoaderOptions(4, workers=0, seed=2))
     order = [batch.indices.copy() for batch in plain.epoch(1)]
@@ -112,7 +134,9 @@ def test_lessons_are_the_same_with_every_kind_of_worker_and_after_a_resume(datas
     assert any((indices != mine).any() for (indices, _), mine in zip(expected, order))
     for (indices, _), mine in zip(expected, order):
         np.testing.assert_array_equal(dataset.labels[indices], dataset.labels[mine])
+    ranks = [batches_of(dataset, workers=0, rank=rank, world_size=2) for rank in (0, 1)]
     for found in (
+        [tuple(map(np.concatenate, zip(*pair))) for pair in zip(*ranks)],
         batches_of(dataset, workers=2),
         batches_of(dataset, workers=1, worker_kind="process"),
         expected[:2] + batches_of(dataset, workers=2, start_sample=8, first=2),
