@@ -23,6 +23,7 @@ PUBLISHED_DATA = {  # folder: images, identities
     "WebFace12M": (12_720_066, 617_970),
     "glint360k": (17_091_657, 360_232),
     "WebFace42M": (42_474_558, 2_059_906),
+    "synthetic_1m": (1_200_000, 100_000),
 }
 COST = re.compile(
     r"# Cost: ([\d,]+) steps of ([\d,]+) images on (\d+) GPUs; ([\d.]+) GiB a GPU; ([\d.]+)e18 multiplications in all\."
