@@ -30,7 +30,8 @@ def leak_document(report: LeakReport) -> dict[str, Any]:
     """Return the report as JSON values.
 
     Keys: ``format``, ``version``, ``synthetic``, ``real``, ``people``, ``real_people``, ``compared_pictures``,
-    ``unreadable_pictures``, ``false_alarm_rate``, ``thresholds``, ``distributions``, ``leak_count`` and ``leaks``.
+    ``unreadable_pictures``, ``resized_pictures``, ``false_alarm_rate``, ``thresholds``, ``distributions``,
+    ``leak_count`` and ``leaks``.
     """
     rows = report.leaks[:_LISTED].tolist()
     return {
@@ -42,6 +43,7 @@ def leak_document(report: LeakReport) -> dict[str, Any]:
         "real_people": len(report.real_people),
         "compared_pictures": list(report.compared),
         "unreadable_pictures": list(report.unreadable),
+        "resized_pictures": list(report.resized),
         "false_alarm_rate": report.settings.false_alarm,
         "thresholds": {
             "means": _threshold_document(report.mean_threshold),
@@ -73,6 +75,10 @@ def leak_text(report: LeakReport, *, rows: int = 10) -> str:
             lines.append(f"{name}, by means: median {found['50']:.3f}, largest {found['100']:.3f}")
     if any(report.unreadable):
         lines.append(f"left out: {report.unreadable[0]} and {report.unreadable[1]} pictures that cannot be read")
+    if any(report.resized):
+        lines.append(
+            f"resized: {report.resized[0]} and {report.resized[1]} pictures; aligned crops of 112x112 are needed"
+        )
     lines.append(_verdict(report))
     lines += [f"  {_leak_words(report, row)}" for row in report.leaks[:rows].tolist()]
     if len(report.leaks) > rows:

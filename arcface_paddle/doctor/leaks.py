@@ -18,7 +18,7 @@ from typing import Iterator, Optional
 import numpy as np
 
 from arcface_paddle.data.data_settings import default_workers
-from arcface_paddle.data.dataset import FaceDataset
+from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.doctor.crop_embeddings import EmbeddingCache, EmbeddingStore, fill_store, unit_rows
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
 from arcface_paddle.doctor.findings import Ledger
@@ -123,6 +123,7 @@ class LeakReport:
         mean_threshold, picture_threshold: what counts.
         compared: pictures of the synthetic and of the real set that were compared.
         unreadable: pictures of both sets that could not be read and were left out.
+        resized: pictures of both sets that were not of 112x112 and so perhaps no aligned crops.
     """
 
     synthetic: FaceDataset
@@ -138,6 +139,7 @@ class LeakReport:
     picture_threshold: LeakThreshold
     compared: tuple[int, int]
     unreadable: tuple[int, int]
+    resized: tuple[int, int]
 
     @property
     def by_mean(self) -> np.ndarray:
@@ -210,6 +212,7 @@ def check_leaks(
             picture_threshold=picture_threshold,
             compared=(len(mine.labels), len(theirs.labels)),
             unreadable=(mine.unreadable, theirs.unreadable),
+            resized=(mine.resized, theirs.resized),
         )
 
 
@@ -221,6 +224,7 @@ class _Embedded:
     indices: np.ndarray
     labels: np.ndarray
     unreadable: int
+    resized: int
 
     def blocks(self, rows: int) -> Iterator[np.ndarray]:
         for start in range(0, len(self.indices), rows):
@@ -241,7 +245,8 @@ def _embedded(
     cached_at = None if cache is None else cache.file_of(facts.content[good])
     with EmbeddingStore(good, cached_at=cached_at) as store:
         fill_store(store, dataset, embedder=embedder, settings=doctor)
-        yield _Embedded(store, good, dataset.labels[good], len(chosen) - len(good))
+        resized = len(good) - facts.sizes[(IMAGE_SIZE, IMAGE_SIZE)]
+        yield _Embedded(store, good, dataset.labels[good], len(chosen) - len(good), resized)
 
 
 def _first_of_each(labels: np.ndarray, count: Optional[int]) -> np.ndarray:

@@ -193,7 +193,7 @@ def test_settings_cache_and_samples(sets, tmp_path):
 def test_few_real_people_without_a_card_are_refused(sets, tmp_path):
     writer = Writer(tmp_path / "few")
     for person in range(3):
-        writer.add(jpeg(picture(person, 0)), person)
+        writer.add(jpeg(picture(person, 0)[:, : 112 - person]), person)
     writer.finish()
     few = open_dataset(tmp_path / "few")
     with pytest.raises(DataError, match="3 people are too few to tell how similar strangers are"):
@@ -201,6 +201,7 @@ def test_few_real_people_without_a_card_are_refused(sets, tmp_path):
     tail = ((1e-1, 0.5), (1e-2, 0.6))
     report = check_leaks(open_dataset(sets / "clean"), few, LeakSettings(workers=1), embedder=embedder, card_tail=tail)
     assert report.mean_threshold.similarity is None and not report.by_mean.any()
+    assert report.resized == (0, 2) and "resized: 0 and 2 pictures" in leak_text(report)
     assert "not judged: too few real people" in leak_text(report)
 
 
