@@ -1,10 +1,12 @@
 """What each ingredient of configs/synthetic_1m.yaml gives, with a tiny network, equal steps and several seeds.
 
 Arms, each with everything of the one before it: the plain recipe, the augmentation for rendered pictures at full
-strength, its strength growing with the step, then margin and difficulty of the pictures growing too. Every arm has the
-same people, pictures, steps and learning rate. Measured on people of another population: all their pictures, the hard
-third of them (pose, occlusion, light from the side), all of them degraded as a bad camera does, and the 8 faces of the
-demonstration photographs (28 pairs: a direction, not a figure). What is there from an earlier run is kept.
+strength, its strength growing with the step, then margin and difficulty of the pictures growing too; and these two
+without augmentation. Every arm has the same people, pictures, steps and learning rate.
+
+Measured on people of another population: all their pictures, the hard third of them (pose, occlusion, light from the
+side), all of them degraded as a bad camera does, and the 8 faces of the demonstration photographs (28 pairs: a
+direction, not a figure). What is there from an earlier run is kept.
 """
 
 from __future__ import annotations
@@ -57,6 +59,10 @@ ARMS: Dict[str, List[str]] = {
     "+ margin and difficulty grow": [
         *("--softmax_steps", "0", "--augment", "rendered"),
         *("--curriculum", "augment:0.1:0-0.7,margin:0:0.2-0.6,difficulty:0.4:0-0.5"),
+    ],
+    "plain, margin and difficulty grow": [
+        *("--softmax_steps", "0"),
+        *("--curriculum", "margin:0:0.2-0.6,difficulty:0.4:0-0.5"),
     ],
 }
 """Flags of each arm; ``{third}`` is a third of the steps, after which the margin begins where it does not grow."""
