@@ -26,6 +26,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic.jobs import read_part
 from arcface_paddle.synthetic.layout import SETTINGS_FILE, DatasetSettings, Layout
+from arcface_paddle.untrusted import read_json
 
 MAX_SHARDS = 1_000_000
 _NAMED_PEOPLE = 5
@@ -83,12 +84,11 @@ def read_settings(root: Path) -> DatasetSettings:
     """
     path = root / SETTINGS_FILE
     try:
-        values = json.loads(files.read_bytes(path))
-        return DatasetSettings(**values)
+        return DatasetSettings(**read_json(path))
     except FileNotFoundError:
         raise DataError(f"{root}: holds no {SETTINGS_FILE}, so it is no shard of a synthetic dataset") from None
-    except (OSError, ValueError, TypeError, ConfigError) as error:
-        raise DataError(f"{path}: cannot be read: {error!s:.200}") from None
+    except (TypeError, ConfigError) as error:
+        raise DataError(f"{path}: not the settings of a synthetic dataset: {error!s:.200}") from None
 
 
 def common_settings(roots: Sequence[Path]) -> DatasetSettings:

@@ -132,6 +132,10 @@ def test_damaged_and_missing_people_are_named(shards, tmp_path):
         merge_dataset(tmp_path / "set", [*shards[:2], tmp_path / "cut"], recheck=0)
     with pytest.raises(DataError, match=r"holds no synthetic\.json"):
         merge_dataset(tmp_path / "set", [tmp_path])
+    for text in ("[", "[1]", '{"speed": 1}', '{"identities": "many"}', "[" * 100_000):
+        (tmp_path / "synthetic.json").write_text(text)
+        with pytest.raises(DataError, match=r"synthetic\.json"):
+            merge_dataset(tmp_path / "set", [tmp_path])
     with pytest.raises(ConfigError, match="is one of the shards"):
         merge_dataset(shards[0], shards)
     assert not (tmp_path / "set" / "metadata.jsonl").exists()
