@@ -108,7 +108,7 @@ def detect_kind(spec: DatasetSpec) -> str:
         DataError: no such path, or none of the layouts.
     """
     path = Path(spec.path)
-    kind = _container_kind(path)
+    kind = container_kind(path)
     if spec.label_file is not None:
         return kind if kind and lists_numbers(read_label_file(spec.label_file)) else "listed"
     if kind:
@@ -130,7 +130,8 @@ def detect_kind(spec: DatasetSpec) -> str:
     )
 
 
-def _container_kind(path: Path) -> str:
+def container_kind(path: Path) -> str:
+    """Return which of ``CONTAINER_LAYOUTS`` lies there; empty for none."""
     if path.suffix == ".rec":
         return "recordio"
     if (path / MANIFEST).exists() or whole_shards(path):
