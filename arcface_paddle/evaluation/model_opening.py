@@ -82,14 +82,14 @@ def open_embedder(model: str, *, settings: EmbedderSettings = EmbedderSettings()
     if model in REGISTRY or any((path / name).is_file() for name in GRAPH_FILES):
         return _open_exported(model, settings)
     if path.is_dir():
-        return _open_weights(_weights_in(path, settings.network), settings)
+        return _open_weights(weights_in(path, settings.network), settings)
     raise ModelFileError(
         f"{model!r} is no model: expected a run's folder, a .pdparams or .onnx file, an exported folder, or one of "
         f"{', '.join(name for name, known in REGISTRY.items() if known.task == RECOGNITION)}"
     )
 
 
-def _weights_in(folder: Path, network: Optional[str]) -> Path:
+def weights_in(folder: Path, network: Optional[str]) -> Path:
     """Return the file of a network in a run's folder, whichever spelling its name has; the only one when None."""
     found = sorted(folder.glob("*.pdparams"))
     there = ", ".join(path.name for path in found) or "no .pdparams file"

@@ -14,6 +14,7 @@ from arcface_paddle.files import write_text
 from arcface_paddle.training.checkpoint import list_checkpoints, make_newest, save_checkpoint
 from arcface_paddle.training.config import CONFIG_FILE, RESUME_AUTO, config_text, plain_settings
 from arcface_paddle.training.earlier_run import set_aside_checkpoint, set_aside_earlier_run
+from arcface_paddle.training.first_centres import set_first_centres
 from arcface_paddle.training.override import apply_override, text_of
 from arcface_paddle.training.restore import DamagedError, Restored
 from arcface_paddle.training.run import Run, continue_from, due_override, find_restored, take_snapshot
@@ -47,6 +48,8 @@ def begin(run: Run, log: RunLog) -> None:
         goes_back = _override(run, log)
     elif resume and not anew:
         log.line(f"nothing to resume from in {run.config.run.output}; starting at the beginning")
+    if restored is None:
+        set_first_centres(run, say=log.line)
     distributed.barrier()  # all ranks have read before rank 0 changes the folder
     if goes_back:
         _begin_again(run, log)
@@ -124,8 +127,7 @@ def _write_settings(run: Run, text: str) -> None:
 def _announce(run: Run, log: RunLog) -> None:
     identity, config = run.identity, run.config
     log.line(
-        f"{identity.network}, embedding {identity.embedding_size}, {config.classifier.words}, "
-        f"{identity.num_classes} identities, {identity.epoch_images} images; "
+        f"{identity.network}, embedding {identity.embedding_size}, {_aim(run)}, {identity.epoch_images} images; "
         f"{distributed.world_size()} processes on {paddle.get_device()}, {identity.global_batch} images per step, "
         f"{run.schedule.total_steps} steps; lr {config.optimizer.lr:g} x {identity.global_batch} images / "
         f"{REFERENCE_BATCH} = {run.schedule.peak_lr:g}"
@@ -136,6 +138,15 @@ def _announce(run: Run, log: RunLog) -> None:
             f"paddle has no mixed precision on CPU: computing in float32 instead of {config.optimizer.precision}"
             + (", with loss scaling" if config.optimizer.fp16 else "")
         )
+
+
+def _aim(run: Run) -> str:
+    """Return in words what is learnt."""
+    settings = run.config.distillation
+    if settings.is_without_classes:
+        return f"taught by {settings.teacher}"
+    taught = "" if settings.teacher is None else f" and taught by {settings.teacher}"
+    return f"{run.config.classifier.words}{taught}, {run.identity.num_classes} identities"
 
 
 def _warn_of_rate(run: Run, log: RunLog) -> None:

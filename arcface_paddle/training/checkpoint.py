@@ -141,8 +141,14 @@ def list_checkpoints(output: PathLike) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int) -> Path:
+def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int, kept_step: Optional[int] = None) -> Path:
     """Write a checkpoint together with all ranks, make it the newest, drop old ones and return its folder.
+
+    Args:
+        output: the run's folder.
+        snapshot: what to write.
+        keep_last: newest checkpoints that stay.
+        kept_step: step of one more that stays.
 
     Raises:
         CheckpointError: on all ranks, if any of them cannot write; the earlier checkpoints are untouched.
@@ -158,7 +164,7 @@ def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int) -> 
         if distributed.is_main():
             shutil.rmtree(aside, ignore_errors=True)
         raise
-    _together("publish", final, lambda: _tidy(Path(output), final, keep_last), main_only=True)
+    _together("publish", final, lambda: _tidy(Path(output), final, keep_last, kept_step), main_only=True)
     return final
 
 
@@ -351,10 +357,10 @@ def _commit(aside: Path, final: Path, snapshot: Snapshot) -> None:
     _sync_folder(final.parent)
 
 
-def _tidy(output: Path, newest: Path, keep_last: int) -> None:
+def _tidy(output: Path, newest: Path, keep_last: int, kept_step: Optional[int]) -> None:
     publish(output, newest)
-    for _, folder in list_checkpoints(output)[keep_last:]:
-        if folder != newest:
+    for step, folder in list_checkpoints(output)[keep_last:]:
+        if folder != newest and step != kept_step:
             (folder / MANIFEST).unlink()  # without it the folder counts as unfinished, should we be killed here
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -306,6 +306,106 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class FinetuneConfig:
+    """Learning more from weights that are trained already, without forgetting."""
+
+    first_centres: str = _option(
+        "auto",
+        "what the class centres start as: random, or mean, the mean embedding of their pictures, which needs "
+        "--pretrained; auto: mean where the weights of --pretrained are those of a face recogniser",
+        choices=("auto", "random", "mean"),
+    )
+    centre_pictures: int = _option(10, "first_centres=mean: pictures of a class at most, drawn at random", least=1)
+    backbone_lr_scale: float = _option(
+        1.0, "factor on the learning rate for the backbone; 0 = only the class centres learn", least=0.0, most=10.0
+    )
+    l2_to_start: float = _option(
+        0.0,
+        "pull the backbone back to the weights of --pretrained (L2-SP): share of the difference that is taken off in "
+        "every step, times the learning rate; beside weight_decay, clipping and momentum",
+        least=0.0,
+        most=1000.0,
+    )
+    early_stop: Optional[int] = _option(
+        None,
+        "end early after this many validations in a row without a better mean accuracy. The start is validated too, "
+        "and the best checkpoint is kept, so that the best can be the start",
+        least=1,
+    )
+
+    def refuse_contradictions(self, *, pretrained: Optional[str], validate_every: int) -> None:
+        """Refuse options that would do nothing. Raises ``ConfigError``."""
+        if pretrained is None and self.first_centres == "mean":
+            raise ConfigError(
+                "first_centres mean: an untrained network tells nobody from another; it needs --pretrained"
+            )
+        if pretrained is None and self.l2_to_start:
+            raise ConfigError(
+                f"l2_to_start is {self.l2_to_start:g}: the weights to stay near are those of --pretrained"
+            )
+        if self.early_stop is not None and not validate_every:
+            raise ConfigError(f"early_stop is {self.early_stop}, but validate_every is 0; give the steps between two")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Learning from a trained recogniser instead of from labels, or beside them."""
+
+    teacher: Optional[str] = _option(
+        None,
+        "distillation: learn the embeddings of this recogniser, an exported model's folder, a shipped one's name "
+        "(MobileFace, FaceFusion), a run's folder or a .pdparams file; labels are not needed",
+    )
+    embedding_weight: float = _option(
+        4.0, "teacher: factor on the mean of 1 - cosine between the student's and the teacher's embeddings", least=0.0
+    )
+    relation_weight: float = _option(
+        4.0,
+        "teacher: factor on the relation loss (RKD): distances between the pictures of a batch, relative to their "
+        "mean, are to be the teacher's",
+        least=0.0,
+    )
+    contrast_weight: float = _option(
+        1.0,
+        "teacher: factor on the contrast loss (SEED): among the teacher's embeddings of a batch, the student's is to "
+        "stand as near to each as the teacher's own does",
+        least=0.0,
+    )
+    class_weight: float = _option(
+        0.0,
+        "teacher: factor on the loss of the class centres; 0 = labels are not looked at, no class centres",
+        least=0.0,
+    )
+    teacher_cache: Optional[str] = _option(
+        None,
+        "teacher: folder that keeps its embeddings by the content of the pictures, for later epochs and runs; 4 bytes "
+        "a value",
+    )
+
+    @property
+    def needs_same_size(self) -> bool:
+        """Whether the student's embedding must be as long as the teacher's."""
+        return self.embedding_weight > 0.0 or self.contrast_weight > 0.0
+
+    @property
+    def is_without_classes(self) -> bool:
+        """Whether labels are not looked at."""
+        return self.teacher is not None and self.class_weight == 0.0
+
+    def refuse_contradictions(self) -> None:
+        """Refuse options that would do nothing. Raises ``ConfigError``."""
+        if self.teacher is None:
+            defaults = DistillationConfig()
+            idle = [name for name, value in vars(self).items() if value != getattr(defaults, name)]
+            if idle:
+                raise ConfigError(f"{', '.join(idle)}: there is no teacher; name one with --teacher, or leave it out")
+        elif not (self.embedding_weight or self.relation_weight or self.contrast_weight):
+            raise ConfigError(
+                "embedding_weight, relation_weight and contrast_weight are all 0: the teacher would teach nothing"
+            )
+
+
+@dataclass(frozen=True)
 class ScheduleConfig:
     """How long the run is and how the learning rate moves; epochs may be fractions."""
 
@@ -394,6 +494,8 @@ class TrainConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     classifier: ClassifierConfig = dataclasses.field(default_factory=ClassifierConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    finetuning: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
@@ -412,6 +514,10 @@ class TrainConfig:
         if without_folder:  # an empty logdir alone has always meant: no VisualDL
             raise ConfigError(f"logger {', '.join(without_folder)} writes into --logdir, which is empty: name a folder")
         self.classifier.refuse_contradictions()
+        self.distillation.refuse_contradictions()
+        self.finetuning.refuse_contradictions(
+            pretrained=self.network.pretrained, validate_every=self.run.validate_every
+        )
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)
         self._refuse_idle_ramps(has_steps=bool(steps))

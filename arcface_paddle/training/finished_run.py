@@ -78,6 +78,10 @@ def read_finished_run(output: PathLike, *, say: Callable[[str], None]) -> Finish
     config = load_config(Path(output) / CONFIG_FILE)
     if config.classifier.loss in WITHOUT_COSINES:
         raise ConfigError(f"{Path(output)} was trained with {config.classifier.loss}, which has no class centres")
+    if config.distillation.is_without_classes:
+        raise ConfigError(
+            f"{Path(output)} was taught by {config.distillation.teacher} without labels: no class centres"
+        )
     identity = _identity_of(checkpoints[0][1])
     width = config.classifier.subcentres * identity.embedding_size
     restored = restore(output, identity, RowRange(0, identity.num_classes, width=width), say=say)

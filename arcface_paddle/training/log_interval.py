@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import numpy as np
 import paddle
@@ -46,6 +46,8 @@ class IntervalSummary:
         reg_loss: mean L2 term; None where the weight decay is fixed.
         reg_coef: the factor on the weight decay in the latest step; None where it is fixed.
         loss_scale: the loss scale behind the latest step; 1 where there is none.
+        teacher_cosine: mean cosine between student and teacher; None without a teacher.
+        relation_loss: mean relation loss, without its weight; None without a teacher.
     """
 
     loss: float
@@ -57,12 +59,16 @@ class IntervalSummary:
     reg_loss: Optional[float] = None
     reg_coef: Optional[float] = None
     loss_scale: float = 1.0
+    teacher_cosine: Optional[float] = None
+    relation_loss: Optional[float] = None
 
 
 class LogInterval:
     """Collects steps; the first of ``verdicts`` and ``close`` fetches their figures, the only wait for the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Sequence[str] = RECORD_FIELDS) -> None:
+        """Begin; ``fields`` are the names of a record's figures."""
+        self._fields = tuple(fields)
         self._begin()
 
     def _begin(self) -> None:
@@ -92,7 +98,7 @@ class LogInterval:
         """Return the verdict on every step that was added since the last call."""
         rows, places = self._fetched()[self._judged :], self._places[self._judged :]
         self._judged = len(self._records)
-        finite = [row[RECORD_FIELDS.index("finite")] > 0 for row in rows]
+        finite = [row[self._fields.index("finite")] > 0 for row in rows]
         return [Verdict(*place, finite=bool(good)) for place, good in zip(places, finite)]
 
     def close(self) -> Optional[IntervalSummary]:
@@ -102,9 +108,9 @@ class LogInterval:
             return None
         rows = np.stack(self._fetched())
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        finite = rows[:, RECORD_FIELDS.index("finite")] > 0
+        finite = rows[:, self._fields.index("finite")] > 0
         means = rows[finite].mean(axis=0) if finite.any() else np.full(rows.shape[1], np.nan)
-        figures = dict(zip(RECORD_FIELDS, means.tolist()))
+        figures = dict(zip(self._fields, means.tolist()))
         summary = IntervalSummary(
             loss=figures["loss"],
             gradient_norm=figures["gradient_norm"],
@@ -113,8 +119,10 @@ class LogInterval:
             speed=self._images / elapsed,
             wait_share=min(1.0, self._wait_s / elapsed),
             reg_loss=figures.get("reg_loss"),
-            reg_coef=float(rows[-1, RECORD_FIELDS.index("reg_coef")]) if "reg_coef" in figures else None,
-            loss_scale=float(rows[-1, RECORD_FIELDS.index("loss_scale")]),
+            reg_coef=float(rows[-1, self._fields.index("reg_coef")]) if "reg_coef" in figures else None,
+            loss_scale=float(rows[-1, self._fields.index("loss_scale")]),
+            teacher_cosine=figures.get("teacher_cosine"),
+            relation_loss=figures.get("relation_loss"),
         )
         self._begin()
         return summary

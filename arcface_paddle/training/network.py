@@ -131,6 +131,13 @@ def build_network(
     return network
 
 
+def starts_trained(network: nn.Layer, choice: NetworkChoice) -> bool:
+    """Tell whether the whole network starts from the weights of a face recogniser, not only a trunk of ImageNet's."""
+    if choice.pretrained is None:
+        return False
+    return not (isinstance(network, ImageNetNetwork) and is_of_paddle_vision(network, choice.pretrained.arrays))
+
+
 def _options(choice: NetworkChoice) -> dict[str, float]:
     """Return the further arguments of the network.
 
@@ -167,7 +174,7 @@ def _load_pretrained(network: nn.Layer, pretrained: PretrainedWeights, *, say: C
         )
         return
     load_arrays(network, arrays, name=path)
-    say(f"backbone starts from {path}; the class centres start at random")
+    say(f"backbone starts from {path}")
     if pretrained.adapted:
         say(f"{pretrained.source}: {pretrained.adapted}")
 

@@ -7,6 +7,7 @@ so the decision stays a tensor and enters the update as one. The host reads it a
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Iterable, Mapping, Optional, Sequence, Union
 
@@ -71,6 +72,7 @@ class FlatOptimizer:
         weight_decay: float = 0.0,
         decay_norm: bool = True,
         alignment: Optional[int] = None,
+        pull_to_start: float = 0.0,
     ) -> None:
         """Begin without momentum.
 
@@ -81,6 +83,7 @@ class FlatOptimizer:
             decay_norm: False leaves out what ``norm_parameter_names`` names.
             alignment: the parameters of a group become parts of one flat tensor, each at a multiple of so many values,
                 and an update changes that one; None = each keeps memory of its own and is changed by itself.
+            pull_to_start: share of the way back to the weights of now that every update goes, times the learning rate.
         """
         self._rule = rule
         undecayed = frozenset() if decay_norm else norm_parameter_names(network)
@@ -92,6 +95,8 @@ class FlatOptimizer:
             for is_undecayed, decay in ((False, weight_decay), (True, 0.0))
         ]
         self._groups = [group for group in self._groups if group.names]
+        for group in self._groups if pull_to_start > 0.0 else ():
+            group.pull_to_here(pull_to_start)
 
     def has_gradient(self) -> bool:
         """Tell whether any parameter has a gradient, or there is none to have one; nothing waits for its values."""
@@ -126,6 +131,13 @@ class FlatOptimizer:
         """Return the sum of squares of the parameters that weight decay acts on, 0-d float32."""
         squares = [group.square_sum() for group in self._groups if group.weight_decay > 0]
         return paddle.stack(squares).sum() if squares else paddle.zeros([], dtype="float32")
+
+    def start_digest(self) -> str:
+        """Return a word for the weights that every update is pulled to; empty without such a pull."""
+        starts = {name: array for group in self._groups for name, array in group.start().items()}
+        if not starts:
+            return ""
+        return hashlib.sha256(b"".join(starts[name].tobytes() for name in sorted(starts))).hexdigest()[:16]
 
     def states(self) -> dict[str, dict[str, np.ndarray]]:
         """Return every state of the rule (``STATES_OF``) as arrays by the structured names of the parameters."""
@@ -177,6 +189,8 @@ class _FlatGroup:
         self._states = first_states(rule, paddle.zeros([sum(self._sizes) + sum(self._gaps)]), count_shape=[1])
         self._shared: Optional[paddle.Tensor] = None
         self._parts: list[paddle.Tensor] = []
+        self._start: Optional[paddle.Tensor] = None
+        self._pull = 0.0
         if alignment is not None and self._weights:
             self._share_memory()
 
@@ -207,6 +221,15 @@ class _FlatGroup:
         return any(weight.grad is not None for weight in self._weights)
 
     @paddle.no_grad()
+    def pull_to_here(self, pull: float) -> None:
+        """Note the weights of now; every update goes ``pull`` times the learning rate of the way back to them."""
+        self._start, self._pull = self._flat_weights().clone(), pull
+
+    def start(self) -> dict[str, np.ndarray]:
+        """Return the weights that are pulled to, by the names of the parameters; nothing without a pull."""
+        return {} if self._start is None else self._by_name(devices.to_host(self._start))
+
+    @paddle.no_grad()
     def collect_gradients(self) -> paddle.Tensor:
         flat = self._joined(
             [
@@ -226,6 +249,8 @@ class _FlatGroup:
         change, self._states = change_of(
             self._rule, weights, gradient * verdict.factor, states=self._states, update=update
         )
+        if self._start is not None:  # beside the rule: it shall neither gather in the momentum nor be clipped
+            change = change + (weights - self._start) * (update.permitted * (lr * self._pull))
         if self._shared is not None:
             weights.subtract_(change)
             if not weights._is_shared_buffer_with(self._parts[0]):  # in place by way of the CPU, where a kernel lacks
@@ -246,7 +271,9 @@ class _FlatGroup:
         return self._shared
 
     def state(self, state: str) -> dict[str, np.ndarray]:
-        flat = self._states[state].numpy()
+        return self._by_name(self._states[state].numpy())
+
+    def _by_name(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         return {
             name: flat[start : start + size].reshape(weight.shape)
             for name, start, size, weight in zip(self.names, self._starts, self._sizes, self._weights)

@@ -61,6 +61,7 @@ def apply_override(changes: Changes, state: LoopState, *, total_steps: int) -> s
     if "best" in changes:
         said.append(f"the best accuracy {_shown(state.best_accuracy)} becomes {_shown(changes['best'])}")
         state.best_accuracy, state.best_step, state.highest = changes["best"], None, {}
+        state.without_gain = 0
     if "optimizer" in changes:
         said.append("the states of the optimizer begin at zero")
         state.updates = {}

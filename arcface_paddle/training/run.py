@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import numpy as np
 from paddle import nn
@@ -15,15 +15,17 @@ from arcface_paddle.data import BatchLoader, FaceDataset, LoaderOptions, Verific
 from arcface_paddle.data.augment_settings import parse_steps
 from arcface_paddle.data.data_settings import default_workers
 from arcface_paddle.data.difficulty import read_ladder
+from arcface_paddle.data.unlabelled import open_unlabelled
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.heads.margins import Margin, build_margin
+from arcface_paddle.heads.no_classifier import NoClassifier
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
 from arcface_paddle.heads.update_rules import UpdateRule
 from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Snapshot
 from arcface_paddle.training.class_check import check_classes
-from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig
+from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig, config_from
 from arcface_paddle.training.curriculum import Curriculum, parse_ramps
-from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
+from arcface_paddle.training.network import NetworkChoice, build_network, choose_network, starts_trained
 from arcface_paddle.training.optimizer import (
     WEIGHT_ALIGNMENT,
     DecayCoefficient,
@@ -38,6 +40,7 @@ from arcface_paddle.training.profile import PROFILE_FOLDER, NoProfile, StepProfi
 from arcface_paddle.training.restore import Restored, RowRange, restore
 from arcface_paddle.training.schedule import Schedule, build_schedule
 from arcface_paddle.training.state import LoopState, seed_step
+from arcface_paddle.training.teacher import Teacher, TeacherModel, open_teacher, refuse_other_size
 from arcface_paddle.training.validation import open_verification_sets
 
 Say = Callable[[str], None]
@@ -65,6 +68,8 @@ class Run:
         profile: measures the phases of a step, or does nothing.
         upload: brings pictures to the device.
         curriculum: what grows with the step.
+        starts_trained: whether the backbone starts from the weights of a face recogniser.
+        teacher: whose embeddings are learnt; None for a run that learns from labels alone.
     """
 
     config: TrainConfig
@@ -74,7 +79,7 @@ class Run:
     sets: list[VerificationSet]
     network: nn.Layer
     margin: Margin
-    classifier: ShardedClassifier
+    classifier: Union[ShardedClassifier, NoClassifier]
     optimizer: FlatOptimizer
     scaler: LossScaler
     decay: DecayCoefficient
@@ -83,6 +88,8 @@ class Run:
     profile: NoProfile
     upload: Upload
     curriculum: Curriculum
+    starts_trained: bool = False
+    teacher: Optional[Teacher] = None
 
 
 def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] = None) -> Run:
@@ -101,16 +108,22 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     devices.require_precision(config.optimizer.precision)
     if config.run.cudnn_search:
         devices.search_convolutions()
+    model = _teacher_model(config)
+    config = _with_size_of(model, config)
     seed_step(config.run.seed, 0, 0)  # the same first weights on all ranks
     margin = margin_of(config.classifier)
     choice = choose_network(config.network)
     config = choice.written_into(config)
+    if model is not None:
+        refuse_other_size(model, choice.embedding_size, config.distillation)
     kernels = open_kernels(config, say=say)
     network = build_network(
         choice, batch_norm=config.network.batch_norm, say=say, mode=config.run.mode, kernels=kernels
     )
     dataset = dataset or open_training_data(config)
     _say_facts(config, dataset, say=say)
+    sets = open_verification_sets(config.data.data_dir, config.data.val_targets, say=say)
+    _refuse_patience_without_sets(config, sets)
     global_batch, batch_size = batch_sizes(config, distributed.world_size())
     _refuse_large_batch(config, global_batch, images=len(dataset))
     schedule = build_schedule(
@@ -128,19 +141,20 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
     )
     return Run(
         config=config,
-        identity=_identity(choice, dataset, global_batch, config.optimizer.rule_name),
+        identity=_identity(config, choice, dataset, global_batch),
         schedule=schedule,
         loader=loader,
-        sets=open_verification_sets(config.data.data_dir, config.data.val_targets, say=say),
+        sets=sets,
         network=network,
         margin=margin,
-        classifier=ShardedClassifier(_classifier_settings(config, choice, dataset.num_classes), margin),
+        classifier=_classifier(config, choice, dataset.num_classes, margin),
         optimizer=FlatOptimizer(
             network,
             _update_rule(config.optimizer),
             weight_decay=config.optimizer.weight_decay,
             decay_norm=config.optimizer.decays_norm,
             alignment=_alignment(config.optimizer),
+            pull_to_start=config.finetuning.l2_to_start,
         ),
         scaler=LossScaler(config.optimizer.loss_scale, enabled=config.optimizer.fp16),
         decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
@@ -149,6 +163,8 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         profile=_profile(config),
         upload=StreamUpload() if config.run.copy_stream else Upload(),
         curriculum=curriculum,
+        starts_trained=starts_trained(network, choice),
+        teacher=None if model is None else _teacher(model, config, loader, say=say),
     )
 
 
@@ -158,14 +174,52 @@ def _alignment(settings: OptimizerConfig) -> Optional[int]:
     return WEIGHT_ALIGNMENT if flat else None
 
 
+def _teacher_model(config: TrainConfig) -> Optional[TeacherModel]:
+    source = config.distillation.teacher
+    return None if source is None else open_teacher(source, mirrored=config.data.flip)
+
+
+def _with_size_of(model: Optional[TeacherModel], config: TrainConfig) -> TrainConfig:
+    """Give the student the teacher's length of an embedding where nothing else says one and it is to be the same."""
+    network = config.network
+    is_open = network.embedding_size is None and network.pretrained is None
+    if model is None or not is_open or not config.distillation.needs_same_size:
+        return config
+    return config_from({"embedding_size": model.embedding_size}, base=config)
+
+
+def _teacher(model: TeacherModel, config: TrainConfig, loader: BatchLoader, *, say: Say) -> Teacher:
+    teacher = Teacher(model, loader.dataset, config.distillation, workers=loader.options.workers)
+    settings = config.distillation
+    kept = f", {teacher.cached} embeddings in {settings.teacher_cache}" if settings.teacher_cache else ""
+    say(
+        f"teacher {model.name}, embedding {model.embedding_size}{kept}; embedding loss x "
+        f"{settings.embedding_weight:g}, relation loss x {settings.relation_weight:g}, "
+        f"contrast loss x {settings.contrast_weight:g}, "
+        f"class centres x {settings.class_weight:g}"
+    )
+    return teacher
+
+
 def _say_facts(config: TrainConfig, dataset: FaceDataset, *, say: Say) -> None:
     """Say what is remarkable about the data, and refuse those from which nothing can be learnt."""
     for remark in dataset.remarks:
         say(remark)
     _say_changes(config, say=say)
+    if config.distillation.is_without_classes:
+        return
     check_classes(
         dataset.labels, dataset.num_classes, name=dataset.name, say=say, subcentres=config.classifier.subcentres
     )
+
+
+def _refuse_patience_without_sets(config: TrainConfig, sets: list[VerificationSet]) -> None:
+    patience = config.finetuning.early_stop
+    if patience is not None and not sets:
+        raise ConfigError(
+            f"early_stop is {patience}, but there is no verification set to judge by: put one at "
+            f"{config.data.data_dir}/NAME.bin ('data pairs' makes one) and name it with --val_targets NAME"
+        )
 
 
 def _say_changes(config: TrainConfig, *, say: Say) -> None:
@@ -267,6 +321,7 @@ def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
     _load_classifier(run, restored)
     _load_momentum(run, restored)
     if restored.state is not None:
+        _refuse_other_start(run, restored)
         say_other_arithmetic(restored.state.arithmetic, run.state.arithmetic, say=say)
         restored.state.arithmetic = run.state.arithmetic
         run.state = restored.state
@@ -279,12 +334,27 @@ def continue_from(run: Run, restored: Restored, *, say: Say) -> None:
         say(f"not restored, because the {why}: {'; '.join(restored.missing)}")
 
 
+def _refuse_other_start(run: Run, restored: Restored) -> None:
+    """Refuse to pull the weights to others than before.
+
+    Raises:
+        CheckpointError: ``--pretrained`` names other weights than at the beginning.
+    """
+    start, own = restored.state.start if restored.state else "", run.optimizer.start_digest()
+    if start and own and start != own:
+        raise CheckpointError(
+            f"{restored.source}: l2_to_start pulls to the weights that the run began with, and --pretrained "
+            f"{run.config.network.pretrained} holds others now; name the first ones, or set --l2_to_start 0"
+        )
+
+
 def take_snapshot(run: Run) -> Snapshot:
     """Copy everything that a checkpoint holds to the host."""
     run.state.scaler = run.scaler.state()
     run.state.margin = run.margin.state()
     run.state.updates = run.optimizer.updates()
     run.state.decay = run.decay.state()
+    run.state.start = run.optimizer.start_digest()
     states = run.optimizer.states()
     classifier = run.classifier
     return Snapshot(
@@ -333,6 +403,8 @@ def open_training_data(config: TrainConfig) -> FaceDataset:
     kind = data.data_kind
     if kind == "auto" and not data.is_bin and config.label_path.is_file():
         kind = "image"
+    if config.distillation.is_without_classes:
+        return open_unlabelled(data.data_dir, label_file=data.label_file, kind=kind)
     return open_dataset(data.data_dir, label_file=data.label_file, kind=kind, num_classes=data.num_classes)
 
 
@@ -366,15 +438,24 @@ def _update_rule(settings: OptimizerConfig) -> UpdateRule:
     )
 
 
-def _identity(choice: NetworkChoice, dataset: FaceDataset, global_batch: int, optimizer: str) -> RunIdentity:
+def _identity(config: TrainConfig, choice: NetworkChoice, dataset: FaceDataset, global_batch: int) -> RunIdentity:
     return RunIdentity(
         network=choice.name,
         embedding_size=choice.embedding_size,
-        num_classes=dataset.num_classes,
+        num_classes=0 if config.distillation.is_without_classes else dataset.num_classes,
         global_batch=global_batch,
         epoch_images=len(dataset),
-        optimizer=optimizer,
+        optimizer=config.optimizer.rule_name,
     )
+
+
+def _classifier(
+    config: TrainConfig, choice: NetworkChoice, num_classes: int, margin: Margin
+) -> Union[ShardedClassifier, NoClassifier]:
+    if config.distillation.is_without_classes:
+        rule = config.optimizer.rule_name
+        return NoClassifier(embedding_size=choice.embedding_size, rule=rule, margin=margin)
+    return ShardedClassifier(_classifier_settings(config, choice, num_classes), margin)
 
 
 def _classifier_settings(config: TrainConfig, choice: NetworkChoice, num_classes: int) -> ClassifierSettings:

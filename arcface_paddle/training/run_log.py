@@ -140,6 +140,7 @@ class Progress:
         hours: estimated time until the end.
         memory_mb: memory in use, see ``memory_megabytes``.
         loss_scale: the loss scale of float16; None in other precisions.
+        backbone_rate: the learning rate of the backbone; None where it is that of the class centres.
     """
 
     epoch: float
@@ -149,17 +150,21 @@ class Progress:
     hours: float
     memory_mb: float
     loss_scale: Optional[float] = None
+    backbone_rate: Optional[float] = None
 
 
 def progress_lines(summary: IntervalSummary, progress: Progress) -> tuple[str, str]:
-    """Return the published log line (backbone and classifier share one learning rate) and one with what else helps."""
+    """Return the published log line and one with what else helps."""
+    backbone_rate = progress.learning_rate if progress.backbone_rate is None else progress.backbone_rate
     return (
         f"Speed {summary.speed:.2f} samples/sec   Loss {summary.loss:.4f}   Epoch: {progress.epoch_of_step}   "
         f"Global Step: {progress.step}   Required: {progress.hours:1.0f} hours, "
-        f"lr_backbone_value: {progress.learning_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
+        f"lr_backbone_value: {backbone_rate:f}, lr_pfc_value: {progress.learning_rate:f}",
         f"[train][{progress.step}]Data wait: {100 * summary.wait_share:.1f} %   "
-        f"Gradient norm: {summary.gradient_norm:.4f}   Target cosine: {summary.target_cosine:.4f}   "
-        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB{_regularisation(summary)}",
+        f"Gradient norm: {summary.gradient_norm:.4f}   {_target(summary)}"
+        f"Feature norm: {summary.feature_norm:.2f}   Memory: {progress.memory_mb:.0f} MB"
+        + _regularisation(summary)
+        + _lesson(summary),
     )
 
 
@@ -167,6 +172,20 @@ def _regularisation(summary: IntervalSummary) -> str:
     if summary.reg_loss is None or summary.reg_coef is None:
         return ""
     return f"   Reg loss: {summary.reg_loss:.4f}   Reg coef: {summary.reg_coef:.4f}"
+
+
+def _target(summary: IntervalSummary) -> str:
+    """Return the cosine to the class centres; nothing where a teacher takes their place."""
+    without_classes = summary.relation_loss is not None and math.isnan(summary.target_cosine)
+    return "" if without_classes else f"Target cosine: {summary.target_cosine:.4f}   "
+
+
+def _lesson(summary: IntervalSummary) -> str:
+    if summary.relation_loss is None:
+        return ""
+    cosine = summary.teacher_cosine
+    known = "" if cosine is None or math.isnan(cosine) else f"   Teacher cosine: {cosine:.4f}"
+    return f"{known}   Relation loss: {summary.relation_loss:.4f}"
 
 
 def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, float]:
@@ -183,7 +202,14 @@ def progress_scalars(summary: IntervalSummary, progress: Progress) -> dict[str, 
         "memory_mb": progress.memory_mb,
         "epoch": progress.epoch,
     }
-    sometimes = {"loss_scale": progress.loss_scale, "reg_loss": summary.reg_loss, "reg_coef": summary.reg_coef}
+    sometimes = {
+        "loss_scale": progress.loss_scale,
+        "backbone_rate": progress.backbone_rate,
+        "reg_loss": summary.reg_loss,
+        "reg_coef": summary.reg_coef,
+        "teacher_cosine": summary.teacher_cosine,
+        "relation_loss": summary.relation_loss,
+    }
     return {**scalars, **{name: value for name, value in sometimes.items() if value is not None}}
 
 

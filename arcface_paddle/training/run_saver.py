@@ -41,9 +41,15 @@ class RunSaver:
         run.state.trained_s += now - self._counted_until
         self._counted_until = now
         with self._interval.paused():
-            folder = save_checkpoint(config.output, take_snapshot(run), keep_last=config.keep_last)
+            folder = save_checkpoint(
+                config.output, take_snapshot(run), keep_last=config.keep_last, kept_step=self._kept_step()
+            )
         self._saved_step = run.state.step
         return folder
+
+    def _kept_step(self) -> Optional[int]:
+        """Return the step of the best checkpoint, which stays where the run may end behind it."""
+        return self._run.state.best_step if self._run.config.finetuning.early_stop is not None else None
 
     def save_best(self, accuracy: float) -> None:
         """Note the present state as the best one, save it and keep its network apart.

@@ -15,7 +15,7 @@ from arcface_paddle.errors import CheckpointError
 
 _PRIME_OF_STEP, _PRIME_OF_RANK = 1_000_003, 7_919  # primes, which spread the seeds of neighbouring steps and ranks
 
-_ADDED_LATER = frozenset({"updates", "decay", "override", "arithmetic"})
+_ADDED_LATER = frozenset({"updates", "decay", "override", "arithmetic", "without_gain", "start"})
 """Fields that checkpoints of earlier versions do not have; what they stand for was not there either."""
 
 
@@ -41,6 +41,8 @@ class LoopState:
         decay: state of the factor on the weight decay; empty where it is fixed.
         override: the ``--override`` that this run went on with; empty for others.
         arithmetic: what rank 0 computed with, as ``processor.arithmetic_name`` says; empty for Paddle's own operators.
+        without_gain: validations since the best one.
+        start: a word for the weights that ``--l2_to_start`` pulls to; empty without it.
     """
 
     step: int = 0
@@ -59,6 +61,8 @@ class LoopState:
     decay: dict[str, float] = field(default_factory=dict)
     override: str = ""
     arithmetic: str = ""
+    without_gain: int = 0
+    start: str = ""
 
     @property
     def epoch_of_latest_step(self) -> int:

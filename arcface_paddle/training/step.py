@@ -25,12 +25,21 @@ RECORD_FIELDS = (
 )
 """What ``train_step`` notes of a step, in this order; the last two only where the weight decay can shrink."""
 
+TEACHER_FIELDS = ("teacher_cosine", "relation_loss")
+"""What it notes behind them where there is a teacher."""
+
+
+def record_fields(run: Run) -> tuple[str, ...]:
+    """Return the names of the figures that ``train_step`` gives for this run."""
+    known = RECORD_FIELDS if run.decay.enabled else RECORD_FIELDS[:-2]
+    return known if run.teacher is None else (*known, *TEACHER_FIELDS)
+
 
 def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
     """Do the step of ``run.state.step`` on one batch per accumulated pass; all ranks together.
 
     Returns:
-        (6,) or (8,) float32 on the device: see ``RECORD_FIELDS``; ``finite`` 0 means that the step was skipped.
+        float32 on the device, what ``record_fields`` names; ``finite`` 0 means that the step was skipped.
 
     Raises:
         ConfigError: the backbone gets no gradient at all.
@@ -81,12 +90,12 @@ def _judge_and_update(
         run: the run.
         gradients: of the backbone, summed over the ranks.
         square_sum: 0-d, of the classifier's gradient over all ranks.
-        means: (3,), what ``_forward_backward`` gives, over the passes.
+        means: what ``_forward_backward`` gives, over the passes.
     """
     for gradient in gradients:
         square_sum = square_sum + gradient.square().sum()
     verdict = judge_gradient(square_sum, loss_scale=run.scaler.scale, clip_norm=run.config.optimizer.clip_norm)
-    loss, cosine, feature_norm = means.unbind()
+    loss, cosine, feature_norm, *lesson = means.unbind()
     record = [loss, verdict.norm, verdict.finite.astype("float32"), cosine, feature_norm]
     penalty = _penalty(run) if run.decay.enabled else None
     _update(run, gradients, verdict)
@@ -94,14 +103,14 @@ def _judge_and_update(
     if penalty is not None:
         record += [penalty, run.decay.value]
         run.decay.update(penalty, loss, finite=verdict.finite)
-    return paddle.stack(record)
+    return paddle.stack([*record, *lesson])
 
 
 def _update(run: Run, gradients: Sequence[paddle.Tensor], verdict: StepVerdict) -> None:
     """Change weights, class centres, loss scale and statistics as the verdict permits."""
     rate = learning_rate(run.schedule, run.state.step)
     share = run.decay.value if run.decay.enabled else 1.0
-    run.optimizer.apply(gradients, verdict, rate, decay_share=share)
+    run.optimizer.apply(gradients, verdict, rate * run.config.finetuning.backbone_lr_scale, decay_share=share)
     run.classifier.step(rate, factor=verdict.factor, finite=verdict.finite, decay_share=share)
     run.scaler.update(verdict.finite)
     run.statistics.settle(verdict.finite)
@@ -116,16 +125,22 @@ def _penalty(run: Run) -> paddle.Tensor:
 
 
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
-    """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm."""
+    """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm; (5,) with a teacher."""
     settings = run.config.optimizer
+    with run.profile.phase("data"):
+        targets = None if run.teacher is None else run.teacher.targets(batch.indices)
     with run.profile.phase("forward"), mixed_precision(settings.precision):
         features = run.network(pictures.on_device(batch, run.upload))
     with run.profile.phase("classifier"):
-        loss = run.classifier.loss(features.astype("float32"), classes)
+        features = features.astype("float32")
+        loss = run.classifier.loss(features, classes)
+        noted = [loss, run.classifier.statistics["target_cosine"], run.classifier.statistics["feature_norm"]]
+        if run.teacher is not None and targets is not None:
+            lesson = run.teacher.lesson(features, targets)
+            loss = loss * run.config.distillation.class_weight + lesson.loss
+            noted = [loss, *noted[1:], lesson.cosine, lesson.relation]
     with run.profile.phase("backward"):
         (loss * (run.scaler.scale / settings.accumulation)).backward()
-    statistics = run.classifier.statistics
-    noted = [loss, statistics["target_cosine"], statistics["feature_norm"]]
     return paddle.stack([value.detach().astype("float32").reshape([]) for value in noted])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from dataclasses import dataclass
 from typing import Iterator, Optional
@@ -31,7 +32,7 @@ from arcface_paddle.training.run_log import (
 from arcface_paddle.training.run_saver import RunSaver
 from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.state import LoopState
-from arcface_paddle.training.step import train_step
+from arcface_paddle.training.step import record_fields, train_step
 from arcface_paddle.training.stopping import StopRequest, stop_on_signals
 from arcface_paddle.training.validation import mean_accuracy, validate
 
@@ -46,7 +47,8 @@ class Outcome:
 
     Attributes:
         state: where it stands.
-        reason: ``finished``, ``target`` (accuracy reached) or ``stopped`` (by a signal, after saving).
+        reason: ``finished``, ``target`` (accuracy reached), ``patience`` (no gain in too many validations) or
+            ``stopped`` (by a signal, after saving).
         bad_samples: pictures of the training data that could not be read and were replaced, over all ranks.
     """
 
@@ -84,10 +86,10 @@ class _Loop:
 
     def __init__(self, run: Run, log: RunLog, stop: StopRequest) -> None:
         self.run, self.log, self.stop = run, log, stop
-        self.interval = LogInterval()
+        self.interval = LogInterval(record_fields(run))
         self.first_step = run.state.step
         self.saver = RunSaver(run, self.interval)
-        chance = chance_loss(run.margin, run.identity.num_classes, focal_gamma=run.config.classifier.gamma)
+        chance = _chance_of(run)
         warmup = run.schedule.warmup_steps
         switch = run.config.classifier.softmax_steps
         self.watch = LossWatch(chance=chance, warmup_steps=warmup, switch_step=switch)
@@ -103,6 +105,7 @@ class _Loop:
 
     def go(self) -> Outcome:
         """Train to the end, then save, validate and draw the curves."""
+        self._validate_start()
         reason = self._train()
         if reason == "finished" and self.run.sets and self.validated_step != self.run.state.step:
             self._validate()
@@ -117,7 +120,7 @@ class _Loop:
 
     def _train(self) -> str:
         state, total = self.run.state, self.run.schedule.total_steps
-        reason: Optional[str] = None
+        reason = "patience" if self._is_out_of_patience() else None
         with progress(total=total, initial=state.step, unit="step", shown=distributed.is_main()) as bar:
             while reason is None and state.step < total:
                 reason = self._train_epoch(bar)
@@ -128,8 +131,9 @@ class _Loop:
         for batches in self._batches_of_epoch():
             self._step(batches)
             bar.update()
-            if self._after_step():
-                return "target"
+            reason = self._after_step()
+            if reason is not None:
+                return reason
             if self._asked_to_stop():
                 return "stopped"
         return None
@@ -177,17 +181,17 @@ class _Loop:
             return False
         return distributed.any_rank(bool(self.stop))
 
-    def _after_step(self) -> bool:
-        """Log, validate and save where they are due; True when the target accuracy is reached."""
+    def _after_step(self) -> Optional[str]:
+        """Log, validate and save where they are due; return why training is to end, if it is."""
         run, step = self.run.config.run, self.run.state.step
         if step % run.log_every == 0:
             self._log()
-        reached = False
+        reason = None
         if self.run.sets and run.validate_every and step % run.validate_every == 0:
-            reached = self._validate()
+            reason = self._validate()
         if step % run.save_every == 0:
             self._save()
-        return reached
+        return reason
 
     def _log(self) -> None:
         """Fetch the figures of the interval, the only wait for the device, and write lines and scalars."""
@@ -222,14 +226,16 @@ class _Loop:
     def _progress(self, summary: IntervalSummary) -> Progress:
         run, state = self.run, self.run.state
         step_s = (time.perf_counter() - self.started) / (state.step - self.first_step)
+        rate, scale = learning_rate(run.schedule, state.step - 1), run.config.finetuning.backbone_lr_scale
         return Progress(
             epoch=state.epoch + state.sample / run.identity.epoch_images,
             epoch_of_step=state.epoch_of_latest_step,
             step=state.step,
-            learning_rate=learning_rate(run.schedule, state.step - 1),
+            learning_rate=rate,
             hours=step_s * (run.schedule.total_steps - state.step) / 3600,
             memory_mb=memory_megabytes(),
             loss_scale=summary.loss_scale if run.scaler.enabled else None,
+            backbone_rate=None if scale == 1.0 else scale * rate,
         )
 
     def _note_skipped(self) -> None:
@@ -252,8 +258,18 @@ class _Loop:
                 "Try a smaller --lr, a longer --warmup_epochs or --softmax_steps"
             )
 
-    def _validate(self) -> bool:
-        """Validate on all ranks, keep the best backbone; True when the target accuracy is reached."""
+    def _validate_start(self) -> None:
+        """With ``early_stop`` measure what the run begins with: it may well be the best."""
+        state = self.run.state
+        if self.run.config.finetuning.early_stop is not None and state.step == 0 and state.best_accuracy is None:
+            self._validate()
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self.run.config.finetuning.early_stop
+        return patience is not None and self.run.state.without_gain >= patience
+
+    def _validate(self) -> Optional[str]:
+        """Validate on all ranks, keep the best backbone; return why training is to end, if it is."""
         run, state = self.run, self.run.state
         with self.interval.paused():
             results = validate(run.network, run.sets, ccrop=run.config.data.ccrop)
@@ -266,11 +282,16 @@ class _Loop:
         self.log.scalars(state.step, {**scalars, "accuracy_mean": mean})
         self.validated_step = state.step
         if state.best_accuracy is None or mean > state.best_accuracy:
+            state.without_gain = 0
             self._note_skipped()
             self.saver.save_best(mean)
             self._report_bad_samples()
+        else:
+            state.without_gain += 1
         target = run.config.schedule.target_accuracy
-        return target is not None and mean >= target
+        if target is not None and mean >= target:
+            return "target"
+        return "patience" if self._is_out_of_patience() else None
 
     def _save(self) -> None:
         """Save unless this very state is saved already, and name the samples that were bad since the last save."""
@@ -300,4 +321,19 @@ class _Loop:
         where = f"at step {state.step}, epoch {state.epoch}; saved in {self.run.config.run.output}"
         if reason == "stopped":
             return f"stopped by {self.stop.signal_name or 'another rank'} {where}; continue with --resume 1"
+        if reason == "patience":
+            return f"no gain in {state.without_gain} validations: ended {where}; {self._best()}"
         return f"{'target accuracy reached' if reason == 'target' else 'finished'} {where}"
+
+    def _best(self) -> str:
+        """Say where the best network is."""
+        state, run = self.run.state, self.run
+        weights = f"{run.config.run.output}/best/{run.identity.network}.pdparams"
+        return f"the best, with accuracy {state.best_accuracy:.4f}, is that of step {state.best_step}: {weights}"
+
+
+def _chance_of(run: Run) -> float:
+    """Return the loss of an untrained network; infinite where that is not known, so that nothing is warned of."""
+    if run.teacher is not None:
+        return math.inf
+    return chance_loss(run.margin, run.identity.num_classes, focal_gamma=run.config.classifier.gamma)

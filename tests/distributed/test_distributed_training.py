@@ -126,6 +126,37 @@ def test_two_ranks_of_amsgrad_are_one_run_and_go_on_as_one(data, tmp_path):
         np.testing.assert_allclose(rows[0], rows[1], rtol=RELATIVE)
 
 
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> list[Path]:
+    """Weights to start from, and others to be taught by: of a student that is its teacher nothing is left but noise."""
+    folders = [tmp_path_factory.mktemp("trained") for _ in range(2)]
+    for seed, folder in enumerate(folders):
+        train(1, data, folder, steps=1, val_targets="", seed=seed + 7)
+    return [folder / "MobileFaceNet_128.pdparams" for folder in folders]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("class_weight", [0.5, 0])
+def test_fine_tuning_with_a_teacher_is_one_run_and_goes_on_with_other_ranks(data, trained, tmp_path, class_weight):
+    """Two steps, since the gradients of a fresh network are so steep that rounding errors grow with every one."""
+    changes = {"pretrained": trained[0], "backbone_lr_scale": 0.5, "l2_to_start": 1.0, "early_stop": 9}
+    changes = {**changes, "validate_every": 1, "teacher": trained[1], "class_weight": class_weight, "flip": False}
+    changes = {**changes, "steps": 2, "save_every": 1}
+    for ranks in (1, 2):
+        train(ranks, data, tmp_path / str(ranks), **changes)
+    others = [tmp_path / "2"]
+    if class_weight:
+        others.append(continue_from(tmp_path / "2", 1, tmp_path / "out"))
+        train(1, data, others[1], resume=1, **changes)
+    for other in others:
+        mine, theirs = (everything(checkpoint(folder, 2)) for folder in (tmp_path / "1", other))
+        for kind in ("backbone", "momentum", "classifier"):
+            one, two = (np.concatenate([a[key].ravel() for key in a if kind in key]) for a in (mine, theirs))
+            assert np.linalg.norm(one - two) <= 10 * RELATIVE * np.linalg.norm(one), kind
+        states = [json.loads((checkpoint(folder, 2) / "state.json").read_text()) for folder in (tmp_path / "1", other)]
+        assert states[0]["without_gain"] == states[1]["without_gain"] and states[0]["start"]
+
+
 def all_states(folder: Path) -> dict[str, np.ndarray]:
     """Read every array of a checkpoint: those of the backbone joined, and the shards of the ranks."""
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -35,6 +35,8 @@ GROUP_TITLES = {
     "network": "network",
     "classifier": "class centres and margin",
     "optimizer": "optimizer, precision, gradients",
+    "finetuning": "fine-tuning: learning without forgetting",
+    "distillation": "distillation: learning from a teacher",
     "schedule": "length of the run and learning rate",
     "run": "output, log, resuming",
 }

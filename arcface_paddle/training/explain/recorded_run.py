@@ -118,6 +118,11 @@ def read_run(folder: PathLike) -> RecordedRun:
     if not (folder / CONFIG_FILE).is_file():
         raise ConfigError(f"{folder} is no folder of a run: it has no {CONFIG_FILE}; name the folder of --output")
     config = load_config(folder / CONFIG_FILE)
+    if config.distillation.teacher is not None:
+        raise ConfigError(
+            f"{folder} was taught by {config.distillation.teacher}; --explain judges runs that learn from labels: "
+            f"look at teacher_cosine and relation_loss in {METRICS_FILE}"
+        )
     rows = tuple(row for row in read_metrics(folder) if "loss" in row or "accuracy_mean" in row)
     if not any("loss" in row for row in rows):
         raise DataError(
