@@ -17,11 +17,12 @@ where ``addresses`` knows the interface.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
 import socket
-from typing import Any, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 import paddle
@@ -168,6 +169,20 @@ def sum_in_place(tensor: paddle.Tensor) -> paddle.Tensor:
     return tensor
 
 
+def begin_sum_in_place(tensor: paddle.Tensor) -> Callable[[], None]:
+    """Begin to do what ``sum_in_place`` does, and return what waits for it; leave the tensor alone in between.
+
+    On an accelerator the sum is computed in a queue of its own behind what is queued so far. To wait holds up the queue
+    that computes, not the host. Paddle's Gloo sums within the call, whatever it is asked for: there is nothing left to
+    wait for.
+    """
+    if _world.size == 1:
+        return _nothing
+    with paddle.no_grad(), _collective("all_reduce"):
+        task = dist.stream.all_reduce(tensor, sync_op=False)
+    return functools.partial(_wait_for, task)
+
+
 def all_reduce_max(tensor: paddle.Tensor) -> paddle.Tensor:
     """Return the element-wise maximum of ``tensor`` over all ranks; the argument is left alone."""
     return _all_reduce(tensor, dist.ReduceOp.MAX)
@@ -264,6 +279,15 @@ def own_part_of_sum(tensor: paddle.Tensor) -> paddle.Tensor:
     return part
 
 
+def _nothing() -> None:
+    """Wait for what a rank alone has nobody to exchange with."""
+
+
+def _wait_for(task: Any) -> None:
+    with _lost_peer_named("all_reduce"):
+        task.wait()
+
+
 def _all_reduce(tensor: paddle.Tensor, operation: Union[int, Any]) -> paddle.Tensor:
     if _world.size == 1:
         return tensor
@@ -279,6 +303,12 @@ def _all_reduce(tensor: paddle.Tensor, operation: Union[int, Any]) -> paddle.Ten
 def _collective(name: str) -> Iterator[None]:
     if _world.gloo:
         barrier()
+    with _lost_peer_named(name):
+        yield
+
+
+@contextlib.contextmanager
+def _lost_peer_named(name: str) -> Iterator[None]:
     try:
         yield
     except NotImplementedError:

@@ -22,6 +22,11 @@ def check_values(rank: int, ranks: int) -> None:
         assert (own.astype("float64").numpy() == rank + 1).all(), dtype
     own = paddle.full([3], rank + 1.0)
     assert distributed.sum_in_place(own) is own and (own.numpy() == numbers.sum()).all()
+    whole = paddle.full([6], rank + 1.0)
+    waits = [distributed.begin_sum_in_place(whole._slice(start, start + 2)) for start in (4, 0)]
+    for wait in waits:
+        wait()
+    assert whole.tolist() == [numbers.sum()] * 2 + [rank + 1.0] * 2 + [numbers.sum()] * 2
     gathered = distributed.all_gather(paddle.full([2, 3], float(rank)))
     np.testing.assert_array_equal(gathered.numpy()[:, 0], np.repeat(numbers - 1, 2))
     rows = distributed.gather_rows(np.full((2, 1), rank, np.int64))
