@@ -34,6 +34,7 @@ WITHOUT_COSINES = ("NormHead", "CenterLoss")
 """Losses of a dense layer over features that are not normalised."""
 
 _FOCAL_GAMMA = 2.0  # of the paper and of the published trainer
+_BUCKET_MB = 25.0  # of 2**20 bytes, as PyTorch's and Paddle's own DataParallel
 _TRUE = frozenset({"true", "t", "1", "yes"})
 _FALSE = frozenset({"false", "f", "0", "no"})
 _NOTHING = frozenset({"", "none", "null"})
@@ -425,6 +426,19 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class ExchangeConfig:
+    """What several processes tell each other."""
+
+    bucket_mb: float = _option(
+        _BUCKET_MB,
+        "several processes exchange the backbone's gradients in pieces of about so many MB, each as soon as it is "
+        "complete, while the backward pass goes on; 0 = in one piece behind it",
+        least=0.0,
+        most=65536.0,
+    )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """What the run writes, how often, and its random seed."""
 
@@ -497,6 +511,7 @@ class TrainConfig:
     finetuning: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
     distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    exchange: ExchangeConfig = dataclasses.field(default_factory=ExchangeConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:

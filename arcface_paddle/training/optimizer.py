@@ -57,6 +57,30 @@ def judge_gradient(square_sum: paddle.Tensor, *, loss_scale: paddle.Tensor, clip
     return StepVerdict(finite=finite, norm=norm, factor=paddle.where(finite, factor, paddle.zeros_like(factor)))
 
 
+@dataclass(frozen=True, eq=False)
+class FlatLayout:
+    """How parameters of a network lie in a flat tensor.
+
+    Attributes:
+        length: of the flat tensor, gaps included.
+        weights: the parameters.
+        starts: the first place of each; a gap between two of them holds zeros.
+        positions: for each how many trainable parameters come before it in the network.
+    """
+
+    length: int
+    weights: Sequence[paddle.Tensor]
+    starts: Sequence[int]
+    positions: Sequence[int]
+
+    def part(self, flat: paddle.Tensor, number: int) -> paddle.Tensor:
+        """Return the memory of a parameter in a flat tensor, in the parameter's shape."""
+        weight, start = self.weights[number], self.starts[number]
+        part = flat._slice(start, start + int(np.prod(weight.shape)))
+        part.get_tensor()._set_dims(weight.shape)
+        return part
+
+
 class FlatOptimizer:
     """An update rule over the trainable parameters of a network.
 
@@ -97,6 +121,7 @@ class FlatOptimizer:
         self._groups = [group for group in self._groups if group.names]
         for group in self._groups if pull_to_start > 0.0 else ():
             group.pull_to_here(pull_to_start)
+        self._positions = {name: position for position, (name, _) in enumerate(trainable)}
 
     def has_gradient(self) -> bool:
         """Tell whether any parameter has a gradient, or there is none to have one; nothing waits for its values."""
@@ -105,6 +130,10 @@ class FlatOptimizer:
     def collect_gradients(self) -> list[paddle.Tensor]:
         """Return the raw gradients as flat float32 tensors, one per group, and clear those of the parameters."""
         return [group.collect_gradients() for group in self._groups]
+
+    def layouts(self) -> list[FlatLayout]:
+        """Return how the parameters lie in the tensors of ``collect_gradients``, one layout each."""
+        return [group.layout(self._positions) for group in self._groups]
 
     @paddle.no_grad()
     def apply(
@@ -118,7 +147,7 @@ class FlatOptimizer:
         """Update the parameters from the flat gradients, unless the verdict forbids it.
 
         Args:
-            gradients: what ``collect_gradients`` has given, summed over the ranks.
+            gradients: flat as ``collect_gradients`` gives them, summed over the ranks.
             verdict: on the step.
             lr: learning rate.
             decay_share: number that the weight decay is multiplied with.
@@ -202,12 +231,16 @@ class _FlatGroup:
 
     def _attach(self, shared: paddle.Tensor) -> None:
         """Let the weights lie in a flat tensor, with the values that are there."""
-        self._parts = []
-        for weight, start, size in zip(self._weights, self._starts, self._sizes):
-            part = shared._slice(int(start), int(start) + size)
-            part.get_tensor()._set_dims(weight.shape)
+        layout = self.layout(dict.fromkeys(self.names, 0))
+        self._parts = [layout.part(shared, number) for number in range(len(self._weights))]
+        for part, weight in zip(self._parts, self._weights):
             part._share_buffer_to(weight)
-            self._parts.append(part)
+
+    def layout(self, positions: Mapping[str, int]) -> FlatLayout:
+        """Return how the weights lie in a flat tensor; ``positions`` in the network are by name."""
+        starts = [int(start) for start in self._starts]
+        length = sum(self._sizes) + sum(self._gaps)
+        return FlatLayout(length, self._weights, starts, [positions[name] for name in self.names])
 
     def _joined(self, flat: Sequence[paddle.Tensor]) -> paddle.Tensor:
         """Concatenate one tensor per weight, with zeros in the gaps between them."""

@@ -25,6 +25,7 @@ from arcface_paddle.training.checkpoint import ClassifierShard, RunIdentity, Sna
 from arcface_paddle.training.class_check import check_classes
 from arcface_paddle.training.config import RESUME_AUTO, ClassifierConfig, OptimizerConfig, TrainConfig, config_from
 from arcface_paddle.training.curriculum import Curriculum, parse_ramps
+from arcface_paddle.training.exchange import GradientExchange, build_exchange
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network, starts_trained
 from arcface_paddle.training.optimizer import (
     WEIGHT_ALIGNMENT,
@@ -61,6 +62,7 @@ class Run:
         margin: the margin of the chosen loss; during the softmax warm start the classifier uses another one.
         classifier: this rank's class centres.
         optimizer: updates the backbone; the classifier updates itself.
+        exchange: sums the gradient of the backbone over the ranks.
         scaler: the loss scale of float16.
         decay: the factor on the weight decay.
         statistics: the running statistics of BatchNorm.
@@ -81,6 +83,7 @@ class Run:
     margin: Margin
     classifier: Union[ShardedClassifier, NoClassifier]
     optimizer: FlatOptimizer
+    exchange: GradientExchange
     scaler: LossScaler
     decay: DecayCoefficient
     statistics: RunningStatistics
@@ -139,6 +142,14 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         world_size=distributed.world_size(),
         ladder=read_ladder(config.data.data_dir, dataset) if "difficulty" in curriculum.names else None,
     )
+    optimizer = FlatOptimizer(
+        network,
+        _update_rule(config.optimizer),
+        weight_decay=config.optimizer.weight_decay,
+        decay_norm=config.optimizer.decays_norm,
+        alignment=_alignment(config.optimizer),
+        pull_to_start=config.finetuning.l2_to_start,
+    )
     return Run(
         config=config,
         identity=_identity(config, choice, dataset, global_batch),
@@ -148,14 +159,8 @@ def build_run(config: TrainConfig, *, say: Say, dataset: Optional[FaceDataset] =
         network=network,
         margin=margin,
         classifier=_classifier(config, choice, dataset.num_classes, margin),
-        optimizer=FlatOptimizer(
-            network,
-            _update_rule(config.optimizer),
-            weight_decay=config.optimizer.weight_decay,
-            decay_norm=config.optimizer.decays_norm,
-            alignment=_alignment(config.optimizer),
-            pull_to_start=config.finetuning.l2_to_start,
-        ),
+        optimizer=optimizer,
+        exchange=build_exchange(optimizer, bucket_mb=config.exchange.bucket_mb),
         scaler=LossScaler(config.optimizer.loss_scale, enabled=config.optimizer.fp16),
         decay=DecayCoefficient(config.optimizer.weight_decay_shrink),
         statistics=RunningStatistics(network, average=config.network.batch_norm == "local"),

@@ -56,11 +56,13 @@ def train_step(run: Run, batches: Sequence[Batch]) -> paddle.Tensor:
             run.classifier.choose_classes(batch.labels, step=first_pass + number)
             for number, batch in enumerate(batches)
         ]
-    noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches, chosen)]
+    noted = [_forward_backward(run, batch, classes) for batch, classes in zip(batches[:-1], chosen)]
+    run.exchange.begin_with_next_pass()
+    noted.append(_forward_backward(run, batches[-1], chosen[-1]))
     _refuse_missing_gradient(run)
 
     with run.profile.phase("exchange"):
-        gradients = [distributed.sum_in_place(gradient) for gradient in run.optimizer.collect_gradients()]
+        gradients = run.exchange.finish()
         square_sum = distributed.all_reduce_sum(run.classifier.gradient_square_sum().reshape([1]))[0]
     with run.profile.phase("update"):
         return _judge_and_update(run, gradients, square_sum, paddle.stack(noted).mean(axis=0))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launch import ROOT, launch, start
+from launch import ROOT, launch, run_ranks, start
 
 sys.path.insert(0, str(ROOT / "tests" / "training"))
 from tiny_data import write_dataset
@@ -102,6 +102,24 @@ def test_continued_on_the_same_number_is_bit_for_bit(data, tmp_path):
         del entry["state.json"]  # holds a time
     assert len(hashes[0]) == 6
     assert hashes[0] == hashes[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["accumulation=2", "flat_weights=yes", "decay_norm=false"], id="flat"),
+        pytest.param(["batch_norm=sync", "sample_rate=0.5", "fp16=true"], id="sync", marks=pytest.mark.long),
+        pytest.param(["mode=static", "clip_norm=0"], id="static", marks=pytest.mark.long),
+    ],
+)
+def test_gradients_in_pieces_are_those_exchanged_whole_bit_for_bit(data, tmp_path, options):
+    run_ranks([str(Path(__file__).parent / "bucket_worker.py"), str(data), str(tmp_path), *options], 2)
+    hashes = []
+    for name in ("whole", "default", "tiny"):
+        manifest = json.loads((checkpoint(tmp_path / name, 2) / "manifest.json").read_text())
+        hashes.append({file: entry["sha256"] for file, entry in manifest["files"].items() if file != "state.json"})
+    assert len(hashes[0]) == 6
+    assert hashes[0] == hashes[1] == hashes[2]
 
 
 @pytest.mark.long

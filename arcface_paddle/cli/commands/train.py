@@ -38,6 +38,7 @@ GROUP_TITLES = {
     "finetuning": "fine-tuning: learning without forgetting",
     "distillation": "distillation: learning from a teacher",
     "schedule": "length of the run and learning rate",
+    "exchange": "several processes",
     "run": "output, log, resuming",
 }
 
