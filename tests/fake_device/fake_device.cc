@@ -37,7 +37,8 @@ constexpr size_t kMemoryBytes = size_t{4} << 30;  // what the device claims to h
 
 std::atomic<long> next_copy_to_host_ms{0}, next_copy_to_device_ms{0};
 
-// What streams were asked for since the notes were last read: "copy STREAM", "record STREAM EVENT", "wait STREAM EVENT".
+// What streams were asked for since the notes were last read: "copy STREAM TARGET", "record STREAM EVENT",
+// "wait STREAM EVENT", "all_reduce STREAM SOURCE".
 std::mutex stream_notes_lock;
 std::string stream_notes;
 
@@ -403,8 +404,9 @@ C_Status CommName(C_CCLComm comm, char* name) {
 }
 
 C_Status AllReduce(
-    void* send, void* receive, size_t count, C_DataType type, C_CCLReduceOp op, C_CCLComm comm, C_Stream) {
+    void* send, void* receive, size_t count, C_DataType type, C_CCLReduceOp op, C_CCLComm comm, C_Stream stream) {
   Note(comm, "all_reduce", type, count, op);
+  NoteStream("all_reduce", stream, send);
   const Type known = TypeOf(type);
   if (known.size == 0) return C_ERROR;
   const size_t step = kSlotBytes / known.size;

@@ -46,5 +46,12 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(str(Path(os.environ["CUSTOM_DEVICE_ROOT"]) / LIBRARY))
 
 
+def stream_notes() -> list[list[str]]:
+    """Return what the device's queues were asked for since the last call: copy, record, wait or sum; queue; of what."""
+    buffer = ctypes.create_string_buffer(1 << 20)
+    count = library().fake_device_stream_notes(buffer, ctypes.c_size_t(len(buffer)))
+    return [line.split() for line in buffer.raw[:count].decode().splitlines()]
+
+
 def _include_folder() -> Path:
     return Path(paddle.__file__).parent / "include"

@@ -21,7 +21,7 @@ import paddle.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-from fake_device import KIND, library
+from fake_device import KIND, library, stream_notes
 from host_waits import counted, settings, waits_of_steps
 from tiny_data import write_dataset
 
@@ -231,13 +231,6 @@ def weights_lie_in_one_piece_of_memory(folder: Path) -> None:
     run.loader.close()
     with devices.on_cpu():
         assert build_run(settings(folder), say=silent).optimizer._groups[0]._shared is None
-
-
-def stream_notes() -> list[list[str]]:
-    """Return what was asked of the device's queues since the last call: copy, record or wait; queue; event or place."""
-    buffer = ctypes.create_string_buffer(1 << 20)
-    count = library().fake_device_stream_notes(buffer, ctypes.c_size_t(len(buffer)))
-    return [line.split() for line in buffer.raw[:count].decode().splitlines()]
 
 
 @check

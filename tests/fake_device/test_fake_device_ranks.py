@@ -5,6 +5,7 @@ About half a minute of starting processes, so that they run with the long tests.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from launch import ROOT, launch
 from tiny_data import write_dataset
-from training_runs import arguments, assert_same_run
+from training_runs import arguments, assert_same_run, checkpoint
+
+from arcface_paddle.training.optimizer import WEIGHT_ALIGNMENT
+from arcface_paddle.weight_files import read_state_dict
 
 pytestmark = pytest.mark.long
 
@@ -52,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_device(plugin: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two ranks on the fake device: its output in ``run``, its ledgers beside it."""
     folder = tmp_path_factory.mktemp("device")
-    command = arguments(data, folder / "run", steps=STEPS, save_every=STEPS, sample_rate=0.5)
+    command = arguments(data, folder / "run", steps=STEPS, save_every=STEPS, sample_rate=0.5, bucket_mb=0.02)
     said = launch_on_device(plugin, folder, command, FAKE_DEVICE_LEDGER=str(folder))
     assert "2 processes on fake_gpu:0" in said
     return folder
@@ -72,6 +76,20 @@ def test_all_ranks_ask_for_the_same_in_the_same_order(on_device: Path) -> None:
     of_steps = [op for op, _, _, _ in first]
     assert of_steps.count("reduce_scatter") == STEPS, "the gradient of the features comes back in parts"
     assert of_steps.count("all_gather") == STEPS, "features; the labels go from host to host"
+
+
+def test_the_gradient_goes_out_in_the_same_pieces_in_every_step(on_device: Path) -> None:
+    first, _ = ledgers(on_device)
+    features = [line for line, (op, *_) in enumerate(first) if op == "reduce_scatter"]
+    of_steps = []
+    for line in features:
+        sums = list(itertools.takewhile(lambda asked: asked[0] == "all_reduce" and asked[2] > 1, first[line + 1 :]))
+        assert {(dtype, how) for _, dtype, _, how in sums} == {("float32", "sum")}
+        of_steps.append([count for _, _, count, _ in sums])
+    assert of_steps == [of_steps[0]] * STEPS and len(of_steps[0]) > 4
+    assert max(of_steps[0]) <= 0.02 * 2**18
+    weights = read_state_dict(checkpoint(on_device / "run", STEPS) / "backbone_momentum.pdparams")
+    assert sum(of_steps[0]) == sum(-(-array.size // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT for array in weights.values())
 
 
 def test_slow_copies_are_no_dead_rank_and_steps_wait_for_nothing(plugin: Path, data: Path, tmp_path: Path) -> None:

@@ -15,11 +15,14 @@ import paddle
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
 
 from collectives_worker import check_flags, check_values
-from fake_device import KIND, library
-from host_waits import settings, waits_of_steps
+from fake_device import KIND, library, stream_notes
+from host_waits import counted, settings, waits_of_steps
 
 from arcface_paddle import devices, distributed
 from arcface_paddle.distributed import collectives
+from arcface_paddle.training.exchange import BucketedExchange
+from arcface_paddle.training.run import build_run
+from arcface_paddle.training.step import train_step
 
 SILENCE_S = 2.0
 
@@ -55,6 +58,44 @@ def check_waits(folder: Path) -> None:
     assert [len(places) for places in of_steps] == [0, 0, 1, 0, 0, 1], of_steps
 
 
+def check_queues(notes: list[list[str]], pieces: set[str]) -> None:
+    """Between the first and the last piece the queue that computes waits for none of them; behind, for all of them.
+
+    Args:
+        notes: what the queues of a step were asked for.
+        pieces: addresses of what is summed.
+    """
+    sums = [number for number, (what, _, sent) in enumerate(notes) if what == "all_reduce" and sent in pieces]
+    [queue] = {notes[number][1] for number in sums}
+    after = [[event for what, own, event in notes[number:] if (what, own) == ("record", queue)][:2] for number in sums]
+    waits = [(number, event) for number, (what, own, event) in enumerate(notes) if what == "wait" and own != queue]
+    assert not [number for number, _ in waits if sums[0] < number < sums[-1]]
+    waited_for = {event for number, event in waits if number > sums[-1]}
+    assert all(waited_for & set(events) for events in after), "a sum that is not waited for"
+
+
+def check_overlap(folder: Path) -> None:
+    """Sums of gradients run in a queue of their own from the backward pass on, and are waited for before the update."""
+    run = build_run(settings(folder, bucket_mb=0.02, accumulation=2), say=lambda _: None)
+    exchange, batches, meanwhile = run.exchange, run.loader.epoch(0), []
+    assert isinstance(exchange, BucketedExchange)
+    pieces = [hex(bucket.memory.data_ptr()) for bucket in exchange._buckets]
+    trainable = [weight for weight in run.network.parameters() if not weight.stop_gradient]
+    trainable[len(trainable) // 2]._register_backward_hook(lambda: meanwhile.append(stream_notes()))
+    stream_notes()
+    with counted() as waits:
+        train_step(run, [next(batches), next(batches)])
+    assert waits.places == []
+    in_parts = [*meanwhile, stream_notes()]
+    early, late, last = ([sent for what, _, sent in notes if what == "all_reduce"] for notes in in_parts)
+    assert not set(early) & set(pieces), "the first of the accumulated passes exchanges nothing"
+    on_their_way = [sent for sent in late if sent in pieces]
+    assert on_their_way == pieces[: len(on_their_way)] and 1 < len(on_their_way) < len(pieces)
+    assert last[: len(pieces) - len(on_their_way)] == pieces[len(on_their_way) :]
+    check_queues([note for notes in in_parts for note in notes], set(pieces))
+    run.loader.close()
+
+
 def main() -> None:
     """Join as training does, then run the checks."""
     devices.use_device("gpu")
@@ -67,6 +108,7 @@ def main() -> None:
         check_without_gloo(rank, ranks)
         check_slow_copies(rank)
         check_waits(Path(sys.argv[1]))
+        check_overlap(Path(sys.argv[1]))
     print(f"rank {rank} checked")
 
 
