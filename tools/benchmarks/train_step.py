@@ -1,6 +1,6 @@
 """Images per second of whole training steps (forward, classifier, backward, update), by processes and threads.
 
-Each case runs in processes of its own, on random pictures from memory. Every process has the same batch, so the global
+Each case, named processes x threads, runs in processes of its own, on random pictures from memory. Every process has the same batch, so the global
 batch grows with the processes. ``speedup`` compares with the first case of the same network: one process, one thread.
 ``processor_s`` counts processor time of rank 0, which a busy machine disturbs less than the clock. ``--against``
 measures another checkout too, as ``git worktree add /tmp/before COMMIT`` makes one, and says how many times as fast
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> list[dict]:
             figures = _measure_in_turn(settings, trees, rounds=args.rounds, processes=processes, threads=threads)
             first = first or figures[-1]["images_per_s"]
             for tree, result in zip(trees, figures):
-                row = {"network": network, "processes": processes, "threads": threads}
+                row = {"what": f"{network}, {case}", "network": network, "processes": processes, "threads": threads}
                 if args.against is not None:
                     row["tree"] = "this" if tree == ROOT else args.against.name
                     result["against"] = round(result["images_per_s"] / figures[0]["images_per_s"], 2)
