@@ -1,10 +1,10 @@
 """Images per second of whole training steps (forward, classifier, backward, update), by processes and threads.
 
-Each case (processes x threads) runs in processes of its own, on random pictures from memory. Every process has the same
-batch, so the global batch grows with the processes. ``speedup`` compares with the first case of the same network: one process, one thread.
-``processor_s`` counts processor time of rank 0, which a busy machine disturbs less than the clock. ``--against``
-measures another checkout too, as ``git worktree add /tmp/before COMMIT`` makes one, and says how many times as fast
-this one is, by the clock and by processor time.
+Each case (processes x threads) runs in processes of its own, on random pictures from memory. Every process has the
+same batch, so the global batch grows with the processes. ``speedup`` compares with the first case of the same
+network: one process, one thread. ``processor_s`` counts processor time of rank 0, which a busy machine disturbs less
+than the clock. ``--against`` measures another checkout too, as ``git worktree add /tmp/before COMMIT`` makes one, and
+says how many times as fast this one is, by the clock and by processor time.
 """
 
 from __future__ import annotations
