@@ -31,18 +31,22 @@ class EventOutputs:
     """
 
     def __init__(self, outputs: TrackOutputs, *, source: str, unknown: str = UNKNOWN) -> None:
-        """Begin the file, and check the address.
+        """Check the address; the file begins when the context is entered.
 
         Raises:
-            ConfigError: the file cannot be written, or the address or its secret is of no use.
+            ConfigError: the address or its secret is of no use.
         """
         self.problems: list[str] = []
         self._source = source
         self._unknown = unknown
         self._webhook = None if outputs.webhook is None else Webhook(outputs.webhook)
-        self._file = None if outputs.events is None else EventFile(outputs.events)
+        self._path = outputs.events
+        self._file: Optional[EventFile] = None
 
     def __enter__(self) -> EventOutputs:
+        """Begin the file, in place of an older one. Raises ``ConfigError`` when it cannot be written."""
+        if self._path is not None:
+            self._file = EventFile(self._path)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -145,6 +145,14 @@ def test_flags_that_cannot_work(clip, tmp_path, capsys, monkeypatch, flags, said
     assert said in error_line(capsys) and list(tmp_path.iterdir()) == []
 
 
+def test_a_slip_in_the_name_of_the_film_leaves_the_events_of_an_earlier_run_alone(tmp_path, capsys):
+    earlier = tmp_path / "e.jsonl"
+    earlier.write_text('{"event": "entered"}\n', encoding="utf-8")
+    assert recognize("--det", f"--input={tmp_path}/fllm.mp4", "--no_draw", f"--events={earlier}") == 2
+    assert "no such file" in error_line(capsys)
+    assert earlier.read_text(encoding="utf-8") == '{"event": "entered"}\n'
+
+
 def test_pictures_have_no_tracks(tmp_path, capsys):
     picture = QUERIES / "group.jpg"
     assert recognize("--det", f"--input={picture}", "--no_draw", f"--events={tmp_path}/e.jsonl") == 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
 from arcface_paddle import files
@@ -27,9 +28,9 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.pipeline.recognition_session import RecognitionSession
     from arcface_paddle.pipeline.results import RunRecord
     from arcface_paddle.signals import HeldSignals
-    from arcface_paddle.video.changes import Change
     from arcface_paddle.video.session import VideoSession
     from arcface_paddle.video.timeline import TimelineEntry
+    from arcface_paddle.video.track_outputs import EventOutputs
     from arcface_paddle.video.tracking import FaceTracks
 
 _MANY_FRAMES = 1000  # a video has enough for all workers
@@ -279,8 +280,9 @@ def _run_video(args: argparse.Namespace, session: RecognitionSession, facts: dic
     tracks, outputs = _face_tracks(args, session), track_flags.track_outputs(args)
     events = EventOutputs(outputs, source=files.printable(source), unknown=session.label_style.unknown)
     with HeldSignals() as ending:
-        with events:
-            video = _take_video(args, session, tracks, record=record, tell=events.tell, stopped=stopped, ending=ending)
+        with contextlib.ExitStack() as telling:
+            begin = functools.partial(telling.enter_context, events)
+            video = _take_video(args, session, tracks, record=record, begin=begin, stopped=stopped, ending=ending)
             timeline = [] if tracks is None else tracks.finish()
         for problem in [*video.problems, *events.problems]:
             record.add_failure(files.printable(source), problem)
@@ -298,7 +300,7 @@ def _take_video(
     tracks: Optional[FaceTracks],
     *,
     record: RunRecord,
-    tell: Callable[[Change], None],
+    begin: Callable[[], EventOutputs],
     stopped: _Stopped,
     ending: HeldSignals,
 ) -> VideoSession:
@@ -318,9 +320,10 @@ def _take_video(
             delay_s=_delay(args, tracks is not None),
         )
         opened.enter_context(video)
+        events = begin()  # now that there is a video: a slip in its name leaves the events of an earlier run alone
         opened.enter_context(contextlib.closing(screen))
         if tracks is not None:
-            tracks.listeners.append(tell)
+            tracks.listeners.append(events.tell)
         with stopped:
             for finding in progress(video, total=video.frame_count, unit="frame"):
                 _say(finding.problems)
