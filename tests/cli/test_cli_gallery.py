@@ -304,7 +304,8 @@ def test_every_command_takes_an_encrypted_gallery(tmp_path, key_file, monkeypatc
     assert gallery_command("export", path, tmp_path / "people.npz") == 0
     assert f"{path} is encrypted; {tmp_path / 'people.npz'} is not" in capsys.readouterr().err
     monkeypatch.delenv("ARCFACE_PADDLE_GALLERY_KEY_FILE")
-    for command in (("list", path), ("rename", path, "J. Biden", "X"), ("merge", room / "new.index", path)):
+    commands = [("list", path), ("rename", path, "J. Biden", "X"), ("merge", room / "new.index", path)]
+    for command in (*commands, ("convert", path, f"faiss:{tmp_path / 'engine'}")):
         assert gallery_command(*command) == 2
         [line] = capsys.readouterr().err.strip().splitlines()
         assert "is encrypted (key " in line and "no key is given" in line

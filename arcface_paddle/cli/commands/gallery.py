@@ -136,9 +136,9 @@ def convert(args: argparse.Namespace) -> int:
     from arcface_paddle.pipeline.gallery.stores import convert_gallery, is_engine_uri
 
     gallery_flags.check_target(args.target, option="gallery convert")
+    done = convert_gallery(args.gallery, args.target)
     if is_engine_uri(args.target):
         gallery_flags.say_unencrypted(args.gallery, args.target)
-    done = convert_gallery(args.gallery, args.target)
     print(
         f"{shown(args.target)}: {done.faces} faces of {done.people} people, as in "
         f"{shown(args.gallery)}; "
