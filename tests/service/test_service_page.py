@@ -194,6 +194,7 @@ def test_the_language_is_that_of_the_browser_until_it_is_switched(page):
         page.run("localStorage.clear()")
         page.driver.refresh()
         page.one("h1", text=title)
+    assert page.one("#language").value_of_css_property("white-space") == "nowrap", "a word of two signs is one line"
     page.one("#language").click()
     assert page.text("h1") == "图中是谁？" and page.run("return document.documentElement.lang") == "zh-Hans"
     assert [link.text for link in page.all("nav a")] == ["识别", "人员", "未知", "比对", "人脸库"]
