@@ -1,5 +1,6 @@
 """Build of the distribution ``arcface-paddle``; every dependency is named with its purpose."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -16,6 +17,13 @@ def read_version() -> str:
         if line.startswith("__version__"):
             return line.split('"')[1]
     raise SystemExit("arcface_paddle/__init__.py: no __version__")
+
+
+def read_description() -> str:
+    """Return the README for an index of packages, which has no file that a relative link could lead to: words stay."""
+    text = (ROOT / "README_en.md").read_text(encoding="utf-8")
+    without_pictures = re.sub(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", without_pictures)
 
 
 class BuildWithoutDemoPrograms(build_py):
@@ -129,7 +137,7 @@ setup(
     name="arcface-paddle",
     version=read_version(),
     description="Face recognition on PaddlePaddle: data, sharded ArcFace training, validation, export, recognition",
-    long_description=(ROOT / "README_en.md").read_text(encoding="utf-8"),
+    long_description=read_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE", "THIRD_PARTY_NOTICES.md"],

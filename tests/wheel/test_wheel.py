@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -58,6 +59,15 @@ def test_contents(wheel):
     page = ROOT / "arcface_paddle" / "service" / "page"
     parts = {f"arcface_paddle/service/page/{path.relative_to(page)}" for path in page.rglob("*.*")}
     assert len(parts) >= 20 and parts <= set(names)
+
+
+@pytest.mark.slow
+def test_the_description_has_no_link_that_leads_nowhere(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    text = archive.read(metadata).decode("utf-8")
+    assert "make demo" in text and "VERIFY" in text
+    assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text)
 
 
 @pytest.mark.slow
