@@ -1,4 +1,4 @@
-"""VERIFY.md: every command is understood, every test is there, figures are the README's, and what is cheap is run."""
+"""VERIFY.md: commands are understood, tests are there, figures are those of the pages, and what is cheap is run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from test_docs_capabilities import complaint, marks_of_tests_in, parsers_in
 
 ROOT = Path(__file__).parents[2]
 COSTS = {"cheap", "seconds", "minutes", "5 min", "20 min", "hours", "GPU"}
+MEASURED = (["what", "figure", "how"], ["项目", "数值", "方法"])
+ALL_FIGURES = "docs/site/{}/project/measured.md"
 BENCHMARK = "tools/benchmark.py"
 IN_PASSING = {"time", "--min_face 16"}
 """Code in the column of commands that is none: what to add to the one before it."""
@@ -37,11 +39,15 @@ def rows() -> list[Row]:
     return [Row(*cells) for cells in cells_of("VERIFY.md") if cells[0] != "claim" and not cells[0].startswith("---")]
 
 
-def measured_in_the_readme() -> dict[str, str]:
-    """Return the figures of the README's table, by what was measured."""
-    cells = cells_of("README_en.md")
-    first = next(number for number, row in enumerate(cells) if row == ["what", "figure", "how"])
+def measured_in(name: str) -> dict[str, str]:
+    """Return the figures of a page's last table, by what was measured."""
+    cells = cells_of(name)
+    first = next(number for number, row in enumerate(cells) if row in MEASURED)
     return {what: figure for what, figure, _ in cells[first + 2 :]}
+
+
+def figures_in(text: str) -> list[str]:
+    return re.findall(r"[\d.,]*\d", text)
 
 
 def commands_of(row: Row) -> list[str]:
@@ -95,13 +101,26 @@ def test_every_test_exists_and_is_run():
         assert not name or not marks[name] & {"skip", "xfail"}, f"{path}::{name}"
 
 
-def test_figures_are_those_of_the_readme():
+def test_figures_are_those_of_all_pages():
     seen = {row.claim: row.seen for row in rows()}
-    measured = measured_in_the_readme()
-    assert len(measured) > 20
-    for what, figure in measured.items():
+    measured, shortened = measured_in(ALL_FIGURES.format("en")), measured_in("README_en.md")
+    assert len(measured) > 20 and len(shortened) > 6
+    for what, figure in (*measured.items(), *shortened.items()):
         assert what in seen, f"VERIFY.md does not have: {what}"
-        assert re.findall(r"[\d.,]*\d", seen[what]) == re.findall(r"[\d.,]*\d", figure), what
+        assert figures_in(seen[what]) == figures_in(figure), what
+
+
+def test_the_readmes_table_is_a_part_of_the_whole_one():
+    for readme, language in (("README_en.md", "en"), ("README.md", "zh")):
+        assert measured_in(readme).items() <= measured_in(ALL_FIGURES.format(language)).items(), readme
+
+
+def test_both_languages_have_the_same_figures():
+    for english, chinese in (("README_en.md", "README.md"), [ALL_FIGURES.format(name) for name in ("en", "zh")]):
+        pairs = list(zip(measured_in(english).items(), measured_in(chinese).items()))
+        assert len(pairs) == len(measured_in(english)) == len(measured_in(chinese))
+        for (what, figure), (_, other) in pairs:
+            assert sorted(figures_in(figure)) == sorted(figures_in(other)), what
 
 
 def test_every_witness_of_security_is_here():
