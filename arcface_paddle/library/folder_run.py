@@ -1,8 +1,10 @@
 """One run over a folder of pictures: what is new is looked at, faces are grouped, results are written.
 
     settings = PeopleSettings("photos", "photos-people")
-    models = LibraryModels(PipelineSettings(rec_model="FaceFusion"))
-    result = update_library(settings, models)
+    models = PipelineSettings(rec_model="FaceFusion")
+    result = update_library(
+        settings, models, open_workers=lambda count: PictureWorkers(open_pipeline(models).analyzer)
+    )
     result.people.grouping.groups
 
 Everything a run needs from the last one lies in the output folder: ``people.json`` with the ids of groups, and the

@@ -29,7 +29,7 @@ from typing import Any, Iterator, Optional, Sequence
 import numpy as np
 
 from arcface_paddle import files
-from arcface_paddle.errors import DataError
+from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.record_log import RecordWriter, read_records, write_records
 from arcface_paddle.pipeline.picture_hashes import COMPARED
 from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
@@ -187,8 +187,15 @@ class FaceStore:
         """Append what was found in a picture, in place of what was known of it.
 
         Raises:
+            ConfigError: the embeddings are those of another recogniser than the store's.
             OSError: it cannot be written; what was there before stays whole.
         """
+        size, wanted = picture.embeddings.shape[1], self.identity.embedding_size
+        if picture.face_count and size != wanted:
+            raise ConfigError(
+                f"faces were embedded with {size} numbers, but {self.identity.recognizer}, the recogniser of this "
+                f"library, gives {wanted}: open the workers with rec_model={self.identity.recognizer!r}"
+            )
         payload = encode_picture(picture)
         self._append(payload)
         self._pictures[picture.sha256] = picture

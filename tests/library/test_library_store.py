@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from arcface_paddle.errors import DataError
+from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.record_log import MAGIC, RecordWriter, read_records, write_records
 from arcface_paddle.library.store import (
     LOG_NAME,
@@ -72,6 +73,14 @@ def test_another_model_starts_anew(tmp_path):
         read_embeddings(tmp_path, model=other.model)
     with open_store(tmp_path, IDENTITY) as store:
         assert len(store) == 3
+
+
+def test_embeddings_of_another_recogniser_are_refused(tmp_path):
+    foreign = dataclasses.replace(picture("a"), embeddings=np.ones((2, 6), np.float32))
+    with open_store(tmp_path, IDENTITY) as store:
+        with pytest.raises(ConfigError, match=r"6 numbers.*gives 4.*rec_model='M'"):
+            store.add_picture(foreign)
+        assert len(store) == 0
 
 
 def test_killed_at_any_byte_loses_the_last_record_at_most(tmp_path):
