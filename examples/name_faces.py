@@ -8,7 +8,7 @@ People are portraits in folders of their own: ``people/Ada Lovelace/1.jpg``. Fro
 import argparse
 from pathlib import Path
 
-from arcface_paddle import Gallery, PipelineSettings, open_pipeline
+from arcface_paddle import Gallery, ImageError, PipelineSettings, open_pipeline
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, build_gallery, list_people
 from arcface_paddle.pipeline.inputs import find_pictures
 
@@ -28,7 +28,11 @@ def main() -> None:
 
     analyzer = open_pipeline(PipelineSettings(), gallery=Gallery.load(gallery_file)).analyzer
     for picture in find_pictures([args.pictures]).pictures:
-        result = analyzer.analyze(picture.path)
+        try:
+            result = analyzer.analyze(picture.path)
+        except ImageError as error:  # a damaged file does not end the run
+            print(error)
+            continue
         print(f"{picture.path.name}: {', '.join(f'{face.name} ({face.similarity:.2f})' for face in result.faces)}")
         result.save(args.output / f"{picture.path.stem}.png")
 
