@@ -46,5 +46,6 @@ def _link(found: re.Match[str], name: str) -> str:
     if picture:
         return ""  # drawings of the repository's pages are made for a forge's light page
     path = os.path.normpath(Path(name).parent / target.partition("#")[0]) if target[0] != "#" else name
-    page = PAGES.get(Path(path).as_posix())
+    own = re.fullmatch(r"docs/site/(?:en|zh)/(.+)\.md", Path(path).as_posix())
+    page = own[1] if own else PAGES.get(Path(path).as_posix())
     return f"[{words}](/{page}.md)" if page else words
