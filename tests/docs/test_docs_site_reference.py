@@ -148,6 +148,11 @@ def test_links_of_included_files_lead_to_pages():
         assert (repository_files.ROOT / name).exists()
 
 
+def test_pages_of_the_repository_lead_to_pages_of_the_site():
+    assert "[measured](/project/measured.md)" in repository_files.file("en", "VERIFY.md")
+    assert "[实测](/project/measured.md)" in repository_files.file("zh", "docs/published_en.md", "docs/published_ch.md")
+
+
 def test_every_generated_line_is_of_a_kind_that_is_known():
     for page in pages("en"):
         for kind in re.findall(r"<!-- generated: ([\w-]+)", source("en", page)):
