@@ -12,14 +12,15 @@ import hashlib
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Optional, Union
+
+from arcface_paddle import temporaries
+from arcface_paddle.errors import ConfigError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -34,7 +35,7 @@ _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 
 
 
 @contextlib.contextmanager
-def atomic_writer(path: PathLike, *, mode: Optional[int] = None) -> Iterator[BinaryIO]:
+def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file that appears under ``path`` only when the block ends without an error.
 
     The parent folder is created. On any error (a full disk, Ctrl-C) the temporary file is removed and what
@@ -43,24 +44,26 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None) -> Iterator[Bin
     Args:
         path: the file.
         mode: its permissions, such as ``0o600`` for what nobody else may read; None for those of any new file.
+        durable: whether to wait until the disk has it. For millions of small files that takes hours; without it, an
+            empty file may stand there after a power cut.
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = _new_beside(target, mode=0o666 if mode is None else mode)
+    temporary = temporaries.new_file(target, mode=0o666 if mode is None else mode)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(temporary.descriptor, "wb", closefd=False) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         if mode is not None:
-            os.chmod(temporary, mode)
-        os.replace(temporary, target)
+            os.chmod(temporary.path, mode)
+        temporary.replace(target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        temporary.discard()
         raise
 
 
@@ -70,6 +73,8 @@ def remove_leftovers(path: PathLike) -> None:
     Who calls this holds the lock of the file, so that nobody is writing it now.
     """
     target = Path(path)
+    temporaries.remove_abandoned(target.parent, target=target.name)
+    # Those of releases before the locks: no process of one of them can hold the lock of the file now.
     leftover = re.compile(re.escape(f".{target.name[:80]}.") + r"[a-z0-9_]{8}\.tmp")
     for entry in target.parent.iterdir():
         if leftover.fullmatch(entry.name):
@@ -144,19 +149,53 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _new_folder_beside(target)
+    temporary = temporaries.new_folder(target)
     try:
-        yield temporary
+        yield temporary.path
         if target.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".old", dir=target.parent))
-            os.replace(target, retired / target.name)
-            os.replace(temporary, target)
-            shutil.rmtree(retired, ignore_errors=True)
+            _replace_folder(target, temporary)
         else:
-            os.replace(temporary, target)
+            temporary.replace(target)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.discard()
         raise
+
+
+def _replace_folder(target: Path, temporary: temporaries.Temporary) -> None:
+    retired = temporaries.new_folder(target, kind="old")
+    try:
+        os.replace(target, retired.path / target.name)
+        temporary.replace(target)
+    finally:
+        temporaries.give_back(retired.path)
+        retired.discard()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for what only this process needs, where the system has such things; it is removed at the end.
+
+    Other than with ``tempfile.TemporaryDirectory``, that of a process that was killed goes when the next one needs one.
+
+    Raises:
+        ConfigError: there is no folder for temporary files.
+    """
+    try:
+        temporary = temporaries.new_folder(Path(tempfile.gettempdir()) / "arcface_paddle", mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"no folder for temporary files: {error.strerror or error}; set TMPDIR to one that can be written"
+        ) from None
+    try:
+        yield temporary.path
+    finally:
+        temporary.discard()
+
+
+def remove_abandoned(path: PathLike) -> None:
+    """Remove what killed processes left in a folder and beside it; to be called before the long work begins there."""
+    for folder in (Path(path), Path(path).absolute().parent):
+        temporaries.remove_abandoned(folder)
 
 
 def sha256_of_file(path: PathLike) -> str:
@@ -166,30 +205,6 @@ def sha256_of_file(path: PathLike) -> str:
         for block in iter(lambda: stream.read(_HASH_BLOCK_BYTES), b""):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _new_beside(target: Path, *, mode: int) -> tuple[int, str]:
-    """Make and open a temporary file beside ``target``; the system takes the umask off ``mode``.
-
-    ``tempfile.mkstemp`` makes files private to the user. To give them what ``open`` would have given, the umask must be
-    known, and Python can only read it by setting it, for all threads at once.
-    """
-    while True:
-        path = _temporary_name(target)
-        with contextlib.suppress(FileExistsError):
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), path
-
-
-def _new_folder_beside(target: Path) -> Path:
-    while True:
-        path = Path(_temporary_name(target))
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            return path
-
-
-def _temporary_name(target: Path) -> str:
-    return str(target.parent / f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
 
 
 @contextlib.contextmanager
@@ -230,7 +245,7 @@ def _wait_for_lock(lock: Path, deadline: float, *, timeout_s: float) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         held = False
         try:
-            held = _try_lock(descriptor) and _is_file_at(lock, descriptor)
+            held = temporaries.try_lock(descriptor) and temporaries.is_file_at(lock, descriptor)
         finally:
             if not held:
                 os.close(descriptor)
@@ -240,29 +255,3 @@ def _wait_for_lock(lock: Path, deadline: float, *, timeout_s: float) -> int:
             message = f"another process has held the lock {lock} for {timeout_s:g} s; wait until it is done, or end it"
             raise TimeoutError(errno.ETIMEDOUT, message)
         time.sleep(_LOCK_POLL_S)
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Take the lock of an open file; False when somebody else has it. Closing the file gives it back."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    return True
-
-
-def _is_file_at(path: Path, descriptor: int) -> bool:
-    """Tell whether an open file is still what the path names; the holder before us removes the file it locked."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

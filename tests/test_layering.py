@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOT_MODULES = {
     *("devices", "errors", "files", "types", "images", "pickle_machine"),
-    *("progress", "safe_pickle", "signals", "untrusted", "weight_files"),
+    *("progress", "safe_pickle", "signals", "temporaries", "untrusted", "weight_files"),
 }
 LEAVES = {"distributed", "reports"}
 """Rooms below all others: collectives need none of them, charts and pages neither."""

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
+from arcface_paddle import files
 from arcface_paddle.errors import ConfigError
 
 
@@ -41,6 +42,6 @@ def _require_writable(folder: Path, *, what: str) -> None:
         raise ConfigError(f"{what}: {folder} is a file, not a folder")
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return
+            files.remove_abandoned(folder)
     except OSError as error:
         raise ConfigError(f"{what}: cannot write into {folder}: {error.strerror or error}") from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 from pathlib import Path
 from typing import BinaryIO, Iterator
 
@@ -42,15 +40,8 @@ def place_file(path: Path, content: bytes) -> bool:
             return False
         if present:
             raise DataError(f"{path}: exists with other content and is left alone; choose an empty folder or remove it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A piece of the name only: file systems allow 255 bytes, and a character can take four of them.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with files.atomic_writer(path, durable=False) as stream:
+        stream.write(content)
     return True
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import BinaryIO, Optional
 
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
@@ -55,8 +54,8 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
     def __init__(self, indices: np.ndarray, *, cached_at: Optional[Path] = None) -> None:
         """Prepare for the images ``indices``, (M,) int64, ascending; ``cached_at`` is a file that stays."""
         self.indices = indices
-        self._folder = None if cached_at else tempfile.TemporaryDirectory(prefix="arcface_doctor_")
-        self.path = cached_at or Path(self._folder.name if self._folder else "") / "embeddings.f16"
+        self._scratch = ExitStack()
+        self.path = cached_at or self._scratch.enter_context(files.scratch_folder()) / "embeddings.f16"
         self._stream: Optional[BinaryIO] = None
         self._rows = np.empty((0, 1), dtype=np.float16)
 
@@ -69,8 +68,7 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         self._rows = np.empty((0, 1), dtype=np.float16)
         if self._stream is not None:
             self._stream.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._scratch.close()
 
     def begin(self, first: np.ndarray) -> int:
         """Open the file for the embeddings that follow ``first``, those of the first images, (B, D).

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator
 
 import numpy as np
 
-from arcface_paddle import devices, images
+from arcface_paddle import devices, images, temporaries
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.evaluation.embedder import Embed, model_embedder, network_embedder
 from arcface_paddle.export.graph import INPUT_SHAPE, GraphSettings, build_graph
@@ -123,13 +121,13 @@ def staging_beside(target: Path) -> Iterator[Path]:
         if target.exists() and not (target.is_dir() and os.access(target, os.W_OK)):
             raise OSError(0, "not a folder that may be written")
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export_", suffix=".tmp", dir=target.parent))
+        folder = temporaries.new_folder(target)
     except OSError as error:
         raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
     try:
-        yield folder
+        yield folder.path
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.discard()
 
 
 def install(staging: Path, target: Path) -> tuple[str, ...]:

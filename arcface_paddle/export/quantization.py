@@ -20,7 +20,6 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any, Callable, Iterator, Optional, Sequence
 
 import numpy as np
 
-from arcface_paddle import devices
+from arcface_paddle import devices, files
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError, ModelFileError
@@ -118,8 +117,8 @@ def quantize_model(
     model = open_model(name_or_folder, task=cards.RECOGNITION)
     trained = train(model) if train is not None else None
     with staging_beside(Path(folder)) as staging:
-        with tempfile.TemporaryDirectory(prefix="arcface_int8_") as scratch:
-            source = Path(scratch) / "float32.onnx"
+        with files.scratch_folder() as scratch:
+            source = scratch / "float32.onnx"
             _write_float32_onnx(model, trained, source)
             job = Quantization(calibration, model.card, every_layer, trained)
             write_int8_onnx(source, staging / ONNX_FILE, job)

@@ -7,7 +7,6 @@ Both come with ``inference.pdiparams``. All three take any batch size.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import ContextManager, Optional
 
@@ -59,8 +58,8 @@ def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
 
 def save_onnx(graph: paddle.nn.Layer, path: Path) -> None:
     """Save ``graph`` as an ONNX file; raises what ``convert_to_onnx`` raises."""
-    with tempfile.TemporaryDirectory(prefix="arcface_onnx_") as name:
-        stem = Path(name) / _STEM
+    with files.scratch_folder() as folder:
+        stem = folder / _STEM
         _save_paddle(graph, stem)
         convert_to_onnx(Path(f"{stem}.json"), Path(f"{stem}.pdiparams"), path)
 

@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence
@@ -205,11 +204,11 @@ def _unpacked(source: Path, name: str) -> Iterator[tuple[Path, str]]:
     if source.is_dir():
         yield source.parent, source.name
         return
-    with tempfile.TemporaryDirectory(prefix="arcface_paddle_shard_") as folder:
-        root = Path(folder) / name
+    with files.scratch_folder() as folder:
+        root = folder / name
         root.mkdir()
         unpack_archive(source, root)
-        yield Path(folder), name
+        yield folder, name
 
 
 def unpack_archive(source: Path, root: Path) -> None:

@@ -6,10 +6,8 @@ place of an older one only if every frame is in it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
@@ -17,7 +15,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from arcface_paddle import files, images
+from arcface_paddle import files, images, temporaries
 from arcface_paddle.errors import ImageError
 from arcface_paddle.video.encoders import opencv_encoder
 from arcface_paddle.video.encoders.base import Encoder, Ending
@@ -63,7 +61,7 @@ class VideoWriter:
         self._settings = settings
         self._sound = sound
         self._encoder: Optional[Encoder] = None
-        self._temporary: Optional[Path] = None
+        self._temporary: Optional[temporaries.Temporary] = None
         self._size_wh = (0, 0)
         self._first_s: Optional[float] = None
 
@@ -120,10 +118,9 @@ class VideoWriter:
         try:
             self._finish(encoder, self._temporary, keep=keep, ending=Ending(source_ended, self._since_first(end_s)))
         finally:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
+            self._temporary.discard()
 
-    def _finish(self, encoder: Encoder, temporary: Path, *, keep: bool, ending: Ending) -> None:
+    def _finish(self, encoder: Encoder, temporary: temporaries.Temporary, *, keep: bool, ending: Ending) -> None:
         try:
             encoder.close(ending)
         except OSError as error:
@@ -133,8 +130,8 @@ class VideoWriter:
         if not keep or not self.frames_written:
             return
         try:
-            self._require_complete(temporary)
-            os.replace(temporary, self.path)
+            self._require_complete(temporary.path)
+            temporary.replace(self.path)
         except OSError as error:
             raise ImageError(f"{self.path}: cannot be written: {error.strerror or error}") from None
 
@@ -167,19 +164,16 @@ class VideoWriter:
 
     def _open(self, size_wh: tuple[int, int]) -> None:
         self._size_wh = size_wh
+        even_wh = size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{self.path.stem[:80]}.", suffix=".mp4", dir=self.path.parent)
+            self._temporary = temporaries.new_file(self.path, suffix=".mp4")
         except OSError as error:
             raise ImageError(f"{self.path}: cannot be written: {error.strerror or error}") from None
-        os.close(descriptor)
-        self._temporary = Path(name)
-        self._temporary.chmod(0o644)
         try:
-            self._encoder = self._opened(self._temporary, (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2))
+            self._encoder = self._opened(self._temporary.path, even_wh)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
+            self._temporary.discard()
             raise ImageError(self._incomplete(error)) from None
 
     def _opened(self, path: Path, even_wh: tuple[int, int]) -> Encoder:

@@ -16,10 +16,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
-from pathlib import Path
 from typing import Iterator, Optional
 
+from arcface_paddle import files
 from arcface_paddle.cli.flags import (
     add_model_options,
     add_search_option,
@@ -126,8 +125,8 @@ def _gallery(args: argparse.Namespace) -> Iterator[str]:
     if not args.demo:
         yield args.gallery
         return
-    with tempfile.TemporaryDirectory(prefix="arcface-paddle-demo-") as folder:
-        yield str(Path(folder) / "people.index")
+    with files.scratch_folder() as folder:
+        yield str(folder / "people.index")
 
 
 def _serve(settings: ServiceSettings, *, demo: bool, log_level: str) -> None:
