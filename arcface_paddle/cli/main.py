@@ -17,7 +17,7 @@ import warnings
 from types import FrameType, ModuleType
 from typing import Any, Callable, Iterable, NoReturn, Optional, Sequence
 
-from arcface_paddle import __version__
+from arcface_paddle import __version__, files
 from arcface_paddle.cli import terminal
 from arcface_paddle.errors import ArcfaceError, ConfigError, MissingDependencyError
 
@@ -145,6 +145,12 @@ def _framed(prog: str, command: Callable[[], int]) -> int:
             # A library that is interrupted while it is imported reports that it cannot be imported.
             _complain(prog, f"interrupted: {error}" if interrupts.seen else str(error))
             return EXIT_INTERRUPTED if interrupts.seen else EXIT_ERROR
+        except OSError as error:  # where a path was looked at on the way: a closed folder, a link to itself
+            _complain(prog, _of_the_system(error))
+            return EXIT_ERROR
+        except MemoryError:
+            _complain(prog, "out of memory; smaller batches, fewer workers or a smaller input need less")
+            return EXIT_ERROR
         except ImportError as error:
             if interrupts.seen:
                 _complain(prog, "interrupted")
@@ -202,6 +208,13 @@ def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {help_text}" for name, (_, help_text) in COMMANDS.items()]
     return "usage: arcface-paddle SUBCOMMAND [-h] ...\n\n" + "\n".join(lines)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Say which file the system refused, and why."""
+    reason = error.strerror or str(error) or type(error).__name__
+    named = isinstance(error.filename, (str, bytes))  # and not the number of an open file
+    return f"{files.printable(error.filename)}: {reason}" if named else reason
 
 
 def _quiet_libraries() -> None:
