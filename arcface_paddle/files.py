@@ -39,7 +39,8 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
     """Open a binary file that appears under ``path`` only when the block ends without an error.
 
     The parent folder is created. On any error (a full disk, Ctrl-C) the temporary file is removed and what
-    stood under ``path`` before is untouched.
+    stood under ``path`` before is untouched. A device (/dev/null, /dev/stdout) or pipe is written into: to replace it
+    would break it for every other program.
 
     Args:
         path: the file.
@@ -51,6 +52,10 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
         OSError: the folder cannot be written or the disk is full.
     """
     target = Path(path)
+    if _is_special(target):
+        with os.fdopen(_opened_special(target), "wb") as stream:
+            yield stream
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporaries.new_file(target, mode=0o666 if mode is None else mode)
     try:
@@ -65,6 +70,26 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
     except BaseException:
         temporary.discard()
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether something stands there that is neither a file nor a folder, or is a name of an open file."""
+    try:
+        mode = path.stat().st_mode
+        parent = path.parent.resolve()
+    except OSError:
+        return False
+    if stat.S_ISDIR(mode):
+        return False
+    return not stat.S_ISREG(mode) or parent == Path("/dev") or Path("/proc") in parent.parents
+
+
+def _opened_special(path: Path) -> int:
+    """Open a device or pipe; a pipe that nobody reads is an error, and not waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if hasattr(os, "set_blocking") and sys.platform != "win32":
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def remove_leftovers(path: PathLike) -> None:

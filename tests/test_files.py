@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,27 @@ def test_leftovers_of_killed_writers_are_known_by_their_names(tmp_path):
     (tmp_path / kept).write_bytes(b"half")
     files.remove_leftovers(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["people.index"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no devices and pipes")
+def test_devices_and_pipes_are_written_into_and_not_replaced(tmp_path):
+    """Run by root, ``--json /dev/null`` made a file of the device for all programs."""
+    link = tmp_path / "device"
+    link.symlink_to("/dev/null")
+    files.write_bytes(link, b"nothing")
+    assert link.is_symlink() and link.is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):  # and not waiting for a reader
+        files.write_bytes(tmp_path / "pipe", b"1")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.write_bytes(tmp_path / "pipe", b"told")
+    assert os.read(reader, 9) == b"told" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no name for an open file")
+def test_the_name_of_an_open_file_is_not_replaced(tmp_path):
+    with (tmp_path / "all").open("wb") as stream:
+        name = Path(f"/proc/{os.getpid()}/fd/{stream.fileno()}")
+        files.write_bytes(name if name.exists() else f"/dev/fd/{stream.fileno()}", b"told")
+    assert (tmp_path / "all").read_bytes() == b"told"

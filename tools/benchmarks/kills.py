@@ -5,6 +5,10 @@ another name, one of those before that is removed. It says so when a transaction
 a random moment, the gallery is opened again, and must be that of the last acknowledged transaction or of the next one.
 
     python tools/benchmark.py kills --rounds 20 --engines file,encrypted,faiss,milvus,postgres
+
+With ``--commands`` it is commands that are stopped, see ``killed_commands``; a row for each.
+
+    python tools/benchmark.py kills --rounds 30 --engines= --commands all
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import numpy as np
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
 from arcface_paddle.pipeline.gallery.keys import VARIABLE
 from arcface_paddle.pipeline.gallery.stores import GalleryStore, create_gallery, open_gallery
-from benchmarks import gallery_servers
+from benchmarks import gallery_servers, killed_commands
 
 NAME = "kills"
 ENGINES = ("file", "encrypted", "faiss", "milvus", "postgres")
@@ -63,13 +67,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--rounds", type=int, default=20, help="kills on each engine (%(default)s)")
     parser.add_argument("--engines", default="file,encrypted,faiss", help=f"of {', '.join(ENGINES)} (%(default)s)")
+    parser.add_argument("--commands", default="", help=f"of {', '.join(killed_commands.JOBS)}, or all (none)")
+    parser.add_argument("--fresh", type=float, default=0.2, help="share of processes started anew (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Kill and return a row for each engine."""
+    """Kill and return a row for each engine and command."""
+    return [*_rows_of_engines(args), *_rows_of_commands(args)]
+
+
+def _rows_of_commands(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    jobs = list(killed_commands.JOBS) if args.commands == "all" else list(filter(None, args.commands.split(",")))
+    for name in jobs:
+        begin = time.perf_counter()
+        found = killed_commands.stop_often(
+            killed_commands.JOBS[name], kills=args.rounds, fresh_share=args.fresh, seed=args.seed
+        )
+        yield {"command": name, **vars(found), "seconds": time.perf_counter() - begin}
+
+
+def _rows_of_engines(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
-    for engine in args.engines.split(","):
+    for engine in filter(None, args.engines.split(",")):
         begin = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder, place_of(engine, Path(folder)) as uri:
             found = kill_writers(uri, rounds=args.rounds, seed=args.seed)
