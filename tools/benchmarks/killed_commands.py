@@ -151,7 +151,7 @@ JOBS = {
     for job in (
         Job("train", _TRAIN, _of_weights),
         Job("convert", "data convert {area}/dataset {out}/set --to folder --workers 1", tree_digest),
-        Job("pack", "data convert {area}/dataset {out}/set --to packed --shard_mb 0.05 --workers 1", tree_digest),
+        Job("pack", "data convert {area}/dataset {out}/set --to packed --shard_mb 1 --workers 1", tree_digest),
         Job("synth", "synth {out}/faces --identities 3 --images_per_identity 2 --resume", tree_digest),
         Job("enrol", "gallery build {out}/people.index --img_dir {area}/people", _of_gallery, _whole_or_no_gallery),
         Job(
