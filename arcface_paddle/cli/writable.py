@@ -37,6 +37,8 @@ def require_writable_file(path: Optional[str], *, option: str) -> None:
 
 def _require_writable(folder: Path, *, what: str) -> None:
     while not folder.exists() and folder != folder.parent:
+        if folder.is_symlink():  # in whose place no folder can be made
+            raise ConfigError(f"{what}: {folder} is a link that leads nowhere")
         folder = folder.parent
     if not folder.is_dir():
         raise ConfigError(f"{what}: {folder} is a file, not a folder")

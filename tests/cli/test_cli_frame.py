@@ -36,6 +36,26 @@ def test_errors_are_one_line_and_code_two(command, capsys):
     assert capsys.readouterr().err == "probe: error: first second\n"
 
 
+@pytest.mark.parametrize(
+    "raised, line",
+    [
+        (PermissionError(13, "Permission denied", "closed/a\udcff"), "closed/a\\xff: Permission denied"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (OSError(28, "No space left on device", 3), "No space left on device"),
+        (MemoryError(), "out of memory; smaller batches, fewer workers or a smaller input need less"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(command, capsys, raised, line):
+    """Wherever a path is looked at on the way; closed folders were tracebacks in four commands."""
+
+    def run(args):
+        raise raised
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_ERROR
+    assert capsys.readouterr().err == f"probe: error: {line}\n"
+
+
 def test_without_paddle_a_command_that_needs_it_says_so_in_one_line(tmp_path):
     (tmp_path / "paddle.py").write_text("raise ModuleNotFoundError(\"No module named 'paddle'\", name='paddle')")
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
