@@ -76,7 +76,7 @@ def _is_special(path: Path) -> bool:
     """Tell whether something stands there that is neither a file nor a folder, or is a name of an open file."""
     try:
         mode = path.stat().st_mode
-        parent = path.parent.resolve()
+        parent = resolved(path.parent)
     except OSError:
         return False
     if stat.S_ISDIR(mode):
@@ -130,6 +130,18 @@ def read_bytes(path: PathLike) -> bytes:
     """
     with open_regular(path) as stream:
         return stream.read()
+
+
+def resolved(path: PathLike) -> Path:
+    """Return the absolute path without links, whether or not something stands there.
+
+    Raises:
+        OSError: a link leads back to itself; until Python 3.13 ``Path.resolve`` has a RuntimeError for that.
+    """
+    try:
+        return Path(path).resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path)) from None
 
 
 def write_bytes(path: PathLike, content: bytes) -> None:

@@ -110,3 +110,10 @@ def test_the_name_of_an_open_file_is_not_replaced(tmp_path):
         name = Path(f"/proc/{os.getpid()}/fd/{stream.fileno()}")
         files.write_bytes(name if name.exists() else f"/dev/fd/{stream.fileno()}", b"told")
     assert (tmp_path / "all").read_bytes() == b"told"
+
+
+def test_a_link_to_itself_is_an_error_of_the_system(tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(OSError, match="symbolic links"):
+        files.write_bytes(files.resolved(tmp_path / "circle" / "file"), b"")
+    assert files.resolved(tmp_path / "a" / ".." / "b") == tmp_path.resolve() / "b"

@@ -88,7 +88,7 @@ def source_of_bins(image_path: files.PathLike, bin_path: files.PathLike) -> tupl
     Raises:
         DataError: both hold ``.bin`` files, or neither does.
     """
-    if Path(image_path).resolve() == Path(bin_path).resolve():
+    if files.resolved(image_path) == files.resolved(bin_path):
         return bin_path, image_path
     in_bin_path, in_image_path = _holds_bins(bin_path, image_path), _holds_bins(image_path, bin_path)
     if in_bin_path and in_image_path:
@@ -108,7 +108,7 @@ def _holds_bins(root: files.PathLike, other: files.PathLike) -> bool:
     """Tell whether ``root`` holds a ``.bin`` file; those in ``other``, if it lies inside of ``root``, do not count."""
     if not Path(root).is_dir():
         return False
-    above, inside = Path(root).resolve(), Path(other).resolve()
+    above, inside = files.resolved(root), files.resolved(other)
     excluded = f"{inside.relative_to(above).as_posix()}/" if above in inside.parents else None
     return any(_is_bin(path) and not (excluded is not None and path.startswith(excluded)) for path in files_below(root))
 

@@ -81,7 +81,7 @@ def refuse_target_in_source(dataset: FaceDataset, target: files.PathLike) -> Non
     Raises:
         ConfigError: the target is the dataset's folder, or a folder that the dataset would read.
     """
-    source, place = Path(dataset.name).resolve(), Path(target).resolve()
+    source, place = files.resolved(dataset.name), files.resolved(target)
     if place == source or (isinstance(dataset, FolderDataset) and source in place.parents):
         raise ConfigError(
             f"target {target} lies in the dataset {dataset.name} that is read; choose a folder outside of it"

@@ -35,6 +35,6 @@ def locate_people(folder: files.PathLike, *, people: Optional[files.PathLike] = 
             f"{files.printable(folder)}' first, or name the file with --people"
         )
     document = read_people(path)
-    is_results = path.parent.resolve() == Path(folder).resolve()
+    is_results = files.resolved(path.parent) == files.resolved(folder)
     # A folder of pictures that has moved since is taken where it is now.
     return (document if is_results else replace(document, root=files.printable(folder))), path

@@ -89,7 +89,7 @@ def jobs_of(sources: Sequence[files.PathLike], output: files.PathLike, *, option
             raise ConfigError(f"{files.printable(path)}: a shard is a folder or a tar archive (.tar, .tar.gz, .tgz)")
         if not path.exists():
             raise ConfigError(f"{files.printable(path)}: no such file or folder")
-        jobs.append(ShardJob(str(path.resolve()), str(Path(output).resolve()), tuple(options)))
+        jobs.append(ShardJob(str(files.resolved(path)), str(files.resolved(output)), tuple(options)))
     names: dict[str, str] = {}
     for job in jobs:
         if names.setdefault(job.name, job.source) != job.source:
@@ -219,7 +219,7 @@ def unpack_archive(source: Path, root: Path) -> None:
         OSError: it cannot be read, or its files cannot be written.
     """
     try:
-        with tarfile.open(source, mode="r|*") as archive:
+        with files.open_regular(source) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 _unpack(archive, member, root)
     except TAR_ERRORS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -160,3 +161,17 @@ def test_more_processes_need_dask_and_say_so(shards, tmp_path, monkeypatch, caps
     monkeypatch.setitem(sys.modules, "dask", None)
     assert embed(*shards, "--output", tmp_path, "--processes=2") == 2
     assert "pip install 'arcface-paddle[cluster]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_in_the_place_of_an_archive_is_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "a.tar")
+    assert run_module("embed", [str(tmp_path / "a.tar"), "--output", str(tmp_path / "out")]) == 1
+    assert "Not a regular file" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_link_to_itself_is_one_line(tmp_path, capsys):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "shard").mkdir()
+    assert run_module("embed", [str(tmp_path / "shard"), "--output", str(tmp_path / "circle" / "out")]) == 2
+    assert "symbolic links" in capsys.readouterr().err

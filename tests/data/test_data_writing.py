@@ -1,9 +1,9 @@
 """Writing many small files: whole or not at all, never over somebody else's, with words for a full disk."""
 
 import errno
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -35,10 +35,10 @@ def test_threads_that_write_the_same_file(tmp_path):
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_finished(tmp_path, monkeypatch):
-    def fail(self, target):
+    def fail(source, target):
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     said = r"a\.bin: cannot be written: No space left on device\. What is complete under"
     with pytest.raises(DataError, match=said), disk_errors_as_data_errors(tmp_path):
         place_file(tmp_path / "a.bin", b"one")

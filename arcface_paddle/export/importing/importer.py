@@ -293,7 +293,7 @@ def _import_graph(path: Path, target: Path, settings: ImportSettings) -> ImportR
 
 
 def _model_name(path: Path) -> str:
-    resolved = path.resolve()
+    resolved = files.resolved(path)
     return files.printable(resolved.name if resolved.is_dir() else resolved.stem)
 
 
