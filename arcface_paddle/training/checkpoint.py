@@ -374,6 +374,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # two links to one file: by POSIX the renaming does nothing, and leaves both
 
 
 def _sync_folder(folder: Path) -> None:

@@ -353,6 +353,14 @@ def test_leftovers_of_killed_saves_are_removed(tmp_path):
     assert sorted(path.name for path in root.iterdir()) == ["notes", "step_00000001"]
 
 
+def test_publishing_again_leaves_nothing_beside_the_published_files(tmp_path):
+    """The links are to the same files then, and renaming one onto the other does nothing, by POSIX."""
+    folder = save(tmp_path, 1)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    checkpoint.make_newest(tmp_path, folder, say=print)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_going_on_from_an_earlier_checkpoint_renames_the_damaged_ones(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step)
