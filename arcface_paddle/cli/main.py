@@ -131,6 +131,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def _framed(prog: str, command: Callable[[], int]) -> int:
     """Run a command; what ends it early becomes one line on stderr and the documented exit code."""
     _quiet_libraries()
+    try:
+        return _in_frame(prog, command)
+    except KeyboardInterrupt:  # while the frame was put up or taken down
+        _complain(prog, "interrupted")
+        return EXIT_INTERRUPTED
+
+
+def _in_frame(prog: str, command: Callable[[], int]) -> int:
     with _Interrupts() as interrupts, terminal.safe_streams():
         try:
             return _flushed(command)

@@ -93,6 +93,26 @@ def test_interrupt(command, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("moment", ["__enter__", "__exit__"])
+def test_an_interrupt_while_the_frame_is_put_up_or_taken_down(command, capsys, monkeypatch, moment):
+    """Found by stopping ``data convert`` 130 times at random moments."""
+    command(lambda args: 0)
+    original = getattr(frame._Interrupts, moment)
+
+    def interrupted(self, *ending):
+        original(self, *ending)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(frame._Interrupts, moment, interrupted)
+    before = {number: signal.getsignal(number) for number in frame._STOPPING}
+    try:
+        assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr().err == "probe: error: interrupted\n"
+
+
 def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(command, capsys):
     def run(args):
         try:
