@@ -199,6 +199,7 @@ class _Bench:
         if code != 0:
             raise RuntimeError(f"{job.name} fails undisturbed: {said[-3000:]}")
         self.expected = job.digest(out)
+        self._hidden = {path.relative_to(out) for path in out.rglob(".*")}  # marks that belong to the result
         begun = time.perf_counter()
         self._ended(self._start_fresh(self.new_out()))
         self.fresh_s = time.perf_counter() - begun
@@ -244,7 +245,8 @@ class _Bench:
         if code != 0 or self._job.digest(out) != self.expected:
             found.different += 1
             found.note(f"different: {code} {said[-1500:]}")
-        left = [str(path.relative_to(self._folder)) for path in (*out.rglob(".*"), *self.scratch.iterdir())]
+        hidden = {path.relative_to(out) for path in out.rglob(".*")} - self._hidden
+        left = [*map(str, sorted(hidden)), *(path.name for path in self.scratch.iterdir())]
         if left:
             found.left += 1
             found.note(f"left: {left[:5]}")
