@@ -135,7 +135,7 @@ train --data_dir <dataset --output {out} $tiny
 train --data_dir {dataset} --output >folder $tiny
 train --data_dir {dataset} --label_file <label --output {out} $tiny
 train --data_dir {dataset} --output {out} --pretrained <weights $tiny
-train --data_dir {dataset} --output {out} --logdir >folder $tiny
+train $tiny --data_dir {dataset} --output {out} --logdir >folder
 train --explain <run
 valid --model <model --data_dir {dataset} --val_targets val
 valid --model MobileFace --data_dir <dataset --val_targets val
@@ -170,8 +170,8 @@ serve --port 0 --gallery <gallery
 serve --port 0 --gallery {gallery} --state >folder
 """
 """``<x`` is the input of a fault, ``>x`` an output, ``=x`` a copy of an input that the command changes."""
-TINY = "--val_targets= --logdir= --network MobileFaceNet_128 --width 0.125 --embedding_size 8 --batch_size 2 --steps 1 --log_every 1 "
-TINY += "--num_workers 0 --save_every 1"
+TINY = "--val_targets= --logdir= --network MobileFaceNet_128 --width 0.125 --embedding_size 8 --batch_size 2 --steps 1 "
+TINY += "--num_workers 0 --save_every 1 --log_every 1"
 
 OF_FILES = (
     "closed",
