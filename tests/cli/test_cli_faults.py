@@ -35,4 +35,4 @@ def test_looking_at_datasets_survives_every_fault() -> None:
 
 @pytest.mark.long
 def test_a_sample_of_all_commands_survives_every_fault() -> None:
-    assert_all_end_well("--share", "37")
+    assert_all_end_well("--share", "37", "--first", "5")
