@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from dataclasses import dataclass
 from typing import Optional, Protocol, Sequence
 
@@ -17,9 +18,11 @@ from arcface_paddle.pipeline.detection.base import Detector, check_image
 from arcface_paddle.pipeline.detection.strategies import WholePicture
 from arcface_paddle.pipeline.quality import measure_quality
 from arcface_paddle.pipeline.recognition import Embeddings, FaceRecognizer, require_embedding
-from arcface_paddle.pipeline.settings import ThresholdSettings
+from arcface_paddle.pipeline.settings import ThresholdSettings, available_cores
 from arcface_paddle.pipeline.thresholds import search_threshold
 from arcface_paddle.types import UNKNOWN, Candidate, Detection, Face
+
+_LEAST_AT_A_TIME = 2  # one is decoded while the other is in the network
 
 
 class GalleryAnswer(Protocol):
@@ -66,6 +69,9 @@ class FoundFaces:
 class Analyzer:
     """The one path that gallery pictures and probes go through.
 
+    It may be used from many threads at once. Only as many pictures as there are cores are decoded and searched at a
+    time; the others wait, so that memory does not grow with the number of threads.
+
     Args:
         detector: finds faces; None when every picture is itself an aligned face crop, as
             ``detection.strategies.WholePicture`` takes it. For portraits pass a ``PortraitDetector``: aligned faces
@@ -105,6 +111,7 @@ class Analyzer:
         self.recognizer = recognizer
         self.gallery = gallery
         self.top_k = top_k
+        self._decoded = threading.BoundedSemaphore(max(_LEAST_AT_A_TIME, available_cores()))
         self.threshold = None if gallery is None else _threshold(threshold, recognizer, gallery)
 
     def __repr__(self) -> str:
@@ -173,10 +180,11 @@ class Analyzer:
         Raises:
             ImageError: the picture cannot be read, or is none.
         """
-        image = given if isinstance(given, np.ndarray) else load_image(given)
-        check_image(image)
-        detections = self.detector.detect(image)
-        crops = self.recognizer.align(image, detections) if self.recognizer is not None and detections else None
+        with self._decoded:
+            image = given if isinstance(given, np.ndarray) else load_image(given)
+            check_image(image)
+            detections = self.detector.detect(image)
+            crops = self.recognizer.align(image, detections) if self.recognizer is not None and detections else None
         return FoundFaces((image.shape[1], image.shape[0]), detections, crops)
 
     def embed(self, found: Sequence[FoundFaces]) -> list[Face]:

@@ -20,6 +20,7 @@ from typing import Callable, Optional, Protocol, Sequence
 import numpy as np
 
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.engines.heaps import limit_heaps
 from arcface_paddle.pipeline.settings import AUTO, ENGINES, PRECISIONS, RuntimeOptions, available_cores
 
 __all__ = [
@@ -104,6 +105,7 @@ def open_runtime(
         ConfigError: this machine lacks the device or the precision.
         MissingDependencyError: the engine's package is not installed.
     """
+    limit_heaps()  # before the engine starts threads
     wanted = options or RuntimeOptions()
     *others, last = wanted.candidates(graph_file, preferred=preferred_engine)
     for engine in others:  # under the name "auto" they may give up on a network that the last one surely runs

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import socket
-import sys
 from typing import Optional
 
 import uvicorn
@@ -18,20 +15,6 @@ from arcface_paddle.service.running import RunningService
 _GRACE_S = 30
 _CONNECTIONS = 1000  # that wait for an answer; what comes on top gets 503
 _HEADER_BYTES = 64 * 1024
-_M_ARENA_MAX = -8  # of glibc's malloc.h
-_HEAPS = 2  # of malloc
-
-
-def limit_heaps() -> None:
-    """Let all threads that come later share two heaps; call it before there are others.
-
-    glibc gives every thread a heap of its own, up to eight a core, and a heap keeps what was large in it once. With a
-    gallery of 10,000 faces a service grew from 367 to 433 MiB in 550 mixed requests, and went on; with two heaps it
-    stayed at 338.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def open_socket(host: str, port: int) -> socket.socket:

@@ -178,7 +178,7 @@ def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(galle
 
 HEAPS = """
 import ctypes, sys, threading
-from arcface_paddle.service.serving import limit_heaps
+from arcface_paddle.pipeline.engines.heaps import limit_heaps
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
 libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]

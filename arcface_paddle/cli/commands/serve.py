@@ -130,10 +130,11 @@ def _gallery(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _serve(settings: ServiceSettings, *, demo: bool, log_level: str) -> None:
+    from arcface_paddle.pipeline.engines.heaps import limit_heaps
     from arcface_paddle.service.app import create_app
     from arcface_paddle.service.demo_gallery import build_demo_gallery, keep_demo_crops
     from arcface_paddle.service.inference import FaceModels, open_models
-    from arcface_paddle.service.serving import address_of, limit_heaps, open_socket, serve
+    from arcface_paddle.service.serving import address_of, open_socket, serve
 
     limit_heaps()
     with open_socket(settings.host, settings.port) as listening:  # before the models, which take seconds
