@@ -13,6 +13,9 @@ import pytest
 
 from arcface_paddle.data.verification_set import write_verification_set
 
+sys.path.insert(0, str(Path(__file__).parent))
+from command_examples import ASKED_FOR, EXAMPLES, QUICK, commands, prepare
+
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
 
@@ -22,7 +25,7 @@ import os, sys
 def note(event, arguments):
     if event.startswith("socket.") and "AF_UNIX" not in repr(arguments):
         with open(os.environ["SOCKET_EVENTS"], "a") as events:
-            events.write(f"{event} {arguments[1:]!r} {sys.argv}\\n")
+            events.write(f"{event} {arguments[1:]!r} {os.environ.get('COMMAND', sys.argv)}\\n")
 sys.addaudithook(note)
 """
 
@@ -32,6 +35,27 @@ from arcface_paddle.cli.main import run_module
 for command in json.load(sys.stdin):
     status = run_module(command[0], command[1:])
     assert status == 0, (command, status)
+"""
+
+RUN_EXAMPLES = """
+import json, os, sys
+from arcface_paddle.cli.main import main
+for name, arguments, expected in json.load(sys.stdin):
+    os.environ["COMMAND"] = name
+    status = main(name.split() + arguments.split())
+    assert status == expected, (name, arguments, status)
+"""
+
+# A service is asked to stop as soon as it listens.
+SERVE = """
+import uvicorn
+from arcface_paddle.cli.main import main
+started = uvicorn.Server.startup
+async def startup(self, sockets=None):
+    await started(self, sockets)
+    self.should_exit = True
+uvicorn.Server.startup = startup
+assert main(["serve", "--demo", "--port", "0", "--threads", "1", "--workers", "1"]) == 0
 """
 
 RUN_ONNX = """
@@ -101,6 +125,42 @@ def test_default_commands_use_no_network(tmp_path: Path, engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip(engine)
     run_watched(tmp_path, "-c", RUN, stdin=json.dumps(commands_of(tmp_path, engine)))
+
+
+def test_every_command_has_an_example() -> None:
+    """Whoever adds a command adds an example to command_examples.py, or says there why there is none."""
+    shown = {name for name, _, _ in EXAMPLES}
+    assert shown.isdisjoint(ASKED_FOR)
+    assert commands() - shown - set(ASKED_FOR) == set()
+    assert shown | set(ASKED_FOR) == commands()
+
+
+def test_quick_commands_use_no_network(tmp_path: Path) -> None:
+    run_examples(tmp_path, QUICK)
+
+
+@pytest.mark.long
+def test_all_commands_use_no_network(tmp_path: Path) -> None:
+    for package in ("onnxruntime", "pyarrow", "numba", "visualdl"):
+        pytest.importorskip(package)
+    run_examples(tmp_path, EXAMPLES)
+    assert (tmp_path / "log").is_dir()  # a run with scalars, whose library would make a folder at home
+
+
+@pytest.mark.long
+def test_a_service_listens_and_calls_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    with pytest.raises(AssertionError, match=r"socket\.bind") as found:
+        run_watched(tmp_path, "-c", SERVE)
+    events = [line for line in str(found.value).splitlines() if "socket." in line]
+    assert not any("connect" in line or "sendto" in line for line in events)
+    bound = [line for line in events if "socket.bind" in line]
+    assert bound and all("127.0.0.1" in line for line in bound)
+
+
+def run_examples(folder: Path, examples: list[tuple[str, str, int]]) -> None:
+    prepare(folder)
+    run_watched(folder, "-c", RUN_EXAMPLES, stdin=json.dumps(examples))
 
 
 def commands_of(folder: Path, engine: str) -> list[list[str]]:
