@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib
 import os
 import signal
@@ -141,6 +142,7 @@ def _framed(prog: str, command: Callable[[], int]) -> int:
 def _in_frame(prog: str, command: Callable[[], int]) -> int:
     with _Interrupts() as interrupts, terminal.safe_streams():
         try:
+            _note_narrow_names()
             return _flushed(command)
         except BrokenPipeError:
             # The reader of our output (head, less) has gone; a second complaint at exit would reach nobody.
@@ -167,6 +169,15 @@ def _in_frame(prog: str, command: Callable[[], int]) -> int:
                 raise
             _complain(prog, str(MissingDependencyError("paddlepaddle", extra="cpu", purpose="this command")))
             return EXIT_ERROR
+
+
+@functools.lru_cache(maxsize=1)
+def _note_narrow_names() -> None:
+    """Say once that this Python cannot read names of files in other scripts; by itself none does that any more."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower() not in ("utf-8", "utf8"):
+        note = f"names of files are read as {encoding}; set PYTHONUTF8=1 for those with other characters"
+        print(f"arcface-paddle: note: {note}", file=sys.stderr)
 
 
 def _flushed(command: Callable[[], int]) -> int:

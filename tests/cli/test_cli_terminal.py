@@ -11,6 +11,8 @@ import pytest
 
 from arcface_paddle import files
 from arcface_paddle.cli import terminal
+from arcface_paddle.errors import GalleryError
+from arcface_paddle.pipeline.gallery.entries import clean_name
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -83,3 +85,20 @@ def test_printed_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[
     with terminal.safe_streams():
         print("name \x1b]0;title\x07 甲\tb")
     assert capsys.readouterr().out == "name \\x1b]0;title\\x07 甲\tb\n"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are UTF-8 there")
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_a_python_that_cannot_read_names_says_so_once(tmp_path: Path, locale: str) -> None:
+    (tmp_path / "人").mkdir()
+    narrow = f"LC_ALL={locale} PYTHONCOERCECLOCALE=0 PYTHONUTF8=0"
+    ended = shell(f"{narrow} {PROGRAM} data info 人", folder=tmp_path)
+    note, error = ended.stderr.splitlines()
+    assert note == (
+        "arcface-paddle: note: names of files are read as ascii; set PYTHONUTF8=1 for those with other characters"
+    )
+    assert ended.returncode == 2 and "error:" in error
+    usual = shell(f"LC_ALL={locale} PYTHONCOERCECLOCALE=0 {PROGRAM} data info 人", folder=tmp_path)
+    assert_one_line(usual, 2, "人")
+    with pytest.raises(GalleryError, match="is not text in UTF-8"):
+        clean_name(os.fsdecode(b"\xff"))

@@ -111,7 +111,9 @@ def clean_name(name: str) -> str:
     cleaned = unicodedata.normalize("NFC", name).strip()
     if not cleaned:
         raise GalleryError("the name of the person is empty")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in cleaned):
+    if any(unicodedata.category(character) == "Cs" for character in cleaned):  # how Python keeps bytes of file names
+        raise GalleryError(f"the name {cleaned!r} is not text in UTF-8")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in cleaned):
         raise GalleryError(f"the name {cleaned!r} holds control characters")
     if cleaned == UNKNOWN:
         raise GalleryError(f"the name {UNKNOWN!r} is reserved for faces that match nobody")
