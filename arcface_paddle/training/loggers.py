@@ -6,7 +6,9 @@ Weights & Biases writes into the log folder and sends nothing (``wandb sync`` do
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ WANDB_RUN_FILE = "wandb_run.txt"
 """File of the output folder with the name of the run at Weights & Biases, under which a resumed run goes on."""
 
 _WANDB_STEP = "global_step"
+_VISUALDL_FOLDERS = "visualdl.utils.dir"  # the module that makes its folders when it is imported
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class _Wandb:
 
 
 def _find_visualdl(logdir: str) -> Opener:
+    _keep_visualdl_out_of_home()
     try:
         from visualdl import LogWriter
     except ImportError:
@@ -104,6 +108,24 @@ def _find_visualdl(logdir: str) -> Opener:
             "visualdl", extra="train", purpose=f"the VisualDL log in {logdir!r} (--logdir '' does without)"
         ) from None
     return lambda _facts: _VisualDl(LogWriter(logdir=logdir))
+
+
+def _keep_visualdl_out_of_home() -> None:
+    """Let importing VisualDL write nothing to ``~/.visualdl``, which its server needs and its log files do not.
+
+    Where the home folder may not be written, the import would fail.
+    """
+    package = importlib.util.find_spec("visualdl")
+    if _VISUALDL_FOLDERS in sys.modules or package is None or package.origin is None:
+        return
+    file = Path(package.origin).parent / "utils" / "dir.py"
+    spec = importlib.util.spec_from_file_location(_VISUALDL_FOLDERS, file)
+    if not file.is_file() or spec is None or spec.loader is None:  # a release that keeps it elsewhere
+        return
+    folders = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(folders)
+    vars(folders)["init_vdl_config"] = lambda: None
+    sys.modules[_VISUALDL_FOLDERS] = folders
 
 
 def _find_tensorboard(logdir: str) -> Opener:

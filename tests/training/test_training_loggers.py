@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -99,6 +100,23 @@ def test_several_loggers_write_beside_each_other(tmp_path):
     assert [row.value for row in LogReader(file_path=str(path)).get_data("scalar", "loss")] == [3.5]
     assert tensorboard_scalars(tmp_path / "log")["loss", 10] == 3.5
     assert [row["step"] for row in read_metrics(tmp_path / "out")] == [10, 20]
+
+
+def test_visualdl_leaves_nothing_at_home(tmp_path):
+    """Its import makes ~/.visualdl, and fails where the home folder may not be written."""
+    pytest.importorskip("visualdl")
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from arcface_paddle.training.loggers import RunFacts, find_loggers\n"
+        "[opener] = find_loggers(('visualdl',), 'log'); writer = opener(RunFacts(Path('out')))\n"
+        "writer.scalars(1, {'loss': 3.5}); writer.close()"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "HOME": str(home), "USERPROFILE": str(home), "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    assert list((tmp_path / "log").glob("vdlrecords.*"))
+    assert list(home.iterdir()) == []
 
 
 def test_none_writes_no_log_of_a_logger(tmp_path):
