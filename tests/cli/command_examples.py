@@ -64,6 +64,7 @@ EXAMPLES: list[tuple[str, str, int]] = [
     ("synth", "drawn --identities 1 --images_per_identity 1 --workers 1", 0),
     ("data align", "people aligned --workers 1 --largest", 0),
     ("valid", f"--model MobileFace --data_dir set --val_targets val {_ONE}", 0),
+    ("data leaks", f"set folders --workers 1 {_ONE}", 1),
     ("identify", f"--data_dir folders {_ONE}", 0),
     ("calibrate", f"model --data folders --dry_run {_ONE}", 0),
     ("plan", "--num_classes 1000 --width 0.125", 0),
