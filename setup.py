@@ -80,7 +80,7 @@ EXTRAS = {
         "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
         "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for INT8 (asked: as it brings)
         "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8 (oldest)
-        "ml_dtypes>=0.5",  # onnxruntime.quantization needs it and does not say so (used: by onnx 1.19, which wants 4 bits)
+        "ml_dtypes>=0.5",  # onnxruntime.quantization needs it and does not say so (used: by onnx 1.19)
     ],
     "openvino": [OPENVINO],
     "completion": ["shtab>=1.6"],  # completion of flags in bash, zsh and tcsh (oldest)

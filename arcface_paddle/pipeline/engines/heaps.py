@@ -25,8 +25,7 @@ def limit_heaps() -> None:
     Those that have a heap already keep it. Where the user has told glibc a number, or the C library is another one,
     nothing is done.
     """
-    is_told = "MALLOC_ARENA_MAX" in os.environ or "malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", "")
-    if sys.platform != "linux" or is_told:
+    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
         return
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
