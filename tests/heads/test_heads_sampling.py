@@ -2,10 +2,50 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from arcface_paddle.heads.sampling import class_range, sampled_classes
+from arcface_paddle.heads.sampling import class_range, rounded_up, sampled_classes, usual_count
+
+WORD, LONG_WORD = (1 << 32) - 1, (1 << 64) - 1
+
+
+def splitmix64(state: int) -> int:
+    """The published generator, https://prng.di.unimi.it/splitmix64.c, without its addition."""
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & LONG_WORD
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & LONG_WORD
+    return state ^ (state >> 31)
+
+
+def fmix32(value: int) -> int:
+    """The published finaliser of MurmurHash3, x86 of 32 bits."""
+    value = ((value ^ (value >> 16)) * 0x85EBCA6B) & WORD
+    value = ((value ^ (value >> 13)) * 0xC2B2AE35) & WORD
+    return value ^ (value >> 16)
+
+
+@pytest.mark.parametrize(("rate", "seed", "step"), [(0.1, 0, 0), (0.3, 7, 123_456), (0.5, 2**31, 10**9)])
+def test_the_draw_against_a_slow_twin(rate, seed, step):
+    """A run that goes on under another version has to draw what it would have drawn."""
+    key = splitmix64((seed * 0xD1342543DE82EF95 + (step + 1) * 0x9E3779B97F4A7C15) & LONG_WORD)
+    drawn = [c for c in range(50, 350) if fmix32((fmix32(c ^ (key & WORD)) + (key >> 32)) & WORD) < rate * 2**32]
+    np.testing.assert_array_equal(sampled_classes(50, 350, rate=rate, seed=seed, step=step), drawn)
+
+
+def test_the_usual_count_is_six_deviations_above_the_mean():
+    drawn, of_batch = 10_000 + 6 * math.sqrt(10_000 * 0.9), 64 + 6 * 8
+    count = usual_count(100_000, rate=0.1, batch=256, ranks=4, multiple=1)
+    assert count == math.ceil(drawn + of_batch) == 10_682
+    assert usual_count(100_000, rate=0.1, batch=256, ranks=4, multiple=512) == 10_752
+    assert usual_count(100_000, rate=0.1, batch=16, ranks=1, multiple=1) == math.ceil(drawn + 16)  # no more than all
+    assert usual_count(300, rate=0.9, batch=256, ranks=4, multiple=8) == 304  # no more than there are classes
+
+
+@pytest.mark.parametrize(("count", "multiple", "rounded"), [(0, 8, 0), (1, 8, 8), (8, 8, 8), (9, 8, 16), (7, 1, 7)])
+def test_rounding_up(count, multiple, rounded):
+    assert rounded_up(count, multiple) == rounded
 
 
 @pytest.mark.parametrize(("classes", "ranks"), [(9, 4), (5, 4), (4, 4), (10, 3), (1, 1), (85742, 7)])
