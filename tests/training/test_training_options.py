@@ -14,6 +14,7 @@ from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.training import run
 from arcface_paddle.training.config import config_from
 from arcface_paddle.training.run_log import read_metrics
+from arcface_paddle.training.schedule import learning_rate
 from arcface_paddle.training.step import RECORD_FIELDS, train_step
 from arcface_paddle.training.trainer import train
 
@@ -45,6 +46,30 @@ def test_the_penalty_is_that_of_backbone_and_centres_and_shrinks(data, tmp_path)
             if record["reg_loss"] > record["loss"]:
                 coefficient *= 0.5
     assert coefficient == 0.25  # the penalty of fresh weights is above the loss at this decay
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_clipping_sees_backbone_and_centres_and_nothing_twice(data, tmp_path, accumulation):
+    """Without momentum before and without decay, what a step changes is its rate times the clipped gradient."""
+
+    def stepped(clip_norm: float) -> tuple[float, float]:
+        asked = {"clip_norm": clip_norm, "weight_decay": 0.0, "warmup_steps": 0, "sample_rate": 1.0}
+        sizes = {"accumulation": accumulation, "batch_size": 12 // accumulation}
+        own = run.build_run(settings(data, tmp_path / str(clip_norm), **asked, **sizes), say=Listener())
+        trained = [weight for weight in own.network.parameters() if not weight.stop_gradient]
+        before = [*map(np.array, trained), own.classifier.weight()]
+        with own.loader:
+            batches = [batch for _, batch in zip(range(accumulation), own.loader.epoch(0))]
+            record = dict(zip(RECORD_FIELDS, train_step(own, batches).numpy().tolist()))
+        after = [*map(np.array, trained), own.classifier.weight()]
+        squares = sum(np.square(a.astype(np.float64) - b).sum() for a, b in zip(after, before))
+        return record["gradient_norm"], float(np.sqrt(squares)) / learning_rate(own.schedule, 0)
+
+    norm, changed = stepped(0.0)
+    assert norm == pytest.approx(changed, rel=1e-3)
+    clipped_norm, changed = stepped(norm / 4)
+    assert clipped_norm == pytest.approx(norm, rel=1e-4)
+    assert changed == pytest.approx(norm / 4, rel=1e-3)
 
 
 def test_a_shrinking_decay_is_logged_and_a_fixed_one_is_not(data, tmp_path):
