@@ -1,0 +1,1 @@
+"""The parts of ``tools/mutation.py``: changed programs, and whether the tests notice."""

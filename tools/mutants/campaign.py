@@ -1,0 +1,239 @@
+"""A room's mutants, tested one after another; what is known already is not tested again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from arcface_paddle import files
+from mutants.operators import Mutant, mutants
+from mutants.rooms import Room
+from mutants.tree import Server, Tree
+
+CAUGHT, SURVIVED, UNREACHED = "caught", "survived", "not reached"
+_WALL_OF_CPU = 12.0
+"""A busy machine gives a process a small part of a core; what sleeps is found by the wall, what turns by the CPU time."""
+_MEASURING_S = 3600.0
+
+
+class Ledger:
+    """What is known of a room, in two JSON files of a folder.
+
+    ``ROOM.json`` has the outcome of every mutant, with the hash of the changed file; ``ROOM.reach.json`` has CPU seconds
+    and reached lines of every test, by test file with the hash of what was run.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path, self._reach_path = folder / f"{name}.json", folder / f"{name}.reach.json"
+        self.mutants: dict[str, dict[str, Any]] = _read(self._path)
+        self.tests: dict[str, dict[str, Any]] = _read(self._reach_path)
+        self._guard = threading.Lock()
+
+    def note(self, key: str, outcome: dict[str, Any]) -> None:
+        """Keep what became of a mutant."""
+        with self._guard:
+            self.mutants[key] = outcome
+            files.write_json(self._path, self.mutants)
+
+    def note_test_file(self, name: str, measured: dict[str, Any]) -> None:
+        """Keep what the tests of a file reach."""
+        self.tests[name] = measured
+        files.write_text(self._reach_path, json.dumps(self.tests))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+class Campaign:
+    """Tests the chosen mutants of a room in ``jobs`` copies of the program.
+
+    Args:
+        root: Of the program.
+        room: What is changed and which tests are asked.
+        ledger: What is known, and where it is kept.
+        budget_s: CPU seconds of tests that a mutant gets at most; the quickest are asked first.
+        say: Takes a line for the user.
+    """
+
+    def __init__(
+        self, root: Path, room: Room, *, ledger: Ledger, budget_s: float, jobs: int, say: Callable[[str], None]
+    ) -> None:
+        self._root, self._room, self._ledger = root, room, ledger
+        self._budget_s, self._jobs, self._say = budget_s, jobs, say
+        self._sources = {file: (root / file).read_text(encoding="utf-8") for file in room.source_files(root)}
+        self._noticed: dict[str, list[str]] = {}  # tests that have caught something, by function: likely to do so again
+        self._test_files: list[str] = []
+        self._ended = threading.Event()
+        self._failures: list[BaseException] = []
+
+    def all_mutants(self) -> list[Mutant]:
+        """Return every mutant of the room."""
+        return [mutant for file, source in self._sources.items() for mutant in mutants(source, file)]
+
+    def sample(self, count: Optional[int], seed: int) -> list[Mutant]:
+        """Draw mutants; a larger sample of the same seed contains the smaller."""
+        everyone = self.all_mutants()
+        random.Random(seed).shuffle(everyone)
+        return everyone[:count]
+
+    def outcome(self, mutant: Mutant) -> Optional[dict[str, Any]]:
+        """Return what is known of a mutant, if its file is still the same."""
+        known = self._ledger.mutants.get(mutant.key)
+        return known if known and known["source"] == _hash(self._sources[mutant.file]) else None
+
+    def run(self, chosen: list[Mutant], *, again: bool) -> None:
+        """Test what is not known yet; with ``again`` also what no test noticed last time."""
+        todo = [m for m in chosen if self._open(m, again=again)]
+        self._say(f"{len(chosen)} mutants, {len(chosen) - len(todo)} known")
+        if not todo:
+            return
+        with tempfile.TemporaryDirectory(prefix="mutation_") as folder:
+            workers = [_Worker(self._root, Path(folder) / f"copy{n}", self._room) for n in range(self._jobs)]
+            try:
+                self._measure(workers[0])
+                self._share(workers, iter(todo))
+            finally:
+                self._ended.set()
+                for worker in workers:
+                    worker.end()
+        if self._failures:
+            raise self._failures[0]
+
+    def _open(self, mutant: Mutant, *, again: bool) -> bool:
+        known = self.outcome(mutant)
+        return known is None or (again and known["outcome"] != CAUGHT)
+
+    def _measure(self, worker: _Worker) -> None:
+        """Learn what each test reaches, unless its file is known."""
+        listed = worker.ask("collected", {"what": "list", "wall_s": 60, "cpu_s": 60})["tests"]
+        hashes = {name: _hash((self._root / name).read_text()) for name in {test.split("::")[0] for test in listed}}
+        sources = _hash("".join(self._sources.values()))
+        self._test_files = sorted(hashes)
+        for number, name in enumerate(self._test_files, start=1):
+            made_of = hashes[name] + sources
+            if self._ledger.tests.get(name, {}).get("made_of") != made_of:
+                self._say(f"measuring {name} ({number} of {len(hashes)})")
+                reached = worker.reach(name, list(self._sources))
+                self._ledger.note_test_file(name, {"made_of": made_of, "tests": reached})
+
+    def _share(self, workers: list[_Worker], todo: Iterator[Mutant]) -> None:
+        guard = threading.Lock()
+        threads = [threading.Thread(target=self._work, args=(worker, todo, guard), daemon=True) for worker in workers]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            for thread in threads:
+                thread.join(0.2)  # a join without an end would keep Ctrl-C waiting
+
+    def _work(self, worker: _Worker, todo: Iterator[Mutant], guard: threading.Lock) -> None:
+        try:
+            while not self._ended.is_set():
+                with guard:
+                    mutant = next(todo, None)
+                if mutant is None:
+                    return
+                self._test(worker, mutant)
+        except (OSError, RuntimeError, ValueError) as error:
+            if not self._ended.is_set():
+                self._failures.append(error)
+
+    def _test(self, worker: _Worker, mutant: Mutant) -> None:
+        tests, cpu_s = self._tests_of(mutant)
+        source = self._sources[mutant.file]
+        told: dict[str, Any] = {"outcome": UNREACHED, "by": None}
+        if tests:
+            limit = 10 + 5 * cpu_s
+            worker.tree.write(mutant.file, mutant.apply(source))
+            try:
+                told = _told(worker.test(mutant, tests, limit))
+            finally:
+                worker.tree.write(mutant.file, source)
+        if told["by"]:
+            self._noticed.setdefault(mutant.function, []).insert(0, told["by"])
+        self._ledger.note(mutant.key, {**told, "asked": len(tests), "source": _hash(source)})
+        self._say(f"{told['outcome']:12} {mutant.file}:{mutant.lines[0]} {mutant.change}")
+
+    def _tests_of(self, mutant: Mutant) -> tuple[list[str], float]:
+        """Return the tests that reach the lines, grouped by file, the likely and quick ones first; and their time."""
+        first, last = mutant.statement, mutant.lines[1]
+        found = {}
+        for kept in (self._ledger.tests[name] for name in self._test_files):
+            for name, test in kept["tests"].items():
+                lines = test["lines"].get(mutant.file, ())
+                if not test["failed"] and (lines if mutant.live is None else any(first <= n <= last for n in lines)):
+                    found[name] = test["cpu_s"]
+        likely = self._noticed.get(mutant.function, [])
+        ordered = sorted(found, key=lambda name: (name not in likely, found[name]))
+        chosen, spent = [], 0.0
+        for name in ordered:
+            if chosen and spent + found[name] > self._budget_s:
+                break
+            chosen.append(name)
+            spent += found[name]
+        places = {name.split("::")[0]: -place for place, name in reversed(list(enumerate(chosen)))}
+        return sorted(chosen, key=lambda name: -places[name.split("::")[0]]), spent
+
+
+class _Worker:
+    """A copy of the program and the processes that test it, started when they are needed."""
+
+    def __init__(self, root: Path, folder: Path, room: Room) -> None:
+        self.tree = Tree(root, folder)
+        self._room = room
+        self._servers: dict[str, Server] = {}
+
+    def ask(self, mode: str, command: dict[str, Any]) -> dict[str, Any]:
+        if mode not in self._servers:
+            self._servers[mode] = Server(self.tree, mode, self._room.tests)
+        return self._servers[mode].ask(command)
+
+    def reach(self, name: str, sources: list[str]) -> dict[str, dict[str, Any]]:
+        """Return CPU seconds, failure and reached lines of the tests of a file, by test."""
+        output = self.tree.folder.with_name("reach.jsonl")
+        command = {
+            "what": "reach",
+            "file": name,
+            "files": {str(self.tree.folder / source): source for source in sources},
+            "output": str(output),
+            "wall_s": _MEASURING_S,
+            "cpu_s": _MEASURING_S,
+        }
+        self.ask("collected", command)
+        told = [json.loads(line) for line in output.read_text().splitlines()]
+        return {test.pop("test"): test for test in told}
+
+    def test(self, mutant: Mutant, tests: list[str], cpu_s: float) -> dict[str, Any]:
+        """Run tests on the changed program."""
+        limits = {"wall_s": 20 + _WALL_OF_CPU * cpu_s, "cpu_s": cpu_s}
+        if mutant.live is not None:
+            path = str(self.tree.folder / mutant.file)
+            told = self.ask("collected", {"what": "test", "path": path, "tests": tests, **limits})
+            if "not patched" not in told:
+                return told
+        limits["cpu_s"] += 30  # importing and collecting
+        limits["wall_s"] += 30 * _WALL_OF_CPU
+        return self.ask("fresh", {"tests": tests, **limits})
+
+    def end(self) -> None:
+        for server in self._servers.values():
+            server.end()
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    """Turn the answer of a server into an outcome; what hangs or dies was noticed."""
+    if answer.get("failed"):
+        return {"outcome": CAUGHT, "by": answer["failed"]}
+    if "timeout" in answer or "died" in answer:
+        return {"outcome": CAUGHT, "by": None, "how": "timeout" if "timeout" in answer else "died"}
+    return {"outcome": SURVIVED, "by": None}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
