@@ -222,7 +222,9 @@ class ShardedClassifier:
         total = paddle.zeros([], dtype="float32")
         for rows, _ in _blocks(self._gradient) if self._gradient is not None else ():
             squares = _read(self._weight, rows).astype("float32").square()
-            total = total + (squares if isinstance(self._decay, float) else squares * (self._decay > 0)).sum()
+            if not isinstance(self._decay, float):
+                squares = squares * (self._decay > 0).astype("float32")
+            total = total + squares.sum()
         return total
 
     def gradient(self) -> np.ndarray:

@@ -10,8 +10,10 @@ import paddle
 import pytest
 
 from arcface_paddle.errors import CheckpointError, ConfigError, DataError
+from arcface_paddle.heads import sharded_classifier
 from arcface_paddle.heads.margins import MARGINS, build_margin
 from arcface_paddle.heads.sharded_classifier import ClassifierSettings, ShardedClassifier
+from arcface_paddle.heads.update_rules import UpdateRule
 
 sys.path.insert(0, str(Path(__file__).parent))
 from classifier_twin import DenseClassifier
@@ -101,6 +103,21 @@ def test_working_in_pieces_changes_nothing(name):
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     assert_close(results[1][1], results[0][1], 1e-5)
     assert_close(results[1][2], results[0][2], 1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"sample_rate": 0.5}, {"rule": UpdateRule("adamw")}])
+def test_updating_in_blocks_changes_nothing(monkeypatch, settings):
+    weights = []
+    for block in (1 << 16, 10, 7):
+        monkeypatch.setattr(sharded_classifier, "UPDATE_BLOCK_ROWS", block)
+        classifier = make(weight_decay=0.01, **settings)
+        for step in range(2):
+            run(classifier, *batch(step), step=step)
+            classifier.step(0.1)
+        weights.append((classifier.weight(), classifier.velocity()))
+    for weight, velocity in weights[1:]:
+        assert_close(weight, weights[0][0], 1e-6)
+        assert_close(velocity, weights[0][1], 1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(MARGINS))
@@ -219,12 +236,15 @@ def test_no_full_one_hot_and_no_logits_survive_the_step():
     assert not classifier._passes and classifier._gradient is None
 
 
-def test_evaluation_without_gradient_leaves_nothing_to_step():
+@pytest.mark.parametrize(("trained", "watched"), [(True, False), (False, True), (False, False)])
+def test_evaluation_without_gradient_leaves_nothing_to_step(trained, watched):
     classifier = make()
     features, labels = batch()
     before = classifier.weight()
-    with paddle.no_grad():
-        classifier.loss(paddle.to_tensor(features), classifier.choose_classes(labels, step=0))
+    with paddle.set_grad_enabled(watched):
+        own = paddle.to_tensor(features, stop_gradient=not trained)
+        classifier.loss(own, classifier.choose_classes(labels, step=0))
+    assert not classifier._passes
     classifier.step(0.1)
     np.testing.assert_array_equal(classifier.weight(), before)
     assert not classifier.gradient().any()
@@ -276,6 +296,32 @@ def test_first_centres_depend_on_the_seed_only():
     other = ShardedClassifier(ClassifierSettings(CLASSES, SIZE, seed=2), build_margin("ArcFace"))
     assert not np.array_equal(other.weight(), make().weight())
     assert make().weight().std() == pytest.approx(0.01, rel=0.1)
+
+
+def test_first_centres_come_from_a_stream_for_every_1024_classes():
+    """A change of the streams would make the same seed another run."""
+    weight = ShardedClassifier(ClassifierSettings(2050, 2, seed=5), build_margin("ArcFace")).weight()
+    blocks = [np.random.default_rng([5, block]).standard_normal((1024, 2), np.float32) for block in range(3)]
+    np.testing.assert_array_equal(weight, np.concatenate(blocks)[:2050] * np.float32(0.01))
+
+
+def test_what_is_not_asked_for_is_not_done():
+    plain = make()
+    assert plain.feature_centres is None and make(centre_weight=0.1).feature_centres is not None
+    labels = batch()[1]
+    assert plain.choose_classes(labels, step=0).rows is None
+    assert make(sample_rate=0.99).choose_classes(labels, step=0).rows is not None
+
+
+def test_the_square_sum_is_of_what_is_decayed():
+    for name, columns in (("ArcFace", SIZE), ("NormHead", SIZE)):
+        classifier = make(name, weight_decay=0.5)
+        run(classifier, *batch())
+        classifier.step(0.1)  # the bias of a dense head is no longer zero
+        assert name == "ArcFace" or classifier.weight()[:, -1].any()
+        run(classifier, *batch())
+        squares = np.square(classifier.weight()[:, :columns].astype(np.float64)).sum()
+        assert float(classifier.weight_square_sum()) == pytest.approx(squares, rel=1e-5)
 
 
 @pytest.mark.parametrize(
