@@ -65,6 +65,31 @@ def test_results_stay(margin: str, settings: dict[str, Any], passes: int) -> Non
     assert float(filled.weight_square_sum()) == 0.0
 
 
+def test_empty_rows_may_be_a_piece_of_their_own() -> None:
+    """Of eight rows in pieces of two, the third piece holds one class and the last one none."""
+    seen = []
+    for row_multiple in (1, 8):
+        own = ClassifierSettings(5, SIZE, seed=1, row_multiple=row_multiple, logits_bytes=4 * BATCH * 2)
+        classifier = ShardedClassifier(own, build_margin("ArcFace", scale=1.0))  # an empty row would be as likely
+        features = paddle.to_tensor(np.random.default_rng(0).standard_normal((BATCH, SIZE)).astype(np.float32))
+        features.stop_gradient = False
+        loss = classifier.loss(features, classifier.choose_classes(np.arange(BATCH) % 5, step=0))
+        loss.backward()
+        seen.append([loss.numpy(), features.grad.numpy(), classifier.gradient()])
+    for mine, theirs in zip(*seen):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5 * float(np.abs(theirs).max()))
+
+
+def test_an_empty_row_is_not_the_largest_where_all_classes_are_far_away() -> None:
+    losses = []
+    for row_multiple in (1, 8):
+        own = ClassifierSettings(2, SIZE, seed=1, row_multiple=row_multiple)
+        classifier = ShardedClassifier(own, build_margin("Softmax", scale=400.0))
+        features = paddle.to_tensor(-classifier.weight().sum(0, keepdims=True))
+        losses.append(float(classifier.loss(features, classifier.choose_classes(np.array([0]), step=0))))
+    assert np.isfinite(losses[1]) and losses[1] == pytest.approx(losses[0], rel=1e-5, abs=1e-4)
+
+
 @case
 def test_the_empty_rows_stay_empty(margin: str, settings: dict[str, Any]) -> None:
     classifier = make(margin, 8, **settings)

@@ -12,6 +12,8 @@ from arcface_paddle.errors import ConfigError
 from arcface_paddle.heads.margins import (
     MARGINS,
     AdaFaceMargin,
+    CombinedMargin,
+    CurricularFaceMargin,
     EasedMargin,
     build_margin,
     combined_margin,
@@ -175,11 +177,34 @@ def test_published_settings():
     assert (combined.m1, combined.m2, combined.m3) == (1.1, 0.2, 0.1)
 
 
+def test_settings_right_at_their_borders():
+    for m1, m2, m3 in ((1.0, 0.0, 0.0), (16.0, math.pi - 1e-6, 2.0)):
+        margin = build_margin("Combined", combined=(m1, m2, m3))
+        assert (margin.m1, margin.m2, margin.m3) == (m1, m2, m3)
+    assert [build_margin("AdaFace", margin=m).margin for m in (0.0, 1.57)] == [0.0, 1.57]
+
+
+def test_the_published_scale_is_that_of_every_margin_on_cosines():
+    made = [CombinedMargin(), AdaFaceMargin(), CurricularFaceMargin(), *map(build_margin, MARGINS)]
+    assert {margin.scale for margin in made if margin.on_cosines} == {64.0}
+    assert {margin.scale for margin in made if not margin.on_cosines} == {1.0}
+    mixture = CombinedMargin()
+    assert (mixture.m1, mixture.m2, mixture.m3) == (1.0, 0.3, 0.2)
+    assert (AdaFaceMargin().margin, AdaFaceMargin().concentration) == (0.4, 0.333)
+    assert (CurricularFaceMargin().m1, CurricularFaceMargin().m2, CurricularFaceMargin().m3) == (1.0, 0.5, 0.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"name": "Arcface"}, "ArcFace"),
         ({"name": "ArcFace", "margin": 4.0}, "m2 < pi"),
+        ({"name": "ArcFace", "margin": math.pi}, "m2 < pi"),
+        ({"name": "ArcFace", "margin": -0.001}, "m2 < pi"),
+        ({"name": "SphereFace", "margin": 16.001}, "m1 <= 16"),
+        ({"name": "CosFace", "margin": 2.001}, "m3 <= 2"),
+        ({"name": "AdaFace", "margin": math.pi / 2}, "m < pi / 2"),
+        ({"name": "AdaFace", "margin": -0.001}, "m < pi / 2"),
         ({"name": "ArcFace", "scale": 0.0}, "above 0"),
         ({"name": "ArcFace", "scale": float("nan")}, "above 0"),
         ({"name": "SphereFace", "margin": 0.5}, "1 <= m1"),
