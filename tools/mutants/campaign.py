@@ -18,15 +18,16 @@ from mutants.tree import Server, Tree
 
 CAUGHT, SURVIVED, UNREACHED = "caught", "survived", "not reached"
 _WALL_OF_CPU = 12.0
-"""A busy machine gives a process a small part of a core; what sleeps is found by the wall, what turns by the CPU time."""
+"""A busy machine gives a process a part of a core; what sleeps is found by the wall, what turns by the CPU time."""
 _MEASURING_S = 3600.0
+_WITH_PROCESSES_S = 120.0
 
 
 class Ledger:
     """What is known of a room, in two JSON files of a folder.
 
-    ``ROOM.json`` has the outcome of every mutant, with the hash of the changed file; ``ROOM.reach.json`` has CPU seconds
-    and reached lines of every test, by test file with the hash of what was run.
+    ``ROOM.json`` has the outcome of every mutant, with the hash of the changed file; ``ROOM.reach.json`` has CPU
+    seconds and reached lines of every test, by test file with the hash of what was run.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -153,6 +154,8 @@ class Campaign:
             worker.tree.write(mutant.file, mutant.apply(source))
             try:
                 told = _told(worker.test(mutant, tests, limit))
+                if told["outcome"] != CAUGHT and self._room.with_processes:
+                    told = _told(worker.test_fresh(list(self._room.with_processes), _WITH_PROCESSES_S))
             finally:
                 worker.tree.write(mutant.file, source)
         if told["by"]:
@@ -217,9 +220,12 @@ class _Worker:
             told = self.ask("collected", {"what": "test", "path": path, "tests": tests, **limits})
             if "not patched" not in told:
                 return told
-        limits["cpu_s"] += 30  # importing and collecting
-        limits["wall_s"] += 30 * _WALL_OF_CPU
-        return self.ask("fresh", {"tests": tests, **limits})
+        return self.test_fresh(tests, cpu_s)
+
+    def test_fresh(self, tests: list[str], cpu_s: float) -> dict[str, Any]:
+        """Run tests on the changed program in a process that has imported nothing of it yet."""
+        cpu_s += 30  # importing and collecting
+        return self.ask("fresh", {"tests": tests, "cpu_s": cpu_s, "wall_s": 20 + _WALL_OF_CPU * cpu_s})
 
     def end(self) -> None:
         for server in self._servers.values():

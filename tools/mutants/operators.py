@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Optional, Union
 
-Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
-
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
     ast.LtE: (ast.Lt, ast.Gt),
@@ -118,7 +116,7 @@ class _Finder(ast.NodeVisitor):
             self._add(node, kind, changed)
         super().generic_visit(node)
 
-    def visit_FunctionDef(self, node: Function) -> None:
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         for outside in (*node.decorator_list, node.args):
             self.visit(outside)
         live_before, self._names = self._live, [*self._names, node.name]
@@ -129,11 +127,11 @@ class _Finder(ast.NodeVisitor):
             self.visit(statement)
         self._live, self._names = live_before, self._names[:-1]
 
-    visit_AsyncFunctionDef = visit_FunctionDef
-
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """Leave the decorators alone: that a dataclass is frozen serves its readers."""
         self._names.append(node.name)
-        super().generic_visit(node)
+        for statement in node.body:
+            self.visit(statement)
         self._names.pop()
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:

@@ -10,7 +10,7 @@ from types import CodeType, FrameType
 from typing import Any, Callable, Optional
 
 _EVENTS_OF_CODE = 20_000
-"""Lines watched of one function in one test. One that runs longer counts as reached as a whole, which only costs time."""
+"""Lines watched of one function in one test. One that runs longer counts as reached as a whole, at a cost of time."""
 
 
 class Reach:

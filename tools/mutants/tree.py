@@ -47,7 +47,7 @@ class Server:
         commands_out, commands_in = os.pipe()
         answers_out, answers_in = os.pipe()
         environment = {**os.environ, "PYTHONPATH": str(tree.folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._log = open(tree.folder.with_name(f"{tree.folder.name}_{mode}.log"), "wb")
+        self._log = open(tree.folder.with_name(f"{tree.folder.name}_{mode}.log"), "wb")  # noqa: SIM115  (closed by end)
         self._process = subprocess.Popen(
             [sys.executable, str(_SERVER), mode, str(commands_out), str(answers_in), self.basetemp, *tests],
             cwd=tree.folder,
