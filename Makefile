@@ -14,7 +14,7 @@ REQUIREMENTS := tools/requirements
 # uv and CycloneDX's writer, apart from what they look at
 TOOLS := .venv-tools
 
-.PHONY: help demo test test-fast test-oldest fuzz capabilities docs check format wheel sbom lock oldest clean
+.PHONY: help demo test test-fast test-oldest fuzz mutation capabilities docs check format wheel sbom lock oldest clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ test-oldest:  ## the same with the oldest versions that setup.py allows, under P
 FUZZ_SECONDS ?= 30
 fuzz: $(READY)  ## half a minute of CPU time of hostile inputs for every parser (FUZZ_SECONDS=600: ten minutes each)
 	$(BIN)/python tools/fuzz.py --inputs 1000000000 --seconds $(FUZZ_SECONDS)
+
+MUTANTS ?= 50
+mutation: $(READY)  ## do the tests notice changes of the program? 50 in each core room (MUTANTS=500: more)
+	$(BIN)/python tools/mutation.py --sample $(MUTANTS)
 
 capabilities: $(READY)  ## the test of every row of docs/capabilities.md
 	$(BIN)/python -m pytest $$(grep -oE 'tests/[a-z0-9_/]+\.py::[a-z0-9_]+' docs/capabilities.md | sort -u)

@@ -194,7 +194,7 @@ class _Worker:
 
     def ask(self, mode: str, command: dict[str, Any]) -> dict[str, Any]:
         if mode not in self._servers:
-            self._servers[mode] = Server(self.tree, mode, self._room.tests)
+            self._servers[mode] = Server(self.tree, mode, self._room)
         return self._servers[mode].ask(command)
 
     def reach(self, name: str, sources: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A process that has Paddle and the tests in memory and runs some of them in a child, once for each mutant.
 
-    python server.py collected|fresh COMMANDS_FD ANSWERS_FD TESTS...
+    python server.py collected|fresh COMMANDS_FD ANSWERS_FD BASETEMP LIBRARIES TESTS...
 
 Commands and answers are JSON, one a line. ``collected`` imports all tests once; its children put the changed code into
 the functions that live already, which costs nothing. What runs at import cannot be changed that way: ``fresh`` only
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -23,8 +24,6 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Callable, Optional
 
-import cv2  # noqa: F401  (shared by all children)
-import paddle  # noqa: F401
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -207,7 +206,9 @@ def fresh(command: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    mode, commands, answers, basetemp, *tests = sys.argv[1:]
+    mode, commands, answers, basetemp, libraries, *tests = sys.argv[1:]
+    for name in libraries.split():
+        importlib.import_module(name)  # all children share it
     asked = Asked(int(commands), int(answers))
     if mode == "fresh":
         asked.serve(fresh)

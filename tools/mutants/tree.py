@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mutants.rooms import Room
+
 _SERVER = Path(__file__).resolve().parent / "server.py"
 
 
@@ -42,14 +44,15 @@ class Tree:
 class Server:
     """One process of ``server.py``."""
 
-    def __init__(self, tree: Tree, mode: str, tests: tuple[str, ...]) -> None:
+    def __init__(self, tree: Tree, mode: str, room: Room) -> None:
         self.basetemp = str(tree.folder.with_name(f"{tree.folder.name}_{mode}"))
         commands_out, commands_in = os.pipe()
         answers_out, answers_in = os.pipe()
         environment = {**os.environ, "PYTHONPATH": str(tree.folder), "PYTHONDONTWRITEBYTECODE": "1"}
         self._log = open(tree.folder.with_name(f"{tree.folder.name}_{mode}.log"), "wb")  # noqa: SIM115  (closed by end)
+        asked = [mode, str(commands_out), str(answers_in), self.basetemp, " ".join(room.libraries), *room.tests]
         self._process = subprocess.Popen(
-            [sys.executable, str(_SERVER), mode, str(commands_out), str(answers_in), self.basetemp, *tests],
+            [sys.executable, str(_SERVER), *asked],
             cwd=tree.folder,
             env=environment,
             pass_fds=(commands_out, answers_in),

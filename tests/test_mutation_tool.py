@@ -1,0 +1,149 @@
+"""``tools/mutation.py``: which changes are made, and what becomes of a program that is changed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tools"))
+
+from mutants.campaign import CAUGHT, SURVIVED, UNREACHED, Campaign, Ledger  # noqa: E402
+from mutants.equivalents import read_equivalents  # noqa: E402
+from mutants.operators import mutants  # noqa: E402
+from mutants.rooms import ROOMS, Room  # noqa: E402
+
+EQUIVALENTS = read_equivalents(ROOT / "tests" / "mutation_equivalent.yaml")
+PROGRAM = '''"""Words."""
+
+LEAST = 3
+
+
+def is_large(number: int, *, least: int = LEAST) -> bool:
+    """Say so."""
+    if not isinstance(number, int):
+        raise TypeError(f"{number + 1} is no number")
+    return number > least
+
+
+def unused(values):
+    values.sort()
+    return min(values[1:]) + (
+        2
+        * len(values)
+    )
+'''
+TESTS = """
+from small.program import is_large
+
+def test_is_large():
+    assert is_large(5) and not is_large(1)
+"""
+
+
+def changes(source: str) -> list[str]:
+    return [mutant.change for mutant in mutants(source, "a.py")]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a < b", ["compared: a < b -> a <= b", "compared: a < b -> a >= b"]),
+        ("a is not b", ["compared: a is not b -> a is b"]),
+        ("a = b - c", ["computed: b - c -> b + c"]),
+        ("a *= b", ["computed: a *= b -> a /= b"]),
+        ("a = b // c", ["computed: b // c -> b * c"]),
+        ("a = 5", ["constant: 5 -> 6", "constant: 5 -> 4"]),
+        ("a = True", ["constant: True -> False"]),
+        ("a = b or c", ["and/or: b or c -> b and c"]),
+        ("a = not b", ["not: not b -> b"]),
+        ("def f():\n    return a", ["returned: return a -> return None"]),
+        ("f()", ["removed: f() -> pass"]),
+        ("a = np.maximum(b, c)", ["extreme: np.maximum(b, c) -> np.minimum(b, c)"]),
+        ("a = b[c:d]", ["slice: b[c:d] -> b[:d]", "slice: b[c:d] -> b[c:]"]),
+        ("a = b if c else d", ["branch: b if c else d -> d if c else b"]),
+        ("a = f'{b + 1}' + 'c'", []),
+        ("a: Literal[3]", []),
+        ("raise Error(1)", ["removed: raise Error(1) -> pass"]),
+        ("@dataclass(frozen=True)\nclass A:\n    'Words.'", []),
+    ],
+)
+def test_every_kind_of_change(source: str, expected: list[str]) -> None:
+    assert changes(source) == expected
+
+
+def test_a_change_stays_in_its_place() -> None:
+    for mutant in mutants(PROGRAM, "a.py"):
+        changed = mutant.apply(PROGRAM)
+        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(PROGRAM))
+        before, after = PROGRAM.splitlines(), changed.splitlines()
+        first, last = mutant.lines
+        assert len(after) == len(before)
+        assert after[: first - 1] == before[: first - 1] and after[last:] == before[last:]
+        assert (mutant.live is None) == (mutant.function == "" or mutant.lines[0] == 6)
+
+
+def test_every_reviewed_change_is_one_that_is_made() -> None:
+    for entry in EQUIVALENTS:
+        source = (ROOT / entry.file).read_text(encoding="utf-8")
+        made = [
+            mutant
+            for mutant in mutants(source, entry.file)
+            if entry.covers(mutant.file, mutant.function, mutant.change)
+        ]
+        assert made and len(entry.reason.split()) > 3, entry
+    for room in ROOMS.values():
+        assert room.source_files(ROOT)
+        assert all((ROOT / name).exists() for name in (*room.tests, *room.with_processes))
+
+
+def test_a_campaign_says_what_the_tests_notice_and_goes_on(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    (root / "small").mkdir(parents=True)
+    (root / "small" / "program.py").write_text(PROGRAM)
+    (root / "test_small.py").write_text(TESTS)
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    room = Room(("small/*.py",), ("test_small.py",), libraries=())
+    said: list[str] = []
+
+    def campaign() -> Campaign:
+        ledger = Ledger(tmp_path / "ledger", "small")
+        return Campaign(root, room, ledger=ledger, budget_s=30.0, jobs=1, say=said.append)
+
+    first = campaign()
+    chosen = [mutant for mutant in first.sample(None, 0) if "Error" not in mutant.change]
+    first.run(chosen, again=False)
+    told = {(mutant.change, mutant.nth): first.outcome(mutant)["outcome"] for mutant in chosen}
+    assert told["compared: number > least -> number <= least", 0] == CAUGHT
+    assert told["compared: number > least -> number >= least", 0] == SURVIVED
+    assert told["constant: 3 -> 4", 0] == SURVIVED  # at import
+    assert told["not: not isinstance(number, int) -> isinstance(number, int)", 0] == CAUGHT
+    assert told["removed: values.sort() -> pass", 0] == UNREACHED
+    assert (root / "small" / "program.py").read_text() == PROGRAM
+    said.clear()
+    again = campaign()
+    again.run(chosen, again=False)
+    assert said == [f"{len(chosen)} mutants, {len(chosen)} known"]
+    (root / "small" / "program.py").write_text(PROGRAM + "\n")
+    assert all(campaign().outcome(mutant) is None for mutant in chosen)  # another program
+
+
+def test_what_turns_sleeps_or_dies_ends() -> None:
+    program = """
+import os, time
+from server import in_child
+def turn():
+    while True: pass
+print(in_child(turn, wall_s=20, cpu_s=1))
+print(in_child(lambda: time.sleep(9), wall_s=0.2, cpu_s=9))
+print(in_child(lambda: os.abort(), wall_s=9, cpu_s=9))
+print(in_child(lambda: {"failed": None}, wall_s=9, cpu_s=9))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "tools" / "mutants", stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    assert done.stdout.decode().splitlines() == ["{'timeout': True}"] * 2 + ["{'died': 6}", "{'failed': None}"]
