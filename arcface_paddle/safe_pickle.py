@@ -77,9 +77,11 @@ def _parse_reduced_bytes(tokens: _Tokens, module_and_name: Any) -> bytes:
     marked = opcode == b"("
     if marked:
         opcode, text = tokens.next()
+    if not isinstance(text, str):
+        raise tokens.refusal(opcode)
     encoding_opcode, encoding = tokens.next()
-    if not isinstance(text, str) or not isinstance(encoding, str):
-        raise tokens.refusal(encoding_opcode if isinstance(text, str) else opcode)
+    if not isinstance(encoding, str):
+        raise tokens.refusal(encoding_opcode)
     tokens.expect(b"t" if marked else b"\x86")
     tokens.expect(b"R")
     return _encode_latin1(text, encoding)
@@ -345,7 +347,7 @@ def _array_from_parts(content: Any, dtype: Any, shape: Any, order: str, budget: 
         if count > _MAX_EMPTY_STRINGS:  # numpy gives each of them the memory of one character
             raise DataError(f"the pickle holds an array of {count} empty strings; allowed: {_MAX_EMPTY_STRINGS}")
         budget.spend(_BYTES_PER_ARRAY + 4 * count)
-        return np.empty(shape, dtype=kind)
+        return np.zeros(shape, dtype=kind)  # empty would show what the memory held before
     budget.spend(_BYTES_PER_ARRAY + max(count, 1) * kind.itemsize)  # numpy gives an empty array the memory of one item
     stored = np.frombuffer(content, dtype=kind).reshape(shape, order=order)  # type: ignore[call-overload]
     return stored.astype(kind.newbyteorder("="), order="K")
