@@ -33,7 +33,7 @@ class Room:
 ROOMS = {
     "safe_pickle": Room(
         ("arcface_paddle/safe_pickle.py", "arcface_paddle/pickle_machine.py"),
-        ("tests/test_safe_pickle.py", "tests/test_safe_pickle_hostile.py"),
+        ("tests/test_pickle_machine.py", *(f"tests/test_safe_pickle{kind}.py" for kind in ("", "_bounds", "_hostile"))),
     ),
     "heads": Room(
         ("arcface_paddle/heads/*.py",), ("tests/heads",), ("tests/distributed/test_distributed_classifier.py",)
