@@ -95,3 +95,80 @@ def test_histogram_counts_everything():
     histogram = metrics.similarity_histogram(genuine, impostor, bins=4)
     np.testing.assert_array_equal(histogram.genuine, [1, 0, 1, 1])
     np.testing.assert_array_equal(histogram.impostor, [1, 0, 0, 1])
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(-1, 10), (11, 10), (0, 0), (1, 0)])
+def test_shares_that_are_none_are_refused(successes, trials):
+    with pytest.raises(ValueError, match=f"{successes} of {trials}; allowed: 0 to trials"):
+        metrics.wilson_interval(successes, trials)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 7, 1000])
+def test_wilson_interval_against_its_equation(trials):
+    """Its ends are the shares p for which (successes / trials - p)^2 is z^2 p (1 - p) / trials."""
+    for successes in sorted({0, 1, trials // 2, trials}):
+        interval = metrics.wilson_interval(successes, trials)
+        for end in (interval.low, interval.high):
+            apart = (successes / trials - end) ** 2 - metrics._Z_95**2 * end * (1 - end) / trials
+            assert apart == pytest.approx(0.0, abs=1e-12) or end == successes / trials
+        assert interval.low < successes / trials or successes == 0
+        assert interval.high > successes / trials or successes == trials
+    assert math.erf(metrics._Z_95 / math.sqrt(2)) == pytest.approx(0.95, abs=1e-12)
+
+
+@pytest.mark.parametrize("target", [0.0, -0.1, 1.0001])
+def test_targets_out_of_range_are_refused(target):
+    with pytest.raises(ValueError, match="allowed: above 0, up to 1"):
+        metrics.operating_point(np.ones(3), np.zeros(3), far_target=target)
+
+
+def test_the_threshold_is_just_above_the_first_impostor_refused():
+    impostor = np.arange(10.0)
+    for allowed in (1, 4, 9):
+        point = metrics.operating_point(np.array([9.0, 3.0]), impostor, far_target=allowed / 10)
+        assert point.threshold == np.nextafter(9.0 - allowed, np.inf)
+        assert (point.impostors, point.genuine, point.false_accepts) == (10, 2, allowed)
+        assert point.far_interval == metrics.wilson_interval(allowed, 10)
+    assert metrics.operating_point(np.ones(2), impostor, far_target=1.0).threshold == 0.0
+    assert metrics.operating_point(np.ones(2), impostor, far_target=0.1).tar is not None, "one false accept is enough"
+    assert metrics.operating_point(np.ones(2), impostor, far_target=0.0999).tar is None
+
+
+def test_the_published_targets():
+    assert metrics.FAR_TARGETS == (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+    points = metrics.operating_points(*sample(impostor=20_000))
+    assert [point.far_target for point in points] == list(metrics.FAR_TARGETS)
+    assert [point.remark == "" for point in points] == [True, True, True, False, False]
+
+
+def test_a_curve_goes_from_nothing_to_everything():
+    curve = metrics.roc_curve(np.array([0.5, 0.9]), np.array([0.1, 0.5, 0.2]))
+    np.testing.assert_array_equal(curve.threshold, [np.inf, 0.9, 0.5, 0.2, 0.1])
+    np.testing.assert_allclose(curve.far, [0, 0, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(curve.tar, [0, 0.5, 1, 1, 1])
+    # FAR - FRR goes from -1/2 to 1/3 between the second and the third point
+    assert metrics.equal_error_rate(curve) == pytest.approx(0.6 / 3)
+    assert metrics.roc_curve(np.ones(2), np.empty(0)).far.tolist() == [0.0, 0.0]
+
+
+def test_no_area_where_one_kind_is_missing():
+    assert metrics.area_under_curve(np.empty(0), np.ones(1)) is None
+    assert metrics.area_under_curve(np.ones(1), np.empty(0)) is None
+    assert metrics.area_under_curve(np.ones(1), np.zeros(1)) == 1.0
+
+
+def test_the_best_threshold_lies_halfway_and_just_beyond_the_ends():
+    assert metrics.best_threshold(np.array([0.8, 0.6]), np.array([0.2, 0.4])) == (0.5, 1.0)
+    threshold, share = metrics.best_threshold(np.array([0.1]), np.array([0.5, 0.6]))  # accepts nobody
+    assert threshold == pytest.approx(0.6 + 1e-6, abs=1e-9) and share == pytest.approx(2 / 3)
+    threshold, share = metrics.best_threshold(np.array([0.5, 0.6]), np.array([0.7]))  # accepts all
+    assert threshold == pytest.approx(0.5 - 1e-6, abs=1e-9) and share == pytest.approx(2 / 3)
+    assert metrics.best_threshold(np.array([0.4, 0.8]), np.array([0.6]))[0] == pytest.approx(0.7), (
+        "of equals the highest"
+    )
+
+
+def test_a_histogram_has_a_hundred_bins_of_equal_width():
+    histogram = metrics.similarity_histogram(np.array([0.005]), np.array([-0.005]))
+    np.testing.assert_allclose(histogram.edges, np.linspace(-1, 1, 101))
+    assert histogram.genuine[50] == histogram.impostor[49] == 1

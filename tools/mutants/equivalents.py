@@ -20,8 +20,8 @@ class Equivalent:
 
     def covers(self, file: str, function: str, change: str) -> bool:
         """Tell whether a mutant is this one."""
-        inside = function == self.function or function.startswith(f"{self.function}.")
-        return file == self.file and inside and re.fullmatch(self.change, change) is not None
+        inside = function == self.function or (self.function and function.startswith(f"{self.function}."))
+        return file == self.file and bool(inside) and re.fullmatch(self.change, change) is not None
 
 
 def read_equivalents(path: Path) -> list[Equivalent]:
