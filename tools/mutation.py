@@ -83,7 +83,7 @@ def chosen_mutants(running: Campaign, args: argparse.Namespace, equivalents: lis
 
 
 def is_equivalent(mutant: Mutant, equivalents: list[Equivalent]) -> bool:
-    return any(entry.covers(mutant.file, mutant.function, mutant.change) for entry in equivalents)
+    return any(entry.covers(mutant) for entry in equivalents)
 
 
 def tell(campaigns: dict[str, Campaign], equivalents: list[Equivalent], *, least: float) -> int:
@@ -103,7 +103,7 @@ def tell(campaigns: dict[str, Campaign], equivalents: list[Equivalent], *, least
     print(text_table(list(_HEAD), [[str(cell) for cell in row] for row in rows]))
     for mutant, outcome in survivors:
         print(f"{outcome}: {mutant.file}:{mutant.lines[0]} in {mutant.function or 'the module'}: {mutant.change}")
-        print(f"    {(ROOT / mutant.file).read_text(encoding='utf-8').splitlines()[mutant.lines[0] - 1].strip()}")
+        print(f"    {mutant.shown}")
     return 0 if good else 1
 
 

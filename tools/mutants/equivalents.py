@@ -8,20 +8,30 @@ from pathlib import Path
 
 import yaml
 
+from mutants.operators import Mutant
+
 
 @dataclasses.dataclass(frozen=True)
 class Equivalent:
-    """Attributes: as of :class:`operators.Mutant`; ``change`` is a pattern that has to fit the whole change."""
+    """A reviewed change.
+
+    Attributes:
+        file, function: as of :class:`operators.Mutant`.
+        change: pattern that has to fit the whole change.
+        reason: why nobody could notice.
+        line: part of the changed line, where the change alone does not say which one is meant.
+    """
 
     file: str
     function: str
     change: str
     reason: str
+    line: str = ""
 
-    def covers(self, file: str, function: str, change: str) -> bool:
+    def covers(self, mutant: Mutant) -> bool:
         """Tell whether a mutant is this one."""
-        inside = function == self.function or (self.function and function.startswith(f"{self.function}."))
-        return file == self.file and bool(inside) and re.fullmatch(self.change, change) is not None
+        same_place = mutant.file == self.file and mutant.function == self.function and self.line in mutant.shown
+        return same_place and re.fullmatch(self.change, mutant.change) is not None
 
 
 def read_equivalents(path: Path) -> list[Equivalent]:

@@ -55,6 +55,7 @@ class Mutant:
         change: ``kind: what stood there -> what stands there``.
         nth: Counts equal changes of one function from 0, so that the three names stay unique and outlive other edits.
         lines: First and last line of the changed text, from 1.
+        shown: The first of them, stripped.
         statement: First line of the statement that holds it: a test that reaches the change has passed there.
         begin, end: The changed bytes of the UTF-8 source.
         text: What takes their place; it has as many lines, so that all that follows stays where it is.
@@ -66,6 +67,7 @@ class Mutant:
     change: str
     nth: int
     lines: tuple[int, int]
+    shown: str
     statement: int
     begin: int
     end: int
@@ -163,9 +165,9 @@ class _Finder(ast.NodeVisitor):
         nth = self._counts.get((function, change), 0)
         self._counts[function, change] = nth + 1
         lines = (node.lineno, node.end_lineno)  # type: ignore[attr-defined]
-        self.found.append(
-            Mutant(self._file, function, change, nth, lines, self._statement, begin, end, text, self._live)
-        )
+        shown = self._source.splitlines()[lines[0] - 1].decode().strip()
+        place = (lines, shown, self._statement, begin, end)
+        self.found.append(Mutant(self._file, function, change, nth, *place, text, self._live))
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, str]]:
