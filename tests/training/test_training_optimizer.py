@@ -217,6 +217,55 @@ def test_loss_scale_halves_doubles_and_stays_in_range(monkeypatch):
     assert copy.state() == scaler.state() == {"scale": 1.0, "good_steps": 0}
 
 
+def test_loss_scale_doubles_after_two_thousand_good_steps_up_to_a_bound():
+    scaler, good = LossScaler(8.0, enabled=True), paddle.to_tensor(True)
+    scaler.load_state({"scale": 8.0, "good_steps": 1998})
+    scaler.update(good)
+    assert scaler.state() == {"scale": 8.0, "good_steps": 1999}
+    scaler.update(good)
+    assert scaler.state() == {"scale": 16.0, "good_steps": 0}
+    scaler.load_state({"scale": 2.0**24, "good_steps": 1999})
+    scaler.update(good)
+    assert scaler.state() == {"scale": 2.0**24, "good_steps": 0}
+
+
+def test_a_norm_right_at_the_bound_is_not_clipped_and_none_is_without_a_bound():
+    gradients = [paddle.to_tensor([3.0, 4.0])]
+    for clip_norm, factor in ((5.0, 1.0), (6.0, 1.0), (2.5, 0.5), (1.0, 0.2), (0.0, 1.0)):
+        verdict = verdict_of(gradients, clip_norm=clip_norm)
+        assert float(verdict.factor) == pytest.approx(factor) and float(verdict.norm) == 5.0
+    nothing = verdict_of([paddle.zeros([2])], clip_norm=1.0)
+    assert float(nothing.factor) == 1.0 and bool(nothing.finite)
+    broken = verdict_of([paddle.to_tensor([np.inf])], clip_norm=1.0)
+    assert float(broken.factor) == 0.0 and not bool(broken.finite)
+
+
+def test_a_coefficient_that_cannot_shrink_has_no_state():
+    fixed = DecayCoefficient(1.0)
+    assert not fixed.enabled and fixed.state() == {}
+    fixed.load_state({"coefficient": 0.25})
+    assert float(fixed.value) == 1.0
+    shrinking = DecayCoefficient(0.5)
+    shrinking.load_state({})
+    assert shrinking.enabled and shrinking.state() == {"coefficient": 1.0}
+    for penalty, loss, finite, value in ((2.0, 2.0, True, 1.0), (2.1, 2.0, False, 1.0), (2.1, 2.0, True, 0.5)):
+        shrinking.update(paddle.to_tensor(penalty), paddle.to_tensor(loss), finite=paddle.to_tensor(finite))
+        assert float(shrinking.value) == value
+    again = DecayCoefficient(0.5)
+    again.load_state(shrinking.state())
+    assert float(again.value) == 0.5
+
+
+def test_states_of_another_shape_or_name_are_refused():
+    optimizer = FlatOptimizer(small_network(), UpdateRule())
+    states = optimizer.states()
+    name = next(iter(states["momentum"]))
+    with pytest.raises(ValueError, match=f"{name} has shape"):
+        optimizer.load_states({"momentum": {**states["momentum"], name: np.zeros(1, np.float32)}})
+    with pytest.raises(KeyError):
+        optimizer.load_states({"momentum": {}})
+
+
 def test_without_scaling_the_factor_is_one():
     scaler = LossScaler(8.0, enabled=False)
     scaler.update(paddle.to_tensor(False))
