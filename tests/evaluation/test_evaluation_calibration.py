@@ -127,3 +127,11 @@ def test_all_pairs_needs_two_people_and_two_pictures():
         all_pairs(np.eye(3), np.zeros(3, dtype=int))
     with pytest.raises(DataError, match="3 pictures of 3 people"):
         all_pairs(np.eye(3), np.arange(3))
+
+
+def test_one_pair_of_each_kind_is_enough_for_a_curve():
+    found = fit_logistic(np.array([0.8]), np.array([0.2]))
+    assert probability(found, np.array([0.8, 0.5, 0.2])) == pytest.approx([2 / 3, 0.5, 1 / 3])
+    for genuine, impostor in ((np.zeros(0), np.zeros(1)), (np.ones(1), np.zeros(0))):
+        with pytest.raises(DataError, match="both kinds are needed"):
+            fit_logistic(genuine, impostor)

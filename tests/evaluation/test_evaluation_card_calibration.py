@@ -178,3 +178,13 @@ def test_thresholds_are_similarities_of_the_card(data):
     for (_, similarity), (_, cosine) in zip(found.chosen.tail, plain.chosen.tail):
         assert similarity == pytest.approx(spec.similarity_of(cosine), abs=2e-4)
     assert found.chosen.logistic[0] == pytest.approx(plain.chosen.logistic[0] * 1.25, rel=2e-2)
+
+
+def test_settings_right_at_their_bounds():
+    settings = CalibrationSettings()
+    assert settings.mirror and settings.batch_size == 64 and settings.gallery_people == 200 and not settings.progress
+    for value in (-1.0, 1.0):
+        assert CalibrationSettings(given={"far_1e3": value}, note="measured elsewhere").given == {"far_1e3": value}
+    for value in (-1.001, 1.001):
+        with pytest.raises(ConfigError, match="between -1 and 1"):
+            CalibrationSettings(given={"far_1e3": value}, note="measured elsewhere")

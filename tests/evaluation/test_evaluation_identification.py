@@ -125,3 +125,11 @@ def test_wrong_use_is_named():
     ranking = rank_probes(embeddings[:2], labels[:2] + 1, embeddings, labels)
     with pytest.raises(DataError, match="set: no probe shows a person of the gallery"):
         identification_result(ranking, name="set", people=2)
+
+
+@pytest.mark.parametrize("stranger", [0, 15, 99])
+def test_a_stranger_may_have_any_label(stranger):
+    gallery, labels = unit(np.array([[1.0, 0.2], [0.1, 1.0]])), np.array([10, 20])
+    ranking = rank_probes(gallery, np.array([stranger, 20]), gallery, labels, pooling="best")
+    assert ranking.mated.tolist() == [False, True] and ranking.rank.tolist() == [0, 1]
+    assert ranking.top_similarity == pytest.approx([1.0, 1.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Optional
 
 import yaml
 
@@ -20,6 +21,7 @@ class Equivalent:
         change: pattern that has to fit the whole change.
         reason: why nobody could notice.
         line: part of the changed line, where the change alone does not say which one is meant.
+        nth: number of the change among equal ones of the function, from 0, where the line does not say it either.
     """
 
     file: str
@@ -27,10 +29,12 @@ class Equivalent:
     change: str
     reason: str
     line: str = ""
+    nth: Optional[int] = None
 
     def covers(self, mutant: Mutant) -> bool:
         """Tell whether a mutant is this one."""
         same_place = mutant.file == self.file and mutant.function == self.function and self.line in mutant.shown
+        same_place = same_place and self.nth in (None, mutant.nth)
         return same_place and re.fullmatch(self.change, mutant.change) is not None
 
 
