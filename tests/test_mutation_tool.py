@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from mutants.equivalents import read_equivalents  # noqa: E402
 from mutants.operators import mutants  # noqa: E402
 from mutants.rooms import ROOMS, Room  # noqa: E402
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="every mutant is a fork")
 EQUIVALENTS = read_equivalents(ROOT / "tests" / "mutation_equivalent.yaml")
 PROGRAM = '''"""Words."""
 
@@ -97,6 +99,7 @@ def test_every_reviewed_change_is_one_that_is_made() -> None:
         assert all((ROOT / name).exists() for name in (*room.tests, *room.with_processes))
 
 
+@forks
 def test_a_campaign_says_what_the_tests_notice_and_goes_on(tmp_path: Path) -> None:
     root = tmp_path / "project"
     (root / "small").mkdir(parents=True)
@@ -128,6 +131,7 @@ def test_a_campaign_says_what_the_tests_notice_and_goes_on(tmp_path: Path) -> No
     assert all(campaign().outcome(mutant) is None for mutant in chosen)  # another program
 
 
+@forks
 def test_what_turns_sleeps_or_dies_ends() -> None:
     program = """
 import os, time
