@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from arcface_paddle.errors import DataError
 from arcface_paddle.training.config import TrainConfig, config_from, config_text
-from arcface_paddle.training.curves import _draw_margin_start, draw_curves
+from arcface_paddle.training.curves import _draw_accuracy, _draw_loss, _draw_margin_start, draw_curves
 from arcface_paddle.training.run_log import RunLog, read_metrics
 
 
@@ -100,3 +100,31 @@ def test_the_mark_is_in_the_picture(tmp_path):
     changed = (plain != marked).any(axis=2)
     assert 100 < changed.sum() < 20_000
     assert not changed[:, changed.shape[1] // 2 :].any()  # beside the loss, not beside the accuracy
+
+
+def test_both_halves_show_every_figure_at_its_step():
+    rows = [
+        {"step": 1, "loss": 9.0, "learning_rate": 0.1},
+        {"step": 2, "loss": 5.0, "learning_rate": 0.2, "accuracy/lfw": 0.8, "accuracy/agedb_30": 0.7},
+        {"step": 3, "accuracy/lfw": 0.9},
+    ]
+    left, right = Figure().subplots(1, 2)
+    _draw_loss(left, rows)
+    assert left.lines[0].get_xydata().tolist() == [[1, 9], [2, 5]]
+    (rates,) = [axes for axes in left.figure.axes if axes.get_ylabel() == "learning rate"]
+    assert rates.lines[0].get_xydata().tolist() == [[1, 0.1], [2, 0.2]]
+    _draw_accuracy(right, rows)
+    assert {line.get_label(): line.get_xydata().tolist() for line in right.lines} == {
+        "agedb_30": [[2, 0.7]],
+        "lfw": [[2, 0.8], [3, 0.9]],
+    }
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["agedb_30", "lfw"] and not right.texts
+    assert [axes.get_xlabel() for axes in (left, right)] == ["step", "step"] and right.get_ylabel() == "accuracy"
+
+
+def test_without_a_validation_it_says_so_in_the_middle():
+    axes = Figure().subplots()
+    _draw_accuracy(axes, [{"step": 1, "loss": 2.0}])
+    (text,) = axes.texts
+    assert text.get_text() == "no validation yet" and text.get_position() == (0.5, 0.5)
+    assert text.get_transform() == axes.transAxes and axes.get_legend() is None
