@@ -12,6 +12,7 @@ from arcface_paddle.pipeline import RuntimeOptions
 from arcface_paddle.pipeline.detection.boxes import disagreement, iou, nms, overlaps, weighted_nms
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner, RefinedFaces
 from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.preprocessing import crop_square, to_blob
 from arcface_paddle.pipeline.runtime import open_runtime
 
 SCENE = np.load(Path(__file__).parent.parent / "fixtures" / "model_references.npz")["scene"]
@@ -87,6 +88,32 @@ def test_each_pass_of_the_refiner_looks_at_what_the_one_before_gave() -> None:
     )
 
 
+def test_a_pass_of_the_refiner_against_a_slow_twin() -> None:
+    """Crops 1.3 times as wide as the longer side; what comes back is in sides of the crop, from its corner."""
+    height, width = SCENE.shape[:2]
+    boxes = np.array([[0.2 * width, 0.2 * height, 0.6 * width, 0.7 * height], [5, 9, 45, 29]], float)
+    own = refiner(passes=1)
+    refined = own.refine(SCENE, boxes)
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        side = 1.3 * max(right - left, bottom - top)
+        center = np.array([(left + right) / 2, (top + bottom) / 2])
+        crop = crop_square(SCENE, center, side, 48)
+        told = {out.shape[1]: out[0] for out in own._runtime.run([to_blob([crop], own._model.card.input)])}
+        corner = center - side / 2
+        np.testing.assert_allclose(refined.boxes[index][:2], corner + told[4][:2] * side, atol=1e-3)
+        np.testing.assert_allclose(refined.boxes[index][2:], corner + side + told[4][2:] * side, atol=1e-3)
+        x, y = told[10][:5], told[10][5:]
+        np.testing.assert_allclose(refined.landmarks[index], corner + np.stack([x, y], axis=1) * side, atol=1e-3)
+        assert refined.probabilities[index] == pytest.approx(told[2][1], abs=1e-5)
+
+
+def test_no_candidates_are_none_after_refinement() -> None:
+    nothing = refiner().refine(SCENE, np.empty((0, 4)))
+    assert nothing.boxes.shape == (0, 4) and nothing.probabilities.shape == (0,)
+    assert nothing.landmarks.shape == nothing.first_landmarks.shape == (0, 5, 2)
+    assert refiner().distinct(nothing).shape == (0,)
+
+
 POINTS = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], float)  # eyes 40 apart
 
 
@@ -101,6 +128,7 @@ POINTS = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], float)  # 
         ([42, 0, 142, 100], POINTS + 50, True),  # shares 0.41, 0.58 of the smaller
         ([45, 0, 145, 100], POINTS + 50, False),  # shares 0.38, 0.55 of the smaller
         ([90, 0, 100, 10], POINTS + 50, True),
+        ([94, 0, 104, 10], POINTS + 50, False),  # 0.6 of the smaller, which is exact
         ([95, 0, 105, 10], POINTS + 50, False),  # half of the smaller
     ],
 )
