@@ -57,6 +57,12 @@ def test_weighted_nms_groups_around_the_best_only() -> None:
     np.testing.assert_allclose(merged, [[4 * 0.8 / 1.7, 0, 10 + 4 * 0.8 / 1.7, 10, 0.9], chain[2]])
 
 
+def test_boxes_without_an_area_overlap_nothing() -> None:
+    point = np.array([3.0, 3.0, 3.0, 3.0])
+    assert iou(point, point) == 0.0
+    assert [part.tolist() for part in overlaps(point, point[None])] == [[0.0], [0.0]]
+
+
 def test_disagreement_is_in_distances_of_the_eyes() -> None:
     points = np.array([[[0, 0], [10, 0], [5, 5], [0, 10], [10, 10]]], float)
     larger = points * 3
