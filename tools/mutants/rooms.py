@@ -38,7 +38,7 @@ ROOMS = {
     "heads": Room(
         ("arcface_paddle/heads/*.py",), ("tests/heads",), ("tests/distributed/test_distributed_classifier.py",)
     ),
-    "training": Room(("arcface_paddle/training/*.py",), ("tests/training",)),
+    "training": Room(("arcface_paddle/training/*.py",), ("tests/training", "tests/cli/test_cli_plan.py")),
     "evaluation": Room(("arcface_paddle/evaluation/*.py",), ("tests/evaluation",)),
-    "pipeline": Room(("arcface_paddle/pipeline/**/*.py",), ("tests/pipeline",)),
+    "pipeline": Room(("arcface_paddle/pipeline/**/*.py",), ("tests/pipeline", "tests/doctor/test_doctor_parts.py")),
 }
