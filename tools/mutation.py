@@ -72,7 +72,9 @@ def arguments() -> argparse.Namespace:
 
 def campaign(name: str, args: argparse.Namespace) -> Campaign:
     ledger = Ledger(args.ledger, name)
-    room = dataclasses.replace(ROOMS[name], tests=tuple(args.tests or ROOMS[name].tests))
+    room = ROOMS[name]
+    if args.tests:
+        room = dataclasses.replace(room, tests=tuple(args.tests), with_processes=())
     return Campaign(ROOT, room, ledger=ledger, budget_s=args.budget, jobs=args.jobs, say=say)
 
 
