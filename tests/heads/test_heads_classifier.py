@@ -337,3 +337,19 @@ def test_the_square_sum_is_of_what_is_decayed():
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ConfigError):
         ClassifierSettings(**settings)
+
+
+def test_settings_right_at_their_bounds():
+    smallest = ClassifierSettings(1, 1)
+    assert (smallest.seed, smallest.sample_rate, smallest.row_multiple, smallest.subcentres) == (0, 1.0, 1, 1)
+    assert (smallest.centre_weight, smallest.centre_alpha, smallest.focal_gamma, smallest.weight_decay) == (
+        0,
+        0.5,
+        0,
+        0,
+    )
+    assert smallest.weight_dtype == smallest.momentum_dtype == smallest.matmul_dtype == "float32"
+    assert ShardedClassifier(smallest, build_margin("ArcFace")).weight().shape == (1, 1)
+    for settings in ({"row_multiple": 0}, {"sample_rate": 1.001}, {"centre_weight": -0.001}, {"focal_gamma": -0.1}):
+        with pytest.raises(ConfigError):
+            ClassifierSettings(1, 1, **settings)
