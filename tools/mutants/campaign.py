@@ -167,10 +167,13 @@ class Campaign:
         """Return the tests that reach the lines, grouped by file, the likely and quick ones first; and their time."""
         first, last = mutant.statement, mutant.lines[1]
         found = {}
-        for kept in (self._ledger.tests[name] for name in self._test_files):
-            for name, test in kept["tests"].items():
+        for file in self._test_files:
+            # What runs at import is reached by no test; it may be read by those that name the module.
+            named = mutant.live is None and Path(mutant.file).stem in (self._root / file).read_text(encoding="utf-8")
+            for name, test in self._ledger.tests[file]["tests"].items():
                 lines = test["lines"].get(mutant.file, ())
-                if not test["failed"] and (lines if mutant.live is None else any(first <= n <= last for n in lines)):
+                reached = lines if mutant.live is None else any(first <= n <= last for n in lines)
+                if not test["failed"] and (named or reached):
                     found[name] = test["cpu_s"]
         likely = self._noticed.get(mutant.function, [])
         ordered = sorted(found, key=lambda name: (name not in likely, found[name]))
