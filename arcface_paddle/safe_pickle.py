@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Union
@@ -281,6 +282,10 @@ def made_array(array: np.ndarray, budget: Budget) -> object:
     return _Array(budget, array)
 
 
+_PLAIN_TYPE = re.compile(r"[<>|=]?[?A-Za-z]+[0-9]*")
+"""What NumPy is given to read: anything else (shapes, lists of fields) is parsed as Python there, and fails as Python."""
+
+
 class _Dtype:
     """A dtype under construction: ``dtype('f4', False, True)``, then its state with the byte order."""
 
@@ -298,7 +303,7 @@ class _Dtype:
         self._order = order
 
     def build(self) -> np.dtype:
-        if not isinstance(self._spec, str) or len(self._spec) > 16:
+        if not isinstance(self._spec, str) or len(self._spec) > 16 or not _PLAIN_TYPE.fullmatch(self._spec):
             raise DataError(f"the pickle holds an array of unknown type {shown(self._spec)}")
         dtype = np.dtype(self._order + self._spec if self._order in "<>" else self._spec)
         if dtype.kind not in "?biufcSUO" or dtype.fields is not None or dtype.subdtype is not None:
