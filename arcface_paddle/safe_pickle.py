@@ -282,8 +282,8 @@ def made_array(array: np.ndarray, budget: Budget) -> object:
     return _Array(budget, array)
 
 
-_PLAIN_TYPE = re.compile(r"[<>|=]?[?A-Za-z]+[0-9]*")
-"""What NumPy is given to read: anything else (shapes, lists of fields) is parsed as Python there, and fails as Python."""
+_PLAIN_TYPE = re.compile(r"[<>|=]?[?A-Za-z]+[0-9]*(\[[0-9A-Za-z]*\])?")
+"""What NumPy is given to read: it parses anything else (shapes, lists of fields) as Python, and fails as Python does."""
 
 
 class _Dtype:
