@@ -283,7 +283,7 @@ def made_array(array: np.ndarray, budget: Budget) -> object:
 
 
 _PLAIN_TYPE = re.compile(r"[<>|=]?[?A-Za-z]+[0-9]*(\[[0-9A-Za-z]*\])?")
-"""What NumPy is given to read: it parses anything else (shapes, lists of fields) as Python, and fails as Python does."""
+"""What NumPy is given to read: it parses anything else (shapes, lists of fields) as Python, and fails like Python."""
 
 
 class _Dtype:
