@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence
+from typing import Optional, Sequence
 
+import numpy as np
 import paddle
 
 from arcface_paddle import distributed
@@ -126,11 +127,18 @@ def _penalty(run: Run) -> paddle.Tensor:
     return squares * run.decay.value * (0.5 * run.config.optimizer.weight_decay)
 
 
+def _targets(run: Run, batch: Batch) -> Optional[np.ndarray]:
+    """Return what the teacher says of the pictures of a pass, (B, D); None without a teacher."""
+    if run.teacher is None:
+        return None
+    with run.profile.phase("data"):
+        return run.teacher.targets(batch.indices)
+
+
 def _forward_backward(run: Run, batch: Batch, classes: BatchClasses) -> paddle.Tensor:
     """Add the gradient of one pass; returns (3,): loss, mean target cosine, mean feature norm; (5,) with a teacher."""
     settings = run.config.optimizer
-    with run.profile.phase("data"):
-        targets = None if run.teacher is None else run.teacher.targets(batch.indices)
+    targets = _targets(run, batch)
     with run.profile.phase("forward"), mixed_precision(settings.precision):
         features = run.network(pictures.on_device(batch, run.upload))
     with run.profile.phase("classifier"):

@@ -36,7 +36,7 @@ def test_the_environment_installs_this_package_with_extras_that_exist(declared, 
     extras = match[1].split(",")
     assert set(extras) <= set(declared["extras_require"]) and "cpu" in extras
     # gui takes the place of the headless OpenCV, which is required; few have a cluster or build the documentation
-    apart = ("cpu", "gpu", "gui", "cluster", "docs", "all", "dev")
+    apart = ("cpu", "gpu", "gui", "cluster", "docs", "fuzz", "all", "dev")
     everything = {name for name in declared["extras_require"] if name not in apart}
     installed = {package for extra in extras for package in declared["extras_require"][extra]}
     assert {package for extra in everything for package in declared["extras_require"][extra]} <= installed
