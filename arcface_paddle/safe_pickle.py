@@ -303,8 +303,10 @@ class _Dtype:
         self._order = order
 
     def build(self) -> np.dtype:
-        if not isinstance(self._spec, str) or len(self._spec) > 16 or not _PLAIN_TYPE.fullmatch(self._spec):
+        if not isinstance(self._spec, str) or len(self._spec) > 16:
             raise DataError(f"the pickle holds an array of unknown type {shown(self._spec)}")
+        if not _PLAIN_TYPE.fullmatch(self._spec):
+            raise DataError(f"the pickle holds an array of type {shown(self._spec)}; only plain numbers are allowed")
         dtype = np.dtype(self._order + self._spec if self._order in "<>" else self._spec)
         if dtype.kind not in "?biufcSUO" or dtype.fields is not None or dtype.subdtype is not None:
             raise DataError(f"the pickle holds an array of type {dtype}; only plain numbers are allowed")
