@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,20 +22,14 @@ glibc = pytest.mark.skipif(
 )
 
 # All threads hold what they were given until every one has some: each gets a heap of its own if glibc is let.
-HEAPS = """
-import ctypes, sys, threading
-import numpy as np
-from arcface_paddle.pipeline.model_files import open_model
-from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
-model = open_model("FaceRefiner")
-options = RuntimeOptions(engine=sys.argv[1], threads=1)
-runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+COUNT = """
+import ctypes, threading
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
 libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
 barrier = threading.Barrier(12)
 def use():
-    runtime.run([np.zeros((1, 3, 48, 48), np.float32)])
+    work()
     libc.malloc(100_000)
     barrier.wait()
 threads = [threading.Thread(target=use) for _ in range(12)]
@@ -45,6 +40,27 @@ for thread in threads:
 stream = libc.fopen(sys.argv[2].encode(), b"w")
 libc.malloc_info(0, stream)
 libc.fclose(stream)
+"""
+
+# What the threads do before.
+NOTHING = """
+import sys
+from arcface_paddle.pipeline.engines.heaps import limit_heaps
+if sys.argv[1] == "limited":
+    limit_heaps()
+def work():
+    pass
+"""
+NETWORK = """
+import sys
+import numpy as np
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
+model = open_model("FaceRefiner")
+options = RuntimeOptions(engine=sys.argv[1], threads=1)
+runtime = open_runtime(model.graph_file, model.weights_file, options=options)
+def work():
+    runtime.run([np.zeros((1, 3, 48, 48), np.float32)])
 """
 
 # Prints the peak of the process in MB after some seconds of photographs of up to 12 megapixels in some threads.
@@ -81,18 +97,27 @@ def without_users_choice() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
 
 
+def count_heaps(before: str, argument: str, path: Path, *, environment: dict[str, str]) -> int:
+    """Run a program of twelve threads and return how many heaps they had."""
+    subprocess.run([sys.executable, "-c", before + COUNT, argument, str(path)], check=True, env=environment)
+    return path.read_text().count("<heap ")
+
+
 @glibc
-def test_threads_that_run_a_network_share_two_heaps(tmp_path) -> None:
+def test_threads_of_a_service_share_two_heaps(tmp_path: Path) -> None:
+    usual, limited = (
+        count_heaps(NOTHING, kind, tmp_path / kind, environment=without_users_choice()) for kind in ("usual", "limited")
+    )
+    assert limited <= 2 < usual
+
+
+@glibc
+def test_threads_that_run_a_network_share_two_heaps(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    counts = {}
-    for name, environment in (
-        ("ours", without_users_choice()),
-        ("the user's", {**without_users_choice(), "MALLOC_ARENA_MAX": "7"}),
-    ):
-        path = tmp_path / "heaps.xml"
-        subprocess.run([sys.executable, "-c", HEAPS, "openvino", str(path)], check=True, env=environment)
-        counts[name] = path.read_text().count("<heap ")
-    assert counts["ours"] <= 2 < counts["the user's"] <= 7
+    mine = without_users_choice()
+    assert count_heaps(NETWORK, "openvino", tmp_path / "ours", environment=mine) <= 2
+    users = {**mine, "MALLOC_ARENA_MAX": "7"}
+    assert 2 < count_heaps(NETWORK, "openvino", tmp_path / "users", environment=users) <= 7
 
 
 class Counting(WholePicture):

@@ -176,41 +176,6 @@ def test_a_store_that_is_killed_while_it_writes_keeps_what_it_acknowledged(galle
     records.close()
 
 
-HEAPS = """
-import ctypes, sys, threading
-from arcface_paddle.pipeline.engines.heaps import limit_heaps
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
-libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
-if sys.argv[1] == "limited":
-    limit_heaps()
-barrier = threading.Barrier(8)
-def use():
-    libc.malloc(1000)
-    barrier.wait()
-threads = [threading.Thread(target=use) for _ in range(8)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-stream = libc.fopen(sys.argv[2].encode(), b"w")
-libc.malloc_info(0, stream)
-libc.fclose(stream)
-"""
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc"
-)
-def test_threads_of_a_service_share_two_heaps(tmp_path):
-    heaps = {}
-    for kind in ("usual", "limited"):
-        path = tmp_path / kind
-        subprocess.run([sys.executable, "-c", HEAPS, kind, str(path)], check=True)
-        heaps[kind] = path.read_text().count("<heap ")
-    assert heaps["limited"] <= 2 < heaps["usual"]
-
-
 def test_answers_do_not_wait_for_acknowledgements():
     with open_socket("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         connection, _ = listening.accept()

@@ -1,4 +1,4 @@
-"""How many heaps the threads of a process share, so that more threads do not keep more memory.
+"""What glibc's malloc keeps: how many heaps the threads of a process share, and how much freed memory stays.
 
 glibc gives every thread a heap of its own, up to eight a core, and a heap keeps what was large in it once: pictures and
 what networks compute between their layers. A service with a gallery of 10,000 faces grew from 367 to 433 MiB in 550
@@ -8,14 +8,19 @@ glibc then does in each heap.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import os
 import sys
 
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+# Options of glibc's mallopt(3), and the largest threshold of mmap that it accepts.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+_KEPT_BYTES = 256 << 20
+_NEVER = 2**31 - 1
 _HEAPS = 2
+
+_all_is_kept = False
 
 
 @functools.lru_cache(maxsize=1)
@@ -25,7 +30,26 @@ def limit_heaps() -> None:
     Those that have a heap already keep it. Where the user has told glibc a number, or the C library is another one,
     nothing is done.
     """
-    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
-        return
-    with contextlib.suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        _set({_ARENA_MAX: _HEAPS})
+
+
+def keep_freed_memory() -> None:
+    """Keep up to 256 MB of freed memory in this process, unless all of it is kept already."""
+    if not _all_is_kept:
+        _set({_MMAP_THRESHOLD: _LARGEST_MMAP_THRESHOLD, _TRIM_THRESHOLD: _KEPT_BYTES})
+
+
+def keep_all_freed_memory() -> None:
+    """Give no block back to the system from here on, however large."""
+    global _all_is_kept
+    _all_is_kept = True
+    _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER})
+
+
+def _set(options: dict[int, int]) -> None:
+    """Set options of malloc; with another C library than glibc nothing is done."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
+        for option, value in options.items():
+            mallopt(option, value)

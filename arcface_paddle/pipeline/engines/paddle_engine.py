@@ -13,11 +13,8 @@ Three settings make it as fast as its rivals (measured on the shipped models, on
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import functools
 import os
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -27,6 +24,7 @@ import numpy as np
 
 from arcface_paddle import signals
 from arcface_paddle.errors import ConfigError, MissingDependencyError, ModelFileError
+from arcface_paddle.pipeline.engines.heaps import keep_freed_memory
 from arcface_paddle.pipeline.engines.lasting_threads import LastingThreads
 from arcface_paddle.pipeline.engines.processor import has_bfloat16_instructions
 from arcface_paddle.pipeline.graph_checks import operators_of
@@ -59,11 +57,6 @@ _PADDLE_ERRORS = (
     MemoryError,
 )
 
-# glibc's mallopt(3): parameters and the largest mmap threshold that it accepts.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20
-_KEPT_BYTES = 256 << 20
-
 
 class PaddleRuntime:
     """A network in Paddle Inference; see ``runtime.InferenceRuntime``."""
@@ -75,7 +68,7 @@ class PaddleRuntime:
             )
         inference = _import_inference()
         if options.device == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         # Where the user asked for 16 bits, their NaN are told from those of a damaged network.
         self._doubts_precision = options.precision in ("bf16", "fp16")
         options = dataclasses.replace(options, precision=_precision(graph_file, options))
@@ -236,14 +229,3 @@ def _gpu_index(device: str) -> int:
     if index >= count:
         raise ConfigError(f"device is {device!r}, but this machine has {count} GPU(s)")
     return index
-
-
-@functools.lru_cache(maxsize=1)
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep up to 256 MB of freed memory in this process; elsewhere nothing is done."""
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
