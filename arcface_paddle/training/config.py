@@ -334,8 +334,10 @@ class FinetuneConfig:
         least=1,
     )
 
-    def refuse_contradictions(self, *, pretrained: Optional[str], validate_every: int) -> None:
+    def refuse_contradictions(self, *, pretrained: Optional[str], validate_every: int, has_cosines: bool) -> None:
         """Refuse options that would do nothing. Raises ``ConfigError``."""
+        if self.first_centres == "mean" and not has_cosines:
+            raise ConfigError("first_centres mean: this run has no class centres that are compared by cosine")
         if pretrained is None and self.first_centres == "mean":
             raise ConfigError(
                 "first_centres mean: an untrained network tells nobody from another; it needs --pretrained"
@@ -531,7 +533,9 @@ class TrainConfig:
         self.classifier.refuse_contradictions()
         self.distillation.refuse_contradictions()
         self.finetuning.refuse_contradictions(
-            pretrained=self.network.pretrained, validate_every=self.run.validate_every
+            pretrained=self.network.pretrained,
+            validate_every=self.run.validate_every,
+            has_cosines=self.classifier.loss not in WITHOUT_COSINES and not self.distillation.is_without_classes,
         )
         steps = augment_settings.parse_steps(self.data.augment)
         augment_settings.refuse_two_crops(steps, ccrop=self.data.ccrop)

@@ -14,7 +14,7 @@ import numpy as np
 from arcface_paddle import distributed
 from arcface_paddle.data import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
-from arcface_paddle.errors import DataError, ImageError
+from arcface_paddle.errors import ConfigError, DataError, ImageError
 from arcface_paddle.evaluation.embedder import Embed, centre_cropped, network_embedder
 from arcface_paddle.heads.sharded_classifier import ShardedClassifier
 from arcface_paddle.progress import progress
@@ -29,9 +29,15 @@ def set_first_centres(run: Run, *, say: Say) -> None:
     """Give the class centres their start; all ranks together, before the first step.
 
     Raises:
+        ConfigError: means are asked for, and the network starts from no face recogniser.
         DataError: the network's features are not finite.
     """
     settings, classifier = run.config.finetuning, run.classifier
+    if settings.first_centres == "mean" and not run.starts_trained:
+        raise ConfigError(
+            f"first_centres mean: {run.config.network.pretrained} has learnt ImageNet and no faces, so that its means "
+            "tell nobody from another; leave it out"
+        )
     if not isinstance(classifier, ShardedClassifier):
         return
     if not starts_from_means(run):

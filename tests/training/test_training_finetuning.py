@@ -235,9 +235,20 @@ def test_another_start_on_resume_is_refused(data, tmp_path, start):
         train(tuned(data, tmp_path / "out", mine, resume=True, **{**pulled, "steps": 2}), say=Listener())
 
 
+def test_means_of_a_network_that_knows_no_faces_are_refused(data, tmp_path):
+    path = tmp_path / "mobilenet_v3_small_x1.0.pdparams"
+    paddle.save(paddle.vision.models.mobilenet_v3_small(num_classes=10).state_dict(), str(path))
+    asked = {"network": "MobileNetV3_small", "width": 1.0, "pretrained": str(path), "first_centres": "mean", "steps": 1}
+    with pytest.raises(ConfigError, match="has learnt ImageNet and no faces"):
+        train(settings(data, tmp_path / "run", **asked), say=Listener())
+
+
 def test_options_that_would_do_nothing_are_refused(data, tmp_path, start):
     with pytest.raises(ConfigError, match=r"first_centres mean: an untrained network"):
         config_from({"first_centres": "mean"})
+    for changes in ({"loss": "NormHead"}, {"teacher": "MobileFace"}):
+        with pytest.raises(ConfigError, match=r"first_centres mean: this run has no class centres"):
+            config_from({"first_centres": "mean", "pretrained": str(start), **changes})
     with pytest.raises(ConfigError, match=r"l2_to_start is 0\.5: the weights to stay near are those of --pretrained"):
         config_from({"l2_to_start": 0.5})
     with pytest.raises(ConfigError, match="early_stop is 2, but validate_every is 0"):
