@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Sequence
 import numpy as np
 
 from arcface_paddle import files
+from arcface_paddle.data.difficulty import METADATA_FILE
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.packed import MANIFEST, pack_dataset
@@ -15,7 +16,7 @@ from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.data.verification_set import write_verification_set
 from arcface_paddle.errors import DataError
 from arcface_paddle.synthetic.jobs import read_part
-from arcface_paddle.synthetic.layout import METADATA_FILE, VALIDATION_NAME, Layout
+from arcface_paddle.synthetic.layout import VALIDATION_NAME, Layout
 from arcface_paddle.synthetic.random_streams import stream
 
 

@@ -17,7 +17,6 @@ VALIDATION_NAME = "synthetic"
 """The verification set of held-out people is ``synthetic.bin``, so that ``--val_targets synthetic`` names it."""
 
 SETTINGS_FILE = "synthetic.json"
-METADATA_FILE = "metadata.jsonl"
 WORK_FOLDER = ".work"
 
 _JPEG_QUALITY = 95  # photograph.py has drawn the artefacts of the camera's own JPEG; storing should add few

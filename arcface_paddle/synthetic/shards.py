@@ -129,7 +129,7 @@ def merge_shards(
         OSError: the disk is full or the folder cannot be written.
     """
     shards = [Layout(root, target.settings) for root in roots]
-    people = range(target.settings.identities + target.settings.val_identities)
+    people = range(target.settings.people)
     sources = _find_sources(target, shards, people)
     each = target.settings.images_per_identity
     progress((len(people) - len(sources)) * each)
@@ -153,10 +153,7 @@ def check_rendering(roots: Sequence[Path], settings: DatasetSettings, *, picture
     faces = settings.population()
     for root in roots:
         layout = Layout(root, settings)
-        held = _people_with_parts(layout)
-        for identity in sorted(
-            {held[at] for at in np.linspace(0, len(held) - 1, pictures).astype(int)} if held else ()
-        ):
+        for identity in _spread(_people_with_parts(layout), pictures):
             number = identity % settings.images_per_identity
             lines = read_part(layout, identity)
             if lines is None:

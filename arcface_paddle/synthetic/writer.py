@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
 from arcface_paddle import files
+from arcface_paddle.data.difficulty import METADATA_FILE
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic import jobs
 from arcface_paddle.synthetic.assembly import assemble
-from arcface_paddle.synthetic.layout import METADATA_FILE, SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
+from arcface_paddle.synthetic.layout import SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
 from arcface_paddle.synthetic.shards import Shard, check_rendering, common_settings, merge_shards
 
 __all__ = ["DatasetSettings", "Shard", "WriteReport", "merge_dataset", "write_dataset", "write_shard"]
@@ -155,7 +156,7 @@ def merge_dataset(
         OSError: the disk is full or the folder cannot be written.
     """
     roots = [Path(shard) for shard in shards]
-    if Path(root).resolve() in [shard.resolve() for shard in roots]:
+    if files.resolved(root) in [files.resolved(shard) for shard in roots]:
         raise ConfigError(f"{root}: is one of the shards; merge them into a folder of its own")
     if recheck < 0:
         raise ConfigError(f"recheck is {recheck}; allowed: 0 or more")

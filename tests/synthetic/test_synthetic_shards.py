@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_synthetic_writer import content_of
 
 from arcface_paddle.cli.main import main
 from arcface_paddle.errors import ConfigError, DataError
@@ -19,10 +20,6 @@ from arcface_paddle.synthetic.writer import merge_dataset, write_dataset, write_
 SMALL = DatasetSettings(
     identities=3, images_per_identity=2, seed=6, size=32, val_identities=2, val_pairs=4, sessions_per_identity=1
 )
-
-
-def content_of(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
