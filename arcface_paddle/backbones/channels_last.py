@@ -14,7 +14,6 @@ from paddle import nn
 from arcface_paddle.errors import ConfigError
 
 CHANNELS_LAST = "NHWC"
-DATA_FORMATS = ("NCHW", CHANNELS_LAST)
 
 _POINTLESS = (nn.Dropout, nn.Identity, nn.ReLU, nn.Sigmoid)  # the order of the axes is nothing to them
 

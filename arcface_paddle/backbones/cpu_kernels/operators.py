@@ -106,18 +106,14 @@ class PReLU(paddle.autograd.PyLayer):
     def forward(ctx: Any, kernels: Kernels, x: paddle.Tensor, slope: paddle.Tensor) -> paddle.Tensor:
         x = x.contiguous()
         y = paddle.empty_like(x)
-        kernels.call("prelu_forward", [x, slope, y], _planes(x), channels=x.shape[1])
-        ctx.kernels = kernels
+        ctx.kernels, ctx.sizes = kernels, _planes(x)
+        kernels.call("prelu_forward", [x, slope, y], ctx.sizes, channels=x.shape[1])
         ctx.save_for_backward(x, slope)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        x, slope = ctx.saved_tensor()
-        to_x, to_slope = paddle.empty_like(x), paddle.empty_like(slope)
-        tensors = [gradient.contiguous(), x, slope, to_x, to_slope]
-        ctx.kernels.call("prelu_backward", tensors, _planes(x), channels=x.shape[1])
-        return to_x, to_slope
+        return _gradients(ctx, "prelu_backward", gradient)
 
 
 class Depthwise3x3(paddle.autograd.PyLayer):
@@ -144,11 +140,7 @@ class Depthwise3x3(paddle.autograd.PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        x, weight = ctx.saved_tensor()
-        to_x, to_weight = paddle.empty_like(x), paddle.empty_like(weight)
-        tensors = [gradient.contiguous(), x, weight, to_x, to_weight]
-        ctx.kernels.call("depthwise_backward", tensors, ctx.sizes, channels=x.shape[1])
-        return to_x, to_weight
+        return _gradients(ctx, "depthwise_backward", gradient)
 
 
 class DepthwiseWhole(paddle.autograd.PyLayer):
@@ -158,18 +150,23 @@ class DepthwiseWhole(paddle.autograd.PyLayer):
     def forward(ctx: Any, kernels: Kernels, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         x = x.contiguous()
         y = paddle.empty([x.shape[0], x.shape[1], 1, 1])
-        kernels.call("whole_forward", [x, weight, y], _planes(x), channels=x.shape[1])
-        ctx.kernels = kernels
+        ctx.kernels, ctx.sizes = kernels, _planes(x)
+        kernels.call("whole_forward", [x, weight, y], ctx.sizes, channels=x.shape[1])
         ctx.save_for_backward(x, weight)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        x, weight = ctx.saved_tensor()
-        to_x, to_weight = paddle.empty_like(x), paddle.empty_like(weight)
-        tensors = [gradient.contiguous(), x, weight, to_x, to_weight]
-        ctx.kernels.call("whole_backward", tensors, _planes(x), channels=x.shape[1])
-        return to_x, to_weight
+        return _gradients(ctx, "whole_backward", gradient)
+
+
+def _gradients(ctx: Any, function: str, gradient: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Return the gradients of x and of its weights by the function of ``kernels.cc`` that takes these two."""
+    x, weight = ctx.saved_tensor()
+    to_x, to_weight = paddle.empty_like(x), paddle.empty_like(weight)
+    tensors = [gradient.contiguous(), x, weight, to_x, to_weight]
+    ctx.kernels.call(function, tensors, ctx.sizes, channels=x.shape[1])
+    return to_x, to_weight
 
 
 def _planes(x: paddle.Tensor) -> list[int]:
