@@ -180,9 +180,7 @@ class BatchLoader:
         self._cancel()
         self._workers.close()
 
-    def epoch(
-        self, epoch: int, *, start_sample: int = 0, lessons: Lessons = lambda batch: PLAIN_LESSON
-    ) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, start_sample: int = 0, lessons: Optional[Lessons] = None) -> Iterator[Batch]:
         """Give the batches of an epoch, from a position on.
 
         Args:
