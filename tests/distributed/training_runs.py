@@ -42,7 +42,7 @@ def everything(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def assert_same_run(one: Path, other: Path, step: int = 5) -> None:
+def assert_same_run(one: Path, other: Path, step: int = 5, *, logged: int = 2) -> None:
     mine, theirs = everything(checkpoint(one, step)), everything(checkpoint(other, step))
     assert list(mine) == list(theirs)
     for kind in ("backbone", "momentum", "classifier weight", "classifier weight_mom"):
@@ -52,5 +52,5 @@ def assert_same_run(one: Path, other: Path, step: int = 5) -> None:
             continue
         difference = np.linalg.norm(vectors[0] - vectors[1]) / np.linalg.norm(vectors[0])
         assert difference <= RELATIVE * (10 if "mom" in kind else 1), (kind, difference)
-    losses = [[row["loss"] for row in read_metrics(output) if "loss" in row][-2:] for output in (one, other)]
+    losses = [[row["loss"] for row in read_metrics(output) if "loss" in row][-logged:] for output in (one, other)]
     assert losses[0] == pytest.approx(losses[1], rel=RELATIVE)
