@@ -7,6 +7,7 @@ what is being written. Names alone could not: process numbers are used again, an
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -18,7 +19,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 _NAME = re.compile(r"\.(?P<target>.+)\.af-(?P<kernel>[0-9a-f]{4})-[0-9a-f]{8}\.(?P<kind>tmp|old)(\.[a-z0-9]{1,5})?")
 _MOST_CHARACTERS = 55
@@ -32,6 +33,8 @@ _LOCKS_TELL = sys.platform != "win32"
 """Windows locks no folders and renames no open files; there, age alone decides."""
 
 _cleaned: set[str] = set()
+_unfinished: dict[Path, int] = {}
+"""What is being made, and the number of the process: one that is forked knows of it, but must not remove it."""
 
 
 class Temporary:
@@ -62,6 +65,7 @@ class Temporary:
 
     def release(self) -> None:
         """Close it; once is enough."""
+        _unfinished.pop(self.path, None)
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -79,7 +83,7 @@ def new_file(target: Path, *, mode: int = 0o666, suffix: str = "") -> Temporary:
     _clean_once(target.parent)
     while True:
         path = _name_beside(target, f"tmp{suffix}")
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError), _making(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode)
             if _is_claimed(path, descriptor):
                 return Temporary(path, descriptor)
@@ -94,7 +98,7 @@ def new_folder(target: Path, *, mode: int = 0o777, kind: str = "tmp") -> Tempora
     _clean_once(target.parent)
     while True:
         path = _name_beside(target, kind)
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError), _making(path):
             path.mkdir(mode)
             descriptor = os.open(path, _LOOKING) if _LOCKS_TELL else -1
             if _is_claimed(path, descriptor):
@@ -185,7 +189,30 @@ def _is_claimed(path: Path, descriptor: int) -> bool:
         return True
     os.close(descriptor)
     _remove(path)
+    _unfinished.pop(path, None)
     return False
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Note what is about to be made: Ctrl-C may come before anybody else knows of it."""
+    _unfinished[path] = os.getpid()
+    try:
+        yield
+    except OSError:
+        del _unfinished[path]
+        raise
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    for path, process in list(_unfinished.items()):
+        if process != os.getpid():
+            continue
+        if path.suffix == ".old":  # see new_folder
+            with contextlib.suppress(OSError):
+                give_back(path)
+        _remove(path)
 
 
 def _remove_abandoned(path: Path, *, retired: bool, young_ones_too: bool) -> None:

@@ -70,6 +70,45 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path, started, monke
     assert names_in(scratch) == []
 
 
+ENDS_EARLY = """
+import os, sys
+from pathlib import Path
+from arcface_paddle import temporaries
+place = Path(sys.argv[1])
+def interrupt(path, descriptor):
+    raise KeyboardInterrupt
+if os.fork() == 0:
+    os._exit(0)
+temporaries.new_file(place / "kept").replace(place / "kept")
+(place / "model").mkdir()
+os.replace(place / "model", temporaries.new_folder(place / "model", kind="old").path / "model")
+temporaries._is_claimed = interrupt  # Ctrl-C as soon as the file is there
+try:
+    temporaries.new_file(place / "half")
+except KeyboardInterrupt:
+    pass
+assert len(list(place.iterdir())) == 3, list(place.iterdir())
+if os.fork() == 0:
+    sys.exit(0)  # is not the one who makes it
+os.wait(), os.wait()
+assert len(list(place.iterdir())) == 3
+"""
+
+
+def test_ctrl_c_as_soon_as_a_file_is_made_leaves_none(tmp_path):
+    subprocess.run([sys.executable, "-c", ENDS_EARLY, str(tmp_path)], check=True)
+    assert names_in(tmp_path) == ["kept", "model"]
+
+
+def test_what_cannot_be_made_is_forgotten(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        temporaries.new_file(tmp_path / "none" / "people.index")
+    made = temporaries.new_file(tmp_path / "people.index")
+    assert set(temporaries._unfinished) >= {made.path} and not any("none" in str(p) for p in temporaries._unfinished)
+    made.discard()
+    assert made.path not in temporaries._unfinished
+
+
 def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path):
     here, other = temporaries._kernel(), "0000" if temporaries._kernel() != "0000" else "1111"
     young, old, future = (tmp_path / f".a.af-{other}-0000000{i}.tmp" for i in range(3))
