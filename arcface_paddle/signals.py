@@ -18,10 +18,11 @@ _STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHU
 
 
 class HeldSignals:
-    """A context in which, from ``begin`` on, requests to stop wait until it is left.
+    """A context in which, from ``begin`` to ``end``, requests to stop wait; ``end`` is there when it is left.
 
-    For the end of a run: results are written, a film gets its table of frames. A stop in the middle of that would cost
-    what was found, and gain a second. Whoever presses Ctrl-C twice means it.
+    For what belongs together: results are written, a film gets its table of frames, a picture and its line in the
+    results. A stop in the middle of that would cost what was found, and gain a second. Whoever presses Ctrl-C twice
+    means it.
     """
 
     def __init__(self) -> None:
@@ -38,16 +39,30 @@ class HeldSignals:
                 self._outer[number] = outer
                 signal.signal(number, self._keep)
 
+    def end(self) -> None:
+        """Obey signals again, at once those that came meanwhile; without ``begin`` it does nothing."""
+        waiting, outer = self._give_back()
+        if waiting:
+            outer[waiting[0]](waiting[0], None)
+
     def __enter__(self) -> HeldSignals:
         return self
 
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
+        if kind is None:
+            self.end()
+        else:
+            self._give_back()
+
+    def _give_back(self) -> tuple[list[int], dict[int, Any]]:
+        """Put the handlers back; returns the signals that came meanwhile, and the handlers."""
         for number, outer in self._outer.items():
             signal.signal(number, outer)
-        if self._waiting and kind is None:
-            self._outer[self._waiting[0]](self._waiting[0], None)
+        waiting, outers = self._waiting, self._outer
+        self._waiting, self._outer = [], {}
+        return waiting, outers
 
     def _keep(self, number: int, frame: Optional[FrameType]) -> None:
         insists = number == signal.SIGINT and number in self._waiting

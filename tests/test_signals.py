@@ -67,3 +67,17 @@ def test_signals_are_not_held_before_the_beginning_nor_behind_an_error() -> None
         held.begin()
         signal.raise_signal(signal.SIGINT)
         raise ZeroDivisionError
+
+
+def test_what_comes_while_one_thing_is_written_is_obeyed_before_the_next() -> None:
+    written = []
+    with pytest.raises(KeyboardInterrupt), HeldSignals() as held:
+        for number in range(4):
+            held.begin()
+            written.append(f"picture {number}")
+            if number == 1:
+                signal.raise_signal(signal.SIGINT)
+            written.append(f"its result {number}")
+            held.end()
+    assert written == ["picture 0", "its result 0", "picture 1", "its result 1"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
@@ -166,12 +166,18 @@ class RecognitionSession:
         distance = None if metric is None else functools.partial(distance_of, metric=metric, spec=spec)
         return drawing.LabelStyle(self._outputs.font_size, self._outputs.unknown or UNKNOWN, distance)
 
-    def pictures(self, pictures: Iterable[FoundPicture]) -> Iterator[SourceRecord]:
+    def pictures(
+        self, pictures: Iterable[FoundPicture], *, before_writing: Callable[[], None] = lambda: None
+    ) -> Iterator[SourceRecord]:
         """Give a finding for every picture in order, whatever happens to it.
 
-        Wrap ``pictures`` for a progress bar.
+        Args:
+            pictures: what to look at; wrap it for a progress bar.
+            before_writing: called when a picture has been looked at. From then on until its finding is taken nothing
+                should stop the run: there would be an annotated copy of which no result tells.
         """
         for looked in self.workers.map(self._look_at, pictures):
+            before_writing()
             yield self._written(looked)
 
     def array(self, image: np.ndarray, *, source: str) -> SourceRecord:

@@ -244,15 +244,18 @@ def _run_pictures(
     from arcface_paddle.images import read_image
     from arcface_paddle.pipeline.results import PICTURE_COLUMNS, RunRecord, picture_rows
     from arcface_paddle.progress import progress
+    from arcface_paddle.signals import HeldSignals
 
     record, stopped = RunRecord(style=session.label_style), _Stopped()
     screen, pictures = window.Window(), progress(listing.pictures, unit="picture", shown=not listing.is_one_file)
-    with stopped, contextlib.closing(screen):
-        for found, finding in zip(listing.pictures, session.pictures(pictures)):
+    with stopped, contextlib.closing(screen), HeldSignals() as writing:
+        findings = session.pictures(pictures, before_writing=writing.begin)
+        for found, finding in zip(listing.pictures, findings):
             if finding.result is None and listing.is_one_file:
                 raise ImageError(finding.problems[0])
             _say(finding.problems, f"{finding.source}: {finding.note}" if finding.note else "")
             record.add(finding)
+            writing.end()
             if args.show and finding.result is not None:
                 screen.picture(session.draw(read_image(found.path, max_pixels=args.max_pixels), finding.result))
                 if screen.ended:
