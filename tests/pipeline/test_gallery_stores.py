@@ -274,6 +274,8 @@ sys.path.insert(0, {tests!r})
 from test_gallery_stores import *
 with open_gallery({uri!r}) as store:
     start = store.count()
+    if start % 7 == 0 and f"p{{start - 1}}" in store.people():  # the kill came between the two steps
+        store.rename(f"p{{start - 1}}", f"q{{start - 1}}")
     for i in range(start, start + 100000):
         store.add(entries_of([f"p{{i}}"], start=i), random_unit(1, seed=i))
         if i % 7 == 6:
