@@ -402,7 +402,8 @@ def test_a_light_import_stays_light_when_errors_and_settings_are_used():
 
 
 @pytest.mark.parametrize(
-    "name", ["types", "pipeline.analyzed", "pipeline.analyzer", "pipeline.detection.base", "pipeline.shortcuts"]
+    "name",
+    ["types", "pipeline.analyzed", "pipeline.analyzer", "pipeline.detection.network_detector", "pipeline.shortcuts"],
 )
 def test_examples_of_the_documentation(name, monkeypatch):
     monkeypatch.chdir(ROOT)

@@ -7,10 +7,11 @@ from typing import Callable, Optional, Union
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline import cards, model_files
-from arcface_paddle.pipeline.detection.base import Detector, detector_spec
+from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
 from arcface_paddle.pipeline.detection.mtcnn import CascadeStage, MtcnnDetector
+from arcface_paddle.pipeline.detection.network_detector import detector_spec
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner
 from arcface_paddle.pipeline.detection.rows import RowsDetector
 from arcface_paddle.pipeline.detection.scrfd import ScrfdDetector

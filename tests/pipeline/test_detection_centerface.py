@@ -14,9 +14,10 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.pipeline import RuntimeOptions, build_detector
 from arcface_paddle.pipeline.detection import scanning
-from arcface_paddle.pipeline.detection.base import Detector, detector_spec
+from arcface_paddle.pipeline.detection.base import Detector
 from arcface_paddle.pipeline.detection.boxes import overlaps
 from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector
+from arcface_paddle.pipeline.detection.network_detector import detector_spec
 from arcface_paddle.pipeline.detection.small_patches import look_at_patches
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime

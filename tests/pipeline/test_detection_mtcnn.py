@@ -16,9 +16,9 @@ from arcface_paddle.cli.main import run_module
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import RuntimeOptions, build_detector, cards
 from arcface_paddle.pipeline.detection import mtcnn
-from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.boxes import disagreement, overlaps
 from arcface_paddle.pipeline.detection.mtcnn import CascadeStage, MtcnnDetector, parts, shrink_factors
+from arcface_paddle.pipeline.detection.network_detector import detector_spec
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import open_runtime

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from arcface_paddle.pipeline.cards import ModelCard
-from arcface_paddle.pipeline.detection.base import detector_spec
 from arcface_paddle.pipeline.detection.blazeface import decode_heads
 from arcface_paddle.pipeline.detection.centerface_maps import decode_batch, decode_maps
+from arcface_paddle.pipeline.detection.network_detector import detector_spec
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model
 from arcface_paddle.pipeline.preprocessing import to_blob
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime

@@ -7,8 +7,6 @@ from typing import Optional, Protocol, Sequence, runtime_checkable
 import numpy as np
 
 from arcface_paddle.errors import ImageError
-from arcface_paddle.pipeline.cards import DetectorSpec, ModelCard
-from arcface_paddle.pipeline.settings import DetectionSettings
 from arcface_paddle.types import Detection
 
 
@@ -54,35 +52,6 @@ class FollowingDetector(Detector, Protocol):
         Returns:
             The faces, largest first; each once, also where several were expected at one place.
         """
-
-
-def detector_spec(card: ModelCard) -> DetectorSpec:
-    """Return the detector's section of a card that ``open_model`` let through as one of a detector."""
-    assert card.detector is not None, f"{card.name} is a model for {card.task}"
-    return card.detector
-
-
-def chosen_threshold(settings: DetectionSettings, card: ModelCard) -> float:
-    """Return the user's threshold, or the card's when the user gave none."""
-    return detector_spec(card).score_threshold if settings.threshold is None else float(settings.threshold)
-
-
-class CardedDetector(Protocol):
-    """A detector that is one network with its card."""
-
-    threshold: float
-    card: ModelCard
-
-
-def described(detector: CardedDetector) -> str:
-    """Return the ``repr`` of a detector: its model and threshold.
-
-    Example:
-        >>> from arcface_paddle.pipeline import build_detector
-        >>> build_detector(threshold=0.6)
-        CenterFaceDetector('CenterFace', threshold=0.6)
-    """
-    return f"{type(detector).__name__}({detector.card.name!r}, threshold={detector.threshold:.3g})"
 
 
 def check_image(image: np.ndarray) -> None:

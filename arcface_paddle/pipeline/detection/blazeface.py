@@ -17,19 +17,12 @@ import numpy as np
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
-from arcface_paddle.pipeline.detection.base import (
-    check_image,
-    chosen_threshold,
-    described,
-    detector_spec,
-    wanted,
-)
 from arcface_paddle.pipeline.detection.boxes import disagreement, overlaps, weighted_nms
+from arcface_paddle.pipeline.detection.network_detector import NetworkDetector
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner, RefinedFaces
-from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
-from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
+from arcface_paddle.pipeline.runtime import InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -48,7 +41,7 @@ _WORTH_A_PASS = 1.5  # by how much finer than the last a pass must be to show an
 _MAX_BUFFERS = 16  # input sizes whose buffers are kept; pictures of equal proportions share one
 
 
-class BlazeFaceDetector:
+class BlazeFaceDetector(NetworkDetector):
     """See ``base.Detector``.
 
     Args:
@@ -67,29 +60,10 @@ class BlazeFaceDetector:
         refiner: Optional[FaceRefiner] = None,
         settings: DetectionSettings = USUAL_DETECTION,
     ) -> None:
-        self.card = model.card
-        self.threshold = chosen_threshold(settings, model.card)
-        self._settings = settings
-        self._spec = detector_spec(model.card)
-        self._model = model
-        self._runtime = runtime
+        super().__init__(model, runtime, settings=settings)
         self._refiner = refiner
         self._buffers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()  # guards the buffers
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def execution(self) -> Execution:
-        """Engine, precision and threads of the network."""
-        return self._runtime.execution
-
-    def detect(self, image: np.ndarray) -> list[Detection]:
-        check_image(image)
-        plausible = self._spec.score_threshold
-        faces = find_turned(self._find, image, glance=self._glance, rotate=self._settings.rotate, plausible=plausible)
-        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         """Find what may be a face at the threshold or any higher one in a picture that stands upright."""

@@ -13,21 +13,15 @@ import numpy as np
 
 from arcface_paddle.pipeline.cards import ScanSpec
 from arcface_paddle.pipeline.detection import scanning
-from arcface_paddle.pipeline.detection.base import (
-    check_image,
-    chosen_threshold,
-    described,
-    detector_spec,
-    wanted,
-)
+from arcface_paddle.pipeline.detection.base import check_image, wanted
 from arcface_paddle.pipeline.detection.boxes import disagreement, nms, overlaps
 from arcface_paddle.pipeline.detection.centerface_maps import COLUMNS, POINTS, decode_maps, small_peaks
+from arcface_paddle.pipeline.detection.network_detector import NetworkDetector
 from arcface_paddle.pipeline.detection.second_look import MIRRORED_POINTS, SecondLook, rolls
 from arcface_paddle.pipeline.detection.small_patches import look_at_patches
-from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import to_blob
-from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
+from arcface_paddle.pipeline.runtime import InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -76,7 +70,7 @@ class _Noticed:
         return _Noticed(self.rows[indices], self.widths[indices], self.cut[indices], self.faint)
 
 
-class CenterFaceDetector:
+class CenterFaceDetector(NetworkDetector):
     """See ``base.Detector``.
 
     Args:
@@ -95,35 +89,11 @@ class CenterFaceDetector:
         windows: Optional[InferenceRuntime] = None,
         settings: DetectionSettings = USUAL_DETECTION,
     ) -> None:
-        self.card = model.card
-        self.threshold = chosen_threshold(settings, model.card)
-        self._settings = settings
-        self._spec = detector_spec(model.card)
+        super().__init__(model, runtime, settings=settings)
         self._scan = self._spec.scan or ScanSpec()
         self._min_face = settings.min_face or self._scan.min_face
-        self._runtime = runtime
         self._windows = windows or runtime
         self._second_look = SecondLook(self._windows, model.card.input, self._scan, stride=self._spec.strides[0])
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def execution(self) -> Execution:
-        """Engine, precision and threads of the network."""
-        return self._runtime.execution
-
-    def detect(self, image: np.ndarray) -> list[Detection]:
-        return self.search(image, threshold=self.threshold)
-
-    def search(self, image: np.ndarray, *, threshold: float) -> list[Detection]:
-        """See ``base.FollowingDetector``."""
-        check_image(image)
-        plausible = self._spec.score_threshold
-        faces = find_turned(
-            self._find, image, glance=self._find_once, rotate=self._settings.rotate, plausible=plausible
-        )
-        return wanted(faces, threshold=threshold, min_face=self._settings.min_face)
 
     def follow(self, image: np.ndarray, expected: Sequence[Detection], *, threshold: float) -> list[Detection]:
         """See ``base.FollowingDetector``: the second look of a search, mirrored and not, and the mean of both."""
@@ -140,12 +110,12 @@ class CenterFaceDetector:
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         """Find what may be a face at any threshold in a picture that stands upright."""
-        faces = self._find_once(image)
+        faces = self._glance(image)
         if not any(face.score >= self._spec.score_threshold for face in faces):
             faces = _merged([*faces, *self._looked_at(image, self._noticed_at_retry(image))], iou=self._spec.nms_iou)
         return faces
 
-    def _find_once(self, image: np.ndarray) -> list[Detection]:
+    def _glance(self, image: np.ndarray) -> list[Detection]:
         """Go over the picture once: at the finest level only if the user asks for it, or the coarser leave doubt.
 
         Where those show large faces only, the finest level is looked at in patches, around the best of the places that

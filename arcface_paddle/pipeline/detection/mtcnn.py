@@ -15,12 +15,11 @@ import numpy as np
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import REFINEMENT, CascadeSpec, RefinerSpec
-from arcface_paddle.pipeline.detection.base import check_image, chosen_threshold, described, detector_spec, wanted
 from arcface_paddle.pipeline.detection.boxes import nms, overlaps
-from arcface_paddle.pipeline.detection.turning import find_turned
+from arcface_paddle.pipeline.detection.network_detector import NetworkDetector
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import crop_square, to_blob
-from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
+from arcface_paddle.pipeline.runtime import InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -77,7 +76,7 @@ class CascadeStage:
         return united
 
 
-class MtcnnDetector:
+class MtcnnDetector(NetworkDetector):
     """See ``base.Detector``.
 
     Args:
@@ -95,28 +94,9 @@ class MtcnnDetector:
         stages: tuple[CascadeStage, CascadeStage],
         settings: DetectionSettings = USUAL_DETECTION,
     ) -> None:
-        self.card = model.card
-        self.threshold = chosen_threshold(settings, model.card)
-        self._settings = settings
-        self._spec = detector_spec(model.card)
+        super().__init__(model, runtime, settings=settings)
         self._cascade = self._spec.cascade or CascadeSpec()
-        self._model = model
-        self._runtime = runtime
         self._filter, self._refiner = stages
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def execution(self) -> Execution:
-        """Engine, precision and threads of the network that goes first."""
-        return self._runtime.execution
-
-    def detect(self, image: np.ndarray) -> list[Detection]:
-        check_image(image)
-        plausible = self._spec.score_threshold
-        faces = find_turned(self._find, image, glance=self._find, rotate=self._settings.rotate, plausible=plausible)
-        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         """Find what may be a face at any threshold in a picture that stands upright."""

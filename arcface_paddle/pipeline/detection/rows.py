@@ -9,24 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from arcface_paddle.errors import ModelFileError
-from arcface_paddle.pipeline.detection.base import (
-    check_image,
-    chosen_threshold,
-    described,
-    detector_spec,
-    wanted,
-)
-from arcface_paddle.pipeline.detection.turning import find_turned
+from arcface_paddle.pipeline.detection.network_detector import NetworkDetector
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
-from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
+from arcface_paddle.pipeline.runtime import InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
 _INPUTS = ("image", "im_shape", "scale_factor")
 
 
-class RowsDetector:
+class RowsDetector(NetworkDetector):
     """See ``base.Detector``; boxes come without landmarks, so that recognition falls back to a crop of the box."""
 
     def __init__(
@@ -38,28 +31,8 @@ class RowsDetector:
                 f"{model.path}: takes {', '.join(runtime.input_names)}; a detector that gives rows takes "
                 f"{', '.join(_INPUTS)}"
             )
-        self.card = model.card
-        self.threshold = chosen_threshold(settings, model.card)
-        self._settings = settings
-        self._size = detector_spec(model.card).scales[0].size
-        self._plausible = detector_spec(model.card).score_threshold
-        self._model = model
-        self._runtime = runtime
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def execution(self) -> Execution:
-        """Engine, precision and threads of the network."""
-        return self._runtime.execution
-
-    def detect(self, image: np.ndarray) -> list[Detection]:
-        check_image(image)
-        faces = find_turned(
-            self._find, image, glance=self._find, rotate=self._settings.rotate, plausible=self._plausible
-        )
-        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
+        super().__init__(model, runtime, settings=settings)
+        self._size = self._spec.scales[0].size
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         height, width = image.shape[:2]

@@ -11,19 +11,12 @@ import numpy as np
 
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline.cards import ScaleSpec
-from arcface_paddle.pipeline.detection.base import (
-    check_image,
-    chosen_threshold,
-    described,
-    detector_spec,
-    wanted,
-)
 from arcface_paddle.pipeline.detection.boxes import nms
+from arcface_paddle.pipeline.detection.network_detector import NetworkDetector
 from arcface_paddle.pipeline.detection.scrfd_tables import POINTS, decode_tables
-from arcface_paddle.pipeline.detection.turning import find_turned
 from arcface_paddle.pipeline.model_files import ModelFolder
 from arcface_paddle.pipeline.preprocessing import resize, to_blob
-from arcface_paddle.pipeline.runtime import Execution, InferenceRuntime
+from arcface_paddle.pipeline.runtime import InferenceRuntime
 from arcface_paddle.pipeline.settings import USUAL_DETECTION, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -31,7 +24,7 @@ _WEAKEST = 0.05  # score of candidates for users who ask for less than the card 
 _MOST_CANDIDATES = 5000  # of a pass, the best first; suppression takes time in the square of their number
 
 
-class ScrfdDetector:
+class ScrfdDetector(NetworkDetector):
     """See ``base.Detector``.
 
     Args:
@@ -48,30 +41,7 @@ class ScrfdDetector:
     ) -> None:
         if len(runtime.input_names) != 1:
             raise ModelFileError(f"{model.path}: takes {', '.join(runtime.input_names)}; a SCRFD takes one picture")
-        self.card = model.card
-        self.threshold = chosen_threshold(settings, model.card)
-        self._settings = settings
-        self._spec = detector_spec(model.card)
-        self._runtime = runtime
-
-    def __repr__(self) -> str:
-        return described(self)
-
-    @property
-    def execution(self) -> Execution:
-        """Engine, precision and threads of the network."""
-        return self._runtime.execution
-
-    def detect(self, image: np.ndarray) -> list[Detection]:
-        check_image(image)
-        faces = find_turned(
-            self._find,
-            image,
-            glance=self._glance,
-            rotate=self._settings.rotate,
-            plausible=self._spec.score_threshold,
-        )
-        return wanted(faces, threshold=self.threshold, min_face=self._settings.min_face)
+        super().__init__(model, runtime, settings=settings)
 
     def _find(self, image: np.ndarray) -> list[Detection]:
         """Go over a picture that stands upright until a pass shows a face."""
