@@ -10,9 +10,7 @@ import argparse
 from pathlib import Path
 
 from arcface_paddle import Gallery, PipelineSettings, open_pipeline
-from arcface_paddle.video.reading import VideoReader
-from arcface_paddle.video.timeline import attendance, timeline_to_csv
-from arcface_paddle.video.tracking import FaceTracks
+from arcface_paddle.video import FaceTracks, VideoReader, attendance, timeline_to_csv
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 import arcface_paddle
-from arcface_paddle import errors, images
+from arcface_paddle import errors, images, video
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import Analyzer, RuntimeOptions, build_detector, build_recognizer, shortcuts
 from arcface_paddle.pipeline.analyzed import AnalyzedImage
@@ -380,11 +380,29 @@ def test_every_error_is_importable_from_the_top():
         assert getattr(arcface_paddle, name) is error and issubclass(error, arcface_paddle.ArcfaceError)
 
 
-def test_editors_know_the_same_names_as_the_interpreter():
-    tree = ast.parse(Path(arcface_paddle.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("package", [arcface_paddle, video], ids=lambda package: package.__name__)
+def test_editors_know_the_same_names_as_the_interpreter(package):
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     declared = {alias.asname: node.module for node in block.body for alias in node.names}
-    assert declared == arcface_paddle._HOME_OF_NAME
+    assert declared == package._HOME_OF_NAME
+
+
+def test_every_public_name_of_the_room_of_films_is_there():
+    for name in video.__all__:
+        assert getattr(video, name).__module__ == video._HOME_OF_NAME[name], name
+    assert {"VideoSession", "VideoReader", "FaceTracks", "timeline_to_csv"} <= set(dir(video))
+    with pytest.raises(AttributeError, match="no attribute 'FilmSession'"):
+        video.FilmSession  # noqa: B018
+
+
+def test_naming_the_room_of_films_opens_no_library():
+    code = (
+        "import sys; import arcface_paddle.video\n"
+        "print([name for name in ('paddle', 'cv2', 'av', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_help_shows_how_to_begin():
