@@ -19,24 +19,27 @@ from arcface_paddle import __version__  # noqa: E402
 
 project = "arcface_paddle"
 author = "the authors of arcface_paddle"
-copyright = "Apache-2.0"  # noqa: A001  (Sphinx's name)
 version = release = __version__
 
 CHINESE = tags.has("zh")  # noqa: F821
 language = "zh_CN" if CHINESE else "en"
 html_search_language = "zh" if CHINESE else "en"
-html_title = "arcface_paddle 文档" if CHINESE else "arcface_paddle"
+copyright = "arcface_paddle 的作者，许可证 Apache-2.0" if CHINESE else f"{author}, licence Apache-2.0"  # noqa: A001
+html_title = "arcface_paddle"
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "blocks",
     "chinese_search",
     "drawings",
     "generated",
     "plots",
+    "summaries",
     "twins",
+    "wide_tables",
 ]
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -57,6 +60,8 @@ python_maximum_signature_line_length = 88
 toc_object_entries = False  # the pages of rooms have hundreds of names
 
 html_theme = "furo"
+if CHINESE:
+    template_bridge = "theme_words.ChineseTemplates"
 html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -84,3 +85,48 @@ def test_the_chinese_search_finds_words_inside_of_sentences(site):
     assert '"\u4eba\u8138"' in index or "\\u4eba\\u8138" in index  # "face", which stands between other characters
     splitter = (site / "zh" / "_static" / "language_data.js").read_text(encoding="utf-8")
     assert "flatMap" in splitter
+
+
+class Words(HTMLParser):
+    """What a page says outside of its article and its lists of pages: the words of the theme."""
+
+    LEFT_OUT = ("script", "style", "article", "li")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.within = 0
+        self.words: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.within += tag in self.LEFT_OUT
+        self.words |= {said for name, said in attrs if name in ("aria-label", "placeholder") and said}
+
+    def handle_endtag(self, tag):
+        self.within -= tag in self.LEFT_OUT
+
+    def handle_data(self, data):
+        if not self.within and data.strip():
+            self.words.add(" ".join(data.split()))
+
+
+def test_the_theme_speaks_chinese_on_chinese_pages(site):
+    names = {"arcface_paddle", "Furo", "English", "yes", "default"}
+    for page in ("index", "howto/serve", "search", "genindex"):
+        words = Words(site / "zh" / f"{page}.html").words
+        assert "搜索" in words or "跳到正文" in words
+        english = {said for said in words if re.search("[A-Za-z]{3}", said) and not re.search("[\u4e00-\u9fff]", said)}
+        assert not {said for said in english - names if not said.startswith(("arcface", "python", "Python"))}, page
+
+
+def test_lists_of_pages_say_what_each_page_gives(site):
+    for language in ("en", "zh"):
+        page = (site / language / "people" / "index.html").read_text(encoding="utf-8")
+        assert page.count('class="summary"') == 8
+    assert "twenty years of photographs" in (site / "en" / "people" / "index.html").read_text(encoding="utf-8")
+
+
+def test_wide_tables_and_long_commands_have_what_a_telephone_needs(site):
+    page = (site / "en" / "migrate" / "deepface.html").read_text(encoding="utf-8")
+    assert 'data-label="what is different"' in page and "wordy" in page
+    assert '<span class="line">arcface-paddle gallery build people.index <span class="flag">--img_dir' in page
