@@ -20,7 +20,7 @@ class SearchChinesePairs(SearchEnglish):
     """Pairs of characters for Chinese, stems for Latin words."""
 
     lang = "zh"
-    language_name = "Chinese"
+    language_name = "English"  # names the browser's stemmer, of which there is none for Chinese: no search without it
     js_splitter_code = """
 function splitQuery(query) {
   const runs = query.match(/[\\u4e00-\\u9fff]+|[A-Za-z0-9_]+/g) || [];

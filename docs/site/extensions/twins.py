@@ -16,7 +16,9 @@ def add_link(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
         return
     other = "en" if app.config.language.startswith("zh") else "zh"
     up = "../" * (page.count("/") + 1)
-    link = f'<a href="{up}{other}/{page}.html" hreflang="{other}" lang="{other}">{LANGUAGES[other]}</a>'
+    # The name is no text of the page, because the results of a search would show it; the style sheet writes it.
+    name = f'aria-label="{LANGUAGES[other]}" data-name="{LANGUAGES[other]}"'
+    link = f'<a href="{up}{other}/{page}.html" hreflang="{other}" lang="{other}" {name}></a>'
     context["body"] = f'<p class="twin">{link}</p>{context["body"]}'
 
 
