@@ -64,3 +64,14 @@ def test_a_difference_would_be_noticed():
     assert outline(page) != outline(page.replace("a.svg", "b.svg"))
     assert shown(page) != shown(page.replace("ls", "pwd"))
     assert shown(page) == shown(page.replace("# all", "# 全部"))
+
+
+def test_no_asterisk_of_emphasis_is_left_beside_chinese_words():
+    """Markdown closes no emphasis behind a punctuation mark that a word follows, which Chinese does without a space."""
+    markdown_it = pytest.importorskip("markdown_it")
+    reader = markdown_it.MarkdownIt("commonmark").enable("table")
+    for page in pages("zh"):
+        for block in reader.parse(source("zh", page)):
+            for part in block.children or ():
+                left = part.type == "text" and re.search("[\u4e00-\u9fff？！。”]\\*|\\*[\u4e00-\u9fff]", part.content)
+                assert not left, f"{page}: {part.content}"
