@@ -22,6 +22,15 @@ def test_list_names_every_model_and_where_it_is(
         assert name in table and (model.url in table if model.archive else str(shipped_folder(name)) in table)
 
 
+def test_list_counts_what_recognition_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shipped_folder("MobileFace")
+    assert (folder / "training.pdparams").exists(), "the same weights, for fine-tuning"
+    assert run_module("models", ["list"]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| MobileFace "))
+    read = sum((folder / name).stat().st_size for name in ("inference.pdiparams", "inference.pdmodel", "model.json"))
+    assert float(row.split("|")[3]) == pytest.approx(read / 1e6, abs=0.06)
+
+
 def test_check_passes_the_shipped_models_and_names_the_damaged_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

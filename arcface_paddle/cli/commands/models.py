@@ -160,11 +160,16 @@ def _checked(name: str, *, preset: Optional[str]) -> tuple[Path, ModelCard]:
     return model.path, model.card
 
 
+def _megabytes(folder: Path) -> float:
+    """Return the size of what recognition reads of a model: the weights for training beside it do not count."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".pdparams") / 1e6
+
+
 def _row(registered: RegisteredModel) -> list[str]:
     from arcface_paddle.pipeline import model_files
 
     folder = model_files.local_folder(registered)
-    size = "" if folder is None else f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:5.1f}"
+    size = "" if folder is None else f"{_megabytes(folder):5.1f}"
     place = f"not here: {registered.url}" if folder is None else str(folder)
     licence = textwrap.fill(_licence(registered, folder), _LICENCE_WIDTH)
     return [registered.name, registered.task, size, place, licence]
