@@ -24,7 +24,9 @@ from arcface_paddle import files  # noqa: E402
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with a subcommand for each topic."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python tools/benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     subparsers = parser.add_subparsers(dest="topic", required=True)
     for name, module in load_topics().items():
         subparser = subparsers.add_parser(name, help=(module.__doc__ or "").splitlines()[0], description=module.__doc__)

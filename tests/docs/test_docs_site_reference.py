@@ -159,6 +159,12 @@ def test_every_generated_line_is_of_a_kind_that_is_known():
             assert kind in generated.KINDS, f"{page}: {kind}"
 
 
+@pytest.mark.long
+def test_the_benchmarks_are_shown_under_the_words_that_start_them():
+    text = filled("reference/commands/benchmark")
+    assert "python tools/benchmark.py search [flags]" in text and "__main__" not in text
+
+
 def test_every_drawing_is_used_and_says_its_words_in_both_languages():
     used = {name for page in pages("en") for name in re.findall(r"```\{drawing\} ([\w-]+)", source("en", page))}
     assert used == {path.stem for path in (SITE / "drawings").glob("*.svg")}
