@@ -71,10 +71,18 @@ class RunLog:
         try:
             self._output.mkdir(parents=True, exist_ok=True)
             _append(self._output / LOG_FILE, "".join(f"{line}\n" for line in self._waiting))
-            facts = RunFacts(self._output, first_step=first_step, settings=settings)
-            self._writers = [open_log(facts) for open_log in openers]
         except OSError as error:
             raise ConfigError(f"cannot write to the output folder {self._output}: {error.strerror or error}") from None
+        facts = RunFacts(self._output, first_step=first_step, settings=settings)
+        try:
+            if openers:
+                Path(self._logdir).mkdir(parents=True, exist_ok=True)  # without it VisualDL only warns, at every figure
+            self._writers = [open_log(facts) for open_log in openers]
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"cannot write to --logdir {self._logdir}: {reason}; name a folder, or '' for no log of this kind"
+            ) from None
         self._is_open = True
         self._waiting.clear()
 

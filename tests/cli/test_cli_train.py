@@ -239,3 +239,13 @@ def test_a_file_with_both_precisions_is_refused(tmp_path):
     (tmp_path / "c.yaml").write_text("fp16: true\n")
     with pytest.raises(ConfigError, match="fp16 and bf16"):
         parse("--config", str(tmp_path / "c.yaml"), "--bf16")
+
+
+@pytest.mark.parametrize("option", ["output", "logdir"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_read(option, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    arguments = flags(tmp_path / "no data", tmp_path / "out")
+    assert run_module("train", [*arguments, f"--{option}={tmp_path / 'file'}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"--{option} {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -67,6 +67,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         RunLog(tmp_path / "file" / "out", "", say=print, active=True).open()
 
 
+@pytest.mark.parametrize("logger", ["visualdl", "tensorboard"])
+def test_a_logdir_that_is_a_file_is_refused_by_its_own_name(tmp_path, logger):
+    (tmp_path / "file").write_text("in the way")
+    log = RunLog(tmp_path / "out", str(tmp_path / "file"), say=print, active=True, loggers=(logger,))
+    with pytest.raises(ConfigError, match=r"cannot write to --logdir .*file: .*; name a folder"):
+        log.open()
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
 def test_the_published_line_to_the_letter():
     """As FORMATS shows it; the epoch is that of the step that was done."""
     line, further = progress_lines(SUMMARY, PROGRESS)

@@ -26,6 +26,7 @@ from typing import Optional
 
 from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.main import EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import Option, TrainConfig, config_from, load_config, options
 from arcface_paddle.training.processor_setup import prepare_processor
@@ -81,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         raise ConfigError("--json is the explanation of a run as JSON and needs --explain FOLDER")
     config = config_of(args)
+    if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":  # the rank that writes the logs
+        require_writable_folder(config.run.output, option="--output")
+        require_writable_folder(config.run.logdir or None, option="--logdir")
     _hide_notes_of_paddle()
     _share_cores()
     if config.run.cpu_kernels != "off":
