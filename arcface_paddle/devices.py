@@ -13,13 +13,18 @@ keep Python's lock while they wait for the device, so that no other thread runs,
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import tempfile
+from pathlib import Path
 from typing import Any, Iterator, Optional
 
 import numpy as np
 import paddle
 
+from arcface_paddle import temporaries
 from arcface_paddle.errors import ConfigError
 
 LEAST_PADDLE = (3, 0)
@@ -184,6 +189,21 @@ def require_paddle(version: str = paddle.__version__) -> None:
             f"Paddle {version} is too old: inference and export need 3.0 or newer: pip install 'paddlepaddle>=3.0', "
             f"or for GPUs pip install 'paddlepaddle-gpu>=3.0' -i {PADDLE_INDEX}"
         )
+
+
+@functools.lru_cache(maxsize=1)
+def translate_outside_home() -> None:
+    """Let Paddle keep the Python that it makes of a network for a static graph in a temporary folder of ours.
+
+    Paddle takes ``~/.cache``, which may be closed to us, and where that of a killed process stays for ever. Where the
+    system has no folder for temporary files, it is the home folder after all.
+    """
+    from paddle.jit.dy2static import utils
+
+    with contextlib.suppress(OSError):
+        folder = temporaries.new_folder(Path(tempfile.gettempdir()) / "arcface_paddle", mode=0o700)
+        atexit.register(folder.discard)
+        vars(utils)["get_temp_dir"] = lambda: str(folder.path)
 
 
 def _accelerator() -> Optional[str]:

@@ -67,6 +67,11 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
         if mode is not None:
             os.chmod(temporary.path, mode)
         temporary.replace(target)
+    except OSError as error:
+        temporary.discard()
+        if error.filename is None:  # a write names no file
+            error.filename = os.fspath(path)
+        raise
     except BaseException:
         temporary.discard()
         raise

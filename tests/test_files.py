@@ -19,6 +19,20 @@ def test_failure_keeps_the_old_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+def test_a_full_disk_names_the_file(tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+        with pytest.raises(OSError, match=r"too large: .*file\.txt"):
+            files.write_text(tmp_path / "file.txt", "more than there is room for")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_new_content_replaces_the_old(tmp_path):
     path = tmp_path / "deep" / "file.json"
     files.write_json(path, {"name": "张伟"})

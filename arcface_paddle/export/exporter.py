@@ -126,6 +126,11 @@ def staging_beside(target: Path) -> Iterator[Path]:
         raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
     try:
         yield folder.path
+    except OSError as error:
+        if error.filename is not None:  # of what is read
+            raise
+        reason = error.strerror or error
+        raise ModelFileError(f"{target}: cannot be written: {reason}; make room, or name another folder") from None
     finally:
         folder.discard()
 

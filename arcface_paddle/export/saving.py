@@ -14,13 +14,14 @@ import paddle
 from paddle.static import InputSpec
 
 from arcface_paddle import devices, files
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.export.graph import INPUT_NAME, INPUT_SHAPE
 from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 
 FORMATS = ("pdmodel", "json", "onnx")
 ONNX_FILE = "inference.onnx"
 _STEM = "inference"
+_ROOM_BYTES = 1 << 16
 _ONNX_OPSET = 17  # per-channel quantisation needs 13 or newer
 
 
@@ -52,8 +53,21 @@ def _old_format() -> ContextManager[None]:
 
 
 def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
+    devices.translate_outside_home()
     spec = InputSpec([None, *INPUT_SHAPE], "float32", INPUT_NAME)
     paddle.jit.save(graph, str(stem), input_spec=[spec])
+    _require_room(stem.parent)
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse what was written to a full disk: Paddle writes what fits, and says nothing."""
+    probe = folder / "room"
+    try:
+        probe.write_bytes(bytes(_ROOM_BYTES))
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelFileError(f"{folder.absolute().parent}: cannot be written: {reason}; make room there") from None
 
 
 def save_onnx(graph: paddle.nn.Layer, path: Path) -> None:

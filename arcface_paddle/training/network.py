@@ -195,6 +195,7 @@ def compile_network(network: nn.Layer, *, say: Callable[[str], None], mode: str 
         paddle.set_flags(dict.fromkeys(wrong, False))
         say(f"{' and '.join(wrong)} switched off: in mode {mode} it gives the backbone no gradients or wrong ones")
     say(f"mode {mode}: the backbone is compiled at its first step, and again at the first validation")
+    devices.translate_outside_home()
     picture = paddle.static.InputSpec([None, 3, 112, 112], "float32", name="images")
     backend = "CINN" if mode == "cinn" else None
     return paddle.jit.to_static(network, input_spec=[picture], full_graph=True, backend=backend)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paddle import nn
 
 from arcface_paddle.backbones import BACKBONES, build_backbone
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.export import exporter
-from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_crops
-from arcface_paddle.export.graph import GraphSettings
+from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_crops, staging_beside
+from arcface_paddle.export.graph import GraphSettings, build_graph
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.export.parity import check_parity
-from arcface_paddle.export.saving import FORMATS
+from arcface_paddle.export.saving import FORMATS, save_model
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
@@ -154,6 +155,32 @@ def test_unwritable_target(tmp_path, source):
     for target in (tmp_path / "file", tmp_path / "file" / "model"):
         with pytest.raises(ModelFileError, match="cannot be written"):
             export_model(source, target, model_format="json", settings=GraphSettings())
+
+
+def one_layer() -> nn.Layer:
+    return build_graph(nn.Conv2D(3, 4, 112), GraphSettings(fold=False))
+
+
+def test_a_network_becomes_a_graph_without_a_home_folder(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("a file, so that nothing can be made in it")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    save_model(one_layer(), tmp_path, model_format="pdmodel")
+    assert (tmp_path / "inference.pdmodel").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+@pytest.mark.parametrize("room", [0, 500])
+def test_a_full_disk_is_named_though_paddle_says_nothing(tmp_path, room):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        with pytest.raises(ModelFileError, match="make room") as raised, staging_beside(tmp_path / "model") as staging:
+            save_model(one_layer(), staging, model_format="json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(tmp_path) in str(raised.value)
 
 
 def test_a_model_of_paddle_2_6_2_loads_and_matches():
