@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from arcface_paddle.cli.writable import require_writable_folder
+from arcface_paddle.cli.main import main
+from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up privileges as Linux does")
@@ -27,6 +28,29 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path: Path) ->
         (tmp_path / name).symlink_to(tmp_path / target)
         with pytest.raises(ConfigError, match=f"^--output .*{name} is a link that leads nowhere"):
             require_writable_folder(str(tmp_path / name / "new"), option="--output")
+
+
+def test_a_path_that_the_system_will_not_look_at_is_told_by_its_option() -> None:
+    for check in (require_writable_folder, require_writable_file):
+        with pytest.raises(ConfigError, match=r"^--json x{300}: File name too long; name another place"):
+            check("x" * 300, option="--json")
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("export --pretrained_model none", "--output"),
+        ("import none", "--output"),
+        ("quantize --model none --images none --pairs none", "--output"),
+        ("embed .", "--output"),
+        ("synth . --identities 2", "--contact_sheet"),
+    ],
+)
+def test_where_results_cannot_go_is_told_before_inputs_are_looked_at(command, option, tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main([*command.split(), option, str(tmp_path / "file" / "out.png")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"error: {option} {tmp_path / 'file' / 'out.png'}: {tmp_path / 'file'} is a file, not a folder" in line
 
 
 def test_looking_at_datasets_survives_every_fault() -> None:

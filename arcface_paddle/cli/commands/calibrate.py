@@ -24,7 +24,7 @@ from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.evaluation_flags import add_engine_flags, embedder_settings
 from arcface_paddle.cli.flags import add_bool, add_detection_options, published_group
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.cli.writable import require_writable_file
+from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
 from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.evaluation.choices import THRESHOLDS
 from arcface_paddle.pipeline.settings import CENTRE, DEFAULT_DETECTOR, LARGEST, ONE
@@ -104,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
             f"{folder.path}: a file alone has no card to write into; import it first: "
             f"arcface-paddle import {folder.path} --output DIR"
         )
+    if not args.dry_run:
+        require_writable_folder(str(folder.path), option="MODEL")
     measured = [*_measured_crops(args, folder, settings), *_measured_photographs(args)]
     calibration = calibrate_on_pairs(folder.card, measured, settings=settings)
     print(_table(calibration))

@@ -18,6 +18,7 @@ import shlex
 
 from arcface_paddle.cli import flags
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
+from arcface_paddle.cli.writable import require_writable_folder
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from arcface_paddle.progress import progress
 
     options = shlex.split(args.encode)
+    require_writable_folder(args.output, option="--output")
     if args.processes > 1:
         options = [*_share_of_cores(options, processes=args.processes), *options]
     jobs = jobs_of(args.shards, args.output, options=options)

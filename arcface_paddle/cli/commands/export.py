@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.cli.writable import require_writable_folder
 
 DEFAULT_OUTPUT = "./inference_model/"
 
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from arcface_paddle.export.graph import GraphSettings
     from arcface_paddle.export.network_source import NetworkSource
 
+    require_writable_folder(args.output, option="--output")
     source = NetworkSource(args.network, args.pretrained_model, args.embedding_size, args.width)
     settings = GraphSettings(mirror=args.mirror, normalize=args.normalize, fold=not args.no_fold)
     result = export_model(source, Path(args.output), model_format=args.format, settings=settings)

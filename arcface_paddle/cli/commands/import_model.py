@@ -19,6 +19,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.cli.writable import require_writable_folder
 
 if TYPE_CHECKING:
     from arcface_paddle.export.importing.importer import ImportResult
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from arcface_paddle.export.importing.importer import ImportSettings, import_model
 
+    require_writable_folder(args.output, option="--output")
     settings = ImportSettings(network=args.network, licence=args.licence, model_format=args.format)
     result = import_model(args.source, args.output, settings=settings)
     print(f"{args.source}: {result.kind}, {_what(result)}")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from arcface_paddle.cli.main import EXIT_OK
+from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.errors import ConfigError
 
 if TYPE_CHECKING:  # what is heavy is imported where it is used, so that --help is quick
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from arcface_paddle.export.quantization import quantize_model, sample_crops
 
     _refuse_idle_flags(args)
+    require_writable_folder(args.output, option="--output")
     dataset = open_dataset(args.images)
     report = quantize_model(
         args.model,
