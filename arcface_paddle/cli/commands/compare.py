@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import textwrap
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
 
 EXIT_SAME = 0
 EXIT_DIFFERENT = 1
-
-_EVIDENCE_SHOWN = 160  # characters: a card may tell a whole page
 
 _WHICH_COUNTS = {CENTRE: "the one nearest to the centre counts", LARGEST: "the largest counts", ONE: ""}
 
@@ -76,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_basis(result: Comparison) -> str:
-    """Return on what the threshold rests, in a line; the JSON has the evidence in full."""
-    evidence = textwrap.shorten(result.evidence, _EVIDENCE_SHOWN, placeholder=" ...")
+    """Return on what the threshold rests, in a line; of a card that tells a whole page it is the first sentence."""
+    first = re.match(r".+?\.(?=\s|$)", result.evidence)
+    evidence = (first.group() if first else result.evidence).rstrip(".")
     return f"threshold: {'; '.join(filter(None, [evidence, result.note]))}"
 
 
