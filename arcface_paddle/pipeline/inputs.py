@@ -5,7 +5,7 @@ no suffix at all, and a ``.jpg`` can hold a HEIC. What is passed over is counted
 
 >>> listing = find_pictures(["demo/gallery"])
 >>> len(listing.pictures), listing.sentence()
-(3, '1 file was not looked at: 1 .txt')
+(3, '1 file is no picture and was passed over: label.txt')
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".erf", ".kdc", ".nef", ".nrw
 _SIDECAR_SUFFIXES = frozenset({".xmp"})
 """What programs write beside a picture about it."""
 
-_PICTURE, _VIDEO, _NOTHING = "picture", "video", ""
+_PICTURE, _VIDEO, _NOTHING, _WITHOUT_SUFFIX = "picture", "video", "", "without a suffix"
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,19 @@ class Listing:
     def sentence(self) -> str:
         """Say what was not looked at; empty when that is nothing."""
         reasons = Counter({reason: skipped.count for reason, skipped in self.skipped.items()})
+        others = {reason: reasons.pop(reason) for reason in list(reasons) if _is_no_picture(reason)}
         for found in self.videos:
             reasons[f"{found.path.suffix.lower()} (a video: name the file itself)"] += 1
         parts = []
         if reasons:
             total = sum(reasons.values())
-            shown = [f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN_REASONS)]
-            rest = total - sum(count for _, count in reasons.most_common(_SHOWN_REASONS))
-            shown += [f"{rest} others"] if rest else []
-            parts.append(f"{total} {'file was' if total == 1 else 'files were'} not looked at: {', '.join(shown)}")
+            parts.append(f"{total} {'file was' if total == 1 else 'files were'} not looked at: {_counted(reasons)}")
+        if others:
+            total = sum(others.values())
+            names = [PurePath(path).name for reason in others for path in self.skipped[reason].examples]
+            shown = ", ".join(names) if total <= _EXAMPLES else _counted(Counter(others))
+            what = "file is no picture and was" if total == 1 else "files are no pictures and were"
+            parts.append(f"{total} {what} passed over: {shown}")
         if self.folders:
             names = sorted(self.folders)
             shown = names[:_SHOWN_FOLDERS] + (["..."] if len(names) > _SHOWN_FOLDERS else [])
@@ -277,7 +281,18 @@ def _kind_of(path: Path) -> str:
         return f"{content} ({images.missing_decoder(content)})"
     if content or suffix in images.IMAGE_SUFFIXES:
         return _PICTURE
-    return _VIDEO if suffix in VIDEO_SUFFIXES else (suffix or "without a suffix")
+    return _VIDEO if suffix in VIDEO_SUFFIXES else (suffix or _WITHOUT_SUFFIX)
+
+
+def _is_no_picture(reason: str) -> bool:
+    """Tell whether that is all that there is to say about a file: its suffix, with no advice behind it."""
+    return reason == _WITHOUT_SUFFIX or (reason.startswith(".") and " (" not in reason)
+
+
+def _counted(reasons: Counter[str]) -> str:
+    shown = [f"{count} {reason}" for reason, count in reasons.most_common(_SHOWN_REASONS)]
+    rest = sum(reasons.values()) - sum(count for _, count in reasons.most_common(_SHOWN_REASONS))
+    return ", ".join([*shown, f"{rest} others"] if rest else shown)
 
 
 def _read_start(path: Path) -> Optional[bytes]:

@@ -136,7 +136,7 @@ def test_align_says_what_it_did_not_look_at(tmp_path, capsys):
     assert data("align", tmp_path / "in", tmp_path / "out") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("3 faces of 3 people, 0 left out")
-    assert said[1] == "1 file was not looked at: 1 .pdf; 1 folder was not searched: #recycle"
+    assert said[1] == "1 file is no picture and was passed over: notes.pdf; 1 folder was not searched: #recycle"
 
 
 def test_convert_tells_what_it_left_out(tmp_path, people, capsys):

@@ -83,7 +83,7 @@ def test_encode_says_what_it_does_not_look_at(tmp_path, capsys):
         == 0
     )
     shown = capsys.readouterr().err
-    assert "1 file was not looked at: 1 .txt; 1 folder was not searched: @eaDir" in shown
+    assert "1 file is no picture and was passed over: label.txt; 1 folder was not searched: @eaDir" in shown
     with np.load(tmp_path / "e.npz", allow_pickle=False) as table:
         assert table["persons"].tolist() == ["Ada"] and table["sources"][0].endswith("a.jfif")
 
@@ -122,6 +122,9 @@ def test_compare_says_on_what_the_threshold_rests(capsys):
     verdict, basis = capsys.readouterr().out.splitlines()
     assert "threshold 0.598 at FAR 1e-3" in verdict
     assert basis.startswith("threshold: ") and "29.6 million pairs" in basis and "look alike" in basis
+    command("compare", OBAMA, SPEECH, "--far", "1e-2", "--rec_model", "MobileFace")  # whose card tells a whole page
+    basis = capsys.readouterr().out.splitlines()[1]
+    assert "178,200 of two; measured among" in basis and "..." not in basis.replace("--identities 100 ...", "")
     command("compare", OBAMA, SPEECH, "--rec_thresh", "0.4")
     assert capsys.readouterr().out.splitlines()[1] == "threshold: given by the user"
 

@@ -251,7 +251,9 @@ def test_several_inputs_and_folders_inside_of_folders(tmp_path, capsys):
     assert [Path(image["source"]).name for image in content["images"]] == ["a.jpg", "a.jpg", "b.jfif", "c.tiff"]
     assert files_below(tmp_path / "crops") == [f"face/{name}_1.png" for name in ("2020_a", "a", "b", "c")]
     shown = capsys.readouterr().err.strip().splitlines()
-    assert shown[-1] == "1 file was not looked at: 1 .txt; 2 folders were not searched: @eaDir, output"
+    assert (
+        shown[-1] == "1 file is no picture and was passed over: notes.txt; 2 folders were not searched: @eaDir, output"
+    )
     assert content["not_looked_at"]["count"] == 1
     assert content["not_looked_at"]["files"][".txt"] == {"count": 1, "examples": [str(tmp_path / "in" / "notes.txt")]}
     assert recognize("--det", f"--input={tmp_path}/in", "--no_recursive", "--no_draw") == 2

@@ -106,7 +106,7 @@ def test_folders_inside_are_searched_and_what_is_no_picture_is_logged(predictor_
     (folder / "a.txt").write_text("text")
     [result] = predictor_of(tmp_path / "out").predict(str(tmp_path / "in"))
     assert result["labels"] == ["Joe Biden"] and (tmp_path / "out" / "2019" / "a.jfif").is_file()
-    assert "1 file was not looked at: 1 .txt" in caplog.text
+    assert "1 file is no picture and was passed over: a.txt" in caplog.text
 
 
 def test_video_gives_one_result_per_frame(predictor_of, tmp_path):

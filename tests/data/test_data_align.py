@@ -139,7 +139,7 @@ def test_what_is_a_photograph_is_told_by_its_content(tmp_path):
     photographs = list_photographs(tmp_path / "in")
     paths = [photographs.dataset.paths[index] for index in range(len(photographs))]
     assert paths == ["ann/download.jfif", "ann/no suffix", "bob/1.jpg"] and photographs.people == ["ann", "bob"]
-    said = "1 file was not looked at: 1 .txt; 2 folders were not searched: #recycle, @eaDir"
+    said = "1 file is no picture and was passed over: notes.txt; 2 folders were not searched: #recycle, @eaDir"
     assert photographs.not_looked_at == said
     ((path, reason),) = photographs.bad
     assert path == "nobody.jpg" and reason.startswith("stands beside the folders of persons")

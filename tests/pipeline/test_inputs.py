@@ -63,7 +63,8 @@ def test_the_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     fill(tmp_path, {f"{i}.heic": HEIC for i in range(2)})
     fill(tmp_path, {"phone.jpg": HEIC, "a.txt": b"x", "b.TXT": b"x", "c.jpg": JPEG})
-    expected = "5 files were not looked at: 3 .heic (install arcface-paddle[heif]), 2 .txt"
+    expected = "3 files were not looked at: 3 .heic (install arcface-paddle[heif]); "
+    expected += "2 files are no pictures and were passed over: a.txt, b.TXT"
     assert find_pictures([tmp_path]).sentence() == expected
     fill(tmp_path, {"@eaDir/c.jpg": JPEG, ".git/x/c.jpg": JPEG})
     assert find_pictures([tmp_path]).sentence() == f"{expected}; 2 folders were not searched: .git, @eaDir"
@@ -75,7 +76,7 @@ def test_the_sentence(tmp_path, monkeypatch):
 def test_many_reasons_make_one_line(tmp_path):
     fill(tmp_path, {f"a.x{i}": b"x" for i in range(12)})
     sentence = find_pictures([tmp_path]).sentence()
-    assert sentence.startswith("12 files were not looked at: ") and sentence.endswith(", 6 others")
+    assert sentence.startswith("12 files are no pictures and were passed over: 1 ") and sentence.endswith(", 6 others")
 
 
 @pytest.mark.parametrize(("content", "suffix"), [(HEIC, ".heic"), (AVIF, ".avif"), (FILM, None)])
@@ -196,5 +197,8 @@ def test_names_that_are_no_text_can_be_said(tmp_path):
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
     listing = find_pictures([tmp_path])
-    assert listing.sentence() == "1 file was not looked at: 1 .\\xe9; 1 folder was not searched: .\\xe9"
+    assert (
+        listing.sentence()
+        == "1 file is no picture and was passed over: caf\\xe9.\\xe9; 1 folder was not searched: .\\xe9"
+    )
     assert listing.to_dict()["files"][".\\xe9"]["examples"] == [f"{tmp_path}/x/caf\\xe9.\\xe9"]
