@@ -31,7 +31,11 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
 def add_picture_options(parser: argparse.ArgumentParser, *, group: Optional[argparse._ActionsContainer] = None) -> None:
     """Declare where the pictures of known people are and how they are read; ``group`` is where the help lists them."""
     container = parser if group is None else group
-    container.add_argument("--img_dir", metavar="DIR", help="pictures of known people; without --label, a folder each")
+    container.add_argument(
+        "--img_dir",
+        metavar="DIR",
+        help="pictures of known people; without --label, a folder each, or a file each where there are no folders",
+    )
     container.add_argument("--label", metavar="FILE", help="lines of: path inside --img_dir, tab, name")
     container.add_argument(
         "--faces",
@@ -61,7 +65,7 @@ def check_arguments(args: argparse.Namespace, *, target: str, option: str) -> No
     """
     if args.img_dir is None:
         raise ConfigError(
-            f"{option} needs --img_dir FOLDER, and --label FILE unless the folder has one folder a person"
+            f"{option} needs --img_dir FOLDER, and --label FILE unless the folder has a folder or a picture a person"
         )
     faces_wanted(args)
     check_target(target, option=option)
@@ -124,6 +128,9 @@ def listed_people(args: argparse.Namespace) -> ListedPeople:
 
     exclude = tuple(getattr(args, "exclude", None) or ())
     people = list_people(EnrolmentSettings(args.img_dir, args.label, exclude))
+    if people.named_by_file:
+        count = len({picture.name for picture in people.pictures})
+        complain(f"{args.img_dir}: has no folders of persons, so that each file is one, by its name: {count} people")
     for rejection in people.rejections:
         say_rejected(rejection)
     return people

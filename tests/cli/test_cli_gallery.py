@@ -194,11 +194,22 @@ def test_build_takes_the_face_that_is_asked_for_and_says_what_it_passed_over(peo
         assert gallery_command(*arguments, flag) == 0
         [chosen[flag]] = [entry.box_xyxy for entry in Gallery.load(tmp_path / "new").entries]
     shown = capsys.readouterr().err
-    assert "1 file was not looked at: 1 .txt; 1 folder was not searched: @eaDir" in shown
+    assert "1 file is no picture and was passed over: notes.txt; 1 folder was not searched: @eaDir" in shown
     assert json.loads((tmp_path / "report.json").read_text())["not_looked_at"]["folders"] == {"@eaDir": 1}
     assert chosen["--pick_largest"] == chosen["--faces=largest"] != chosen["--faces=centre"]
     assert gallery_command(*arguments, "--pick_largest", "--faces=centre") == 2
     assert "contradicts" in capsys.readouterr().err
+
+
+def test_a_folder_of_one_picture_a_person_is_taken_as_it_lies(tmp_path, capsys):
+    known = tmp_path / "known"
+    known.mkdir()
+    shutil.copy(QUERIES / "obama_speech_2009.jpg", known / "Barack Obama.jpg")
+    shutil.copy(QUERIES / "stranger_collins.jpg", known / "Eileen Collins.jpg")
+    assert gallery_command("build", tmp_path / "new", f"--img_dir={known}") == 0
+    shown = capsys.readouterr()
+    assert f"{known}: has no folders of persons, so that each file is one, by its name: 2 people" in shown.err
+    assert Gallery.load(tmp_path / "new").faces_by_person() == {"Barack Obama": 1, "Eileen Collins": 1}
 
 
 def test_check_finds_a_person_under_two_names(people, tmp_path, capsys):

@@ -95,6 +95,21 @@ def test_tree_names_people_by_their_folder_and_reports_strays(people):
     assert sorted(r.source for r in rejections) == ["stray.png", "unknown/1.png"]
 
 
+def test_in_a_folder_without_folders_each_file_is_a_person(tmp_path):
+    for name in ("Ada Lovelace.png", "J. Smith", "unknown.png", "李雷.webp", "李雷.PNG"):
+        put_picture(tmp_path / "made.png").rename(tmp_path / name)
+    put_picture(tmp_path / "@eaDir" / "thumb.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    people = list_people(EnrolmentSettings(tmp_path))
+    assert people.named_by_file
+    assert [(p.name, p.listed_as) for p in people.pictures] == [
+        ("Ada Lovelace", "Ada Lovelace.png"), ("J. Smith", "J. Smith"), ("李雷", "李雷.PNG"), ("李雷", "李雷.webp")]  # fmt: skip
+    assert [rejection.source for rejection in people.rejections] == ["unknown.png"]
+    (tmp_path / "label.txt").write_text("J. Smith\tJim\n")
+    with pytest.raises(GalleryError, match=r"says who is on the pictures; add --label .*label\.txt"):
+        list_people(EnrolmentSettings(tmp_path))
+
+
 @pytest.mark.parametrize(
     "name", ["#recycle", "@eaDir", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails", "System Volume Information"]
 )
@@ -124,7 +139,7 @@ def test_content_decides_what_a_picture_is_and_the_rest_is_counted(people, monke
     listed = list_people(EnrolmentSettings(people, exclude=("*_small.png", "李雷/更多")))
     assert [picture.listed_as for picture in listed.pictures] == [
         "Ada/1.png", "Ada/from a browser.jfif", "Ada/without suffix", "李雷/1.png"]  # fmt: skip
-    assert listed.listing.sentence().startswith("2 files were not looked at: 1 .heic (install arcface-paddle[heif])")
+    assert listed.listing.sentence().startswith("1 file was not looked at: 1 .heic (install arcface-paddle[heif]);")
 
 
 def test_a_tree_of_nothing_but_what_cannot_be_read_says_so(tmp_path, monkeypatch):

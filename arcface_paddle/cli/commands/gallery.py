@@ -1,6 +1,6 @@
 """Build, look at and change galleries of known people.
 
-  arcface-paddle gallery build people.index --img_dir=people            one folder per person
+  arcface-paddle gallery build people.index --img_dir=people            one folder per person, or Name.jpg for each
   arcface-paddle gallery add people.index --img_dir=more --label=more/label.txt
   arcface-paddle gallery list people.index --pictures --json people.json
   arcface-paddle gallery remove people.index "Joe Biden"

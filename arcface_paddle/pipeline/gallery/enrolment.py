@@ -27,6 +27,7 @@ from arcface_paddle.pipeline.gallery.pictures import (
     LabelledPicture,
     Rejection,
     list_from_label_file,
+    names_are_of_files,
     search_tree,
     sort_into_people,
 )
@@ -57,7 +58,7 @@ class EnrolmentSettings:
     """Where the pictures of known people are.
 
     Attributes:
-        image_folder: pictures; without ``label_file``, one folder per person.
+        image_folder: pictures; without ``label_file``, one folder per person, or where there are none one file.
         label_file: lines of a path inside ``image_folder``, a tab, and the person's name.
         exclude: patterns of files and folders that are left out, as ``inputs.find_pictures`` takes them; a label file
             says itself which pictures count.
@@ -76,11 +77,13 @@ class ListedPeople:
         pictures: in the order of the list or of the paths.
         rejections: lines that could not be understood, and pictures that lie in nobody's folder.
         listing: what the search of a tree found and passed over; nothing when a label file was read.
+        named_by_file: whether each file is a person, as there are neither folders of persons nor a list.
     """
 
     pictures: tuple[LabelledPicture, ...]
     rejections: tuple[Rejection, ...]
     listing: Listing = _NOTHING_PASSED_OVER
+    named_by_file: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def list_people(settings: EnrolmentSettings) -> ListedPeople:
         return ListedPeople(tuple(pictures), tuple(rejections))
     listing = search_tree(settings.image_folder, exclude=settings.exclude)
     pictures, rejections = sort_into_people(listing)
-    return ListedPeople(tuple(pictures), tuple(rejections), listing)
+    return ListedPeople(tuple(pictures), tuple(rejections), listing, names_are_of_files(listing))
 
 
 def build_gallery(

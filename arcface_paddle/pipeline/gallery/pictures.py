@@ -1,16 +1,20 @@
-"""Which pictures belong to whom: from a ``label.txt`` or from a tree with one folder per person."""
+"""Which pictures belong to whom: from a ``label.txt``, from a tree with a folder per person, or from names of files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Sequence
 
-from arcface_paddle import files
+from arcface_paddle import files, images
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.file_names import FileFinder
 from arcface_paddle.pipeline.gallery.entries import clean_name
 from arcface_paddle.pipeline.inputs import Listing, find_pictures
+
+LABEL_FILE = "label.txt"
+"""What the list of names is called in published folders of known people."""
+_OF_PHONES = frozenset({".heic", ".heif", ".avif"})
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def list_from_tree(
 ) -> tuple[list[LabelledPicture], list[Rejection]]:
     """List the pictures of a tree with one folder per person; a person's folder may hold further folders.
 
+    In a folder without folders each file is a person.
+
     Args:
         folder: root of the tree.
         exclude: patterns of what is left out, as ``inputs.find_pictures`` takes them.
@@ -96,26 +102,56 @@ def search_tree(folder: files.PathLike, *, exclude: Sequence[str] = ()) -> Listi
     listing = find_pictures([folder], exclude=exclude)
     if not listing.pictures:
         instead = f"; {listing.sentence()}" if listing.sentence() else ""
-        raise GalleryError(f"{folder}: holds no picture; expected are folders named after persons{instead}")
+        raise GalleryError(
+            f"{folder}: holds no picture; expected are folders, or pictures, named after persons{instead}"
+        )
     return listing
 
 
 def sort_into_people(listing: Listing) -> tuple[list[LabelledPicture], list[Rejection]]:
-    """Give every picture the name of the uppermost folder that it lies in; one that lies in none is rejected."""
+    """Give every picture the name of the uppermost folder that it lies in; one that lies in none is rejected.
+
+    Where there are no such folders, each file is a person and bears the name, see ``names_are_of_files``.
+
+    Raises:
+        GalleryError: there are no such folders, and a label file that says the names was not given.
+    """
+    by_file = names_are_of_files(listing)
     pictures: list[LabelledPicture] = []
     rejections: list[Rejection] = []
     for found in listing.pictures:
         parts = found.relative.parts
         listed_as = files.printable("/".join(parts))
-        if len(parts) == 1:
+        if len(parts) == 1 and not by_file:
             detail = "stands beside the folders of persons, so it has no name; give --label or put it into one"
             rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", detail))
             continue
         try:
-            pictures.append(LabelledPicture(clean_name(parts[0]), found.path, listed_as))
+            name = clean_name(_without_suffix(parts[0]) if by_file else parts[0])
+            pictures.append(LabelledPicture(name, found.path, listed_as))
         except GalleryError as error:
             rejections.append(Rejection(listed_as, "", "not_in_a_person_folder", str(error)))
     return pictures, rejections
+
+
+def names_are_of_files(listing: Listing) -> bool:
+    """Tell whether a folder holds nothing but pictures: ``known/Obama.jpg``, as users of face_recognition have them.
+
+    Raises:
+        GalleryError: it does, but its ``label.txt`` says other names.
+    """
+    flat = all(len(found.relative.parts) == 1 for found in listing.pictures)
+    root = listing.pictures[0].root if listing.pictures else None
+    if flat and root is not None and (root / LABEL_FILE).is_file():
+        raise GalleryError(f"{root}: its {LABEL_FILE} says who is on the pictures; add --label {root / LABEL_FILE}")
+    return flat
+
+
+def _without_suffix(name: str) -> str:
+    """Return ``J. Smith`` of ``J. Smith.jpg``, and of ``J. Smith``, too."""
+    path = PurePath(name)
+    is_suffix = path.suffix.lower() in images.IMAGE_SUFFIXES | images.WRITABLE_SUFFIXES | _OF_PHONES
+    return path.stem if is_suffix else name
 
 
 def _parse_line(line: str, finder: FileFinder) -> LabelledPicture:
