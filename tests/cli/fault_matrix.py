@@ -13,6 +13,7 @@ case is a fork.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import ctypes
 import fcntl
@@ -438,9 +439,8 @@ def _is_whole(path: Path) -> bool:
 
 
 def _names_fault(case: Case, said: str, place: Path) -> bool:
-    """Tell whether the faulty path, or one below it, is in the message; surroundings have no path."""
-    folder = "faulty_input" if "<" in case.command else "faulty"
-    return case.fault in OF_SURROUNDINGS or str(place / folder) in said
+    """Tell whether a path of the case is in the message; surroundings have none."""
+    return case.fault in OF_SURROUNDINGS or str(place) in said
 
 
 def _arguments(case: Case, area: Area, place: Path) -> list[str]:
@@ -592,7 +592,9 @@ def _as_child(case: Case, arguments: list[str], place: Path, said_to: int) -> in
     _set_up(case.fault, place, said_to)
     code = 99
     try:
+        atexit._clear()
         code = main.main(arguments)
+        atexit._run_exitfuncs()
         if sys.stdout is not None:
             sys.stdout.flush()
     except SystemExit as error:

@@ -103,7 +103,8 @@ def test_in_a_folder_without_folders_each_file_is_a_person(tmp_path):
     people = list_people(EnrolmentSettings(tmp_path))
     assert people.named_by_file
     assert [(p.name, p.listed_as) for p in people.pictures] == [
-        ("Ada Lovelace", "Ada Lovelace.png"), ("J. Smith", "J. Smith"), ("李雷", "李雷.PNG"), ("李雷", "李雷.webp")]  # fmt: skip
+        ("Ada Lovelace", "Ada Lovelace.png"), ("J. Smith", "J. Smith"),
+        ("李雷", "李雷.PNG"), ("李雷", "李雷.webp")]  # fmt: skip
     assert [rejection.source for rejection in people.rejections] == ["unknown.png"]
     (tmp_path / "label.txt").write_text("J. Smith\tJim\n")
     with pytest.raises(GalleryError, match=r"says who is on the pictures; add --label .*label\.txt"):
