@@ -19,6 +19,11 @@ from arcface_paddle.pipeline.gallery.stores import GalleryStore, create_gallery,
 from arcface_paddle.service.errors import GalleryUnavailableError
 
 
+def is_yet_to_be_made(uri: files.PathLike) -> bool:
+    """Tell whether a gallery is a file that does not exist; a link that leads nowhere has lost its file."""
+    return not is_engine_uri(uri) and not os.path.lexists(uri)
+
+
 class FaceEngine:
     """A gallery that is searched by many while one changes it.
 
@@ -39,8 +44,7 @@ class FaceEngine:
             GalleryError: no such gallery, damaged, or not reachable.
             MissingDependencyError: the engine's package is not installed.
         """
-        is_new = not is_engine_uri(uri) and not Path(uri).exists()
-        return cls(create_gallery(uri, model) if is_new else open_gallery(uri), uri)
+        return cls(create_gallery(uri, model) if is_yet_to_be_made(uri) else open_gallery(uri), uri)
 
     @property
     def engine(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Callable, Optional, TypeVar
 
 from arcface_paddle import files
@@ -13,11 +12,12 @@ from arcface_paddle.pipeline.alignment import recognizer_spec
 from arcface_paddle.pipeline.cards import ModelCard
 from arcface_paddle.pipeline.comparison import PAIR_FAR
 from arcface_paddle.pipeline.gallery import ModelIdentity
-from arcface_paddle.pipeline.gallery.stores import is_engine_uri, open_gallery
+from arcface_paddle.pipeline.gallery.stores import open_gallery
 from arcface_paddle.pipeline.settings import ThresholdSettings
 from arcface_paddle.pipeline.thresholds import pair_threshold
 from arcface_paddle.service import answers, schemas
 from arcface_paddle.service.audit import AUDIT, SERVICE, AuditLog
+from arcface_paddle.service.face_engine import is_yet_to_be_made
 from arcface_paddle.service.gallery_store import PeopleStore, open_people_store
 from arcface_paddle.service.inference import FaceModels, InferencePool, Worker, open_models
 from arcface_paddle.service.jobs import EnrolJobs
@@ -176,7 +176,7 @@ def _strangers(settings: ServiceSettings, card: ModelCard) -> Strangers:
 
 def model_of_gallery(path: files.PathLike) -> Optional[ModelIdentity]:
     """Return the recogniser that made a gallery; None for a file that does not exist. Raises ``GalleryError``."""
-    if not is_engine_uri(path) and not Path(path).exists():
+    if is_yet_to_be_made(path):
         return None
     with open_gallery(path) as store:
         return store.model

@@ -19,12 +19,21 @@ from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.face_engine import FaceEngine
 from arcface_paddle.service.gallery_store import RECORDS, NewFace, open_people_store
 from arcface_paddle.service.people_records import PeopleRecords
+from arcface_paddle.service.running import model_of_gallery
 from arcface_paddle.service.service_settings import ServiceSettings
 
 
 def by_name(client, name: str) -> dict:
     [person] = client.people(search=name, pictures=True)["people"]
     return person
+
+
+def test_a_link_that_leads_nowhere_is_no_new_gallery(tmp_path):
+    """A service on it would begin with nobody, and put its own file in the place of the link."""
+    (tmp_path / "people.index").symlink_to(tmp_path / "disk that is not there" / "people.index")
+    with pytest.raises(GalleryError, match="No such file"):
+        model_of_gallery(tmp_path / "people.index")
+    assert model_of_gallery(tmp_path / "new.index") is None
 
 
 def test_a_person_is_made_enrolled_named_and_removed(service, pictures, gallery):
