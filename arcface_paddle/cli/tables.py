@@ -7,7 +7,7 @@ import textwrap
 from typing import Optional, Sequence
 
 _NARROWEST_TEXT = 20
-"""A column of text is folded to no less than this: narrower, it reads like a list of words."""
+"""A column of text, or a line, is folded to no less than this: narrower, it reads like a list of words."""
 
 
 def text_table(
@@ -30,6 +30,7 @@ def text_table(
     limit = shutil.get_terminal_size((0, 0)).columns if width is None else width
     if limit <= 0 or _width(columns) <= limit:
         return _drawn(columns)
+    limit = max(limit, _NARROWEST_TEXT)  # no window is narrower; some programs say COLUMNS=1
     columns = _folded(columns, limit)
     return "\n".join(_drawn(group) for group in _groups(columns, limit, keys=keys))
 

@@ -58,5 +58,10 @@ def test_the_terminal_is_asked(monkeypatch):
     assert max(widths(text_table(HEAD, ROWS, keys=2))) <= 70
 
 
+def test_no_window_is_too_narrow():
+    table = text_table(HEAD, ROWS, keys=2, width=1)
+    assert table == text_table(HEAD, ROWS, keys=2, width=20) and "figure" in table
+
+
 def test_equal_titles():
     assert "| a | a" in text_table(["a", "a"], [[1, 2]], width=80)
