@@ -54,6 +54,7 @@ COMMANDS = {
 }
 
 
+_SHARED_LIBRARIES = (".so", ".pyd")
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -165,6 +166,9 @@ def _in_frame(prog: str, command: Callable[[], int]) -> int:
             if interrupts.seen:
                 _complain(prog, "interrupted")
                 return EXIT_INTERRUPTED
+            if error.path and error.path.endswith(_SHARED_LIBRARIES):  # too little memory for it, a system too old
+                _complain(prog, f"{error.path}: is installed, but cannot be loaded: {error}")
+                return EXIT_ERROR
             if error.name != "paddle":  # which most rooms import at their top: training, export
                 raise
             _complain(prog, str(MissingDependencyError("paddlepaddle", extra="cpu", purpose="this command")))

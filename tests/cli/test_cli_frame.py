@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -152,6 +153,17 @@ def test_an_import_error_is_an_interrupt_only_after_ctrl_c(command, capsys):
     assert capsys.readouterr().err == "probe: error: interrupted\n"
     with pytest.raises(ImportError, match="numpy"):
         frame.run_module("probe", [])
+
+
+def test_a_library_that_the_system_cannot_load_is_one_line(command, capsys, tmp_path, monkeypatch):
+    """As Paddle's, of 250 MB, under ``ulimit -v``."""
+    library = tmp_path / f"of_no_system{EXTENSION_SUFFIXES[-1]}"
+    library.write_bytes(b"no library")
+    monkeypatch.syspath_prepend(tmp_path)
+    command(lambda args: importlib.import_module("of_no_system"))
+    assert frame.run_module("probe", []) == frame.EXIT_ERROR
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"probe: error: {library}: is installed, but cannot be loaded: ")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["gallery", "--help"]])
