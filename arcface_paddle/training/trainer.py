@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -31,6 +32,7 @@ from arcface_paddle.training.run_log import (
 )
 from arcface_paddle.training.run_saver import RunSaver
 from arcface_paddle.training.schedule import learning_rate
+from arcface_paddle.training.sole_writer import sole_writer
 from arcface_paddle.training.state import LoopState
 from arcface_paddle.training.step import record_fields, train_step
 from arcface_paddle.training.stopping import StopRequest, stop_on_signals
@@ -65,12 +67,18 @@ def train(config: TrainConfig, *, say: Say) -> Outcome:
         say: gets every line for the terminal.
 
     Raises:
-        ConfigError: settings that do not fit together, the machine or the data.
+        ConfigError: settings that do not fit together, the machine or the data; or another training writes into the
+            output folder.
         DataError: the data cannot be read.
         CheckpointError: nothing sound to resume from, or a checkpoint cannot be written.
         ModelFileError: ``--pretrained`` is no model.
         DivergedError: too many steps in a row had a non-finite gradient.
     """
+    with sole_writer(config.run.output) if distributed.is_main() else contextlib.nullcontext():
+        return _train_in_folder(config, say=say)
+
+
+def _train_in_folder(config: TrainConfig, *, say: Say) -> Outcome:
     log = RunLog(config.run.output, config.run.logdir, say=say, active=distributed.is_main(), loggers=config.run.logger)
     try:
         run = build_run(config, say=log.line)

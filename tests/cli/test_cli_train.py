@@ -20,6 +20,7 @@ from arcface_paddle.cli.main import run_module
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import load_config, options
 from arcface_paddle.training.network import choose_network
+from arcface_paddle.training.sole_writer import sole_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -241,11 +242,21 @@ def test_a_file_with_both_precisions_is_refused(tmp_path):
         parse("--config", str(tmp_path / "c.yaml"), "--bf16")
 
 
-@pytest.mark.parametrize("option", ["output", "logdir"])
-def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_read(option, tmp_path, capsys):
+def test_a_logdir_that_is_a_file_is_refused_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    arguments = flags(tmp_path / "no data", tmp_path / "out")
-    assert run_module("train", [*arguments, f"--{option}={tmp_path / 'file'}"]) == 2
+    assert run_module("train", [*flags(tmp_path / "no data", tmp_path / "out"), f"--logdir={tmp_path / 'file'}"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.endswith(f"--{option} {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder")
+    assert line.endswith(f"--logdir {tmp_path / 'file'}: {tmp_path / 'file'} is a file, not a folder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
+def test_a_second_training_into_the_same_folder_is_refused(data, tmp_path, capsys):
+    with sole_writer(tmp_path / "out"):
+        (tmp_path / "out" / "training.log").write_text("of the first one")
+        assert run_module("train", flags(data, tmp_path / "out")) == 2
+    assert "another training writes into the output folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["training.log"]  # nothing was set aside
+    with sole_writer(tmp_path / "out"), sole_writer(tmp_path / "new" / "other"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # a refused run leaves nothing behind

@@ -83,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--json is the explanation of a run as JSON and needs --explain FOLDER")
     config = config_of(args)
     if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":  # the rank that writes the logs
-        require_writable_folder(config.run.output, option="--output")
         require_writable_folder(config.run.logdir or None, option="--logdir")
     _hide_notes_of_paddle()
     _share_cores()
