@@ -251,7 +251,7 @@ def read_header(path: files.PathLike) -> PictureHeader:
     name = files.printable(path)
     with contextlib.ExitStack() as opened:
         try:
-            stream = opened.enter_context(open(path, "rb"))
+            stream = opened.enter_context(files.open_regular(path))
             start = stream.read(512)
             stream.seek(0)
         except OSError as error:

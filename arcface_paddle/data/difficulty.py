@@ -72,7 +72,7 @@ def read_ladder(root: files.PathLike, dataset: FaceDataset) -> Ladder:
     path = Path(root) / METADATA_FILE
     difficulty, people, names = [], [], []
     try:
-        with open(path, encoding="utf-8") as lines:
+        with files.open_regular(path) as lines:
             for line in lines:
                 entry = json.loads(line)
                 difficulty.append(difficulty_of(entry))

@@ -35,7 +35,7 @@ def place_file(path: Path, content: bytes) -> bool:
         OSError: the disk is full or the folder cannot be written.
     """
     with contextlib.suppress(FileNotFoundError):
-        present = path.read_bytes()
+        present = files.read_bytes(path)
         if present == content:
             return False
         if present:

@@ -113,7 +113,7 @@ def read_people(path: files.PathLike) -> PeopleDocument:
         DataError: no such file, not JSON, of another format, or inconsistent.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(files.read_bytes(path).decode("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:

@@ -30,7 +30,7 @@ def read_records(path: files.PathLike) -> Iterator[tuple[int, bytes]]:
         OSError: it cannot be read.
     """
     size = Path(path).stat().st_size
-    with open(path, "rb") as stream:
+    with files.open_regular(path) as stream:
         magic = stream.read(len(MAGIC))
         if magic != MAGIC:
             if MAGIC.startswith(magic):  # killed while the very first bytes were written

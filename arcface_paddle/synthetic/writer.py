@@ -177,7 +177,7 @@ def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
     """
     path = Path(root) / METADATA_FILE
     try:
-        with open(path, encoding="utf-8") as stream:
+        with files.open_regular(path) as stream:
             for line in stream:
                 yield json.loads(line)
     except (OSError, ValueError) as error:
@@ -241,7 +241,7 @@ def _prepare(layout: Layout, existing: str) -> None:
 
 def _check_same_settings(path: Path, settings: DatasetSettings) -> None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read_bytes(path).decode("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     wanted = settings.as_json()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from arcface_paddle import images
 from arcface_paddle.cli.main import main
 from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.data.difficulty import read_ladder
+from arcface_paddle.data.writing import place_file
+from arcface_paddle.errors import ArcfaceError, ConfigError
+from arcface_paddle.library.documents import read_people
+from arcface_paddle.library.record_log import read_records
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gives up privileges as Linux does")
 MATRIX = Path(__file__).with_name("fault_matrix.py")
@@ -51,6 +58,34 @@ def test_where_results_cannot_go_is_told_before_inputs_are_looked_at(command, op
     assert main([*command.split(), option, str(tmp_path / "file" / "out.png")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert f"error: {option} {tmp_path / 'file' / 'out.png'}: {tmp_path / 'file'} is a file, not a folder" in line
+
+
+def _read_ladder(path: Path) -> None:
+    (path.parent / "metadata.jsonl").symlink_to(path)
+    read_ladder(path.parent, None)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_people,
+        images.read_header,
+        _read_ladder,
+        lambda path: place_file(path, b""),
+        lambda path: list(read_records(path)),
+    ],
+    ids=["people", "facts", "ladder", "place", "store"],
+)
+def test_nobody_waits_for_the_writer_of_a_pipe(read, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(5)
+    try:
+        with pytest.raises((ArcfaceError, OSError), match="Not a regular file"):
+            read(tmp_path / "pipe")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_looking_at_datasets_survives_every_fault() -> None:

@@ -10,7 +10,7 @@ from typing import Optional
 import numpy as np
 
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.files import PathLike
+from arcface_paddle.files import PathLike, read_bytes
 from arcface_paddle.training.config import CONFIG_FILE, TrainConfig, load_config
 from arcface_paddle.training.curves import ACCURACY_PREFIX
 from arcface_paddle.training.loss_watch import chance_loss
@@ -149,7 +149,7 @@ def read_run(folder: PathLike) -> RecordedRun:
 
 def _log_of(folder: Path) -> str:
     try:
-        return (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace")
+        return read_bytes(folder / LOG_FILE).decode("utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"cannot read {folder / LOG_FILE}: {error.strerror or error}") from None
 
