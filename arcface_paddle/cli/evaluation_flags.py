@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from arcface_paddle import files
 from arcface_paddle.cli.flags import add_bool, published_group
-from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_text
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.settings import AUTO, ENGINES
 
@@ -53,7 +53,7 @@ def check_before_work(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise ConfigError(f"--batch_size is {args.batch_size}; allowed: 1 or more")
     require_writable_folder(args.report, option="--report")
-    require_writable_file(args.json, option="--json")
+    require_writable_text(args.json, option="--json")
 
 
 def publish(args: argparse.Namespace, document: dict[str, Any], write_report: Callable[[str], Path]) -> None:

@@ -11,6 +11,11 @@ from typing import Optional
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError
 
+_BYTES_SEEN = 4096
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\x1aE\xdf\xa3")
+_RIFF = (b"WEBP", b"AVI ")
+"""How JPEG, PNG, GIF, TIFF and Matroska begin, and what stands in a RIFF; ``images`` would import the decoders."""
+
 
 def require_writable_folder(path: Optional[str], *, option: str) -> None:
     """Check before the long work that files can be written into the folder ``path`` (None: nothing to check).
@@ -28,6 +33,28 @@ def require_writable_file(path: Optional[str], *, option: str) -> None:
     """Check before the long work that the file ``path`` can be written (None: nothing to check).
 
     Raises:
+        ConfigError: it is a folder or a photograph or film, or its folder may not be written to.
+    """
+    require_writable_picture(path, option=option)
+    if path is not None and Path(path).is_file() and _is_photograph_or_film(_first_bytes(path)):
+        raise ConfigError(f"{option} {path}: holds a picture or film, which would be gone; name another file")
+
+
+def require_writable_text(path: Optional[str], *, option: str) -> None:
+    """Check likewise a file that is to become text: JSON, CSV, a page.
+
+    Raises:
+        ConfigError: it is a folder or holds no text, such as a dataset's pairs, or its folder may not be written to.
+    """
+    require_writable_file(path, option=option)
+    if path is not None and Path(path).is_file() and b"\0" in _first_bytes(path):
+        raise ConfigError(f"{option} {path}: holds no text, and would be gone; name another file")
+
+
+def require_writable_picture(path: Optional[str], *, option: str) -> None:
+    """Check likewise a file that is to become a picture, and may replace one.
+
+    Raises:
         ConfigError: it is a folder, or its folder may not be written to.
     """
     if path is None:
@@ -37,6 +64,18 @@ def require_writable_file(path: Optional[str], *, option: str) -> None:
     if is_folder:
         raise ConfigError(f"{option} {path}: is a folder; give the name of a file")
     _require_writable(Path(path).absolute().parent, what=f"{option} {path}")
+
+
+def _first_bytes(path: str) -> bytes:
+    try:
+        with files.open_regular(path) as stream:
+            return stream.read(_BYTES_SEEN)
+    except OSError:  # may be written and not read
+        return b""
+
+
+def _is_photograph_or_film(start: bytes) -> bool:
+    return start.startswith(_SIGNATURES) or start[4:8] == b"ftyp" or (start[:4] == b"RIFF" and start[8:12] in _RIFF)
 
 
 def _require_writable(folder: Path, *, what: str) -> None:

@@ -8,11 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from arcface_paddle import images
 from arcface_paddle.cli.main import main
-from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
+from arcface_paddle.cli.writable import (
+    require_writable_file,
+    require_writable_folder,
+    require_writable_picture,
+    require_writable_text,
+)
 from arcface_paddle.data.difficulty import read_ladder
 from arcface_paddle.data.writing import place_file
 from arcface_paddle.errors import ArcfaceError, ConfigError
@@ -41,6 +48,27 @@ def test_a_path_that_the_system_will_not_look_at_is_told_by_its_option() -> None
     for check in (require_writable_folder, require_writable_file):
         with pytest.raises(ConfigError, match=r"^--json x{300}: File name too long; name another place"):
             check("x" * 300, option="--json")
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.webp", "film.mp4", "film.avi"])
+def test_no_result_takes_the_place_of_a_photograph_or_film(name, tmp_path) -> None:
+    path = tmp_path / name
+    if path.suffix in (".mp4", ".avi"):
+        code = cv2.VideoWriter_fourcc(*("mp4v" if path.suffix == ".mp4" else "MJPG"))
+        film = cv2.VideoWriter(str(path), code, 5, (64, 64))
+        film.write(np.zeros((64, 64, 3), np.uint8))
+        film.release()
+    else:
+        images.write_image(path, np.zeros((8, 8, 3), np.uint8))
+    require_writable_picture(str(path), option="--contact_sheet")
+    with pytest.raises(ConfigError, match=r"^--json .*: holds a picture or film, which would be gone; name"):
+        require_writable_file(str(path), option="--json")
+    path.write_bytes(b"\x80\x04K\x00.")
+    require_writable_file(str(path), option="--json")
+    with pytest.raises(ConfigError, match=r"^--json .*: holds no text, and would be gone"):
+        require_writable_text(str(path), option="--json")
+    path.write_text("{}")
+    require_writable_text(str(path), option="--json")
 
 
 @pytest.mark.parametrize(

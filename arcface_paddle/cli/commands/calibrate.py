@@ -24,7 +24,7 @@ from arcface_paddle.cli.console import write_json_result
 from arcface_paddle.cli.evaluation_flags import add_engine_flags, embedder_settings
 from arcface_paddle.cli.flags import add_bool, add_detection_options, published_group
 from arcface_paddle.cli.tables import text_table
-from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_text
 from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.evaluation.choices import THRESHOLDS
 from arcface_paddle.pipeline.settings import CENTRE, DEFAULT_DETECTOR, LARGEST, ONE
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("nothing to measure on; give --data (aligned crops, .bin) or --photographs")
     if args.batch_size < 1 or args.gallery_people < 1:
         raise ConfigError(f"--batch_size {args.batch_size}, --gallery_people {args.gallery_people}; allowed: 1 or more")
-    require_writable_file(args.json, option="--json")
+    require_writable_text(args.json, option="--json")
     settings = CalibrationSettings(
         label_file=args.label_file,
         mirror=args.mirrored,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Sequence
 
 from arcface_paddle.cli.data_flags import add_source, open_source, positive_int
 from arcface_paddle.cli.main import EXIT_OK
-from arcface_paddle.cli.writable import require_writable_file
+from arcface_paddle.cli.writable import require_writable_picture
 from arcface_paddle.data import augment_settings
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.training.config import parse_bool
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     suffix = Path(args.output).suffix.lower()
     if suffix not in (*_PAGES, *_PICTURES):
         raise ConfigError(f"--output {args.output}: allowed: {', '.join((*_PICTURES, *_PAGES))}")
-    require_writable_file(args.output, option="--output")
+    require_writable_picture(args.output, option="--output")
     from arcface_paddle import images
     from arcface_paddle.data.preview import PreviewSettings, draw_sheet, preview_rows
 

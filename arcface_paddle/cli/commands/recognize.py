@@ -176,8 +176,8 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
         writable.require_writable_folder(args.output, option="--output")
         drawing.load_font(str(args.font or drawing.FONT_PATH), 12)
     writable.require_writable_folder(args.save_crops, option="--save_crops")
-    writable.require_writable_file(args.json, option="--json")
-    writable.require_writable_file(args.csv, option="--csv")
+    writable.require_writable_text(args.json, option="--json")
+    writable.require_writable_text(args.csv, option="--csv")
     if args.show:
         window.require_display()
     return listing

@@ -26,7 +26,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arcface_paddle.cli.writable import require_writable_file, require_writable_folder
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_picture
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.progress import progress
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--contact_sheet {args.contact_sheet}: allowed are .png, .jpg and .webp")
     _refuse_contradictions(args)
     require_writable_folder(str(args.output), option="output")
-    require_writable_file(args.contact_sheet and str(args.contact_sheet), option="--contact_sheet")
+    require_writable_picture(args.contact_sheet and str(args.contact_sheet), option="--contact_sheet")
     try:
         if args.merge is not None:
             return _merge(args)
