@@ -52,7 +52,7 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
         OSError: the folder cannot be written or the disk is full.
     """
     target = Path(path)
-    if _is_special(target):
+    if is_special(target):
         with os.fdopen(_opened_special(target), "wb") as stream:
             yield stream
         return
@@ -77,7 +77,7 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
         raise
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
     """Tell whether something stands there that is neither a file nor a folder, or is a name of an open file."""
     try:
         mode = path.stat().st_mode

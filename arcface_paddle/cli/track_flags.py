@@ -83,8 +83,6 @@ def check_arguments(args: argparse.Namespace, *, is_video: bool) -> None:
 
         checked_url(args.webhook)
         checked_secret()
-    for flag in ("timeline", "attendance", "events", "track_sheet"):
-        writable.require_writable_text(getattr(args, flag), option=f"--{flag}")
     writable.require_writable_folder(args.save_tracks, option="--save_tracks")
 
 

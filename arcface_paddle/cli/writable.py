@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -32,12 +33,15 @@ def require_writable_folder(path: Optional[str], *, option: str) -> None:
 def require_writable_file(path: Optional[str], *, option: str) -> None:
     """Check before the long work that the file ``path`` can be written (None: nothing to check).
 
+    It is to become a gallery, embeddings or pairs, and so may replace such a file, but no text: that could be the list
+    of names which is being read.
+
     Raises:
-        ConfigError: it is a folder or a photograph or film, or its folder may not be written to.
+        ConfigError: it is a folder or holds text, a photograph or film, or its folder may not be written to.
     """
-    require_writable_picture(path, option=option)
-    if path is not None and Path(path).is_file() and _is_photograph_or_film(_first_bytes(path)):
-        raise ConfigError(f"{option} {path}: holds a picture or film, which would be gone; name another file")
+    _require_no_picture(path, option=option)
+    if path is not None and _is_text(_first_bytes(path)):
+        raise ConfigError(f"{option} {path}: holds text, which would be gone; name another file")
 
 
 def require_writable_text(path: Optional[str], *, option: str) -> None:
@@ -46,8 +50,8 @@ def require_writable_text(path: Optional[str], *, option: str) -> None:
     Raises:
         ConfigError: it is a folder or holds no text, such as a dataset's pairs, or its folder may not be written to.
     """
-    require_writable_file(path, option=option)
-    if path is not None and Path(path).is_file() and b"\0" in _first_bytes(path):
+    _require_no_picture(path, option=option)
+    if path is not None and not _is_text(_first_bytes(path) or b"text"):
         raise ConfigError(f"{option} {path}: holds no text, and would be gone; name another file")
 
 
@@ -66,12 +70,49 @@ def require_writable_picture(path: Optional[str], *, option: str) -> None:
     _require_writable(Path(path).absolute().parent, what=f"{option} {path}")
 
 
+def require_writable_texts(paths: Mapping[str, Optional[str]]) -> None:
+    """Check likewise all results of a command that are text: no two are one file, which the later would have alone.
+
+    Args:
+        paths: option to path; None where it was not given.
+
+    Raises:
+        ConfigError: one cannot be written, or two options name one file.
+    """
+    option_of: dict[str, str] = {}
+    for option, path in paths.items():
+        require_writable_text(path, option=option)
+        if path is None or files.is_special(Path(path)):  # standard output takes several
+            continue
+        earlier = option_of.setdefault(os.path.realpath(path), option)
+        if earlier != option:
+            raise ConfigError(f"{earlier} and {option} both name {path}; give each a file of its own")
+
+
+def _require_no_picture(path: Optional[str], *, option: str) -> None:
+    require_writable_picture(path, option=option)
+    if path is not None and _is_photograph_or_film(_first_bytes(path)):
+        raise ConfigError(f"{option} {path}: holds a picture or film, which would be gone; name another file")
+
+
 def _first_bytes(path: str) -> bytes:
+    """Return how a regular file begins, nothing of what is none or may not be read."""
+    if files.is_special(Path(path)):
+        return b""
     try:
         with files.open_regular(path) as stream:
             return stream.read(_BYTES_SEEN)
-    except OSError:  # may be written and not read
+    except OSError:
         return b""
+
+
+def _is_text(start: bytes) -> bool:
+    """Tell whether a file that begins so can be text; a character may be cut at the end."""
+    try:
+        start[:-3].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return bool(start) and b"\0" not in start
 
 
 def _is_photograph_or_film(start: bytes) -> bool:

@@ -205,7 +205,7 @@ def test_pairs_from_dataset_and_list(tmp_path, people, capsys):
     assert data("pairs", tmp_path / "listed.bin", "--list", people / "pairs.txt") == 0
     assert "2 of 4 pictures are not 112x112 and will be resized" in capsys.readouterr().out
     assert data("pairs", people / "pairs.txt", "--list", people / "pairs.txt") == 2
-    assert "pairs.txt: is no verification set, and would be gone" in capsys.readouterr().err
+    assert "pairs.txt: holds text, which would be gone" in capsys.readouterr().err
     assert data("pairs", tmp_path / "more.bin", "--list", people / "pairs.txt", "--pairs", "20") == 2
     assert "--pairs has no meaning with --list" in capsys.readouterr().err
     assert data("pairs", tmp_path / "more.bin", "--dataset", people, "--root", people) == 2

@@ -19,6 +19,7 @@ from arcface_paddle.cli.writable import (
     require_writable_folder,
     require_writable_picture,
     require_writable_text,
+    require_writable_texts,
 )
 from arcface_paddle.data.difficulty import read_ladder
 from arcface_paddle.data.writing import place_file
@@ -67,8 +68,21 @@ def test_no_result_takes_the_place_of_a_photograph_or_film(name, tmp_path) -> No
     require_writable_file(str(path), option="--json")
     with pytest.raises(ConfigError, match=r"^--json .*: holds no text, and would be gone"):
         require_writable_text(str(path), option="--json")
-    path.write_text("{}")
+    path.write_text("李雷 " * 2000)
     require_writable_text(str(path), option="--json")
+    with pytest.raises(ConfigError, match=r"^gallery build .*: holds text, which would be gone"):
+        require_writable_file(str(path), option="gallery build")
+    path.write_bytes(b"")
+    require_writable_text(str(path), option="--json")
+    require_writable_file(str(path), option="gallery build")
+
+
+def test_two_results_do_not_share_a_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    require_writable_texts({"--json": "a", "--csv": "b", "--html": None, "--fix": None})
+    require_writable_texts({"--json": "/dev/stdout", "--csv": "/dev/stdout"})
+    with pytest.raises(ConfigError, match=r"^--json and --csv both name .*a; give each"):
+        require_writable_texts({"--json": "a", "--csv": str(tmp_path / "a")})
 
 
 @pytest.mark.parametrize(

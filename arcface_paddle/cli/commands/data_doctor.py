@@ -17,7 +17,7 @@ from arcface_paddle import files
 from arcface_paddle.cli.data_flags import say_remarks
 from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.cli.writable import require_writable_folder, require_writable_text
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_texts
 from arcface_paddle.data.data_settings import IMAGE_SIZE
 from arcface_paddle.data.data_settings import KINDS as DATASET_KINDS
 from arcface_paddle.doctor.doctor_settings import AFFINITIES, LINKAGES, DoctorSettings
@@ -198,8 +198,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise ConfigError("--pictures is about the page; add --html FILE")
     if args.fix is not None and args.sample is not None:
         raise ConfigError("--fix needs an examination of the whole dataset; leave out --sample")
-    for option in ("json", "html", "fix"):
-        require_writable_text(getattr(args, option), option=f"--{option}")
+    require_writable_texts({f"--{option}": getattr(args, option) for option in ("json", "html", "fix")})
     require_writable_folder(args.copy_rejected, option="--copy_rejected")
     require_writable_folder(args.cache, option="--cache")
 

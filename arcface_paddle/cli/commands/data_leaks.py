@@ -14,7 +14,7 @@ from arcface_paddle import files
 from arcface_paddle.cli.data_flags import add_workers, positive_int, say_remarks
 from arcface_paddle.cli.flags import add_engine_options, runtime_options
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.cli.writable import require_writable_folder, require_writable_text
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_texts
 from arcface_paddle.data.data_settings import IMAGE_SIZE, KINDS
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.pipeline.settings import CROP_RECOGNIZER, PRESETS
@@ -111,8 +111,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise ConfigError("--similarity and --false_alarm both say what counts; give one")
     if Path(args.synthetic).resolve() == Path(args.real).resolve():
         raise ConfigError(f"{args.synthetic}: given twice; a set is compared with another one")
-    for option in ("json", "html", "fix"):
-        require_writable_text(getattr(args, option), option=f"--{option}")
+    require_writable_texts({f"--{option}": getattr(args, option) for option in ("json", "html", "fix")})
     require_writable_folder(args.cache, option="--cache")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from arcface_paddle.cli.data_flags import add_workers, positive_int
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
-from arcface_paddle.cli.writable import require_writable_folder, require_writable_text
+from arcface_paddle.cli.writable import require_writable_folder, require_writable_texts
 from arcface_paddle.doctor.doctor_settings import MAX_ANGLE_DEG
 from arcface_paddle.errors import ConfigError, DataError
 
@@ -86,8 +86,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise ConfigError("--start goes on with the cleaned data; add --fix LABEL")
     if args.pictures != args.default_of("pictures") and args.html is None:
         raise ConfigError("--pictures is about the page; add --html FILE")
-    for option in ("list", "html", "fix"):
-        require_writable_text(getattr(args, option), option=f"--{option}")
+    require_writable_texts({f"--{option}": getattr(args, option) for option in ("list", "html", "fix")})
     require_writable_folder(args.start, option="--start")
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from arcface_paddle import files
 from arcface_paddle.cli.align_flags import FACES_IN_WORDS, add_face_cutting, face_cutter
 from arcface_paddle.cli.data_flags import add_source_flags, add_workers, open_source, progress_bar, report_bad
 from arcface_paddle.cli.main import EXIT_OK
@@ -59,7 +58,6 @@ def run(args: argparse.Namespace) -> int:
 
     _refuse_flags_without_meaning(args)
     require_writable_file(args.target, option="target")
-    _refuse_other_files(args.target)
     if args.align:
         return _run_aligning(args)
     if args.pair_list:
@@ -94,16 +92,6 @@ def _run_aligning(args: argparse.Namespace) -> int:
             f"{most_same} pairs of the same person and {fewest_other} to {most_other} of different ones"
         )
     return report_bad(aligned.left_out, Path(args.target).with_suffix(".left_out.log"))
-
-
-def _refuse_other_files(target: str) -> None:
-    """Keep ``label.txt`` and the like from becoming pairs: only pickles are replaced. Raises ``ConfigError``."""
-    if not Path(target).is_file():
-        return
-    with files.open_regular(target) as stream:
-        start = stream.read(1)
-    if start not in (b"", b"\x80"):
-        raise ConfigError(f"target {target}: is no verification set, and would be gone; name another file")
 
 
 def _write(target: str, pictures: list[bytes], issame: list[bool]) -> None:

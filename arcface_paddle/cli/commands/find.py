@@ -102,8 +102,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--min_face is {args.min_face:g}; allowed: 0 or more pixels")
     if args.copies and args.links is None:
         raise ConfigError("--copies says what is in the folder of --links; give --links DIR, too")
-    writable.require_writable_text(args.output, option="--output")
-    writable.require_writable_text(args.html, option="--html")
+    writable.require_writable_texts({"--output": args.output, "--html": args.html})
     writable.require_writable_folder(args.links, option="--links")
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # what decodes and recognises is imported where it is used, s
     from arcface_paddle.video.track_outputs import EventOutputs
     from arcface_paddle.video.tracking import FaceTracks
 
+_TEXTS = ("json", "csv", "timeline", "attendance", "events", "track_sheet")
+"""Options of results that are text."""
 _MANY_FRAMES = 1000  # a video has enough for all workers
 
 EPILOG = """exit codes:
@@ -176,8 +178,7 @@ def check_arguments(args: argparse.Namespace) -> Optional[Listing]:
         writable.require_writable_folder(args.output, option="--output")
         drawing.load_font(str(args.font or drawing.FONT_PATH), 12)
     writable.require_writable_folder(args.save_crops, option="--save_crops")
-    writable.require_writable_text(args.json, option="--json")
-    writable.require_writable_text(args.csv, option="--csv")
+    writable.require_writable_texts({f"--{name}": getattr(args, name) for name in _TEXTS})
     if args.show:
         window.require_display()
     return listing
