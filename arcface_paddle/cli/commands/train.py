@@ -82,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         raise ConfigError("--json is the explanation of a run as JSON and needs --explain FOLDER")
     config = config_of(args)
-    if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":  # the rank that writes the logs
-        require_writable_folder(config.run.logdir or None, option="--logdir")
     _hide_notes_of_paddle()
     _share_cores()
     if config.run.cpu_kernels != "off":
@@ -104,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
                 raise
 
     with distributed.process_group():
+        if distributed.is_main():
+            require_writable_folder(config.run.logdir or None, option="--logdir")
         if args.local_rank is not None and distributed.is_main():
             say(f"--local_rank {args.local_rank} is ignored: the launcher tells each process its rank by itself")
         outcome = train(config, say=say)
