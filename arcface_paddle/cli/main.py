@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import functools
 import importlib
 import os
@@ -54,6 +55,10 @@ COMMANDS = {
 }
 
 
+_NO_MORE_PROCESSES = (
+    "the system lets this user start no more threads or processes (ulimit -u, or the limit of the container); fewer "
+    "workers and threads need less"
+)
 _SHARED_LIBRARIES = (".so", ".pyd")
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -159,6 +164,11 @@ def _in_frame(prog: str, command: Callable[[], int]) -> int:
         except OSError as error:  # where a path was looked at on the way: a closed folder, a link to itself
             _complain(prog, _of_the_system(error))
             return EXIT_ERROR
+        except RuntimeError as error:
+            if "can't start new thread" not in str(error):  # Python has no class of its own for that
+                raise
+            _complain(prog, _NO_MORE_PROCESSES)
+            return EXIT_ERROR
         except MemoryError:
             _complain(prog, "out of memory; smaller batches, fewer workers or a smaller input need less")
             return EXIT_ERROR
@@ -236,6 +246,8 @@ def _overview() -> str:
 def _of_the_system(error: OSError) -> str:
     """Say which file the system refused, and why."""
     reason = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.EAGAIN:  # of fork; what is read and written waits
+        reason = _NO_MORE_PROCESSES
     named = isinstance(error.filename, (str, bytes))  # and not the number of an open file
     return f"{files.printable(error.filename)}: {reason}" if named else reason
 

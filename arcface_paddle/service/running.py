@@ -131,7 +131,9 @@ def open_service(settings: ServiceSettings, *, models: Optional[FaceModels] = No
     try:
         make_private_folder(settings.state_folder)
     except OSError as error:
-        raise ConfigError(f"{settings.state_folder}: cannot be made: {error.strerror or error}") from None
+        raise ConfigError(
+            f"{settings.state_folder}: cannot be made: {error.strerror or error}; name another by --state"
+        ) from None
     people = open_people_store(
         settings.gallery,
         settings.state_folder,

@@ -1,6 +1,7 @@
 """The frame of all commands: dispatch, one-line errors, exit codes, and a command behind every name."""
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -153,6 +154,19 @@ def test_an_import_error_is_an_interrupt_only_after_ctrl_c(command, capsys):
     assert capsys.readouterr().err == "probe: error: interrupted\n"
     with pytest.raises(ImportError, match="numpy"):
         frame.run_module("probe", [])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, "again")])
+def test_a_system_that_starts_no_more_threads_is_one_line(command, capsys, error):
+    def run(args):
+        raise error if args.number is None else RuntimeError("of ours")
+
+    command(run)
+    assert frame.run_module("probe", []) == frame.EXIT_ERROR
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("probe: error: the system lets this user start no more threads or processes (ulimit -u")
+    with pytest.raises(RuntimeError, match="of ours"):
+        frame.run_module("probe", ["--number", "1"])
 
 
 def test_a_library_that_the_system_cannot_load_is_one_line(command, capsys, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from arcface_paddle.errors import ConfigError, ModelFileError
 from arcface_paddle.images import read_image
 from arcface_paddle.pipeline.builders import build_detector
-from arcface_paddle.pipeline.engines import paddle_engine
+from arcface_paddle.pipeline.engines import openvino_engine, paddle_engine
 from arcface_paddle.pipeline.engines.processor import has_bfloat16_instructions
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import RuntimeOptions, available_cores, first_line, open_runtime
@@ -178,6 +178,20 @@ def test_a_run_writes_nothing_to_stdout_or_stderr() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_openvino_that_cannot_start_is_one_line() -> None:
+    """As under ``ulimit -u 1``, which the administrator is not bound by."""
+
+    class Core:
+        def get_property(self, *_: str) -> None:
+            raise RuntimeError(
+                "Exception from src/inference/src/cpp/core.cpp:268:\nFailed to create plugin for device CPU\n"
+                "Exception from src/plugins/intel_cpu/src/plugin.cpp:921:\nResource temporarily unavailable\n\n\n"
+            )
+
+    with pytest.raises(ConfigError, match=r"^OpenVINO cannot start here: Resource temporarily unavailable; limits"):
+        openvino_engine._abilities(Core())
 
 
 def test_first_line_finds_the_reason_in_a_stack_trace() -> None:

@@ -105,12 +105,21 @@ def _precision(core: Any, wanted: str) -> str:
     """Return fp32 or bf16: what was asked for, or bf16 where the processor computes in it."""
     if wanted == "fp32":
         return wanted
-    able = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES") and has_bfloat16_instructions()
+    able = "BF16" in _abilities(core) and has_bfloat16_instructions()
     if wanted == AUTO:
         return "bf16" if able else "fp32"
     if not able:
         raise ConfigError("precision bf16 needs a processor with AVX512-BF16 or AMX; use auto or fp32")
     return wanted
+
+
+def _abilities(core: Any) -> list[str]:
+    """Return what OpenVINO can compute in here; asking loads the part that computes, which needs memory and threads."""
+    try:
+        return list(core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+    except RuntimeError as error:
+        reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        raise ConfigError(f"OpenVINO cannot start here: {reason}; limits (ulimit) may be too low for it") from None
 
 
 def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]) -> Any:
@@ -119,7 +128,7 @@ def _compile(openvino: Any, core: Any, source: _Source, settings: dict[str, Any]
         _BUILD,
         openvino.__version__,
         core.get_property(_DEVICE, "FULL_DEVICE_NAME"),
-        *core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"),
+        *_abilities(core),
         settings["INFERENCE_PRECISION_HINT"],
     )
     cache = CompiledCache.for_model(source.files(), facts=facts)
