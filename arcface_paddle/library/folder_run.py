@@ -221,7 +221,7 @@ def _fingerprint(assembled: AssembledLibrary, identity: ScanIdentity, correction
 def _require_faces(assembled: AssembledLibrary, report: ScanReport, listing: Listing) -> None:
     if assembled.library.faces:
         return
-    bad = f", {len(report.problems)} of which cannot be read" if report.problems else ""
+    bad = f", {len(report.problems)} of which cannot be read ({report.problems[0]})" if report.problems else ""
     raise DataError(f"no face found in {len(listing.pictures)} pictures{bad}; nothing was written")
 
 

@@ -122,9 +122,9 @@ class Listing:
         if others:
             total = sum(others.values())
             names = [PurePath(path).name for reason in others for path in self.skipped[reason].examples]
-            shown = ", ".join(names) if total <= _EXAMPLES else _counted(Counter(others))
+            listed = ", ".join(names) if total <= _EXAMPLES else _counted(Counter(others))
             what = "file is no picture and was" if total == 1 else "files are no pictures and were"
-            parts.append(f"{total} {what} passed over: {shown}")
+            parts.append(f"{total} {what} passed over: {listed}")
         if self.folders:
             names = sorted(self.folders)
             shown = names[:_SHOWN_FOLDERS] + (["..."] if len(names) > _SHOWN_FOLDERS else [])

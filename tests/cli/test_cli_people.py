@@ -209,6 +209,9 @@ def test_a_folder_without_faces(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "photos" / "wall.png"), np.full((80, 80, 3), 120, np.uint8))
     assert main(["people", str(tmp_path / "photos"), "--rec_model", "MobileFace"]) == 2
     assert "no face found in 1 picture" in capsys.readouterr().err
+    (tmp_path / "photos" / "wall.png").write_bytes(b"")
+    assert main(["people", str(tmp_path / "photos"), "--rec_model", "MobileFace"]) == 2
+    assert "1 of which cannot be read (" in (error := capsys.readouterr().err) and "wall.png: " in error
     assert not (tmp_path / "photos-people" / "people.json").exists()
 
 
