@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import doctest
+import logging
 import re
 import sys
 from html.parser import HTMLParser
@@ -201,6 +202,7 @@ def test_a_link_leads_to_its_section_and_a_flag_is_not_broken():
 def drawn_figure(values):
     pytest.importorskip("matplotlib")
     figure = figures.new_figure(4, 3, purpose="this test")
+    assert not logging.getLogger("matplotlib.font_manager").isEnabledFor(logging.INFO)
     axes = figure.subplots()
     axes.plot(values, values)
     return figure, axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import TYPE_CHECKING
 
 from arcface_paddle.errors import MissingDependencyError
@@ -18,6 +19,8 @@ def new_figure(width_in: float, height_in: float, *, purpose: str) -> Figure:
     Raises:
         MissingDependencyError: matplotlib is not installed; ``purpose`` says what it is needed for.
     """
+    # At the first figure on a machine it tells whoever lets libraries talk (as VisualDL does) that it looked for fonts.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
     try:
         from matplotlib.figure import Figure
     except ImportError:
