@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -178,6 +180,24 @@ def test_a_run_writes_nothing_to_stdout_or_stderr() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's limit on processes")
+def test_a_system_that_starts_no_threads_is_refused_and_not_waited_for() -> None:
+    import resource
+
+    paddle_engine._require_threads(2)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(PermissionError):
+            os.setuid(65534)  # the administrator is not bound by the limit
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        try:
+            paddle_engine._require_threads(2)
+        except ConfigError as error:
+            os._exit(0 if "0 more threads, and Paddle needs 2" in str(error) else 3)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_an_openvino_that_cannot_start_is_one_line() -> None:

@@ -58,6 +58,33 @@ _PADDLE_ERRORS = (
 )
 
 
+_THREADS_BESIDE = 8
+"""Paddle's pools besides those that compute, and some more."""
+
+
+def _require_threads(count: int) -> None:
+    """Refuse a system that starts no more threads: Paddle would wait for its own for ever.
+
+    Raises:
+        ConfigError: it does not start as many.
+    """
+    end, started = threading.Event(), []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        raise ConfigError(
+            f"the system lets this user start {len(started)} more threads, and Paddle needs {count}: raise the limit "
+            "(ulimit -u, or that of the container)"
+        ) from None
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
 class PaddleRuntime:
     """A network in Paddle Inference; see ``runtime.InferenceRuntime``."""
 
@@ -74,6 +101,7 @@ class PaddleRuntime:
         options = dataclasses.replace(options, precision=_precision(graph_file, options))
         self._on_gpu = options.device != "cpu"
         config = _configure(inference, graph_file, weights_file, options)
+        _require_threads(options.thread_count + _THREADS_BESIDE)
         try:
             self._predictor = inference.create_predictor(config)
         except _PADDLE_ERRORS as error:
