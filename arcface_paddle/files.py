@@ -53,13 +53,13 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
     """
     target = Path(path)
     if is_special(target):
-        with os.fdopen(_opened_special(target), "wb") as stream:
+        with _refusals_name(path), os.fdopen(_opened_special(target), "wb") as stream:
             yield stream
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporaries.new_file(target, mode=0o666 if mode is None else mode)
     try:
-        with open(temporary.descriptor, "wb", closefd=False) as stream:
+        with _refusals_name(path), open(temporary.descriptor, "wb", closefd=False) as stream:
             yield stream
             stream.flush()
             if durable:
@@ -67,13 +67,19 @@ def atomic_writer(path: PathLike, *, mode: Optional[int] = None, durable: bool =
         if mode is not None:
             os.chmod(temporary.path, mode)
         temporary.replace(target)
-    except OSError as error:
-        temporary.discard()
-        if error.filename is None:  # a write names no file
-            error.filename = os.fspath(path)
-        raise
     except BaseException:
         temporary.discard()
+        raise
+
+
+@contextlib.contextmanager
+def _refusals_name(path: PathLike) -> Iterator[None]:
+    """Name the file in errors of writing, which name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
         raise
 
 

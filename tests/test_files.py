@@ -33,6 +33,12 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+def test_a_full_device_is_named():
+    with pytest.raises(OSError, match=r"No space left on device: .*/dev/full"):
+        files.write_text("/dev/full", "text")
+
+
 def test_new_content_replaces_the_old(tmp_path):
     path = tmp_path / "deep" / "file.json"
     files.write_json(path, {"name": "张伟"})
