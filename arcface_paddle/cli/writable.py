@@ -123,7 +123,7 @@ def _require_writable(folder: Path, *, what: str) -> None:
     with _refusals_name(what):
         while not folder.exists() and folder != folder.parent:
             if folder.is_symlink():  # in whose place no folder can be made
-                raise ConfigError(f"{what}: {folder} is a link that leads nowhere")
+                raise ConfigError(f"{what}: {folder} is a link that leads nowhere ({_why_missing(folder)})")
             folder = folder.parent
         if not folder.is_dir():
             raise ConfigError(f"{what}: {folder} is a file, not a folder")
@@ -132,6 +132,14 @@ def _require_writable(folder: Path, *, what: str) -> None:
             files.remove_abandoned(folder)
     except OSError as error:
         raise ConfigError(f"{what}: cannot write into {folder}: {error.strerror or error}") from None
+
+
+def _why_missing(link: Path) -> str:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "it was made in this moment"
 
 
 @contextlib.contextmanager

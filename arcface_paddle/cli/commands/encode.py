@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.shard_size is None:
         raise ConfigError("--resume needs --shard_size N; one file is written as a whole or not at all")
     if args.shard_size is not None:
-        writable.require_writable_file(str(index_path_of(args.output)), option="--output")
+        writable.require_writable_text(str(index_path_of(args.output)), option="--output")
     listing = find_pictures(args.inputs, recursive=not args.no_recursive, exclude=args.exclude)
     listing.require_pictures()
     encoder = _Encoder(args, pictures=len(listing.pictures))
