@@ -44,6 +44,8 @@ _FEW_CASES = 50
 """For which it does not pay to import everything."""
 _PIPE_BYTES = 1 << 20
 _TEMPORARY = re.compile(r"\.af-[0-9a-f]{4}-[0-9a-f]{8}\.|\.tmp|\.lock$|^\.export_|^tmp|to_static_tmp")
+_OF_OTHERS = {"faulty_input", "home"}
+"""Folders of a case whose files we do not write; in the home lie the caches of libraries."""
 _PR_SET_SECUREBITS, _SECBIT_NOROOT, _CAPABILITY_VERSION = 28, 0b11, 0x20080522  # of Linux's headers
 
 COMMANDS = """
@@ -431,7 +433,7 @@ def _left_in(place: Path) -> Iterator[str]:
     for path in sorted(place.rglob("*")):
         if _TEMPORARY.search(path.name):
             yield path.name
-        elif path.is_file() and not path.is_symlink() and "faulty_input" not in path.parts and not _is_whole(path):
+        elif path.is_file() and not path.is_symlink() and not _OF_OTHERS & set(path.parts) and not _is_whole(path):
             yield f"half of {path.name}"
 
 
