@@ -142,7 +142,7 @@ train --config <text --data_dir {dataset} --output {out} $tiny
 train --data_dir <dataset --output {out} $tiny
 train --data_dir {dataset} --output >folder $tiny
 train --data_dir {dataset} --label_file <ids --output {out} $tiny
-train --data_dir {dataset} --output {out} --pretrained <weights $tiny
+train --data_dir {dataset} --output {out} --pretrained <weights $tiny --width 1 --embedding_size 128
 train $tiny --data_dir {dataset} --output {out} --logdir >folder
 train --explain <run
 valid --model <model --data_dir {dataset} --val_targets val
@@ -158,14 +158,13 @@ identify --data_dir {dataset} --model MobileFace --report >folder
 identify --ijb <photos --model MobileFace
 calibrate =model --data {dataset}
 calibrate {model} --data <dataset --dry_run
-calibrate {model} --data <pairs --dry_run
-calibrate {model} --photographs <people --dry_run
+calibrate {model} --data <hundred --dry_run
+calibrate {model} --photographs <portraits --dry_run
 calibrate {model} --data {dataset} --dry_run --json >file.json
 export --pretrained_model <weights --output {out}
 export --pretrained_model {weights} --output >folder
 export --pretrained_model {weights} --format onnx --output >folder
 import <weights --output {out}
-import <model --output {out}
 import {weights} --output >folder
 quantize --model <model --images {dataset} --pairs {pairs} --output {out}
 quantize --model {model} --images <dataset --pairs {pairs} --output {out}
@@ -207,7 +206,7 @@ OF_OUTPUTS = (
     "full_device",
 )
 OF_SURROUNDINGS = ("home_closed", "no_scratch", "stdout_closed", "stdout_full", "stderr_closed", "folder_gone")
-_FOLDERS = ("photos", "people", "dataset", "run", "model", "detector")
+_FOLDERS = ("photos", "people", "dataset", "run", "model", "portraits", "detector")
 HEALTHY = "healthy"
 """No fault: the command does its work, so that with a fault it fails for that."""
 NEVER_HEALTHY = (
@@ -319,7 +318,7 @@ class Area:
     def __init__(self, folder: Path, *, needs_networks: bool) -> None:
         import cv2
         import numpy as np
-        from tiny_data import write_dataset
+        from tiny_data import write_dataset, write_validation
 
         from arcface_paddle.pipeline.model_files import open_model
 
@@ -336,6 +335,13 @@ class Area:
         shutil.copy(photographs[0], self.folder / "picture.jpg")
         write_dataset(self.folder / "dataset", identities=5, pictures=4, pairs=12)  # enough to calibrate on
         shutil.copy(self.folder / "dataset" / "val.bin", self.folder / "pairs.bin")
+        # A hundred pairs of two persons each, without which nothing is calibrated.
+        write_validation(self.folder / "hundred.bin", identities=5, pairs=202)
+        for name, photograph in zip(("one", "two"), photographs):
+            (self.folder / "portraits" / name).mkdir(parents=True)
+            for quality in range(80, 91):
+                path = self.folder / "portraits" / name / f"{quality}.jpg"
+                cv2.imwrite(str(path), cv2.imread(str(photograph)), [cv2.IMWRITE_JPEG_QUALITY, quality])
         (self.folder / "run").mkdir()
         for name, kind in (("MobileFace", "model"), ("BlazeFace", "detector")):
             shutil.copytree(open_model(name).graph_file.parent, self.folder / kind)
