@@ -8,10 +8,7 @@ says that the shard is finished. Whoever starts again goes on with those that ar
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any, Iterator, Optional, Sequence
 
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
+from arcface_paddle.pipeline.child_command import run_command
 from arcface_paddle.untrusted import DOCUMENT_ERRORS, TAR_ERRORS, read_json
 
 _FORMAT = 1
@@ -167,14 +165,8 @@ def embed_shard(job: ShardJob) -> ShardReport:
 
 def _run_encode(folder: Path, name: str, target: Path, options: Sequence[str]) -> str:
     """Run ``encode`` on a folder; return its last line when it failed. Sources are told as ``NAME/PERSON/PICTURE``."""
-    command = [sys.executable, "-m", "arcface_paddle", "encode", f"./{name}", f"--output={target}"]
-    command += [f"--shard_size={_PICTURES_PER_FILE}", "--resume", *options]
-    package = str(Path(__file__).resolve().parents[2])  # the folder changes, so that a relative PYTHONPATH is lost
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
-    )
+    arguments = ["encode", f"./{name}", f"--output={target}", f"--shard_size={_PICTURES_PER_FILE}", "--resume"]
+    done = run_command([*arguments, *options], folder=folder)
     if done.returncode in (0, 1):
         return ""
     lines = done.stderr.strip().splitlines()

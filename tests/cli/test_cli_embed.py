@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from arcface_paddle import images
@@ -175,3 +179,25 @@ def test_an_output_that_is_a_link_to_itself_is_one_line(tmp_path, capsys):
     (tmp_path / "shard").mkdir()
     assert run_module("embed", [str(tmp_path / "shard"), "--output", str(tmp_path / "circle" / "out")]) == 2
     assert "symbolic links" in capsys.readouterr().err
+
+
+def test_what_a_killed_command_had_started_ends_with_it(tmp_path):
+    """Four thousand photographs of some hundredths of a second each are not done by themselves within the time."""
+    folder = tmp_path / "shard"
+    folder.mkdir()
+    photograph = next((Path(__file__).parents[2] / "demo" / "gallery").rglob("*.jpg"))
+    shutil.copy(photograph, folder / "one.jpg")
+    for number in range(4000):
+        os.link(folder / "one.jpg", folder / f"{number}.jpg")
+    command = [sys.executable, "-m", "arcface_paddle", "embed", str(folder), f"--output={tmp_path / 'out'}"]
+    with subprocess.Popen(command) as parent:
+        children = []
+        while not children and parent.poll() is None:
+            children = psutil.Process(parent.pid).children(recursive=True)
+            time.sleep(0.02)
+        parent.kill()
+    assert children, "the shard is embedded by a process of its own"
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+    assert alive == []
