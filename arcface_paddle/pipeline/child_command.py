@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 from typing import Sequence
 
-_PROGRAM = f"from {__name__} import main; main()"
+_PROGRAM = f"import sys; sys.path = [path for path in sys.path if path]; from {__name__} import main; main()"
+"""Without the folder it is started in, where the pictures of strangers lie: a file numpy.py among them would be run."""
 
 
 def run_command(arguments: Sequence[str], *, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -36,8 +36,12 @@ def crop(seed: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> list[Path]:
-    """A folder and two archives: Ann and Bob, Cid, and one without a picture that can be read."""
+    """A folder and two archives: Ann and Bob, Cid, and one without a picture that can be read; beside them a program.
+
+    Python looks for modules in the folder it is started in, and this one has a name that every command imports.
+    """
     folder = tmp_path_factory.mktemp("shards")
+    (folder / "numpy.py").write_text(f"open({str(folder / 'was_run')!r}, 'w')")
     for seed, person in enumerate(("Ann", "Bob")):
         (folder / "s0" / person).mkdir(parents=True)
         for number in range(2):
@@ -80,6 +84,7 @@ def test_shards_in_parquet_out(shards, embedded, tmp_path):
                             "s1/Cid/1.jpg"]  # fmt: skip
     assert {path.name for path in embedded.glob("*.done.json")} == {"s0.done.json", "s1.done.json", "s2.done.json"}
     assert not list(embedded.parent.glob("out.jpg")), "nothing leaves the folder of the archive"
+    assert not (shards[0].parent / "was_run").exists(), "programs beside the pictures are not run"
     arguments = [str(shards[0]), "--output", str(tmp_path / "one.npz"), *OPTIONS]
     assert run_module("encode", arguments) == 0
     one = dict(np.load(tmp_path / "one.npz"))
