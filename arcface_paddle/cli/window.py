@@ -17,8 +17,12 @@ _ENDING_KEYS = frozenset({ord("q"), ord("Q"), 27})
 _FRAME_MS, _POLL_MS = 1, 50  # how long the window may look for a key: between frames, and while a picture stands
 _PROBE_TIMEOUT_S = 30.0
 
-# Qt ends the whole process where there is no screen, so that another process has to try.
-_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+# Qt ends the whole process where there is no screen, so that another process has to try; not with a module of this name
+# that lies in the folder of the pictures.
+_PROBE = (
+    "import sys; sys.path = [path for path in sys.path if path]; "
+    "import cv2; cv2.namedWindow('probe'); cv2.destroyAllWindows()"
+)
 _BUILT_WITHOUT = "not implemented"  # in OpenCV's error, of the builds without windows
 
 

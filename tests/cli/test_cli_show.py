@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -51,6 +52,14 @@ def test_a_screen_is_tried_in_another_process(monkeypatch: pytest.MonkeyPatch, p
     with pytest.raises(ConfigError, match=message):
         window.require_display()
     return None
+
+
+def test_a_program_beside_the_pictures_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("open('was_run', 'w')")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.suppress(ConfigError):  # there may be a screen or none
+        window.require_display()
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_show_needs_an_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
