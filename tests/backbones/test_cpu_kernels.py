@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from arcface_paddle import temporaries
 from arcface_paddle.backbones import build_backbone
 from arcface_paddle.backbones.cpu_kernels import building, operators
 from arcface_paddle.backbones.cpu_kernels.building import NoKernelsError, load_build
@@ -241,6 +247,35 @@ def test_is_built_once_and_a_wrong_compiler_is_one_line(folder, kernels, tmp_pat
     monkeypatch.setenv("CXX", str(failing))
     with pytest.raises(NoKernelsError, match=r"failing fails: kernels.cc:1: error: unknown machine"):
         load_build(folder)
+
+
+STARTED = """
+import sys
+from pathlib import Path
+from arcface_paddle.backbones.cpu_kernels.building import load_build
+load_build(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_process_left_of_a_build_goes_with_the_next(folder, kernels, tmp_path, monkeypatch):
+    (built,) = [path for path in folder.iterdir() if path.suffix == ".so"]
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    compiler = tmp_path / "c++"
+    wanted = '[ "$1" = --version ] || [ -z "$SLOW" ] || exec sleep 60\nfor target; do :; done'
+    compiler.write_text(f'#!/bin/sh\n{wanted}\n[ "$1" = --version ] || cp {built} "$target"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    command = [sys.executable, "-c", STARTED, str(tmp_path / "home")]
+    with subprocess.Popen(command, env={**os.environ, "SLOW": "1"}, start_new_session=True) as process:
+        while process.poll() is None and not list(tmp_path.glob("*/*kernels_*/kernels.cc")):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    monkeypatch.setattr(temporaries, "_cleaned", set())
+    name = load_build(tmp_path / "home").name
+    assert [path.name for place in ("home", "scratch") for path in (tmp_path / place).iterdir()] == [
+        f"kernels_{name}.so"
+    ]
 
 
 def test_another_processor_gets_a_build_of_its_own(monkeypatch):

@@ -9,13 +9,12 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Sequence
 
-from arcface_paddle import files
+from arcface_paddle import files, temporaries
 from arcface_paddle.errors import ConfigError
 
 _COMPILERS = ("c++", "g++", "clang++")
@@ -59,7 +58,7 @@ def load_build(folder: Path) -> Build:
             folder.mkdir(parents=True, exist_ok=True)
             with files.locked(target, timeout_s=_COMPILING_S):
                 if not target.is_file():  # nobody else has made it meanwhile
-                    files.write_bytes(target, _compiled(source, compiler))
+                    files.write_bytes(target, _compiled_beside(target, source, compiler))
         return Build(ctypes.CDLL(str(target)), name)
     except OSError as error:
         raise NoKernelsError(f"{target} cannot be written or loaded: {error}") from None
@@ -89,23 +88,41 @@ def _processor() -> str:
     return "\n".join(sorted(line for line in first if line.startswith(("model name", "flags", "Features", "CPU "))))
 
 
-def _compiled(source: bytes, compiler: str) -> bytes:
-    """Compile for this processor and return the library."""
-    with tempfile.TemporaryDirectory(prefix="arcface_paddle_kernels_") as scratch:
-        code, library = Path(scratch) / "kernels.cc", Path(scratch) / "kernels.so"
-        code.write_bytes(source)
-        problem = ""
-        for flag in _FLAGS_OF_PROCESSOR:
-            problem = _run([compiler, *_FLAGS, *filter(None, [flag]), str(code), "-o", str(library)])
-            if not problem:
-                return library.read_bytes()
+def _compiled_beside(target: Path, source: bytes, compiler: str) -> bytes:
+    """Compile for this processor in a folder beside ``target``, which goes with the next build if this one is killed.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    scratch = temporaries.new_folder(target, mode=0o700)
+    try:
+        return _compiled(source, compiler, scratch.path)
+    finally:
+        scratch.discard()
+
+
+def _compiled(source: bytes, compiler: str, scratch: Path) -> bytes:
+    code, library = scratch / "kernels.cc", scratch / "kernels.so"
+    code.write_bytes(source)
+    problem = ""
+    for flag in _FLAGS_OF_PROCESSOR:
+        flags = [*_FLAGS, *filter(None, [flag])]
+        problem = _run([compiler, *flags, str(code), "-o", str(library)], scratch=scratch)
+        if not problem:
+            return library.read_bytes()
     raise NoKernelsError(f"{compiler} fails: {problem:.200}")
 
 
-def _run(command: Sequence[str]) -> str:
-    """Run a compiler; returns the first line of its complaint, or nothing when all is well."""
+def _run(command: Sequence[str], *, scratch: Path) -> str:
+    """Run a compiler; returns the first line of its complaint, or nothing when all is well.
+
+    Its own temporary files go into ``scratch``, too. One whose starter is killed ends by itself, within seconds.
+    """
+    environment = {**os.environ, "TMPDIR": str(scratch)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_COMPILING_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_COMPILING_S, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if done.returncode == 0:
