@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
 import numpy as np
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -59,7 +60,7 @@ class Stopped:
         kills: stops in all, of which ``early`` by a signal before the command's own code ran.
         finished: runs that got through after stops.
         different: of these, whose result is another than that of the undisturbed run.
-        left: of these, beside whose result something was left.
+        left: of these, beside whose result something was left, or a process of the stopped ones was still running.
         unsound: stops after which neither the old nor the new state was there.
         complaints: stops by SIGTERM or SIGINT that ended in a traceback or another exit code than 130.
     """
@@ -160,6 +161,7 @@ JOBS = {
             tree_digest,
             _whole_or_no_model,
         ),
+        Job("embed", "embed {area}/people --output {out}/e --encode=--workers=1", tree_digest),
         Job("encode", "encode {area}/people --output {out}/e.npz --shard_size 1 --resume", _of_arrays),
         Job("video", "recognize --det --input {area}/film.mp4 --write_video --output {out}/film", _of_film),
         Job("people", "people {area}/people --output {out}/people --store {out}/store", _of_people),
@@ -188,6 +190,7 @@ class _Bench:
         self._folder = folder
         self._job = job
         self._outs = 0
+        self._children: list[psutil.Process] = []
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
         make_area(folder / "area")
@@ -222,6 +225,8 @@ class _Bench:
         if process.poll() is not None:
             self._ended(process)
             return True
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._children += psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         code, said = self._ended(process)
         found.kills += 1
@@ -246,7 +251,9 @@ class _Bench:
             found.different += 1
             found.note(f"different: {code} {said[-1500:]}")
         hidden = {path.relative_to(out) for path in out.rglob(".*")} - self._hidden
-        left = [*map(str, sorted(hidden)), *(path.name for path in self.scratch.iterdir())]
+        running = [str(child) for child in self._children if child.is_running()]
+        self._children.clear()
+        left = [*map(str, sorted(hidden)), *(path.name for path in self.scratch.iterdir()), *running]
         if left:
             found.left += 1
             found.note(f"left: {left[:5]}")
@@ -279,8 +286,8 @@ class _Fork:
     def __init__(self, flags: list[str], said: Path, environment: dict[str, str]) -> None:
         self._code: Optional[int] = None
         ready, tell = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             os.close(ready)
             os._exit(_as_child(flags, said, environment, tell))
         os.close(tell)
@@ -289,19 +296,19 @@ class _Fork:
 
     def poll(self) -> Optional[int]:
         if self._code is None:
-            done, status = os.waitpid(self._pid, os.WNOHANG)
+            done, status = os.waitpid(self.pid, os.WNOHANG)
             self._code = os.waitstatus_to_exitcode(status) if done else None
         return self._code
 
     def send_signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, number)
+            os.kill(self.pid, number)
 
     def wait(self, timeout: float) -> int:
         deadline = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > deadline:
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
                 raise RuntimeError(f"no end after {timeout} s")
             time.sleep(0.002)
         assert self._code is not None
