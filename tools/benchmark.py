@@ -64,12 +64,13 @@ def describe_machine() -> str:
 
 
 def print_table(rows: list[dict]) -> None:
+    """Print what fits into cells; series are for ``--json``."""
     from prettytable import PrettyTable
 
     if not rows:
         print("no rows")
         return
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, dict)))
     table = PrettyTable(columns)
     table.align = "l"
     for row in rows:

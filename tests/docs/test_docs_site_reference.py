@@ -187,6 +187,25 @@ def test_a_plot_has_a_bar_for_each_value_as_long_as_the_value():
         plots.bars(["a"], {str(number): [1.0] for number in range(5)})
 
 
+def test_a_plot_over_time_has_a_line_for_each_row_through_its_points():
+    import plots
+
+    svg = plots.lines("minutes", {"a & b": [(0.0, 0.0), (5.0, 30.0), (10.0, 20.0)], "c": [(0.0, 10.0), (10.0, 10.0)]})
+    first, second = (
+        [tuple(map(float, point.split(","))) for point in points.split()]
+        for points in re.findall(r'<polyline class="\w+" points="([^"]+)"', svg)
+    )
+    left, bottom = first[0]
+    right = first[2][0]
+    scale = (bottom - first[1][1]) / 30.0
+    assert first[1] == pytest.approx(((left + right) / 2, bottom - 30 * scale))
+    assert first[2] == pytest.approx((right, bottom - 20 * scale))
+    assert second == [pytest.approx((left, bottom - 10 * scale)), pytest.approx((right, bottom - 10 * scale))]
+    assert "a &amp; b" in svg and ">40</text>" in svg and ">30</text>" in svg, "the axis ends at a short number"
+    with pytest.raises(ValueError, match="5 lines"):
+        plots.lines("minutes", {str(number): [(0.0, 1.0)] for number in range(5)})
+
+
 def test_every_file_of_the_benchmarks_is_shown_and_names_its_machine():
     used = set(re.findall(r"```\{plot\} (\w+)", source("en", "benchmarks")))
     assert used == {path.stem for path in (SITE / "benchmarks").glob("*.json")}

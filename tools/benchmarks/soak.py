@@ -3,7 +3,7 @@
 Each runs in a process of its own and is sampled with its children. "settled" is a third of the way, when models and
 caches are there; from then on the figures have to be flat. The slope is that of a line through the samples since then.
 
-    python tools/benchmark.py soak --minutes 30 --json soak.json --samples samples.json --plot soak.png
+    python tools/benchmark.py soak --minutes 30 --together --json soak.json --samples samples.json --plot soak.png
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 THREADS = 8  # that share one analyzer
 _CLIENTS = 4
 _SAMPLE_S = 1.0
+_POINTS = 60  # of a series in the rows
 _SETTLED = 1 / 3  # of the time
 _IDENTITIES, _PICTURES = 20, 200
 _ENDLESS = 10_000_000  # steps
@@ -63,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of this benchmark."""
     parser.add_argument("--minutes", type=float, default=3.0, help="of each (%(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="(all)")
+    parser.add_argument("--together", action="store_true", help="all at the same time (one after the other)")
     parser.add_argument("--threads", type=int, default=THREADS, help="that share the analyzer (%(default)s)")
     parser.add_argument("--samples", type=Path, help="also write every sample to this file (JSON)")
     parser.add_argument("--plot", type=Path, help="also draw memory, handles and threads over time (PNG, SVG, PDF)")
@@ -70,18 +73,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Let each run for its time and return a row for it."""
-    rows, drawn = [], {}
-    for kind in args.kinds:
-        with tempfile.TemporaryDirectory(prefix="soak-") as folder, KINDS[kind](Path(folder), args) as process:
-            samples = watch(process, minutes=args.minutes)
-        drawn[kind] = samples
-        rows.append(row_of(kind, samples))
-        print(f"{kind}: {rows[-1]}", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(len(args.kinds) if args.together else 1) as pool:
+        drawn = dict(zip(args.kinds, pool.map(lambda kind: _soaked(kind, args), args.kinds)))
     if args.samples:
         files.write_json(args.samples, {kind: vars(samples) for kind, samples in drawn.items()})
     if args.plot:
         draw(args.plot, drawn)
-    return rows
+    return [row_of(kind, samples) for kind, samples in drawn.items()]
+
+
+def _soaked(kind: str, args: argparse.Namespace) -> Samples:
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, KINDS[kind](Path(folder), args) as process:
+        samples = watch(process, minutes=args.minutes)
+    facts = {name: value for name, value in row_of(kind, samples).items() if name != "series"}
+    print(f"{kind}: {facts}", file=sys.stderr, flush=True)
+    return samples
 
 
 def watch(process: subprocess.Popen[Any], *, minutes: float) -> Samples:
@@ -124,6 +130,18 @@ def row_of(kind: str, samples: Samples) -> dict[str, Any]:
         "MB a minute": round(float(slope), 2),
         "handles": f"{samples.handles[first]} to {samples.handles[-1]}, at most {max(samples.handles[first:])}",
         "threads": f"{samples.threads[first]} to {samples.threads[-1]}, at most {max(samples.threads[first:])}",
+        "series": series_of(samples),
+    }
+
+
+def series_of(samples: Samples) -> dict[str, list[float]]:
+    """Return few enough points for a page: the most that was seen in each part of the time, which hides no peak."""
+    count = len(samples.minutes)
+    edges = np.linspace(0, count, min(_POINTS, count) + 1).astype(int)
+    parts = list(zip(edges[:-1], edges[1:]))
+    return {
+        name: [round(float(max(getattr(samples, key)[begin:end])), 2) for begin, end in parts]
+        for name, key in (("minutes", "minutes"), ("MB", "resident_mb"), ("handles", "handles"), ("threads", "threads"))
     }
 
 
