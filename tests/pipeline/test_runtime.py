@@ -134,6 +134,42 @@ def test_threads_may_share_a_runtime(crops: np.ndarray, options: RuntimeOptions)
     assert not wrong
 
 
+FIRST_ARRAYS = """
+import os, signal, sys, threading
+import openvino
+from arcface_paddle.pipeline.engines import openvino_engine
+
+openvino_engine._core()
+begun = False
+
+def meet():
+    while not begun:
+        pass
+    openvino.Type.f32.to_dtype()
+
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        sys.setswitchinterval(1e-6)  # threads come between each other at every opportunity
+        threads = [threading.Thread(target=meet) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        begun = True
+        for thread in threads:
+            thread.join()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "two threads wait for each other"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="five processes would take long to start")
+def test_first_arrays_of_several_threads_do_not_stand_still() -> None:
+    """In OpenVINO's ``Tensor`` and ``infer``, which look up the type of an array; in two of three tries, by itself."""
+    pytest.importorskip("openvino")
+    subprocess.run([sys.executable, "-c", FIRST_ARRAYS], check=True, timeout=120)
+
+
 @both_engines
 def test_a_twin_gives_the_same_at_once(crops: np.ndarray, options: RuntimeOptions) -> None:
     """The detector's windows go through a twin, so that OpenVINO need not prepare for other sizes all the time."""

@@ -40,6 +40,7 @@ _BUILD = "1"  # to be counted up when this module changes what it compiles: kept
 # with OpenVINO's own 5000 and takes 380 MB, in the same time, with these; a size of CenterFace's needs about 60.
 _KEPT_KERNELS = 1500
 _NO_BOUND = 1e30  # no network of ours gives such values; infinity would let OpenVINO see that nothing is done
+_making_core = threading.Lock()
 
 
 class OpenVinoRuntime:
@@ -192,20 +193,38 @@ def _read_pdmodel(core: Any, source: _Source) -> Any:
         return None
 
 
-@functools.lru_cache(maxsize=1)
 def _core() -> Any:
-    """Return the one ``Core`` of this process, which lives as long as the process.
+    """Return the one ``Core`` of this process; threads that ask first wait for each other."""
+    with _making_core:
+        return _made_core()
+
+
+@functools.lru_cache(maxsize=1)
+def _made_core() -> Any:
+    """Make the ``Core``, which lives as long as the process.
 
     OpenVINO gives the thread that loads it a stack for signal handlers, and takes the memory back when the last network
     is gone. If that happens in another thread, the first one's next Ctrl-C finds no stack and the process crashes.
     """
     openvino = _import_openvino()
+    _fill_tables_of_types(openvino)
     core = openvino.Core()
     with contextlib.suppress(RuntimeError):  # a property that OpenVINO documents nowhere, and may drop
         core.set_property(_DEVICE, {"CPU_RUNTIME_CACHE_CAPACITY": _KEPT_KERNELS})
     with contextlib.suppress(ImportError):  # a build of OpenVINO without the reader of Paddle's files
         _teach_prelu(core)
     return core
+
+
+def _fill_tables_of_types(openvino: Any) -> None:
+    """Have OpenVINO's Python part fill its tables of element types, as each first array does.
+
+    It gives up Python's lock for a moment meanwhile, and whoever comes next with a first array waits for the table with
+    that lock in hand: two threads whose first pictures come together stand still for ever, and with them the process.
+    """
+    tensor = openvino.Tensor(np.zeros(1, np.float32))
+    tensor.element_type.to_dtype()
+    tensor.data.sum()
 
 
 def _teach_prelu(core: Any) -> None:
