@@ -9,6 +9,7 @@ processes is started anew (``python -m arcface_paddle``), which adds the import;
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import importlib
 import json
@@ -235,7 +236,7 @@ class _Bench:
         ours = not fresh or "arcface_paddle" in said  # not the interpreter's own start
         if number != signal.SIGKILL and not early and ours and (code not in (0, 130) or "Traceback" in said):
             found.complaints += 1
-            found.note(f"{signal.Signals(number).name} after {wait_s:.2f} s: {code} {said[-1500:]}")
+            found.note(f"{signal.Signals(number).name} after {wait_s:.2f} s: {code} {said[-2500:]}")
         try:
             self._job.sound(out)
         except Exception as error:  # noqa: BLE001  (whatever it is, the state is neither)
@@ -249,7 +250,7 @@ class _Bench:
         found.finished += 1
         if code != 0 or self._job.digest(out) != self.expected:
             found.different += 1
-            found.note(f"different: {code} {said[-1500:]}")
+            found.note(f"different: {code} {said[-2500:]}")
         hidden = {path.relative_to(out) for path in out.rglob(".*")} - self._hidden
         running = [str(child) for child in self._children if child.is_running()]
         self._children.clear()
@@ -273,10 +274,15 @@ class _Bench:
         return _Fork(self._flags(out), self._folder / "said", self._environment())
 
     def _environment(self) -> dict[str, str]:
-        return {"TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1"}
+        return {"TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
 
     def _ended(self, process: Any) -> tuple[int, str]:
-        code = process.wait(_LONGEST_S)
+        """Wait for the end; one that stands still is aborted and says where it stood."""
+        try:
+            code = process.wait(_LONGEST_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            code = process.wait(_LONGEST_S)
         return code, (self._folder / "said").read_text(errors="replace")
 
 
@@ -308,8 +314,7 @@ class _Fork:
         deadline = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > deadline:
-                os.kill(self.pid, signal.SIGKILL)
-                raise RuntimeError(f"no end after {timeout} s")
+                raise subprocess.TimeoutExpired("a fork", timeout)
             time.sleep(0.002)
         assert self._code is not None
         return self._code
@@ -324,6 +329,7 @@ def _as_child(flags: list[str], said: Path, environment: dict[str, str], tell: i
         os.dup2(stream.fileno(), 2)
         sys.stdout, sys.stderr = nowhere, stream
         os.environ.update(environment)
+        faulthandler.enable(stream)
         tempfile.tempdir = None
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
