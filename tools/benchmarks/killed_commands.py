@@ -29,6 +29,8 @@ from typing import Any, Callable, Iterator, Optional
 import numpy as np
 import psutil
 
+from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
+
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _LONGEST_S = 300.0
@@ -362,7 +364,8 @@ def _telling(tell: int) -> Iterator[None]:
 
 
 def import_all() -> None:
-    """Import what commands need, so that forks have it; networks are not opened, which would start threads."""
+    """Import what commands need, so that forks have it; nothing that would start threads, as networks and events do."""
+    forbid_telemetry()
     for name in ("cv2", "paddle", "openvino", "onnxruntime", "h5py", "av"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
