@@ -71,6 +71,8 @@ class LossWatch:
             self._losses.clear()
             self._behind_warmup = 0
         self._losses.append(loss)
+        if len(self._losses) > _FIRST + _LATEST:  # a run has millions of intervals, and those between count for nothing
+            del self._losses[_FIRST]
         self._behind_warmup += first_step >= self._warmup_steps
         if len(self._losses) < _FIRST + _LATEST or self._behind_warmup < _LATEST:
             return None

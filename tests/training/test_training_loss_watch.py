@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -172,3 +173,15 @@ def test_chance_of_a_focal_loss_is_that_of_its_formula():
     entropy = math.log(1000)
     expected = (1 - math.exp(-entropy)) ** 2 * entropy
     assert chance_loss(build_margin("Softmax"), 1000, focal_gamma=2.0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_long_run_takes_no_more_memory_than_a_short_one():
+    watch = LossWatch(chance=CHANCE, warmup_steps=0, switch_step=0)
+    tracemalloc.start()
+    for step in range(3000):
+        watch.growth(step, step + 1, 0.5 + step * 1e-9)
+        if step == 100:
+            before, _ = tracemalloc.get_traced_memory()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after < before + 5000
