@@ -60,6 +60,7 @@ _NO_MORE_PROCESSES = (
     "workers and threads need less"
 )
 _SHARED_LIBRARIES = (".so", ".pyd")
+_AGAIN_S = 0.02  # until a request that a callback has dropped is sent again: callbacks are shorter
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -206,12 +207,16 @@ class _Interrupts:
     """Remembers requests to stop and passes them on: to an outer frame (of a subcommand), at last as Ctrl-C.
 
     SIGTERM (docker stop, systemd) and SIGHUP (logout) end a command as Ctrl-C does: what was found is kept. A signal
-    that the parent has set to be ignored (nohup) stays ignored.
+    that the parent has set to be ignored (nohup) stays ignored. One that comes while Python runs a callback whose
+    errors it drops (of a weak reference, of numba's compiler, a ``__del__``) is sent again until it arrives elsewhere.
     """
 
     def __init__(self) -> None:
         self.seen = False
         self._outer: dict[int, Any] = {}
+        self._outer_hook: Optional[Callable[..., object]] = None
+        self._latest = 0
+        self._again: Optional[threading.Timer] = None
 
     def __enter__(self) -> _Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -220,21 +225,48 @@ class _Interrupts:
                 if callable(outer) or (outer is signal.SIG_DFL and number != signal.SIGINT):
                     self._outer[number] = outer
                     signal.signal(number, self._notice)
+            self._outer_hook, sys.unraisablehook = sys.unraisablehook, self._dropped
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, outer in self._outer.items():
-            signal.signal(number, outer)
+        try:
+            if self._again is not None:
+                self._again.cancel()
+                self._again.join()
+        finally:  # it may just have been sent
+            if self._outer_hook is not None:
+                sys.unraisablehook = self._outer_hook
+            for number, outer in self._outer.items():
+                signal.signal(number, outer)
 
     def _notice(self, number: int, frame: Optional[FrameType]) -> None:
         # Logout sends SIGTERM and SIGHUP together: the second must not interrupt the writing of what was found.
         if self.seen and number != signal.SIGINT:
             return
-        self.seen = True
+        self.seen, self._latest = True, number
         outer = self._outer[number]
         if callable(outer):
             outer(number, frame)
         raise KeyboardInterrupt
+
+    def _dropped(self, unraisable: Any) -> None:
+        if self._outer_hook is not None and not (self.seen and unraisable.exc_type is KeyboardInterrupt):
+            self._outer_hook(unraisable)
+            return
+        self.seen = False
+        if self._again is not None:
+            self._again.cancel()
+        self._again = threading.Timer(_AGAIN_S, _send_to_main_thread, [self._latest])
+        self._again.daemon = True
+        self._again.start()
+
+
+def _send_to_main_thread(number: int) -> None:
+    main_thread = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main_thread is not None:
+        signal.pthread_kill(main_thread, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _overview() -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import types
 from importlib.machinery import EXTENSION_SUFFIXES
 
@@ -249,6 +250,42 @@ def test_the_second_request_does_not_interrupt_the_saving(command):
     command(run)
     assert frame.run_module("probe", []) == frame.EXIT_INTERRUPTED
     assert saved == ["all"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_that_comes_into_a_callback_is_not_lost(command, capsys, number):
+    """Python drops what is raised there: in a finalizer, a callback of C code, the import system's weak references."""
+
+    class Kept:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def run(args):
+        for _ in range(2):  # in a subcommand's frame, too
+            kept = Kept()
+            del kept
+        time.sleep(20)
+
+    command(run)
+    assert frame._framed("outer", lambda: frame.run_module("probe", [])) == frame.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "probe: error: interrupted\n"
+
+
+def test_a_dropped_request_does_not_reach_who_comes_after_the_command(command):
+    class Kept:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def run(args):
+        kept = Kept()
+        del kept
+        return 0
+
+    hook = sys.unraisablehook
+    command(run)
+    assert frame.run_module("probe", []) in (frame.EXIT_OK, frame.EXIT_INTERRUPTED)
+    time.sleep(2 * frame._AGAIN_S)
+    assert sys.unraisablehook is hook
 
 
 def test_a_signal_that_the_parent_ignores_stays_ignored(command):
