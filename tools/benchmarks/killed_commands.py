@@ -34,6 +34,7 @@ from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _LONGEST_S = 300.0
+_NO_CODE = 99  # of a fork whose command did not return
 _MOST_STOPS_IN_A_ROW = 6
 """After so many a command may end: on a busy machine one that takes long would never do."""
 
@@ -296,8 +297,12 @@ class _Fork:
         ready, tell = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(ready)
-            os._exit(_as_child(flags, said, environment, tell))
+            code = _NO_CODE
+            try:
+                os.close(ready)
+                code = _as_child(flags, said, environment, tell)
+            finally:  # whatever comes, this process does not go on with the harness
+                os._exit(code)
         os.close(tell)
         os.read(ready, 1)  # until the command begins: a signal before that would meet this program
         os.close(ready)
@@ -325,7 +330,7 @@ class _Fork:
 def _as_child(flags: list[str], said: Path, environment: dict[str, str], tell: int) -> int:
     from arcface_paddle.cli import main
 
-    code = 99
+    code = _NO_CODE
     with said.open("a") as stream, open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(stream.fileno(), 2)
@@ -333,16 +338,20 @@ def _as_child(flags: list[str], said: Path, environment: dict[str, str], tell: i
         os.environ.update(environment)
         faulthandler.enable(stream)
         tempfile.tempdir = None
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):  # which is what is left of the second behind the command, too
+            signal.signal(number, signal.default_int_handler)
         try:
             with _telling(tell):
                 code = main.main(flags)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
-        except BaseException:  # noqa: BLE001  (the interpreter would print it)
-            stream.write(traceback.format_exc())
-            stream.flush()
+        except BaseException as error:  # noqa: BLE001  (the interpreter would print it)
+            if code == _NO_CODE or not isinstance(error, KeyboardInterrupt):  # not behind the end of the command
+                stream.write(traceback.format_exc())
+                stream.flush()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
     return code
 
 
