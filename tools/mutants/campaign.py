@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import queue as queues
 import random
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -27,7 +30,7 @@ class Ledger:
     """What is known of a room, in two JSON files of a folder.
 
     ``ROOM.json`` has the outcome of every mutant, with the hash of the changed file; ``ROOM.reach.json`` has CPU
-    seconds and reached lines of every test, by test file with the hash of what was run.
+    seconds and reached lines of every test, by test file with its hash and those of the sources that it reached.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -70,6 +73,9 @@ class Campaign:
         self._budget_s, self._jobs, self._say = budget_s, jobs, say
         self._sources = {file: (root / file).read_text(encoding="utf-8") for file in room.source_files(root)}
         self._noticed: dict[str, list[str]] = {}  # tests that have caught something, by function: likely to do so again
+        for key, known in ledger.mutants.items():
+            if known["by"]:
+                self._noticed.setdefault(_place(key), []).append(known["by"])
         self._test_files: list[str] = []
         self._ended = threading.Event()
         self._failures: list[BaseException] = []
@@ -98,8 +104,12 @@ class Campaign:
         with tempfile.TemporaryDirectory(prefix="mutation_") as folder:
             workers = [_Worker(self._root, Path(folder) / f"copy{n}", self._room) for n in range(self._jobs)]
             try:
-                self._measure(workers[0])
-                self._share(workers, iter(todo))
+                for worker in workers:
+                    self._measure(worker)
+                self._share(workers, todo, self._test)
+                if self._room.with_processes:
+                    left = [m for m in todo if self._outcome_is(m, SURVIVED)]
+                    self._share(workers, left, self._test_with_processes)
             finally:
                 self._ended.set()
                 for worker in workers:
@@ -107,60 +117,87 @@ class Campaign:
         if self._failures:
             raise self._failures[0]
 
+    def _outcome_is(self, mutant: Mutant, outcome: str) -> bool:
+        known = self.outcome(mutant)
+        return known is not None and known["outcome"] == outcome
+
     def _open(self, mutant: Mutant, *, again: bool) -> bool:
         known = self.outcome(mutant)
         return known is None or (again and known["outcome"] != CAUGHT)
 
     def _measure(self, worker: _Worker) -> None:
-        """Learn what each test reaches, unless its file is known."""
-        listed = worker.ask("collected", {"what": "list", "wall_s": 60, "cpu_s": 60})["tests"]
-        hashes = {name: _hash((self._root / name).read_text()) for name in {test.split("::")[0] for test in listed}}
-        sources = _hash("".join(self._sources.values()))
-        self._test_files = sorted(hashes)
+        """Learn what each test reaches, unless neither it nor a source that it reached has changed since."""
+        listed = worker.collected()
+        sources = {name: _hash(source) for name, source in self._sources.items()}
+        self._test_files = sorted({test.split("::")[0] for test in listed})
         for number, name in enumerate(self._test_files, start=1):
-            made_of = hashes[name] + sources
-            if self._ledger.tests.get(name, {}).get("made_of") != made_of:
-                self._say(f"measuring {name} ({number} of {len(hashes)})")
-                reached = worker.reach(name, list(self._sources))
-                self._ledger.note_test_file(name, {"made_of": made_of, "tests": reached})
+            own = _hash((self._root / name).read_text(encoding="utf-8"))
+            known = self._ledger.tests.get(name)
+            if known is None or known["own"] != own or any(sources.get(n) != h for n, h in known["reached"].items()):
+                self._say(f"measuring {name} ({number} of {len(self._test_files)})")
+                tests = worker.reach(name, list(sources))
+                reached = {source: sources[source] for test in tests.values() for source in test["lines"]}
+                self._ledger.note_test_file(name, {"own": own, "reached": reached, "tests": tests})
 
-    def _share(self, workers: list[_Worker], todo: Iterator[Mutant]) -> None:
-        guard = threading.Lock()
-        threads = [threading.Thread(target=self._work, args=(worker, todo, guard), daemon=True) for worker in workers]
+    def _share(self, workers: list[_Worker], todo: list[Mutant], test: _Test) -> None:
+        queue: queues.SimpleQueue[Mutant] = queues.SimpleQueue()
+        for mutant in todo:
+            queue.put(mutant)
+        threads = [threading.Thread(target=self._work, args=(worker, queue, test), daemon=True) for worker in workers]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             for thread in threads:
                 thread.join(0.2)  # a join without an end would keep Ctrl-C waiting
 
-    def _work(self, worker: _Worker, todo: Iterator[Mutant], guard: threading.Lock) -> None:
+    def _work(self, worker: _Worker, queue: queues.SimpleQueue[Mutant], test: _Test) -> None:
         try:
             while not self._ended.is_set():
-                with guard:
-                    mutant = next(todo, None)
-                if mutant is None:
-                    return
-                self._test(worker, mutant)
+                test(worker, queue.get_nowait())
+        except queues.Empty:
+            return
         except (OSError, RuntimeError, ValueError) as error:
             if not self._ended.is_set():
                 self._failures.append(error)
 
     def _test(self, worker: _Worker, mutant: Mutant) -> None:
+        """Ask the tests that reach a mutant."""
         tests, cpu_s = self._tests_of(mutant)
-        source = self._sources[mutant.file]
         told: dict[str, Any] = {"outcome": UNREACHED, "by": None}
+        began = time.monotonic()
         if tests:
-            limit = 10 + 5 * cpu_s
-            worker.tree.write(mutant.file, mutant.apply(source))
-            try:
-                told = _told(worker.test(mutant, tests, limit))
-                if told["outcome"] != CAUGHT and self._room.with_processes:
-                    told = _told(worker.test_fresh(list(self._room.with_processes), _WITH_PROCESSES_S))
-            finally:
-                worker.tree.write(mutant.file, source)
+            with self._changed(worker, mutant):
+                told = _told(worker.test(mutant, tests, 10 + 5 * cpu_s, self._limits(tests)))
+        self._note(mutant, {**told, "asked": len(tests), "wall_s": round(time.monotonic() - began, 1)})
+
+    def _test_with_processes(self, worker: _Worker, mutant: Mutant) -> None:
+        """Ask the tests of which nobody knows what they reach."""
+        with self._changed(worker, mutant):
+            told = _told(worker.test_fresh(list(self._room.with_processes), _WITH_PROCESSES_S, {}))
+        if told["outcome"] == CAUGHT:
+            self._note(mutant, told)
+
+    @contextmanager
+    def _changed(self, worker: _Worker, mutant: Mutant) -> Iterator[None]:
+        source = self._sources[mutant.file]
+        worker.tree.write(mutant.file, mutant.apply(source))
+        try:
+            yield
+        finally:
+            worker.tree.write(mutant.file, source)
+
+    def _limits(self, tests: list[str]) -> dict[str, float]:
+        """Return the CPU seconds of a test, by file: whichever comes first also pays for what its file shares."""
+        slowest: dict[str, float] = {}
+        for test in tests:
+            file = test.split("::")[0]
+            slowest[file] = max(known["cpu_s"] for known in self._ledger.tests[file]["tests"].values())
+        return {file: 5.0 + 3.0 * cpu_s for file, cpu_s in slowest.items()}
+
+    def _note(self, mutant: Mutant, told: dict[str, Any]) -> None:
         if told["by"]:
-            self._noticed.setdefault(mutant.function, []).insert(0, told["by"])
-        self._ledger.note(mutant.key, {**told, "asked": len(tests), "source": _hash(source)})
+            self._noticed.setdefault(_place(mutant.key), []).append(told["by"])
+        self._ledger.note(mutant.key, {**told, "source": _hash(self._sources[mutant.file])})
         self._say(f"{told['outcome']:12} {mutant.file}:{mutant.lines[0]} {mutant.change}")
 
     def _tests_of(self, mutant: Mutant) -> tuple[list[str], float]:
@@ -175,7 +212,7 @@ class Campaign:
                 reached = lines if mutant.live is None else any(first <= n <= last for n in lines)
                 if not test["failed"] and (named or reached):
                     found[name] = test["cpu_s"]
-        likely = self._noticed.get(mutant.function, [])
+        likely = self._noticed.get(_place(mutant.key), [])
         ordered = sorted(found, key=lambda name: (name not in likely, found[name]))
         chosen, spent = [], 0.0
         for name in ordered:
@@ -194,11 +231,13 @@ class _Worker:
         self.tree = Tree(root, folder)
         self._room = room
         self._servers: dict[str, Server] = {}
+        self._libraries = list(room.libraries)
 
-    def ask(self, mode: str, command: dict[str, Any]) -> dict[str, Any]:
-        if mode not in self._servers:
-            self._servers[mode] = Server(self.tree, mode, self._room)
-        return self._servers[mode].ask(command)
+    def collected(self) -> list[str]:
+        """Return the names of the room's tests."""
+        answer = self._ask("collected", {"what": "list", "wall_s": 60, "cpu_s": 60})
+        self._libraries = answer["libraries"]
+        return answer["tests"]
 
     def reach(self, name: str, sources: list[str]) -> dict[str, dict[str, Any]]:
         """Return CPU seconds, failure and reached lines of the tests of a file, by test."""
@@ -211,28 +250,42 @@ class _Worker:
             "wall_s": _MEASURING_S,
             "cpu_s": _MEASURING_S,
         }
-        self.ask("collected", command)
+        self._ask("collected", command)
         told = [json.loads(line) for line in output.read_text().splitlines()]
         return {test.pop("test"): test for test in told}
 
-    def test(self, mutant: Mutant, tests: list[str], cpu_s: float) -> dict[str, Any]:
-        """Run tests on the changed program."""
-        limits = {"wall_s": 20 + _WALL_OF_CPU * cpu_s, "cpu_s": cpu_s}
+    def test(self, mutant: Mutant, tests: list[str], cpu_s: float, limit_s: dict[str, float]) -> dict[str, Any]:
+        """Run tests on the changed program; ``limit_s`` are the CPU seconds of one test, by file."""
+        limits = {"wall_s": 20 + _WALL_OF_CPU * cpu_s, "cpu_s": cpu_s, "limit_s": limit_s}
         if mutant.live is not None:
             path = str(self.tree.folder / mutant.file)
-            told = self.ask("collected", {"what": "test", "path": path, "tests": tests, **limits})
+            told = self._ask("collected", {"what": "test", "path": path, "tests": tests, **limits})
             if "not patched" not in told:
                 return told
-        return self.test_fresh(tests, cpu_s)
+        return self.test_fresh(tests, cpu_s, limit_s)
 
-    def test_fresh(self, tests: list[str], cpu_s: float) -> dict[str, Any]:
+    def test_fresh(self, tests: list[str], cpu_s: float, limit_s: dict[str, float]) -> dict[str, Any]:
         """Run tests on the changed program in a process that has imported nothing of it yet."""
         cpu_s += 30  # importing and collecting
-        return self.ask("fresh", {"tests": tests, "cpu_s": cpu_s, "wall_s": 20 + _WALL_OF_CPU * cpu_s})
+        limits = {"wall_s": 20 + _WALL_OF_CPU * cpu_s, "cpu_s": cpu_s, "limit_s": limit_s}
+        return self._ask("fresh", {"tests": tests, **limits})
+
+    def _ask(self, mode: str, command: dict[str, Any]) -> dict[str, Any]:
+        if mode not in self._servers:
+            self._servers[mode] = Server(self.tree, mode, self._room, self._libraries)
+        return self._servers[mode].ask(command)
 
     def end(self) -> None:
         for server in self._servers.values():
             server.end()
+
+
+_Test = Callable[[_Worker, Mutant], None]
+
+
+def _place(key: str) -> str:
+    """Return file and function of a mutant's key."""
+    return " | ".join(key.split(" | ")[:2])
 
 
 def _told(answer: dict[str, Any]) -> dict[str, Any]:

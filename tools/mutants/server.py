@@ -4,7 +4,8 @@
 
 Commands and answers are JSON, one a line. ``collected`` imports all tests once; its children put the changed code into
 the functions that live already, which costs nothing. What runs at import cannot be changed that way: ``fresh`` only
-imports the libraries, and its children import the package and collect the tests themselves.
+imports the libraries, and its children import the package and collect the tests themselves. LIBRARIES is a file with
+their names.
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ import gc
 import importlib
 import json
 import os
-import resource
-import select
-import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Callable, Optional
@@ -27,10 +25,9 @@ from typing import Any, Callable, Optional
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent))
+from children import in_child, limited
 from reach import Reach
 
-_MEMORY = 6 << 30
-"""Bytes that a child may have: what loses its bound must not take the machine with it."""
 _OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-m", "not slow")
 
 
@@ -52,54 +49,18 @@ class Asked:
         self._answers.flush()
 
 
-def in_child(work: Callable[[], dict[str, Any]], *, wall_s: float, cpu_s: float) -> dict[str, Any]:
-    """Run something in a fork of this process.
-
-    Returns:
-        What it returned; ``{"timeout": True}`` where it took too long, ``{"died": status}`` where it ended otherwise.
-    """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _be_child(work, writing, int(cpu_s))
-    os.close(writing)
-    with os.fdopen(reading) as answers:
-        answered = _answer(answers, wall_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # and what it has started
-    _, status = os.waitpid(child, 0)
-    if answered is None:
-        return {"timeout": True}
-    if answered:
-        return json.loads(answered)
-    return {"timeout": True} if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU else {"died": status}
-
-
-def _answer(answers: Any, wall_s: float) -> Optional[str]:
-    ready, _, _ = select.select([answers], [], [], wall_s)
-    return answers.readline() if ready else None
-
-
-def _be_child(work: Callable[[], dict[str, Any]], writing: int, cpu_s: int) -> None:
-    status = 1
-    try:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
-        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        answer = json.dumps(work()) + "\n"
-        os.write(writing, answer.encode())
-        status = 0
-    finally:
-        os._exit(status)
-
-
 class Noted:
     """The pytest plugin that remembers the first failure."""
 
     def __init__(self) -> None:
         self.failed: Optional[str] = None
+        self.limit_s: Optional[dict[str, float]] = None  # CPU seconds of a test, by test file
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        limit_s = (self.limit_s or {}).get(item.nodeid.split("::")[0])
+        with limited(limit_s) if limit_s else contextlib.nullcontext():
+            yield
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and self.failed is None:
@@ -122,6 +83,8 @@ class Collected:
         session.config.pluginmanager.register(self._noted)
         self._items = {item.nodeid: item for item in session.items}
         self._live = live_functions()
+        sys.dont_write_bytecode = True  # the compiled tests are kept from here on, no compiled mutant is
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         gc.collect()
         gc.freeze()  # the children share these pages
         self._asked.serve(self._work)
@@ -129,11 +92,12 @@ class Collected:
 
     def _work(self, command: dict[str, Any]) -> dict[str, Any]:
         if command["what"] == "list":
-            return {"tests": list(self._items)}
+            return {"tests": list(self._items), "libraries": foreign_modules()}
         if command["what"] == "reach":
             return self._reach(command)
         if not patch(self._live, Path(command["path"])):
             return {"not patched": True}
+        self._noted.limit_s = command["limit_s"]
         return self._run(command["tests"])
 
     def _reach(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +125,14 @@ class Collected:
             if self._noted.failed:
                 break
         return {"failed": self._noted.failed}
+
+
+def foreign_modules() -> list[str]:
+    """Return all that was imported and lies outside of this folder: no mutant changes it."""
+    here = str(Path.cwd())
+    places = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+    own = {name.split(".")[0] for name, place in places.items() if place.startswith(here)} | {"__main__"}
+    return [name for name, place in places.items() if place and name.split(".")[0] not in own]
 
 
 def live_functions() -> dict[tuple[str, int, str], list[FunctionType]]:
@@ -201,16 +173,20 @@ def _place(code: CodeType) -> tuple[str, int, str]:
 def fresh(command: dict[str, Any]) -> dict[str, Any]:
     """Import everything anew and run the tests."""
     noted = Noted()
+    noted.limit_s = command["limit_s"]
     pytest.main([*_OPTIONS, "--basetemp", command["basetemp"], *command["tests"]], plugins=[noted])
     return {"failed": noted.failed}
 
 
 def main() -> None:
     mode, commands, answers, basetemp, libraries, *tests = sys.argv[1:]
-    for name in libraries.split():
-        importlib.import_module(name)  # all children share it
+    for name in Path(libraries).read_text().split():
+        with contextlib.suppress(ImportError):  # a part of a library that was made, not read
+            importlib.import_module(name)  # all children share it
+    sys.dont_write_bytecode = mode == "fresh"
     asked = Asked(int(commands), int(answers))
     if mode == "fresh":
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         asked.serve(fresh)
     else:
         pytest.main([*_OPTIONS, "--basetemp", basetemp, *tests], plugins=[Collected(asked)])

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,17 @@ class Tree:
 
 
 class Server:
-    """One process of ``server.py``."""
+    """One process of ``server.py``; ``libraries`` are imported before it forks, as far as they are there."""
 
-    def __init__(self, tree: Tree, mode: str, room: Room) -> None:
+    def __init__(self, tree: Tree, mode: str, room: Room, libraries: Iterable[str]) -> None:
         self.basetemp = str(tree.folder.with_name(f"{tree.folder.name}_{mode}"))
         commands_out, commands_in = os.pipe()
         answers_out, answers_in = os.pipe()
-        environment = {**os.environ, "PYTHONPATH": str(tree.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(tree.folder)}
+        shared = tree.folder.with_name(f"{tree.folder.name}_{mode}.libraries")
+        shared.write_text("\n".join(libraries))
         self._log = open(tree.folder.with_name(f"{tree.folder.name}_{mode}.log"), "wb")  # noqa: SIM115  (closed by end)
-        asked = [mode, str(commands_out), str(answers_in), self.basetemp, " ".join(room.libraries), *room.tests]
+        asked = [mode, str(commands_out), str(answers_in), self.basetemp, str(shared), *room.tests]
         self._process = subprocess.Popen(
             [sys.executable, str(_SERVER), *asked],
             cwd=tree.folder,
