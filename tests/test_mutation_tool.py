@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tools"))
 
 from mutants.campaign import CAUGHT, SURVIVED, UNREACHED, Campaign, Ledger  # noqa: E402
-from mutants.equivalents import read_equivalents  # noqa: E402
 from mutants.operators import mutants  # noqa: E402
+from mutants.report import write_report  # noqa: E402
+from mutants.reviewed import Reviewed, read_reviewed  # noqa: E402
 from mutants.rooms import ROOMS, Room  # noqa: E402
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="every mutant is a fork")
-EQUIVALENTS = read_equivalents(ROOT / "tests" / "mutation_equivalent.yaml")
+REVIEWED = read_reviewed(ROOT / "tests" / "mutation_equivalent.yaml")
 PROGRAM = '''"""Words."""
 
 LEAST = 3
@@ -90,13 +91,32 @@ def test_a_change_stays_in_its_place() -> None:
 
 
 def test_every_reviewed_change_is_one_that_is_made() -> None:
-    for entry in EQUIVALENTS:
+    for entry in REVIEWED:
         source = (ROOT / entry.file).read_text(encoding="utf-8")
         made = [mutant for mutant in mutants(source, entry.file) if entry.covers(mutant)]
         assert len(made) == 1 and len(entry.reason.split()) > 3, entry
     for room in ROOMS.values():
         assert room.source_files(ROOT)
         assert all((ROOT / name).exists() for name in (*room.tests, *room.with_processes))
+
+
+def check_report(campaign: Campaign, told: dict[tuple[str, int], str]) -> None:
+    """What was judged equivalent is not counted; a survivor with a reason is, and shows it."""
+    place = {"file": "small/program.py", "function": "is_large"}
+    border = Reviewed(**place, change="compared: number > least -> number >= least", reason="nobody asks")
+    reviewed = [
+        Reviewed(**{**place, "function": ""}, change="constant: 3 -> 4", reason="more is less"),
+        Reviewed(**place, change=border.change, reason=border.reason, noticeable=True),
+    ]
+    text, good = write_report({"small": campaign}, reviewed, least=99.0)
+    counted, caught = len(told) - 1, sum(outcome == CAUGHT for outcome in told.values())
+    share = f"{100 * caught / counted:.1f} %"
+    everyone = len(campaign.all_mutants())
+    assert f"| small | {everyone} | {counted} | {caught} | 0 | 1 | {counted - caught} | {share} |" in text
+    assert f"in is_large: {border.change}\n  `return number > least`\n  Reason: nobody asks." in text
+    assert "Reason: more is less." in text.partition("## Equivalent")[2]
+    assert "Nobody has judged it yet." in text and not good
+    assert write_report({"small": campaign}, reviewed, least=1.0)[1]
 
 
 @forks
@@ -123,6 +143,7 @@ def test_a_campaign_says_what_the_tests_notice_and_goes_on(tmp_path: Path) -> No
     assert told["not: not isinstance(number, int) -> isinstance(number, int)", 0] == CAUGHT
     assert told["removed: values.sort() -> pass", 0] == UNREACHED
     assert (root / "small" / "program.py").read_text() == PROGRAM
+    check_report(first, told)
     said.clear()
     again = campaign()
     again.run(chosen, again=False)
@@ -135,10 +156,16 @@ def test_a_campaign_says_what_the_tests_notice_and_goes_on(tmp_path: Path) -> No
 def test_what_turns_sleeps_or_dies_ends() -> None:
     program = """
 import os, time
-from server import in_child
+from children import in_child, limited
 def turn():
     while True: pass
 print(in_child(turn, wall_s=20, cpu_s=1))
+def turn_limited():
+    with limited(9):
+        pass
+    with limited(0.1):
+        turn()
+print(in_child(turn_limited, wall_s=20, cpu_s=9))
 print(in_child(lambda: time.sleep(9), wall_s=0.2, cpu_s=9))
 print(in_child(lambda: os.abort(), wall_s=9, cpu_s=9))
 print(in_child(lambda: {"failed": None}, wall_s=9, cpu_s=9))
@@ -146,4 +173,23 @@ print(in_child(lambda: {"failed": None}, wall_s=9, cpu_s=9))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT / "tools" / "mutants", stdout=subprocess.PIPE, check=True, timeout=60
     )
-    assert done.stdout.decode().splitlines() == ["{'timeout': True}"] * 2 + ["{'died': 6}", "{'failed': None}"]
+    assert done.stdout.decode().splitlines() == ["{'timeout': True}"] * 3 + ["{'died': 6}", "{'failed': None}"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_sleeps_is_told_from_what_waits_for_its_turn() -> None:
+    program = """
+import os, time
+import children
+from children import in_child
+children._LOOK_S, children._ASLEEP_S = 0.1, 0.5
+print(in_child(lambda: time.sleep(60), wall_s=50, cpu_s=9))
+def work():
+    while time.process_time() < 1: pass
+    return {"failed": None}
+print(in_child(work, wall_s=50, cpu_s=9))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "tools" / "mutants", stdout=subprocess.PIPE, check=True, timeout=45
+    )
+    assert done.stdout.decode().splitlines() == ["{'timeout': True}", "{'failed': None}"]

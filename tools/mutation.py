@@ -6,10 +6,12 @@
     python tools/mutation.py --report                                  what is known of all rooms
 
 A mutant compares, computes, counts, cuts or returns otherwise than the program, or leaves out a call. Only the tests
-that reach the changed line are asked, as one run of each room's tests has shown; what hangs or dies counts as noticed.
-What nobody could notice is listed with its reason in tests/mutation_equivalent.yaml. All outcomes are kept in
---ledger FOLDER, so that a run that was stopped goes on. Exit code 1: fewer than --least percent of the mutants that
-make a difference were noticed. Needs Linux or macOS: every mutant is a fork of a process that has Paddle in memory.
+that reach the changed line are asked, as one run of each room's tests has shown, those first that have caught something
+in the same function; what hangs or dies counts as noticed. What nobody could notice is listed with its reason in
+tests/mutation_equivalent.yaml, and so is why nothing notices a survivor. All outcomes are kept in --ledger FOLDER, so
+that a run that was stopped goes on; REPORT.md there says what is known. Exit code 1: fewer than --least percent of the
+mutants that make a difference were noticed. Needs Linux or macOS: every mutant is a fork of a process that has Paddle
+in memory.
 
 mutmut replaces functions by trampolines, which hides them from inspect, pickle and the tests that read the program;
 cosmic-ray starts a process for each mutant, and importing Paddle takes longer than most tests.
@@ -27,30 +29,33 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from mutants.campaign import CAUGHT, Campaign, Ledger  # noqa: E402  (found through the path set above)
-from mutants.equivalents import Equivalent, read_equivalents  # noqa: E402
+from mutants.campaign import Campaign, Ledger  # noqa: E402  (found through the path set above)
 from mutants.operators import Mutant  # noqa: E402
+from mutants.report import write_report  # noqa: E402
+from mutants.reviewed import Reviewed, read_reviewed, review_of  # noqa: E402
 from mutants.rooms import ROOMS  # noqa: E402
 
-from arcface_paddle.cli.tables import text_table  # noqa: E402
+from arcface_paddle import files  # noqa: E402
 
-EQUIVALENTS = ROOT / "tests" / "mutation_equivalent.yaml"
-_HEAD = ("room", "mutants", "tested", "caught", "equivalent", "survivors", "caught of the rest")
+REVIEWED = ROOT / "tests" / "mutation_equivalent.yaml"
 
 
 def main() -> int:
     args = arguments()
     signal.signal(signal.SIGTERM, stop)
-    equivalents = read_equivalents(EQUIVALENTS)
+    reviewed = read_reviewed(REVIEWED)
     campaigns = {name: campaign(name, args) for name in args.room}
     try:
         for name, running in [] if args.report else campaigns.items():
             print(f"{name}:", end=" ")
-            running.run(chosen_mutants(running, args, equivalents), again=args.again)
+            running.run(chosen_mutants(running, args, reviewed), again=args.again)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from {args.ledger}", file=sys.stderr)
         return 130
-    return tell(campaigns, equivalents, least=args.least)
+    text, good = write_report(campaigns, reviewed, least=args.least)
+    files.write_text(args.ledger / "REPORT.md", text)
+    print(text)
+    return 0 if good else 1
 
 
 def arguments() -> argparse.Namespace:
@@ -78,35 +83,11 @@ def campaign(name: str, args: argparse.Namespace) -> Campaign:
     return Campaign(ROOT, room, ledger=ledger, budget_s=args.budget, jobs=args.jobs, say=say)
 
 
-def chosen_mutants(running: Campaign, args: argparse.Namespace, equivalents: list[Equivalent]) -> list[Mutant]:
+def chosen_mutants(running: Campaign, args: argparse.Namespace, reviewed: list[Reviewed]) -> list[Mutant]:
     """Return the sample, of which nothing is tested that was found to make no difference."""
     everyone = [m for m in running.sample(None, args.seed) if any(n in f"{m.file} {m.function}" for n in args.only)]
-    return [mutant for mutant in everyone[: args.sample] if not is_equivalent(mutant, equivalents)]
-
-
-def is_equivalent(mutant: Mutant, equivalents: list[Equivalent]) -> bool:
-    return any(entry.covers(mutant) for entry in equivalents)
-
-
-def tell(campaigns: dict[str, Campaign], equivalents: list[Equivalent], *, least: float) -> int:
-    """Show the table and all survivors; return the exit code."""
-    rows, survivors, good = [], [], True
-    for name, running in campaigns.items():
-        everyone = running.all_mutants()
-        tested = [(m, known["outcome"]) for m in everyone for known in [running.outcome(m)] if known]
-        alike = [m for m in everyone if is_equivalent(m, equivalents)]
-        counted = [(m, outcome) for m, outcome in tested if not is_equivalent(m, equivalents)]
-        caught = sum(outcome == CAUGHT for _, outcome in counted)
-        share = 100 * caught / len(counted) if counted else 0.0
-        good = good and share >= least
-        left = len(counted) - caught
-        rows.append([name, len(everyone), len(tested), caught, len(alike), left, f"{share:.1f} %" if counted else "-"])
-        survivors += [(m, outcome) for m, outcome in counted if outcome != CAUGHT]
-    print(text_table(list(_HEAD), [[str(cell) for cell in row] for row in rows]))
-    for mutant, outcome in survivors:
-        print(f"{outcome}: {mutant.file}:{mutant.lines[0]} in {mutant.function or 'the module'}: {mutant.change}")
-        print(f"    {mutant.shown}")
-    return 0 if good else 1
+    reviews = [(mutant, review_of(mutant, reviewed)) for mutant in everyone[: args.sample]]
+    return [mutant for mutant, review in reviews if review is None or review.noticeable]
 
 
 def say(line: str) -> None:
