@@ -105,6 +105,15 @@ def test_working_in_pieces_changes_nothing(name):
     assert_close(results[1][2], results[0][2], 1e-5)
 
 
+@pytest.mark.parametrize(("rows", "products"), [(CLASSES, 3), (CLASSES - 1, 2 * 4)])
+def test_only_what_is_in_pieces_is_computed_twice(monkeypatch, rows, products):
+    """One piece: the logits, and in the backward pass the gradients of features and centres."""
+    shapes, real = [], paddle.matmul
+    monkeypatch.setattr(paddle, "matmul", lambda x, y, **kinds: shapes.append(x.shape) or real(x, y, **kinds))
+    run(make(logits_bytes=4 * BATCH * rows), *batch())
+    assert len(shapes) == products
+
+
 @pytest.mark.parametrize("settings", [{}, {"sample_rate": 0.5}, {"rule": UpdateRule("adamw")}])
 def test_updating_in_blocks_changes_nothing(monkeypatch, settings):
     weights = []
@@ -250,36 +259,42 @@ def test_evaluation_without_gradient_leaves_nothing_to_step(trained, watched):
     assert not classifier.gradient().any()
 
 
-def test_statistics_describe_the_batch():
-    classifier = make()
+@pytest.mark.parametrize("name", ["ArcFace", "NormHead"])
+def test_statistics_describe_the_batch(name):
+    classifier = make(name)
     features, labels = batch()
     run(classifier, features, labels)
-    units = classifier.weight() / np.linalg.norm(classifier.weight(), axis=1, keepdims=True)
+    directions = classifier.weight()[:, :SIZE]  # without the bias of a dense head
+    units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     norms = np.linalg.norm(features, axis=1)
     cosine = ((features / norms[:, None]) * units[labels]).sum(1)
     assert float(classifier.statistics["target_cosine"]) == pytest.approx(cosine.mean(), abs=1e-6)
     assert float(classifier.statistics["feature_norm"]) == pytest.approx(norms.mean(), rel=1e-6)
 
 
-def test_rows_move_between_classifiers():
-    source, target = make(), make(sample_rate=0.5)
+@pytest.mark.parametrize(("first", "last"), [(0, CLASSES), (15, 28)])
+def test_rows_move_between_classifiers(monkeypatch, first, last):
+    source = make()
     run(source, *batch())
     source.step(0.1)
+    monkeypatch.setattr(sharded_classifier, "class_range", lambda *_: (first, last))
+    target = make(sample_rate=0.5)
     taken = sum(
         target.load_rows(start, source.weight()[start : start + 10], source.velocity()[start : start + 10])
         for start in range(0, CLASSES, 10)
     )
-    assert taken == CLASSES
-    np.testing.assert_array_equal(target.weight(), source.weight())
-    np.testing.assert_array_equal(target.velocity(), source.velocity())
+    assert taken == last - first
+    np.testing.assert_array_equal(target.weight(), source.weight()[first:last])
+    np.testing.assert_array_equal(target.velocity(), source.velocity()[first:last])
 
 
 def test_bad_rows_are_refused():
     classifier = make()
     with pytest.raises(CheckpointError, match="expected"):
         classifier.load_rows(0, np.zeros((3, SIZE + 1), np.float32))
-    with pytest.raises(CheckpointError, match="outside of 37"):
-        classifier.load_rows(30, np.zeros((8, SIZE), np.float32))
+    for start in (30, -1):
+        with pytest.raises(CheckpointError, match="outside of 37"):
+            classifier.load_rows(start, np.zeros((8, SIZE), np.float32))
 
 
 @pytest.mark.parametrize("sample_rate", [1.0, 0.5])
@@ -298,11 +313,22 @@ def test_first_centres_depend_on_the_seed_only():
     assert make().weight().std() == pytest.approx(0.01, rel=0.1)
 
 
-def test_first_centres_come_from_a_stream_for_every_1024_classes():
-    """A change of the streams would make the same seed another run."""
+@pytest.mark.parametrize("own", [(0, 2050), (700, 1500), (1024, 2050), (3, 9)])
+def test_first_centres_come_from_a_stream_for_every_1024_classes(monkeypatch, own):
+    """A change of the streams would make the same seed another run, and another rank's part other classes."""
+    monkeypatch.setattr(sharded_classifier, "class_range", lambda *_: own)
     weight = ShardedClassifier(ClassifierSettings(2050, 2, seed=5), build_margin("ArcFace")).weight()
     blocks = [np.random.default_rng([5, block]).standard_normal((1024, 2), np.float32) for block in range(3)]
-    np.testing.assert_array_equal(weight, np.concatenate(blocks)[:2050] * np.float32(0.01))
+    np.testing.assert_array_equal(weight, np.concatenate(blocks)[slice(*own)] * np.float32(0.01))
+
+
+def test_which_rows_are_read_by_their_own_kernels():
+    """The others are read by indexing, which gives the same and takes longer."""
+    single, half, rows = paddle.ones([4, 2]), paddle.ones([4, 2], "bfloat16"), paddle.to_tensor([2])
+    assert sharded_classifier._has_row_kernels(single, rows)
+    assert not sharded_classifier._has_row_kernels(half, rows)
+    assert not sharded_classifier._has_row_kernels(single, rows[:0])
+    assert not sharded_classifier._has_row_kernels(single, slice(0, 1))
 
 
 def test_what_is_not_asked_for_is_not_done():

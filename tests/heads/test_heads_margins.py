@@ -21,6 +21,7 @@ from arcface_paddle.heads.margins import (
 )
 
 TRIPLES = [(1.0, 0.5, 0.0), (1.0, 0.0, 0.35), (1.35, 0.0, 0.0), (1.0, 0.3, 0.2), (4.0, 0.0, 0.0), (1.5, 1.2, 0.1)]
+TRIPLES.append((1.0, -0.4, 0.1))  # AdaFace turns the angles of bad pictures towards 0
 NORMS = np.array([0.5, 5.0, 20.0, 21.0, 60.0, 150.0])
 
 
@@ -54,8 +55,8 @@ def test_combined_margin_equals_the_formula_for_single_numbers(triple):
 def test_derivative_equals_the_numerical_one_in_float64(triple):
     m1, m2, m3 = triple
     cosines = np.linspace(-0.999, 0.999, 1001)
-    border = math.cos((math.pi - m2) / m1)
-    cosines = cosines[np.abs(cosines - border) > 1e-4]  # the derivative jumps there
+    for border in (math.cos((math.pi - m2) / m1), math.cos(-m2 / m1)):
+        cosines = cosines[np.abs(cosines - border) > 1e-4]  # the derivative jumps there
     step = 1e-6
     up, _ = combined_margin(paddle.to_tensor(cosines + step), m1=m1, m2=m2, m3=m3)
     down, _ = combined_margin(paddle.to_tensor(cosines - step), m1=m1, m2=m2, m3=m3)
@@ -110,6 +111,14 @@ def test_adaface_margin_follows_the_quality():
     for got, norm in zip(value.numpy(), norms.numpy()):
         k = max(-1.0, min(1.0, (norm - 20.0) / 100.001 * 0.333))
         assert got == pytest.approx(slow_combined(0.6, 1.0, -0.4 * k, 0.4 + 0.4 * k), abs=1e-6)
+
+
+def test_adaface_norms_that_are_all_alike_are_divided_by_a_thousandth():
+    margin = AdaFaceMargin()
+    margin.load_state({"norm_mean": 20.0, "norm_deviation": 0.0})
+    value, _ = margin.target(paddle.to_tensor([0.6]), paddle.to_tensor([20.0 + 2**-10]))
+    k = 2**-10 / 0.001 * 0.333
+    assert value.item() == pytest.approx(slow_combined(0.6, 1.0, -0.4 * k, 0.4 + 0.4 * k), abs=1e-6)
 
 
 def test_adaface_statistics_are_running_averages_and_survive_a_checkpoint():

@@ -42,13 +42,21 @@ def follow(rule: UpdateRule, start: np.ndarray, steps: list[np.ndarray], *, lr: 
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("constants", [{}, {"momentum": 0.5, "beta2": 0.9, "epsilon": 1e-3}], ids=["usual", "others"])
-def test_equals_the_slow_twin(name, constants):
+@pytest.mark.parametrize(
+    ("constants", "decay"),
+    [
+        ({}, 0.01),
+        ({"momentum": 0.5, "beta2": 0.9, "epsilon": 1e-3}, 1.0),
+        ({"momentum": 0.0, "beta2": 0.0, "epsilon": 1e-3}, 0.0),
+    ],
+    ids=["usual", "others", "no memory"],
+)
+def test_equals_the_slow_twin(name, constants, decay):
     start = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
     twin, weight = SlowRule(name, SHAPE, **constants), start.astype(np.float64)
     for gradient in gradients(8):
-        twin.step(weight, gradient, lr=0.05, decay=0.01)
-    ours = follow(rule_of(name, **constants), start, gradients(8), lr=0.05, decay=0.01)
+        twin.step(weight, gradient, lr=0.05, decay=decay)
+    ours = follow(rule_of(name, **constants), start, gradients(8), lr=0.05, decay=decay)
     np.testing.assert_allclose(ours, weight, rtol=2e-6, atol=2e-6)
 
 
