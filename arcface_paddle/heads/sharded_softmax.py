@@ -235,7 +235,7 @@ class _Computation:
         return rows - rows % _EVEN_ROWS if even else rows
 
     def _is_one_piece(self) -> bool:
-        return 0 < self.shard_pass.centres.shape[0] <= self._rows_per_piece()
+        return self.shard_pass.centres.shape[0] <= self._rows_per_piece()
 
     def _pieces(self) -> Iterator[slice]:
         count, step = self.shard_pass.centres.shape[0], self._rows_per_piece()
