@@ -1,7 +1,7 @@
 """Change the program in one place at a time and see whether a test notices.
 
     python tools/mutation.py --room safe_pickle heads --sample 100     some mutants of two rooms
-    python tools/mutation.py --room heads --again                      once more those that no test noticed
+    python tools/mutation.py --room heads --sample 0 --again           once more those that no test noticed
     python tools/mutation.py --room heads --only margins --all         all mutants of the files with that name
     python tools/mutation.py --report                                  what is known of all rooms
 
@@ -66,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=50, help="mutants of each room (%(default)s)")
     parser.add_argument("--all", action="store_const", const=None, dest="sample", help="every mutant")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (%(default)s)")
-    parser.add_argument("--again", action="store_true", help="also test again what no test noticed last time")
+    parser.add_argument("--again", action="store_true", help="also all that no test noticed last time")
     parser.add_argument("--budget", type=float, default=30.0, help="CPU seconds of tests for a mutant (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="copies of the program, each takes 1 to 2 GB (%(default)s)")
     parser.add_argument("--ledger", type=Path, default=Path("output/mutation"), help="folder (%(default)s)")
@@ -86,7 +86,10 @@ def campaign(name: str, args: argparse.Namespace) -> Campaign:
 def chosen_mutants(running: Campaign, args: argparse.Namespace, reviewed: list[Reviewed]) -> list[Mutant]:
     """Return the sample, of which nothing is tested that was found to make no difference."""
     everyone = [m for m in running.sample(None, args.seed) if any(n in f"{m.file} {m.function}" for n in args.only)]
-    reviews = [(mutant, review_of(mutant, reviewed)) for mutant in everyone[: args.sample]]
+    chosen = {mutant.key: mutant for mutant in everyone[: args.sample]}
+    if args.again:
+        chosen.update({mutant.key: mutant for mutant in running.unnoticed() if mutant in everyone})
+    reviews = [(mutant, review_of(mutant, reviewed)) for mutant in chosen.values()]
     return [mutant for mutant, review in reviews if review is None or review.noticeable]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import queue as queues
-import random
 import tempfile
 import threading
 import time
@@ -77,6 +76,8 @@ class Campaign:
             if known["by"]:
                 self._noticed.setdefault(_place(key), []).append(known["by"])
         self._test_files: list[str] = []
+        self._measured: set[str] = set()
+        self._measuring = threading.Lock()
         self._ended = threading.Event()
         self._failures: list[BaseException] = []
 
@@ -85,10 +86,14 @@ class Campaign:
         return [mutant for file, source in self._sources.items() for mutant in mutants(source, file)]
 
     def sample(self, count: Optional[int], seed: int) -> list[Mutant]:
-        """Draw mutants; a larger sample of the same seed contains the smaller."""
-        everyone = self.all_mutants()
-        random.Random(seed).shuffle(everyone)
+        """Draw mutants; a larger sample of the same seed contains the smaller, and other edits leave it as it is."""
+        everyone = sorted(self.all_mutants(), key=lambda mutant: _hash(f"{seed} {mutant.key}"))
         return everyone[:count]
+
+    def unnoticed(self) -> list[Mutant]:
+        """Return what no test noticed last time, whether or not its file has changed since."""
+        outcomes = {key: known["outcome"] for key, known in self._ledger.mutants.items()}
+        return [mutant for mutant in self.all_mutants() if outcomes.get(mutant.key, CAUGHT) != CAUGHT]
 
     def outcome(self, mutant: Mutant) -> Optional[dict[str, Any]]:
         """Return what is known of a mutant, if its file is still the same."""
@@ -105,7 +110,7 @@ class Campaign:
             workers = [_Worker(self._root, Path(folder) / f"copy{n}", self._room) for n in range(self._jobs)]
             try:
                 for worker in workers:
-                    self._measure(worker)
+                    self._test_files = sorted({test.split("::")[0] for test in worker.collected()})
                 self._share(workers, todo, self._test)
                 if self._room.with_processes:
                     left = [m for m in todo if self._outcome_is(m, SURVIVED)]
@@ -125,19 +130,23 @@ class Campaign:
         known = self.outcome(mutant)
         return known is None or (again and known["outcome"] != CAUGHT)
 
-    def _measure(self, worker: _Worker) -> None:
-        """Learn what each test reaches, unless neither it nor a source that it reached has changed since."""
-        listed = worker.collected()
+    def _measure(self, worker: _Worker, test_files: list[str]) -> None:
+        """Learn what the tests of files reach, unless neither they nor a source that they reached has changed since."""
         sources = {name: _hash(source) for name, source in self._sources.items()}
-        self._test_files = sorted({test.split("::")[0] for test in listed})
-        for number, name in enumerate(self._test_files, start=1):
-            own = _hash((self._root / name).read_text(encoding="utf-8"))
-            known = self._ledger.tests.get(name)
-            if known is None or known["own"] != own or any(sources.get(n) != h for n, h in known["reached"].items()):
-                self._say(f"measuring {name} ({number} of {len(self._test_files)})")
-                tests = worker.reach(name, list(sources))
-                reached = {source: sources[source] for test in tests.values() for source in test["lines"]}
-                self._ledger.note_test_file(name, {"own": own, "reached": reached, "tests": tests})
+        with self._measuring:
+            for name in [name for name in test_files if name not in self._measured]:
+                own = _hash((self._root / name).read_text(encoding="utf-8"))
+                known = self._ledger.tests.get(name)
+                if (
+                    known is None
+                    or known["own"] != own
+                    or any(sources.get(n) != h for n, h in known["reached"].items())
+                ):
+                    self._say(f"measuring {name}")
+                    tests = worker.reach(name, list(sources))
+                    reached = {source: sources[source] for test in tests.values() for source in test["lines"]}
+                    self._ledger.note_test_file(name, {"own": own, "reached": reached, "tests": tests})
+                self._measured.add(name)
 
     def _share(self, workers: list[_Worker], todo: list[Mutant], test: _Test) -> None:
         queue: queues.SimpleQueue[Mutant] = queues.SimpleQueue()
@@ -162,13 +171,29 @@ class Campaign:
 
     def _test(self, worker: _Worker, mutant: Mutant) -> None:
         """Ask the tests that reach a mutant."""
-        tests, cpu_s = self._tests_of(mutant)
         told: dict[str, Any] = {"outcome": UNREACHED, "by": None}
-        began = time.monotonic()
-        if tests:
-            with self._changed(worker, mutant):
-                told = _told(worker.test(mutant, tests, 10 + 5 * cpu_s, self._limits(tests)))
-        self._note(mutant, {**told, "asked": len(tests), "wall_s": round(time.monotonic() - began, 1)})
+        asked, began = 0, time.monotonic()
+        for test_files in self._in_order(mutant):
+            self._measure(worker, test_files)
+            tests, cpu_s = self._tests_of(mutant, test_files)
+            asked += len(tests)
+            if tests:
+                with self._changed(worker, mutant):
+                    told = _told(worker.test(mutant, tests, 10 + 5 * cpu_s, self._limits(tests)))
+            if told["outcome"] == CAUGHT:
+                break
+        self._note(mutant, {**told, "asked": asked, "wall_s": round(time.monotonic() - began, 1)})
+
+    def _in_order(self, mutant: Mutant) -> tuple[list[str], list[str]]:
+        """Return the test files that bear the name of the mutant's, or have caught one there, and the others.
+
+        Most mutants are caught by the first ones: what the others reach, all of a training run perhaps, need not be
+        known for these.
+        """
+        noticing = {test.split("::")[0] for test in self._noticed.get(_place(mutant.key), ())}
+        stem = Path(mutant.file).stem
+        first = [name for name in self._test_files if stem in Path(name).stem or name in noticing]
+        return first, [name for name in self._test_files if name not in first]
 
     def _test_with_processes(self, worker: _Worker, mutant: Mutant) -> None:
         """Ask the tests of which nobody knows what they reach."""
@@ -200,11 +225,11 @@ class Campaign:
         self._ledger.note(mutant.key, {**told, "source": _hash(self._sources[mutant.file])})
         self._say(f"{told['outcome']:12} {mutant.file}:{mutant.lines[0]} {mutant.change}")
 
-    def _tests_of(self, mutant: Mutant) -> tuple[list[str], float]:
+    def _tests_of(self, mutant: Mutant, test_files: list[str]) -> tuple[list[str], float]:
         """Return the tests that reach the lines, grouped by file, the likely and quick ones first; and their time."""
         first, last = mutant.statement, mutant.lines[1]
         found = {}
-        for file in self._test_files:
+        for file in test_files:
             # What runs at import is reached by no test; it may be read by those that name the module.
             named = mutant.live is None and Path(mutant.file).stem in (self._root / file).read_text(encoding="utf-8")
             for name, test in self._ledger.tests[file]["tests"].items():
