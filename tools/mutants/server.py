@@ -28,7 +28,9 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from children import in_child, limited
 from reach import Reach
 
-_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-m", "not slow")
+_IDLE_PLUGINS = ("cacheprovider", "xdist", "randomly", "hypothesispytest", "unraisableexception", "threadexception")
+"""What they cost is four times what a few tests cost: that of hypothesis imports it at the end, to say nothing."""
+_OPTIONS = ("-q", "-x", "-m", "not slow", *(word for name in _IDLE_PLUGINS for word in ("-p", f"no:{name}")))
 
 
 class Asked:

@@ -31,7 +31,7 @@ class Tree:
         for name in filter(None, listed.stdout.decode().split("\0")):
             if (root / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / name, folder / name)
+                _copy(root / name, folder / name)
         compileall.compile_dir(str(folder / "arcface_paddle"), quiet=2)
 
     def write(self, file: str, source: str) -> None:
@@ -40,6 +40,16 @@ class Tree:
         path.write_text(source, encoding="utf-8")
         with suppress(FileNotFoundError):
             Path(importlib.util.cache_from_source(str(path))).unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, and what is compiled of it already: it stays good, because the time of the file is copied, too."""
+    shutil.copy2(source, target)
+    if source.suffix == ".py":
+        compiled = Path(importlib.util.cache_from_source(str(target)))
+        with suppress(FileNotFoundError):
+            compiled.parent.mkdir(exist_ok=True)
+            shutil.copy2(importlib.util.cache_from_source(str(source)), compiled)
 
 
 class Server:
