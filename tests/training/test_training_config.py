@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
+import yaml
 
+import arcface_paddle.training.config as config_module
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import (
     TrainConfig,
@@ -36,6 +39,17 @@ def test_published_defaults():
         "fp16": False,
     }
     assert {key: values[key] for key in published} == published
+
+
+def test_defaults_and_bounds_stay():
+    """What is refused by one version and not by the next, or begins otherwise, is changed in both places on purpose."""
+    expected = yaml.safe_load((Path(__file__).parent / "option_bounds.yaml").read_text())
+    fields = [field for _, kind in config_module._groups() for field in dataclasses.fields(kind)]
+    assert sorted(expected) == sorted(field.name for field in fields)
+    for field in fields:
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        bounds = {name: field.metadata[name] for name in ("least", "above", "most") if field.metadata[name] is not None}
+        assert {"default": default, **bounds} == expected[field.name], field.name
 
 
 def test_names_are_unique_over_the_groups_and_documented():
