@@ -266,6 +266,14 @@ def test_states_of_another_shape_or_name_are_refused():
         optimizer.load_states({"momentum": {}})
 
 
+def test_updates_that_were_not_counted_begin_at_none():
+    optimizer = FlatOptimizer(small_network(), UpdateRule("adam"))
+    optimizer.load_updates({"count": 7.0})
+    assert optimizer.updates() == {"count": 7.0}
+    optimizer.load_updates({})
+    assert optimizer.updates() == {"count": 0.0}
+
+
 def test_without_scaling_the_factor_is_one():
     scaler = LossScaler(8.0, enabled=False)
     scaler.update(paddle.to_tensor(False))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from arcface_paddle.training import trainer
 from arcface_paddle.training.stopping import stop_on_signals
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -58,6 +60,15 @@ def test_nohup_is_respected():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal_name == "SIGTERM"
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("step", "on_device"), [(10, True), (11, False), (0, True)])
+def test_an_accelerator_is_asked_at_log_steps_only(monkeypatch, step, on_device):
+    config = SimpleNamespace(run=SimpleNamespace(log_every=5))
+    loop = SimpleNamespace(stop=["SIGTERM"], run=SimpleNamespace(state=SimpleNamespace(step=step), config=config))
+    assert trainer._Loop._asked_to_stop(loop), "on a CPU at once"
+    monkeypatch.setattr(trainer.devices, "is_accelerator", lambda: True)
+    assert trainer._Loop._asked_to_stop(loop) is on_device
 
 
 def test_a_thread_that_may_not_catch_signals_still_runs():
