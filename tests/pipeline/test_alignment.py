@@ -10,7 +10,7 @@ from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline.alignment import align_face, estimate_similarity
 from arcface_paddle.pipeline.cards import InputSpec
 from arcface_paddle.pipeline.model_files import preset_card
-from arcface_paddle.pipeline.preprocessing import crop_square, to_blob, warp
+from arcface_paddle.pipeline.preprocessing import crop_square, resize, to_blob, warp
 from arcface_paddle.types import Detection
 
 CARD = preset_card("aligned-112")
@@ -95,6 +95,12 @@ def test_shrinking_does_not_shift(scale: float) -> None:
     crop = warp(image, np.array([[scale, 0, shift], [0, scale, shift]]), size_wh=(100, 100))
     expected = cv2.resize(image, (100, 100), interpolation=cv2.INTER_AREA)
     assert abs(crop[3:-3, 3:-3].astype(int) - expected[3:-3, 3:-3]).max() <= 4
+
+
+def test_a_picture_of_the_right_size_is_not_copied() -> None:
+    picture = gradient(112, 112)
+    assert resize(picture, (112, 112), CARD.input) is picture
+    assert resize(picture, (56, 112), CARD.input).shape == (112, 56, 3)
 
 
 def test_crop_square_in_continuous_coordinates() -> None:

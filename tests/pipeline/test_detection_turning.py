@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.pipeline.detection.turning import find_turned, points_turned_back
+from arcface_paddle.pipeline.detection.turning import _is_among, find_turned, points_turned_back
 from arcface_paddle.pipeline.settings import ROTATIONS, DetectionSettings
 from arcface_paddle.types import Detection
 
@@ -61,6 +61,21 @@ def test_a_weak_face_gives_way_to_the_same_one_after_a_turn_and_stays_elsewhere(
     found = find_turned(find, lying_picture(), glance=find, rotate="auto", plausible=0.5)
     assert [face.score for face in found] == [0.9, 0.3]
     np.testing.assert_array_equal(found[1].box_xyxy, [200, 60, 220, 80])
+
+
+@pytest.mark.parametrize(
+    ("box", "same"),
+    [
+        ([52.5, 0, 152.5, 10], True),  # .31 of what both cover, .47 of each
+        ([55.0, 0, 155.0, 10], False),
+        ([85.5, 0, 105.5, 10], True),  # .72 of the smaller one, .14 of what both cover
+        ([86.5, 0, 106.5, 10], False),
+    ],
+)
+def test_which_boxes_are_the_same_face(box: list[float], same: bool) -> None:
+    found = Detection(np.array([0, 0, 100, 10], np.float32), 0.9)
+    assert _is_among(Detection(np.array(box, np.float32), 0.3), [found]) is same
+    assert not _is_among(found, [])
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])

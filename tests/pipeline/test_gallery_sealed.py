@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import subprocess
 import sys
@@ -180,6 +181,13 @@ def test_what_was_cut_off_exchanged_or_changed_is_refused(tmp_path, small_pieces
         refused(path, r"people\.index: (the encrypted gallery is damaged or cut off|is encrypted with the key)")
     path.write_bytes(content)
     assert len(Gallery.load(path)) == 20
+
+
+def test_the_writer_says_where_it_is_in_the_plain_text(small_pieces):
+    """So a library that writes an archive into it knows where its parts begin."""
+    writer = sealing.SealedWriter(io.BytesIO(), keys.known_keys()[0])
+    assert writer.writable() and not writer.seekable() and writer.tell() == 0
+    assert writer.write(b"x" * 700) == 700 and writer.tell() == 700
 
 
 def test_a_journal_is_bound_to_its_place_and_its_file(path):

@@ -88,6 +88,15 @@ def test_a_card_without_a_tail_searches_as_ever_and_cannot_meet_a_rate() -> None
         search_threshold(card, ThresholdSettings(fpir=0.1), comparisons=1)
 
 
+def test_a_threshold_without_any_measurement_is_said_to_be_the_published_one() -> None:
+    for measured in ({"logistic": None}, {"far_1e3": None}):
+        found = pair_threshold(card_with(tail=(), **measured), ThresholdSettings())
+        assert found.evidence.startswith("the card of MobileFace: ") and found.similarity == 0.58
+    bare = card_with(tail=(), logistic=None, far_1e3=None)
+    found = pair_threshold(bare, ThresholdSettings())
+    assert found.evidence == "" and "is the published tool's, not measured for MobileFace" in caution_about(bare, found)
+
+
 def test_what_is_asked_for_goes_first_and_only_once() -> None:
     card = card_with(tail=TAIL)
     assert search_threshold(card, ThresholdSettings(0.3), comparisons=9).similarity == 0.3
