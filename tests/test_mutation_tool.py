@@ -71,6 +71,7 @@ def changes(source: str) -> list[str]:
         ("a = b if c else d", ["branch: b if c else d -> d if c else b"]),
         ("a = f'{b + 1}' + 'c'", []),
         ("a: Literal[3]", []),
+        ("a = b(c, fontsize=8 + 1)", []),
         ("raise Error(1)", ["removed: raise Error(1) -> pass"]),
         ("@dataclass(frozen=True)\nclass A:\n    'Words.'", []),
     ],

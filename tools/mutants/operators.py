@@ -43,6 +43,7 @@ _EXTREMES = {
     "amin": "amax",
     "amax": "amin",
 }
+_LOOKS = frozenset({"alpha", "borderaxespad", "capsize", "fontsize", "linewidth", "markersize", "ncols"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +143,11 @@ class _Finder(ast.NodeVisitor):
 
     def visit_arg(self, node: ast.arg) -> None:
         """An annotation is no program."""
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        """Leave alone how large or thick something is drawn: nobody could say which is right."""
+        if node.arg not in _LOOKS:
+            self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Its parts have no places of their own before Python 3.12."""
