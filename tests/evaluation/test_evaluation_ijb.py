@@ -9,6 +9,8 @@ import pytest
 from arcface_paddle.errors import DataError
 from arcface_paddle.evaluation.embedding import Features
 from arcface_paddle.evaluation.ijb import (
+    FAR_TARGETS,
+    SETTING_NAMES,
     TemplateSettings,
     image_features,
     pool_templates,
@@ -28,6 +30,11 @@ SETTINGS = [TemplateSettings(n, d, f) for n in (True, False) for d in (True, Fal
 def layout(request, tmp_path):
     rows = write_ijb(tmp_path, prefix=request.param)
     return tmp_path, rows, request.param
+
+
+def test_the_published_rates_and_settings():
+    assert FAR_TARGETS == (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+    assert SETTING_NAMES == ("N1D1F1", "N1D1F0", "N1D0F1", "N1D0F0", "N0D1F1", "N0D1F0", "N0D0F1", "N0D0F0")
 
 
 def subject_features(rows, *, noise=1.0, seed=0):
