@@ -22,6 +22,8 @@ CAUGHT, SURVIVED, UNREACHED = "caught", "survived", "not reached"
 _WALL_OF_CPU = 12.0
 """A busy machine gives a process a part of a core; what sleeps is found by the wall, what turns by the CPU time."""
 _MEASURING_S = 3600.0
+_LEAST_S = 3.0
+"""CPU seconds of the quickest test: it may be the one that imports a library."""
 _WITH_PROCESSES_S = 120.0
 
 
@@ -217,7 +219,7 @@ class Campaign:
         for test in tests:
             file = test.split("::")[0]
             slowest[file] = max(known["cpu_s"] for known in self._ledger.tests[file]["tests"].values())
-        return {file: 5.0 + 3.0 * cpu_s for file, cpu_s in slowest.items()}
+        return {file: _LEAST_S + 3.0 * cpu_s for file, cpu_s in slowest.items()}
 
     def _note(self, mutant: Mutant, told: dict[str, Any]) -> None:
         if told["by"]:

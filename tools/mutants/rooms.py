@@ -15,13 +15,13 @@ class Room:
         tests: files and folders of which those tests are asked that reach the change.
         with_processes: tests that start processes, so that nobody knows what they reach; they are asked of every mutant
             that the others did not notice.
-        libraries: imported once, for all children together.
+        libraries: imported once, for all children together, as far as they are there.
     """
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]
     with_processes: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ("paddle", "cv2")
+    libraries: tuple[str, ...] = ("paddle", "cv2", "matplotlib.backends.backend_agg")
 
     def source_files(self, root: Path) -> list[str]:
         """Return the files that are changed, in order."""
