@@ -10,6 +10,7 @@ import pytest
 from arcface_paddle.errors import ConfigError, ImageError
 from arcface_paddle.pipeline import Analyzer, Recognizer, RuntimeOptions, build_detector, build_recognizer
 from arcface_paddle.pipeline.detection.base import Detector
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry
 from arcface_paddle.types import UNKNOWN, Candidate
 
 OPTIONS = RuntimeOptions(threads=1)
@@ -83,6 +84,12 @@ def test_the_gallery_names_faces_above_the_threshold_of_the_card(detector: Detec
     assert gallery.asked == [(3, dict(recognizer.card.recognizer.calibration.tail)[1e-2])]  # one comparison, FPIR .01
     stranger = Analyzer(detector, recognizer, OnePersonGallery(-embedding), threshold=0.3).analyze(SCENE).faces[0]
     assert stranger.name == UNKNOWN and stranger.similarity == pytest.approx(-1, abs=1e-5)  # the sign is kept
+
+
+def test_it_names_its_parts(detector: Detector, recognizer: Recognizer) -> None:
+    gallery = Gallery([GalleryEntry("Ada", "a.jpg")], np.eye(1, recognizer.embedding_size, dtype=np.float32))
+    parts = ", ".join(repr(part) for part in (detector, recognizer, gallery))
+    assert repr(Analyzer(detector, recognizer, gallery, threshold=0.4)) == f"Analyzer({parts}, threshold=0.400)"
 
 
 def test_detection_only_gives_no_embeddings(detector: Detector) -> None:

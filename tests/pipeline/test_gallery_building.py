@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -12,6 +13,7 @@ from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, ModelIdentity, collect_faces, list_from_label_file, list_from_tree
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, list_people
 from arcface_paddle.pipeline.picture_workers import PictureWorkers
+from arcface_paddle.pipeline.quality import POOR_QUALITY
 from arcface_paddle.types import Detection, Face, ImageResult
 
 MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
@@ -211,6 +213,25 @@ def test_the_face_in_the_middle_can_be_asked_for(people):
     np.testing.assert_array_equal(taken["centre"], np.eye(4)[[1, 1, 1]])
     with pytest.raises(ConfigError, match="one, centre, largest"):
         collect_faces(pictures, BystanderAndSitter(), embedding_size=4, faces="all")
+
+
+def test_poor_pictures_are_taken_and_each_is_told_once(people):
+    class Blurred(OneFacePerBrightSquare):
+        def analyze(self, image, *, source="array"):
+            result = super().analyze(image, source=source)
+            quality = {"Ada/1.png": 0.1, "李雷/1.png": POOR_QUALITY}.get(source, 0.25)
+            faces = [dataclasses.replace(face, quality=quality, weakness="blurred") for face in result.faces]
+            return dataclasses.replace(result, faces=tuple(faces))
+
+    told = []
+    collected = collect_faces(list_from_tree(people)[0], Blurred(), embedding_size=4, on_rejection=told.append)
+    assert len(collected.entries) == 3 and collected.rejections == ()
+    assert [(one.source, one.reason) for one in told] == [
+        ("Ada/1.png", "poor_quality"),
+        ("李雷/更多/2.png", "poor_quality"),
+    ]
+    assert collected.poor == tuple(told)
+    assert told[0].detail == "was taken, but is poor: blurred (quality 0.10); a better picture helps"
 
 
 def test_the_largest_face_can_be_asked_for(people):
