@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,45 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_taken(tmp_path, 
     assert len(said) == 1
     assert "step_00000002 is damaged" in said[0]
     assert name in said[0]
+
+
+SHARD = {"start": 0, "rows": 6}
+DESCRIBED = {"bytes": 1, "sha256": "a"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"step": -1}, "step is -1"),
+        ({"step": 2**63}, f"step is {2**63}"),
+        ({"step": True}, "step is True"),
+        ({"num_classes": 6.0}, "num_classes is 6.0"),
+        ({"epoch_images": None}, "epoch_images is None"),
+        ({"network": ""}, "network or optimizer is no name"),
+        ({"network": "../net"}, "network or optimizer is no name"),
+        ({"network": "net\x1b"}, "network or optimizer is no name"),
+        ({"optimizer": 1}, "network or optimizer is no name"),
+        ({"world_size": 2}, "its shards are not those of 2 ranks"),
+        ({"shards": {}}, "its shards are not those of 1 ranks"),
+        ({"shards": [[0, 6]]}, "its shards are not those of 1 ranks"),
+        ({"shards": [{**SHARD, "rows": -1}]}, "its shards are not those of 1 ranks"),
+        ({"shards": [{**SHARD, "start": "0"}]}, "its shards are not those of 1 ranks"),
+        ({"files": []}, "its list of files"),
+        ({"files": {"a/b": DESCRIBED}}, "its list of files"),
+        ({"files": {"a": {**DESCRIBED, "bytes": 1.5}}}, "its list of files"),
+        ({"files": {"a": {**DESCRIBED, "sha256": None}}}, "its list of files"),
+        ({"format": 0}, "format 0, this version reads"),
+    ],
+)
+def test_a_manifest_with_something_that_is_never_written(tmp_path, changes, problem):
+    folder = save(tmp_path, 2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kept = {"step": 0, "shards": [SHARD], "files": {"a": DESCRIBED}}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **kept}))
+    assert checkpoint.read_manifest(folder)["step"] == 0
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    with pytest.raises(CheckpointError, match=f"cannot be read: {re.escape(problem)}"):
+        checkpoint.read_manifest(folder)
 
 
 def test_a_damaged_manifest(tmp_path):
