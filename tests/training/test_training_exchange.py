@@ -108,10 +108,11 @@ def test_layouts_are_cut_from_the_end():
     sizes = [5, 1, 2, 9, 3, 3]
     starts = [0, *np.cumsum(sizes)[:-1].tolist()]
     layout = FlatLayout(sum(sizes), [paddle.zeros([size]) for size in sizes], starts, list(range(6)))
-    cut = {most: [list(numbers) for numbers in cut_from_the_end(layout, most=most)] for most in (1, 6, 8, 100)}
+    cut = {most: [list(numbers) for numbers in cut_from_the_end(layout, most=most)] for most in (1, 6, 8, 9, 100)}
     assert cut[1] == [[5], [4], [3], [2], [0, 1]]
     assert cut[6] == [[3, 4, 5], [1, 2], [0]]
     assert cut[8] == [[3, 4, 5], [0, 1, 2]]
+    assert cut[9] == [[4, 5], [3], [0, 1, 2]]
     assert cut[100] == [[0, 1, 2, 3, 4, 5]]
 
 
