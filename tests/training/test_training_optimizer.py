@@ -266,6 +266,20 @@ def test_states_of_another_shape_or_name_are_refused():
         optimizer.load_states({"momentum": {}})
 
 
+@pytest.mark.parametrize("alignment", [None, 64])
+@pytest.mark.parametrize("pull", [0.0, 0.2])
+def test_the_pull_goes_a_share_of_the_way_back_to_the_start(pull, alignment):
+    network = small_network()
+    optimizer = FlatOptimizer(network, UpdateRule(), alignment=alignment, pull_to_start=pull)
+    start = network[4].weight.numpy().copy()
+    assert bool(optimizer.start_digest()) == (pull > 0.0)
+    network[4].weight.set_value(start + 1.0)
+    zero = [paddle.zeros_like(gradient) for gradient in optimizer.collect_gradients()]
+    optimizer.apply(zero, verdict_of(zero), 0.5)
+    np.testing.assert_allclose(network[4].weight.numpy(), start + 1.0 - 0.5 * pull, rtol=1e-5, atol=1e-6)
+    assert not any(array.any() for array in optimizer.states()["momentum"].values())
+
+
 def test_updates_that_were_not_counted_begin_at_none():
     optimizer = FlatOptimizer(small_network(), UpdateRule("adam"))
     optimizer.load_updates({"count": 7.0})
