@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from paddle import nn
 
+from arcface_paddle import backbones
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.training.planner import BackboneSize, PlanSettings, advice, make_plan
+from arcface_paddle.training.planner import BackboneSize, PlanSettings, advice, make_plan, measure_backbone
 
 BACKBONE = BackboneSize(parameters=1_000_000, activations_per_image=5_000_000, multiplications_per_image=200_000_000)
 PLAIN = PlanSettings(num_classes=1001, embedding_size=64, ranks=4, batch_size=8)  # 251 classes and 32 pictures
@@ -95,6 +97,24 @@ def test_all_figures_of_a_run_with_everything() -> None:
     plan = make_plan(FULL, BACKBONE)
     assert (plan.rows_per_rank, plan.rows_in_step) == (251, 33)
     assert plan.multiplications_per_step == 3 * 32 * 33 * 128
+
+
+def test_a_network_is_counted_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str, *, embedding_size: int, width: float) -> nn.Layer:
+        assert (name, embedding_size, width) == ("some", 5, 0.5)
+        frozen = nn.Linear(embedding_size, 2)
+        for weight in frozen.parameters():
+            weight.stop_gradient = True
+        body = nn.Sequential(nn.Conv2D(3, 4, 3, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 55 * 55, 5))
+        return nn.Sequential(body, frozen)
+
+    monkeypatch.setattr(backbones, "build_backbone", build)
+    size = measure_backbone("some", embedding_size=5, width=0.5)
+    out = 4 * 55 * 55
+    assert size.parameters == (4 * 27 + 4) + 1 + (out * 5 + 5)
+    assert size.activations_per_image == 3 * 112 * 112 + 3 * out + 5 + 2
+    assert size.multiplications_per_image == out * 27 + out * 5 + 5 * 2
+    assert size.layers == 5
 
 
 def test_a_sampled_step_has_all_rows_at_most_and_the_last_piece_one_row_at_least() -> None:
