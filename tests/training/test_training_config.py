@@ -11,6 +11,8 @@ import yaml
 import arcface_paddle.training.config as config_module
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.training.config import (
+    DistillationConfig,
+    OptimizerConfig,
     TrainConfig,
     config_from,
     config_text,
@@ -56,6 +58,20 @@ def test_names_are_unique_over_the_groups_and_documented():
     names = [option.name for option in options()]
     assert len(names) == len(set(names))
     assert all(option.help_text for option in options())
+
+
+def test_what_follows_from_flags():
+    assert [OptimizerConfig(**flags).precision for flags in ({}, {"fp16": True}, {"bf16": True})] == [
+        "float32",
+        "float16",
+        "bfloat16",
+    ]
+    same = {
+        (embedding, contrast): DistillationConfig(embedding_weight=embedding, contrast_weight=contrast).needs_same_size
+        for embedding in (0.0, 1.0)
+        for contrast in (0.0, 0.5)
+    }
+    assert same == {(0.0, 0.0): False, (0.0, 0.5): True, (1.0, 0.0): True, (1.0, 0.5): True}
 
 
 def test_label_file_follows_the_data_folder():
