@@ -194,3 +194,24 @@ print(in_child(work, wall_s=50, cpu_s=9))
         [sys.executable, "-c", program], cwd=ROOT / "tools" / "mutants", stdout=subprocess.PIPE, check=True, timeout=45
     )
     assert done.stdout.decode().splitlines() == ["{'timeout': True}", "{'failed': None}"]
+
+
+@forks
+def test_whoever_is_ended_takes_the_child_along() -> None:
+    program = """
+import os, time
+from children import in_child
+def sleep():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+in_child(sleep, wall_s=60, cpu_s=9)
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=ROOT / "tools" / "mutants", stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.terminate()
+        assert parent.stdout.read() == ""  # the pipe ends with the last process that holds it
+        parent.wait(timeout=20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -11,7 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NoReturn, Optional
 
 _MEMORY = 6 << 30
 """Bytes that a child may have: what loses its bound must not take the machine with it."""
@@ -35,10 +36,11 @@ def in_child(work: Callable[[], dict[str, Any]], *, wall_s: float, cpu_s: float)
         os.close(reading)
         _be_child(work, writing, int(cpu_s))
     os.close(writing)
+    before = signal.signal(signal.SIGTERM, functools.partial(_end_with, child))
     with os.fdopen(reading) as answers:
         answered = _answer(answers, child, wall_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # and what it has started
+    _end(child)
+    signal.signal(signal.SIGTERM, before)
     _, status = os.waitpid(child, 0)
     if answered is None:
         return {"timeout": True}
@@ -57,6 +59,20 @@ def limited(cpu_s: float) -> Any:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _end_with(child: int, *_: object) -> NoReturn:
+    """End this process and its child, which leads a session of its own that does not end with ours."""
+    _end(child)
+    os.waitpid(child, 0)
+    os._exit(1)
+
+
+def _end(child: int) -> None:
+    """End a child and what it has started."""
+    for end in (os.killpg, os.kill):  # it may not lead its session yet
+        with contextlib.suppress(ProcessLookupError):
+            end(child, signal.SIGKILL)
 
 
 def _answer(answers: Any, child: int, wall_s: float) -> Optional[str]:
@@ -102,6 +118,7 @@ def _be_child(work: Callable[[], dict[str, Any]], writing: int, cpu_s: int) -> N
     status = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
         resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -17,6 +17,7 @@ from typing import Any
 
 from mutants.rooms import Room
 
+_ENDING_S = 10.0
 _SERVER = Path(__file__).resolve().parent / "server.py"
 
 
@@ -87,6 +88,9 @@ class Server:
 
     def end(self) -> None:
         """Leave no process behind."""
+        self._process.terminate()  # it ends its child, which leads a session of its own
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING_S)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
