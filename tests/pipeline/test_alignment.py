@@ -103,6 +103,31 @@ def test_a_picture_of_the_right_size_is_not_copied() -> None:
     assert resize(picture, (56, 112), CARD.input).shape == (112, 56, 3)
 
 
+def test_resizing_averages_where_the_card_says_so_and_both_sides_shrink() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8)
+    cards = {kind: dataclasses.replace(CARD.input, interpolation=kind) for kind in ("area", "bilinear")}
+    for size_wh, kind, used in (
+        ((60, 50), "area", cv2.INTER_AREA),
+        ((60, 50), "bilinear", cv2.INTER_LINEAR),
+        ((130, 50), "area", cv2.INTER_LINEAR),
+        ((60, 120), "area", cv2.INTER_LINEAR),
+    ):
+        np.testing.assert_array_equal(
+            resize(picture, size_wh, cards[kind]), cv2.resize(picture, size_wh, interpolation=used)
+        )
+
+
+def test_a_transform_that_leaves_nothing_is_no_error() -> None:
+    assert warp(gradient(20, 20), np.zeros((2, 3)), size_wh=(4, 5)).shape == (5, 4, 3)
+
+
+def test_a_crop_stays_as_it_is_and_another_size_is_scaled() -> None:
+    whole = Detection(np.array([0, 0, 9, 9], np.float32), 1.0, is_crop=True)
+    crop, large = gradient(112, 112), gradient(150, 140)
+    assert align_face(crop, whole, CARD) is crop
+    np.testing.assert_array_equal(align_face(large, whole, CARD), resize(large, (112, 112), CARD.input))
+
+
 def test_crop_square_in_continuous_coordinates() -> None:
     image = gradient(64, 64)
     np.testing.assert_array_equal(crop_square(image, np.array([32.0, 24.0]), 48.0, 48), image[0:48, 8:56])
