@@ -117,6 +117,14 @@ def test_resizing_averages_where_the_card_says_so_and_both_sides_shrink() -> Non
         )
 
 
+def test_shrinking_keeps_the_proportions_and_black_is_black() -> None:
+    image = gradient(300, 500)
+    crop = warp(image, np.array([[0.2, 0, -0.4], [0, 0.2, -0.4]]), size_wh=(150, 60))
+    expected = cv2.resize(image, (100, 60), interpolation=cv2.INTER_AREA)
+    assert abs(crop[3:-3, 3:97].astype(int) - expected[3:-3, 3:-3]).max() <= 4
+    assert not crop[:, 102:].any()
+
+
 def test_a_transform_that_leaves_nothing_is_no_error() -> None:
     assert warp(gradient(20, 20), np.zeros((2, 3)), size_wh=(4, 5)).shape == (5, 4, 3)
 

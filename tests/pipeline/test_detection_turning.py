@@ -42,6 +42,19 @@ def test_a_turn_that_does_not_make_it_stand_finds_nothing(rotate: str) -> None:
     assert find_turned(find_spot, lying_picture(), glance=find_spot, rotate=rotate, plausible=0.5) == []
 
 
+def test_the_small_copy_of_a_large_picture_keeps_its_proportions() -> None:
+    seen = []
+
+    def glance(image: np.ndarray) -> list[Detection]:
+        seen.append(image.shape)
+        return find_spot(image)
+
+    large = np.repeat(np.repeat(lying_picture(), 4, axis=0), 4, axis=1)
+    [face] = find_turned(find_spot, large, glance=glance, rotate="auto", plausible=0.5)
+    np.testing.assert_array_equal(face.box_xyxy, [200, 80, 320, 160])
+    assert seen == [(480, 192, 3), (480, 192, 3), (192, 480, 3)]
+
+
 def test_a_plausible_face_ends_the_search() -> None:
     looks = []
 

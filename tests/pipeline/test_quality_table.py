@@ -43,6 +43,19 @@ def test_the_eye_distance_of_a_crop_is_that_of_the_template() -> None:
     assert measure_quality(NOISE, Detection(box(56), 1.0, is_crop=True)).eye_distance_px == pytest.approx(eyes / 2)
 
 
+@pytest.mark.parametrize("scale", [0.25, 1.0, 6.0])
+def test_the_eye_distance_of_points_is_by_all_five(scale: float) -> None:
+    eyes = np.linalg.norm(COMMON_TEMPLATE[1] - COMMON_TEMPLATE[0])
+    landmarks = COMMON_TEMPLATE @ [[0.8, 0.6], [-0.6, 0.8]] * scale + 30
+    found = measure_quality(NOISE, Detection(box(90), 1.0, landmarks))
+    assert found.eye_distance_px == pytest.approx(eyes * scale, rel=1e-6)
+
+
+def test_points_that_coincide_have_no_size_and_no_pose() -> None:
+    found = measure_quality(NOISE, Detection(box(90), 1.0, np.full((5, 2), 7.0)))
+    assert (found.eye_distance_px, found.yaw_deg, found.pitch_deg, found.roll_deg) == (0.0, 0.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (14.9, 0), (15.1, 0), (-45, 0), (30, 40), (79, 0), (81, 0)])
 def test_pose_counts_from_80_degrees_to_15(yaw: float, pitch: float) -> None:
     found = measure_quality(NOISE, Detection(box(90), 1.0, points(yaw, pitch)))
