@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from arcface_paddle.pipeline.gallery import GalleryEntry
-from arcface_paddle.pipeline.gallery.documents import entry_of_json
+from arcface_paddle.pipeline.cards import SimilaritySpec
+from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
+from arcface_paddle.pipeline.gallery.documents import entry_of_json, json_of_model, model_of_json
 
 ADA = {"name": "Ada", "path": "a.jpg"}
 
@@ -37,3 +39,34 @@ def test_boxes_are_four_finite_numbers() -> None:
 def test_texts_are_texts(value: Any) -> None:
     with pytest.raises(TypeError):
         entry_of_json(value)
+
+
+def test_a_plain_cosine_is_left_unsaid_and_another_similarity_is_kept() -> None:
+    plain = ModelIdentity("net", 4, "a", "b", mirrored=True)
+    other = dataclasses.replace(plain, similarity=SimilaritySpec(offset=0.25, scale=0.5))
+    assert "similarity" not in json_of_model(plain)
+    assert json_of_model(other)["similarity"] == {"offset": 0.25, "scale": 0.5}
+    assert [model_of_json(json_of_model(one)) for one in (plain, other)] == [plain, other]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 1},
+        {"weights_sha256": None},
+        {"preprocessing_sha256": 5},
+        {"mirrored": 1},
+        {"embedding_size": 4.0},
+        {"embedding_size": 0},
+        {"embedding_size": 1 << 20},
+        {"similarity": {"scale": 0}},
+        {"similarity": {"offset": 1.5}},
+    ],
+)
+def test_what_is_no_identity(change: dict[str, Any]) -> None:
+    good = json_of_model(ModelIdentity("net", (1 << 20) - 1, "a", "b", mirrored=True))
+    assert model_of_json(good).embedding_size == (1 << 20) - 1
+    with pytest.raises((TypeError, ValueError)):
+        model_of_json({**good, **change})
+    with pytest.raises(TypeError):
+        model_of_json([good])
