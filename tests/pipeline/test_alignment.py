@@ -152,6 +152,16 @@ def test_a_box_without_landmarks_keeps_its_proportions() -> None:
         align_face(image, Detection(np.array([5, 5, 5, 5], np.float32), 0.9), CARD)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_the_square_around_a_box_is_as_large_as_the_card_says(factor: float) -> None:
+    assert CARD.recognizer is not None
+    card = dataclasses.replace(CARD, recognizer=dataclasses.replace(CARD.recognizer, box_crop_factor=factor))
+    image = gradient(300, 400)
+    box = Detection(np.array([120, 100, 200, 160], np.float32), 0.9)
+    expected = crop_square(image, np.array([160.0, 130.0]), 80 * factor, 112)
+    np.testing.assert_array_equal(align_face(image, box, card), expected)
+
+
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 @pytest.mark.parametrize("size_hw", [(3, 4), (130, 150)], ids=["crop", "picture"])
 def test_blob_follows_the_card(size_hw: tuple[int, int], order: str) -> None:

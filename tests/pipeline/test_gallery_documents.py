@@ -9,7 +9,7 @@ import pytest
 
 from arcface_paddle.pipeline.cards import SimilaritySpec
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
-from arcface_paddle.pipeline.gallery.documents import entry_of_json, json_of_model, model_of_json
+from arcface_paddle.pipeline.gallery.documents import entry_of_json, json_of_model, model_of_json, parameters_of_json
 
 ADA = {"name": "Ada", "path": "a.jpg"}
 
@@ -70,3 +70,11 @@ def test_what_is_no_identity(change: dict[str, Any]) -> None:
         model_of_json({**good, **change})
     with pytest.raises(TypeError):
         model_of_json([good])
+
+
+def test_parameters_are_what_can_be_written_again() -> None:
+    assert parameters_of_json({"threshold": 0.5}) == {"threshold": 0.5}
+    with pytest.raises(ValueError):
+        parameters_of_json({"threshold": float("nan")})
+    with pytest.raises(TypeError):
+        parameters_of_json([0.5])
