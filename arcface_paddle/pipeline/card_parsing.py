@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import typing
 from typing import Any, Mapping, TypeVar, Union
@@ -24,7 +25,7 @@ def parse_dataclass(kind: type[T], value: Any, *, name: str) -> T:
     unknown = sorted(set(value) - set(fields))
     if unknown:
         raise ModelFileError(f"{name}: unknown key {unknown[0]!r}; allowed: {', '.join(fields)}")
-    types = typing.get_type_hints(kind)
+    types = _types_of(kind)
     arguments = {}
     for key, field in fields.items():
         if key in value:
@@ -36,6 +37,11 @@ def parse_dataclass(kind: type[T], value: Any, *, name: str) -> T:
     if problem:
         raise ModelFileError(f"{name}: {problem}")
     return parsed
+
+
+@functools.cache  # the annotations are text, which takes a hundred times longer to compile than to look up
+def _types_of(kind: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _parse(kind: Any, value: Any, name: str) -> Any:
