@@ -7,6 +7,7 @@ The groups exist for the code only, so that each part of the trainer gets the se
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -592,7 +593,7 @@ def options() -> list[Option]:
             field.name, group.name, hints[field.name], field.default, field.metadata["help"], field.metadata["choices"]
         )
         for group, kind in _groups()
-        for hints in (get_type_hints(kind),)
+        for hints in (_types_of(kind),)
         for field in dataclasses.fields(kind)
     ]
 
@@ -629,7 +630,7 @@ def config_from(
     config = base or TrainConfig()
     changed = {}
     for group, kind in _groups():
-        hints = get_type_hints(kind)
+        hints = _types_of(kind)
         own = {
             field.name: _checked(
                 field, _converted(values[field.name], hints[field.name], f"{origin}: {field.name}"), origin
@@ -657,8 +658,7 @@ def load_config(path: PathLike) -> TrainConfig:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     try:
         _refuse_nests(yaml, text, path)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node, values = _parsed(yaml, text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except _CONSTRUCTION_ERRORS as error:
@@ -690,6 +690,16 @@ def _refuse_nests(yaml: Any, text: str, path: PathLike) -> None:
             raise ConfigError(f"{path} line {event.start_mark.line + 1}: nests deeper than an option's list of values")
 
 
+def _parsed(yaml: Any, text: str) -> tuple[Any, Any]:
+    """Return the tree of a text, which still has what stands there twice, and its value."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
 def config_text(config: TrainConfig) -> str:
     """Return all options with their values as YAML that ``load_config`` reads back to an equal configuration.
 
@@ -711,9 +721,14 @@ def plain_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
-    hints = get_type_hints(TrainConfig)
+    hints = _types_of(TrainConfig)
     for group in dataclasses.fields(TrainConfig):
         yield group, hints[group.name]
+
+
+@functools.cache  # the annotations are text, which takes a hundred times longer to compile than to look up
+def _types_of(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _plain(value: Any) -> Any:
