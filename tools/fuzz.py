@@ -39,7 +39,7 @@ from arcface_paddle import files  # noqa: E402
 from arcface_paddle.cli.tables import text_table  # noqa: E402
 
 BOTH = "both"
-SLICE_INPUTS = 20_000
+SLICE_INPUTS = 50_000
 SLICE_CPU_S = 60.0
 """Of a slice, after which the ledger is written: what a run that is stopped loses at most."""
 _HEAD = ("target", *ENGINES, "inputs", "answers", "CPU s", "violations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Callable, Sequence
 
 MOST_BYTES = 1 << 16
@@ -84,11 +85,14 @@ def _overwrite(source: random.Random, content: bytes, _: bytes) -> bytes:
 
 def _replace_token(source: random.Random, content: bytes, _: bytes) -> bytes:
     """Replace what stands between two separators of text formats."""
-    separators = [at for at, byte in enumerate(content[:MOST_BYTES]) if byte in b"\n\t ,:\"'[]{}<>="]
+    separators = [found.start() for found in _SEPARATOR.finditer(content, 0, MOST_BYTES)]
     if len(separators) < 2:
         return _insert(source, content, b"")
     which = source.randrange(len(separators) - 1)
     return content[: separators[which] + 1] + source.choice(INTERESTING) + content[separators[which + 1] :]
+
+
+_SEPARATOR = re.compile(rb"[\n\t ,:\"'\[\]{}<>=]")
 
 
 def _splice(source: random.Random, content: bytes, other: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
 import shutil
 import tempfile
 import time
@@ -95,11 +96,12 @@ class Guided:
         self._target = target
         self._note = note
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz", dir=_quick_folder())
+        self._inputs = Path(self._folder.name) / "input"
 
     def one(self, content: bytes) -> None:
         """Parse an input under watch."""
         self._note(content)
-        _one(self._target, content, Path(self._folder.name) / "input", self.outcome)
+        _one(self._target, content, self._inputs, self.outcome)
 
     def close(self) -> None:
         """Remove the folder of the inputs."""
@@ -108,7 +110,7 @@ class Guided:
 
 def _one(target: Target, content: bytes, folder: Path, outcome: Outcome) -> None:
     outcome.inputs += 1
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     try:
         parse = target.prepare(content, folder)
         outcome.answers += fuzz_guard.check(parse, may_write=target.may_write) is None
@@ -119,7 +121,17 @@ def _one(target: Target, content: bytes, folder: Path, outcome: Outcome) -> None
         if kept is None or len(content) < len(kept):
             outcome.violations[_class_of(violation)] = content
     finally:
-        shutil.rmtree(folder)
+        _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder; to remove the folder too and make it again would take longer than most parsers."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry)
+            else:
+                os.unlink(entry)
 
 
 def _class_of(violation: fuzz_guard.ViolationError) -> str:

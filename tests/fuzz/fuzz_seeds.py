@@ -24,6 +24,11 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def array(*shape: int, seed: int = 0) -> np.ndarray:
+    return _normal(shape, seed).copy()
+
+
+@cache
+def _normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 

@@ -81,7 +81,8 @@ def arguments() -> argparse.Namespace:
 
 
 def limit(seconds: Optional[float]) -> None:
-    """Bound what the process may take."""
+    """Bound what the process may take; threads of FAISS that wait for work would take most of it."""
+    os.environ["OMP_NUM_THREADS"] = "1"
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESS_SPACE, MOST_ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if seconds is not None:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from functools import cache
@@ -138,16 +137,23 @@ def _packed(part: str) -> Target:
     return Target(f"packed_{label}", lambda: [text for name, text in _packed_files().items() if own(name)], prepare)
 
 
+@cache
+def _carray_files() -> dict[str, bytes]:
+    root = seeds.FIXTURES / "bcolz"
+    paths = [root / "lfw_list.npy", *(path for path in sorted((root / "lfw").rglob("*")) if path.is_file())]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
 def _carray(part: str) -> Target:
     """Return the target of one of the files of a bcolz set of the fixtures."""
-    root = seeds.FIXTURES / "bcolz"
 
     def prepare(content: bytes, folder: Path) -> Parse:
         from arcface_paddle.data.carray_set import read_carray_set
 
-        shutil.copytree(root / "lfw", folder / "lfw")
-        shutil.copyfile(root / "lfw_list.npy", folder / "lfw_list.npy")
-        (folder / part).write_bytes(content)
+        for name, text in {**_carray_files(), part: content}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
 
         def parse() -> None:
             found = read_carray_set(folder / "lfw")
@@ -156,7 +162,7 @@ def _carray(part: str) -> Target:
         return parse
 
     name = Path(part).name.split(".")[0].replace("__", "")
-    return Target(f"bcolz_{name}", lambda: [(root / part).read_bytes()], prepare)
+    return Target(f"bcolz_{name}", lambda: [_carray_files()[part]], prepare)
 
 
 def _pairs(path: Path) -> None:
