@@ -69,7 +69,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = self._hint(message)
-        self.exit(EXIT_ERROR, f"{self.prog}: error: {message}{hint} (see {self.prog} --help)\n")
+        said = terminal.one_line(f"{self.prog}: error: {message}{hint} (see {self.prog} --help)")
+        self.exit(EXIT_ERROR, f"{said}\n")
 
     def _hint(self, message: str) -> str:
         unknown = message.partition("unrecognized arguments: ")[2].split()

@@ -113,7 +113,7 @@ def _one(target: Target, content: bytes, folder: Path, outcome: Outcome) -> None
     folder.mkdir(exist_ok=True)
     try:
         parse = target.prepare(content, folder)
-        outcome.answers += fuzz_guard.check(parse, may_write=target.may_write) is None
+        outcome.answers += fuzz_guard.check(parse, may_write=target.may_write, may_do=target.may_do) is None
     except fuzz_guard.ViolationError as violation:
         kind = " ".join(str(violation).split())
         kept = outcome.violations.get(_class_of(violation))

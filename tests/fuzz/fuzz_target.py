@@ -20,12 +20,14 @@ class Target:
         prepare: writes an input into an empty folder, or wraps it, and returns the call that parses it. What it does
             is not watched.
         may_write: part of the name of the cache that the parser makes by design.
+        may_do: audit events of what it does by design; what it asks there is answered by the target.
     """
 
     name: str
     seeds: Callable[[], list[bytes]]
     prepare: Prepare
     may_write: str = ""
+    may_do: tuple[str, ...] = ()
 
 
 def of_file(name: str, parse: Callable[[Path], object]) -> Prepare:

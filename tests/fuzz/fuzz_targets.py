@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Callable
 
+import fuzz_border_targets
 import fuzz_library_targets
 import fuzz_run_targets
 import fuzz_seeds as seeds
@@ -498,6 +499,7 @@ TARGETS = {
         *fuzz_library_targets.TARGETS,
         *fuzz_service_targets.TARGETS,
         *fuzz_run_targets.TARGETS,
+        *fuzz_border_targets.TARGETS,
         Target(
             "picture",
             lambda: list(seeds.pictures()),
