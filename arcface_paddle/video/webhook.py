@@ -20,6 +20,7 @@ import http.client
 import json
 import os
 import secrets
+import string
 import threading
 import time
 import urllib.error
@@ -27,7 +28,7 @@ import urllib.request
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Optional
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from arcface_paddle.errors import ConfigError
 
@@ -175,7 +176,7 @@ class Webhook:
         except urllib.error.HTTPError as error:
             error.close()
             return f"the address answered {error.code}", error.code < 500 and error.code != 429
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             return f"the address cannot be reached: {getattr(error, 'reason', error)}", False
 
     def _pause(self, seconds: float) -> bool:
@@ -207,10 +208,11 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # UnicodeError is one: a name with a part that is empty or too long
         usable = False
     if not usable or not url.isprintable() or " " in url:
-        raise ConfigError(f"--webhook is {url!r}; allowed: an address that begins with http:// or https://")
+        raise ConfigError(f"--webhook is {url!r}; allowed: an address that begins with http:// or https:// and a host")
     return url
 
 
@@ -227,14 +229,22 @@ def checked_secret(given: Optional[str] = None) -> str:
 
 
 def _with_login_apart(url: str) -> tuple[str, dict[str, str]]:
-    """Return the address without name and password, which ``urllib`` does not understand, and them as a header."""
+    """Return the address without name and password, which ``urllib`` does not understand, and them as a header.
+
+    What is not ASCII in it is written as HTTP carries it.
+    """
     parts = urlsplit(url)
+    parts = parts._replace(path=_quoted(parts.path), query=_quoted(parts.query), fragment="")
     login, at, place = parts.netloc.rpartition("@")
     if not at:
-        return url, {}
+        return parts.geturl(), {}
     name, _, password = login.partition(":")
     encoded = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode("ascii")
     return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {encoded}"}
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe=string.punctuation, errors="surrogateescape")
 
 
 def _without_password(url: str) -> str:

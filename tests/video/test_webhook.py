@@ -23,13 +23,15 @@ class Receiver:
 
     def __init__(self, *answers: int, pause_s: float = 0.0) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
-        left, seen = list(answers), self.requests
+        self.paths: list[str] = []
+        left, seen, paths = list(answers), self.requests, self.paths
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 time.sleep(pause_s)
                 seen.append((dict(self.headers), body))
+                paths.append(self.path)
                 self.send_response(left.pop(0) if left else 204)
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
                 self.end_headers()
@@ -67,6 +69,16 @@ def test_events_arrive_in_order_signed_and_after_a_failure(monkeypatch):
         assert headers["Content-Type"].startswith("application/json")
 
 
+def test_an_address_that_is_not_ascii_is_written_as_http_carries_it():
+    with Receiver() as receiver:
+        address = receiver.url.replace("127.0.0.1", "ünter:pässword@127.0.0.1") + "/ü?größe=1&x=%20#part"
+        hook = Webhook(address, secret=SECRET)
+        hook.send({"event": "entered"})
+        hook.close()
+    assert (hook.delivered, hook.problem) == (1, "")
+    assert receiver.paths == ["/events/%C3%BC?gr%C3%B6%C3%9Fe=1&x=%20"]
+
+
 @pytest.mark.parametrize("answer", [400, 302])
 def test_what_is_refused_is_not_repeated_and_redirects_lead_nowhere(answer):
     with Receiver(answer) as receiver:
@@ -96,7 +108,7 @@ def test_nobody_waits_for_a_dead_or_slow_address(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://a b/", "http://h:99999/"]
+    "url", ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://a b/", "http://h:99999/", "http://a..b/x"]
 )
 def test_other_addresses_are_refused(url):
     with pytest.raises(ConfigError, match="allowed: an address that begins with http"):
