@@ -95,6 +95,8 @@ def _receive(url: str, part: Path, *, most_bytes: int) -> bool:
             raise
         remove(part)  # what is there is no beginning of it
         return _receive(url, part, most_bytes=most_bytes)
+    except (ValueError, OverflowError) as error:  # ``urllib`` follows a redirection to whatever it says
+        raise urllib.error.URLError(f"it redirects to an address that is none: {error!s:.200}") from None
     with response:
         begin, total = _span(response, have)
         if begin not in (0, have):
