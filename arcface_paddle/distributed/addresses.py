@@ -15,6 +15,7 @@ import socket
 from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
+from arcface_paddle.untrusted import integer
 
 INTERFACE_VARIABLE = "ARCFACE_PADDLE_INTERFACE"
 PORT_VARIABLE = "ARCFACE_PADDLE_PORT"
@@ -49,9 +50,10 @@ def wanted_port() -> int:
     wanted = os.environ.get(PORT_VARIABLE, "").strip()
     if not wanted:
         return 0
-    if not (wanted.isdecimal() and 1 <= int(wanted) <= 65535):
-        raise ConfigError(f"{PORT_VARIABLE} is {wanted!r}; allowed: 1 to 65535")
-    return int(wanted)
+    port = integer(wanted)
+    if port is None or not 1 <= port <= 65535:
+        raise ConfigError(f"{PORT_VARIABLE} is {wanted!r:.60}; allowed: 1 to 65535")
+    return port
 
 
 def bind_collectives() -> None:

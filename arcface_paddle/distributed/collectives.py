@@ -31,6 +31,7 @@ import paddle.distributed as dist
 from arcface_paddle import devices, signals
 from arcface_paddle.distributed import addresses, heartbeat
 from arcface_paddle.errors import ArcfaceError, ConfigError
+from arcface_paddle.untrusted import integer
 
 signals.take_back_from_paddle()
 
@@ -74,13 +75,32 @@ def is_main() -> bool:
 
 
 def launched_world_size() -> int:
-    """Return the number of processes that the launcher announces in the environment, 1 without a launcher."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    """Return the number of processes that the launcher announces in the environment, 1 without a launcher.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    return _launched("PADDLE_TRAINERS_NUM")
 
 
 def launched_local_size() -> int:
-    """Return how many of these processes share this machine, 1 without a launcher."""
-    return int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))
+    """Return how many of these processes share this machine, 1 without a launcher.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    return _launched("PADDLE_LOCAL_SIZE")
+
+
+def _launched(variable: str) -> int:
+    text = os.environ.get(variable, "1")
+    count = integer(text)
+    if count is None or count < 1:
+        raise ConfigError(
+            f"{variable} is {text!r:.60}; allowed: 1 or more, as paddle.distributed.launch sets it; unset it for a run "
+            "of one process"
+        )
+    return count
 
 
 def init(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

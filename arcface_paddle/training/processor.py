@@ -12,6 +12,7 @@ from arcface_paddle.pipeline.model_files import cache_folder
 from arcface_paddle.pipeline.settings import available_cores
 from arcface_paddle.training.config import TrainConfig
 from arcface_paddle.training.processor_setup import MKL_VARIABLE, needs_mkl_type
+from arcface_paddle.untrusted import integer
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 PADDLES_OWN = "Paddle's operators"
@@ -39,9 +40,9 @@ def open_kernels(config: TrainConfig, *, say: Callable[[str], None]) -> Optional
 
 def threads_per_process() -> int:
     """Return how many threads a process of the run may use: ``OMP_NUM_THREADS``, else all cores that it may run on."""
-    wanted = os.environ.get(THREADS_VARIABLE, "").partition(",")[0].strip()
-    if wanted.isdecimal():
-        return max(1, int(wanted))
+    wanted = integer(os.environ.get(THREADS_VARIABLE, "").partition(",")[0])
+    if wanted is not None:
+        return max(1, wanted)
     return max(1, available_cores() // distributed.launched_local_size())
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 import warnings
 from typing import Optional
@@ -134,7 +135,8 @@ def _explain(folder: str, json_file: Optional[str]) -> int:
 
 def _share_cores() -> None:
     """Give each launched process its share of the cores (before paddle is imported), unless the user has decided."""
-    processes = int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))
+    wanted = os.environ.get("PADDLE_LOCAL_SIZE", "1")
+    processes = int(wanted) if re.fullmatch("[0-9]{1,6}", wanted) else 1  # what is no number is told further on
     if processes > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 

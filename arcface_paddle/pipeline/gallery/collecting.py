@@ -20,6 +20,10 @@ from arcface_paddle.pipeline.picture_workers import PictureWorkers
 from arcface_paddle.pipeline.quality import POOR_QUALITY
 from arcface_paddle.pipeline.settings import ONE, ONE_FACE_CHOICES
 from arcface_paddle.types import Face, ImageResult
+from arcface_paddle.untrusted import integer
+
+_LAST_SECOND = 253_402_300_799
+"""Of the year 9999, after which Python knows no time."""
 
 SMALLEST_FACE_PX = 17
 """Width of a box below which the shipped recogniser cannot tell people apart; such a face would attract strangers."""
@@ -156,6 +160,9 @@ def _entry(picture: LabelledPicture, face: Face, *, sha256: str, created: str) -
 
 def _now() -> str:
     """Return the time as recorded; SOURCE_DATE_EPOCH fixes it, so that a build can be repeated byte for byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch.isdigit() else datetime.now(timezone.utc)
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    epoch = integer(text)
+    if text and (epoch is None or not 0 <= epoch <= _LAST_SECOND):
+        raise ConfigError(f"SOURCE_DATE_EPOCH is {text!r:.60}; allowed: seconds since 1970, up to the year 9999")
+    moment = datetime.now(timezone.utc) if epoch is None else datetime.fromtimestamp(epoch, timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
