@@ -108,7 +108,8 @@ def test_nobody_waits_for_a_dead_or_slow_address(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://a b/", "http://h:99999/", "http://a..b/x"]
+    "url",
+    ["ftp://host/x", "file:///etc/passwd", "https://", "host/x", "http://a b/", "http://h:99999/", "http://a..b/x"],
 )
 def test_other_addresses_are_refused(url):
     with pytest.raises(ConfigError, match="allowed: an address that begins with http"):
