@@ -8,7 +8,6 @@ are those of the plain run.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
@@ -19,6 +18,7 @@ from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import ImageFileDataset
 from arcface_paddle.data.selection import SelectedDataset
 from arcface_paddle.errors import DataError
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json
 
 METADATA_FILE = "metadata.jsonl"
 
@@ -74,7 +74,7 @@ def read_ladder(root: files.PathLike, dataset: FaceDataset) -> Ladder:
     try:
         with files.open_regular(path) as lines:
             for line in lines:
-                entry = json.loads(line)
+                entry = parse_json(line, name=METADATA_FILE)
                 difficulty.append(difficulty_of(entry))
                 people.append(int(entry["label"]))
                 names.append(str(entry["path"]))
@@ -82,7 +82,7 @@ def read_ladder(root: files.PathLike, dataset: FaceDataset) -> Ladder:
         raise DataError(
             f"{path}: no such file; curriculum difficulty needs a dataset of 'arcface-paddle synth'"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, DataError, *DOCUMENT_ERRORS) as error:
         raise DataError(f"{path}: line {len(people) + 1} cannot be read: {error!s:.120}") from None
     rows = _rows_of(dataset, names)
     if rows is None or not _same_people(np.array(people)[rows], dataset.labels):

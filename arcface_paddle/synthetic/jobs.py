@@ -18,6 +18,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import DataError
 from arcface_paddle.synthetic.generator import SyntheticFaces, SyntheticImage
 from arcface_paddle.synthetic.layout import DatasetSettings, Layout
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json
 
 _worker: Dict[str, Any] = {}
 
@@ -63,12 +64,13 @@ def complete_identity(layout: Layout, faces: SyntheticFaces, identity: int) -> N
 def read_part(layout: Layout, identity: int) -> Optional[List[str]]:
     """Return the metadata lines of a person if every picture is there and has its checksum, else None."""
     try:
-        lines = layout.part(identity).read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = files.read_bytes(layout.part(identity)).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         return None
     if len(lines) != layout.settings.images_per_identity:
         return None
-    return lines if all(_is_whole(layout, json.loads(line)) for line in lines) else None
+    whole = all(_is_whole(layout, line, layout.name(identity, number)) for number, line in enumerate(lines))
+    return lines if whole else None
 
 
 def describe(shown: SyntheticImage, name: str, content: bytes) -> Dict[str, Any]:
@@ -94,10 +96,12 @@ def describe(shown: SyntheticImage, name: str, content: bytes) -> Dict[str, Any]
     }
 
 
-def _is_whole(layout: Layout, entry: Dict[str, Any]) -> bool:
+def _is_whole(layout: Layout, line: str, name: str) -> bool:
+    """Tell whether a line describes the picture of this name; a part may be damaged, or come from another machine."""
     try:
-        return zlib.crc32(layout.read_picture(entry["path"])) == entry["crc32"]
-    except (OSError, DataError):
+        entry = parse_json(line, name=name)
+        return entry["path"] == name and zlib.crc32(layout.read_picture(name)) == entry["crc32"]
+    except (OSError, DataError, *DOCUMENT_ERRORS):
         return False
 
 

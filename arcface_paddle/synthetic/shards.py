@@ -29,6 +29,7 @@ from arcface_paddle.synthetic.layout import SETTINGS_FILE, DatasetSettings, Layo
 from arcface_paddle.untrusted import read_json
 
 MAX_SHARDS = 1_000_000
+_PERSON = re.compile("[0-9]{1,12}")
 _NAMED_PEOPLE = 5
 
 
@@ -194,8 +195,8 @@ def _find_sources(target: Layout, shards: Sequence[Layout], people: range) -> Di
 
 def _take_over(target: Layout, source: Layout, identity: int) -> None:
     lines = files.read_bytes(source.part(identity))
-    for line in lines.splitlines():
-        name = json.loads(line)["path"]
+    for number in range(source.settings.images_per_identity):
+        name = source.name(identity, number)
         _link_or_copy(source.root / name, target.root / name)
     files.write_bytes(target.part(identity), lines)  # last: a person who has a part is complete
 
@@ -217,4 +218,4 @@ def _spread(people: List[int], count: int) -> List[int]:
 
 
 def _people_with_parts(layout: Layout) -> List[int]:
-    return sorted(int(path.stem) for path in layout.part(0).parent.glob("*.jsonl") if path.stem.isdigit())
+    return sorted(int(path.stem) for path in layout.part(0).parent.glob("*.jsonl") if _PERSON.fullmatch(path.stem))

@@ -7,7 +7,6 @@ finished dataset depend on the settings only, not on the number of processes or 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import shutil
 import zlib
@@ -26,6 +25,7 @@ from arcface_paddle.synthetic import jobs
 from arcface_paddle.synthetic.assembly import assemble
 from arcface_paddle.synthetic.layout import SETTINGS_FILE, VALIDATION_NAME, DatasetSettings, Layout
 from arcface_paddle.synthetic.shards import Shard, check_rendering, common_settings, merge_shards
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json, read_json
 
 __all__ = ["DatasetSettings", "Shard", "WriteReport", "merge_dataset", "write_dataset", "write_shard"]
 
@@ -179,8 +179,8 @@ def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
     try:
         with files.open_regular(path) as stream:
             for line in stream:
-                yield json.loads(line)
-    except (OSError, ValueError) as error:
+                yield parse_json(line, name=METADATA_FILE)
+    except (OSError, UnicodeDecodeError, DataError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
@@ -241,8 +241,8 @@ def _prepare(layout: Layout, existing: str) -> None:
 
 def _check_same_settings(path: Path, settings: DatasetSettings) -> None:
     try:
-        found = json.loads(files.read_bytes(path).decode("utf-8"))
-    except (OSError, ValueError) as error:
+        found = read_json(path)
+    except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     wanted = settings.as_json()
     different = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
@@ -266,7 +266,7 @@ def _is_complete(layout: Layout) -> bool:
         if layout.settings.val_identities:
             pairs = len(read_verification_set(layout.root / f"{VALIDATION_NAME}.bin"))
             whole = whole and pairs == layout.settings.val_pairs
-    except (OSError, DataError):
+    except (OSError, DataError, *DOCUMENT_ERRORS):
         return False
     return whole
 

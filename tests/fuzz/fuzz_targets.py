@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import fuzz_border_targets
+import fuzz_data_targets
 import fuzz_library_targets
 import fuzz_run_targets
 import fuzz_seeds as seeds
@@ -500,6 +501,7 @@ TARGETS = {
         *fuzz_service_targets.TARGETS,
         *fuzz_run_targets.TARGETS,
         *fuzz_border_targets.TARGETS,
+        *fuzz_data_targets.TARGETS,
         Target(
             "picture",
             lambda: list(seeds.pictures()),
