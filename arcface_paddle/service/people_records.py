@@ -275,6 +275,8 @@ class PeopleRecords:
             ).fetchall()
             if not rows:
                 return changed
+            if rows[-1][0] <= last:  # a damaged tree of SQLite leads round and round
+                raise sqlite3.DatabaseError("rows out of order")
             last = rows[-1][0]
             for row_id, *texts in rows:
                 wanted = [None if text is None else self._sealed(self._text_of(text)) for text in texts]

@@ -273,6 +273,8 @@ class FaceDatabase:
                 ).fetchall()
             if not found:
                 return
+            if found[-1][0] <= last:  # a damaged tree of SQLite leads round and round
+                raise GalleryError(f"{self.folder}: damaged gallery (rows out of order); restore it from a backup")
             last = found[-1][0]
             rows = self.rows(np.array([line[0] for line in found], dtype=np.int64))
             for line, row in zip(found, rows):
