@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any, Callable
 
 import fuzz_seeds as seeds
+import numpy as np
 from fuzz_target import Parse, Target, of_content, of_file
 
 _MOST_PIXELS = 4_000_000
@@ -253,6 +255,42 @@ def _database(part: str) -> Target:
     return Target(f"database_{Path(part).stem}", lambda: [_database_files()[part]], prepare, may_write="fuzz")
 
 
+@cache
+def _code_indexes() -> tuple[bytes, ...]:
+    """An index of each form: what the database keeps of it, the length of that, and what FAISS wrote."""
+    import faiss
+
+    from arcface_paddle.pipeline.gallery.stores import code_index
+
+    found = []
+    for form in code_index.FORMS:
+        index = code_index.CodeIndex(8, form=form, limit=1.0)
+        if form == code_index.HNSW:
+            index._index, index.trained_with = code_index._Graph.of(8), 6
+        elif form == code_index.IVF:
+            kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+            flat = faiss.IndexFlatIP(8)
+            flat.add(seeds.unit(2, 8) * 127)
+            index._index = faiss.IndexIVFScalarQuantizer(flat, 8, 2, kind, faiss.METRIC_INNER_PRODUCT, False)
+            index._index.is_trained, index._cells, index.trained_with = True, 2, 6
+        index.add(np.arange(6), seeds.unit(6, 8))
+        stream = io.BytesIO()
+        about = index.write(stream).encode()
+        found.append(b"\n".join((form.encode(), about, stream.getvalue())))
+    return tuple(found)
+
+
+def _code_index(content: bytes) -> None:
+    from arcface_paddle.pipeline.gallery.stores.code_index import IVF, CodeIndex
+
+    form, _, rest = content.partition(b"\n")
+    about, _, stored = rest.partition(b"\n")
+    text = about.decode("utf-8", "surrogateescape")
+    index = CodeIndex.read(io.BytesIO(stored), text, size=8, form=form.decode("latin-1") or IVF)
+    index.numbers()
+    index.search(seeds.unit(1, 8), 2)
+
+
 def _contract_text(content: bytes) -> None:
     from arcface_paddle.pipeline.gallery.stores.base import GalleryContract
 
@@ -310,6 +348,7 @@ TARGETS = (
         "gallery_keys", lambda: [b"ab" * 32 + b"\n# an older one\n" + b"A" * 43 + b"=\n"], of_file("k", _gallery_keys)
     ),
     Target("people_records", lambda: list(_record_seeds()), of_file("people.sqlite", _records)),
+    Target("database_index", lambda: list(_code_indexes()), of_content(_code_index)),
     Target("gallery_contract", _contracts, of_content(_contract_text)),
     _database("gallery.sqlite"),
     _database("rows.f32"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +174,22 @@ def test_a_kept_index_is_read_and_a_changed_one_is_not_believed(folder, monkeypa
             path.write_bytes(hostile)
         with open_gallery(f"faiss:{folder}") as store:
             assert store.search(random_unit(1, seed=8), 1)[0][0].name == "late"
+
+
+@pytest.mark.parametrize("form", ["ivf", "hnsw"])
+def test_an_index_of_another_faiss_is_made_anew(folder, form):
+    rows = made(folder, 1200, form=form)
+    [kept] = folder.glob(f"index.{form}.*.faiss")
+    content = kept.read_bytes()
+    database = sqlite3.connect(folder / "gallery.sqlite", isolation_level=None)
+    key, text = database.execute("SELECT key, value FROM meta WHERE key LIKE 'index.%'").fetchone()
+    for changed in (content[:-1], b"IxXX" + content[4:], b""):
+        kept.write_bytes(changed)
+        value = {**json.loads(text), "sha256": hashlib.sha256(changed).hexdigest()}
+        database.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(value), key))
+        with open_gallery(f"faiss:{folder}") as store:
+            assert store.search(rows[30:31], 1)[0][0].name == "p00010"
+    database.close()
 
 
 def test_a_removal_leaves_no_codes_of_the_person_in_a_kept_index(folder):

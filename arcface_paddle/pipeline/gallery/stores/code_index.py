@@ -15,6 +15,7 @@ quarter more memory. Who is removed stays in a graph in memory, unseen, until it
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, Iterable, Iterator
 import numpy as np
 
 from arcface_paddle.errors import GalleryError, MissingDependencyError
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json, read_npy_head
 
 IVF = "ivf"
 INT8 = "int8"
@@ -176,19 +178,46 @@ class CodeIndex:
 
     @classmethod
     def read(cls, stream: BinaryIO, kept: str, *, size: int, form: str) -> CodeIndex:
-        """Read an index that ``write`` wrote; the caller knows that nobody has changed the bytes."""
-        faiss = load_faiss()
-        values = json.loads(kept)
-        made = cls(size, form=form, limit=float(values["limit"]))
-        made.error, made.trained_with = float(values["error"]), int(values["trained_with"])
-        if "effort" in values:
-            numbers = np.load(stream, allow_pickle=False)
-            index = faiss.read_index(faiss.PyCallbackIOReader(stream.read))
-            made._index = _Graph(index, numbers, effort=int(values["effort"]))
-            return made
-        made._index = faiss.read_index(faiss.PyCallbackIOReader(stream.read))
-        made._cells = int(values["cells"])
+        """Read an index that ``write`` wrote.
+
+        Raises:
+            GalleryError: damaged, made by a FAISS that this one does not understand, or of other vectors.
+        """
+        values = parse_json(kept, name="index", error=GalleryError)
+        try:
+            made = cls(size, form=form, limit=_positive(values["limit"]))
+            made.error, made.trained_with = _positive(values["error"]), int(values["trained_with"])
+            made._load(stream, values)
+        except (RuntimeError, AssertionError, MemoryError, *DOCUMENT_ERRORS) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise GalleryError(f"the index cannot be used: {reason[0]:.200}") from None
         return made
+
+    def _load(self, stream: BinaryIO, values: Any) -> None:
+        faiss = load_faiss()
+        if "effort" in values:
+            numbers = _read_numbers(stream)
+            self._index = _Graph(_read_faiss(stream), numbers, effort=_count(values["effort"], most=_EFFORTS[-1]))
+            found, kind, count = self._index.index, faiss.IndexHNSWSQ, len(numbers)
+        else:
+            self._index = found = _read_faiss(stream)
+            self._cells = _count(values["cells"], most=0 if self.is_exact else found.nlist)
+            kind, count = faiss.IndexIDMap if self.is_exact else faiss.IndexIVFScalarQuantizer, found.ntotal
+        if not isinstance(found, kind) or (found.d, found.ntotal) != (self.size, count):
+            raise ValueError(f"{type(found).__name__} of {found.ntotal} vectors of {found.d} numbers")
+        if found.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise ValueError(f"it compares by metric {found.metric_type}")
+
+    def numbers(self) -> np.ndarray:
+        """Return the numbers (N,) int64 of all vectors, in any order."""
+        faiss = load_faiss()
+        if isinstance(self._index, _Graph):
+            return self._index.numbers
+        if self.is_exact:
+            return np.asarray(faiss.vector_to_array(self._index.id_map))
+        lists, sizes = self._index.invlists, range(self._index.nlist)
+        parts = [faiss.rev_swig_ptr(lists.get_ids(one), lists.list_size(one)) for one in sizes if lists.list_size(one)]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def _codes(self, rows: np.ndarray) -> np.ndarray:
         """Return (N, D) whole numbers as float32, which is how FAISS takes bytes."""
@@ -302,6 +331,40 @@ class Vectors:
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Give int64 numbers (N,) and float32 rows (N, D), some at a time."""
         raise NotImplementedError
+
+
+def _read_faiss(stream: BinaryIO) -> Any:
+    """Read what FAISS wrote; nothing in it can be longer than the file, whatever it says."""
+    faiss = load_faiss()
+    begin = stream.tell()
+    most = stream.seek(0, io.SEEK_END) - begin
+    stream.seek(begin)
+    if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # from FAISS 1.14 on
+        faiss.set_deserialization_vector_byte_limit(most)
+    return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+
+
+def _read_numbers(stream: BinaryIO) -> np.ndarray:
+    """Read the numbers (N,) int64 that stand before a graph."""
+    shape, _, dtype = read_npy_head(stream)
+    if dtype != np.int64 or len(shape) != 1:
+        raise ValueError(f"numbers of {dtype}, shape {shape}")
+    content = stream.read(8 * shape[0])
+    return np.frombuffer(content, np.int64, count=shape[0]).copy()
+
+
+def _count(value: Any, *, most: int) -> int:
+    number = int(value)
+    if not min(1, most) <= number <= most:
+        raise ValueError(f"a count beyond {most}")
+    return number
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{number}; allowed: 0 or more")
+    return number
 
 
 def load_faiss() -> Any:

@@ -26,6 +26,7 @@ from arcface_paddle.pipeline.gallery.stores.base import FaceBlock, GalleryContra
 from arcface_paddle.pipeline.gallery.stores.code_index import IVF, CodeIndex, Found, Vectors, load_faiss, require_form
 from arcface_paddle.pipeline.gallery.stores.face_database import DATABASE, FaceDatabase
 from arcface_paddle.types import Candidate
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json
 
 SCHEME = "faiss:"
 
@@ -314,15 +315,24 @@ class FaissStore(GalleryStore):
 
     def _read_index(self) -> Optional[CodeIndex]:
         """Read the index that somebody kept; None when there is none that can be believed."""
-        kept = json.loads(self._database.meta(f"index.{self._form}") or "{}")
-        path = self._database.folder / str(kept.get("file"))
-        if not kept or not path.is_file() or files.sha256_of_file(path) != kept["sha256"]:
+        text = self._database.meta(f"index.{self._form}")
+        if not text:
             return None
-        with path.open("rb") as stream:
-            index = CodeIndex.read(stream, kept["about"], size=self.embedding_size, form=self._form)
+        try:
+            kept = parse_json(text, name=str(self._database.folder), error=GalleryError)
+            change = int(kept["change"])
+            path = self._database.folder / Path(kept["file"]).name
+            if not path.is_file() or files.sha256_of_file(path) != kept["sha256"]:
+                return None
+            with path.open("rb") as stream:
+                index = CodeIndex.read(stream, kept["about"], size=self.embedding_size, form=self._form)
+        except (GalleryError, *DOCUMENT_ERRORS):  # of another FAISS, or damaged: what is in it is in the database
+            return None
         table = self._database.slots_by_person()
         self._note_owners(table[:, 1], table[:, 0].astype(np.int32))
-        self._seen = self._kept = int(kept["change"])
+        if not np.isin(index.numbers(), table[:, 1 if self.decision == "best" else 0]).all():
+            return None
+        self._seen = self._kept = change
         return index
 
     def _keep_index(self) -> None:
