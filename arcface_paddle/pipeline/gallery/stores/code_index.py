@@ -93,7 +93,7 @@ class CodeIndex:
             form: one of ``FORMS``.
         """
         largest = max((float(np.abs(rows).max()) for _, rows in vectors.blocks() if len(rows)), default=1.0)
-        made = cls(vectors.size, form=form, limit=min(1.0, 1.05 * largest))
+        made = cls(vectors.size, form=form, limit=min(1.0, 1.05 * largest) or 1.0)  # of nothing but zeros: damage
         if form == IVF and vectors.count >= LEAST_TO_TRAIN:
             made._train(vectors)
         elif form == HNSW and vectors.count >= LEAST_TO_TRAIN:
@@ -185,7 +185,7 @@ class CodeIndex:
         """
         values = parse_json(kept, name="index", error=GalleryError)
         try:
-            made = cls(size, form=form, limit=_positive(values["limit"]))
+            made = cls(size, form=form, limit=_positive(values["limit"]) or 1.0)
             made.error, made.trained_with = _positive(values["error"]), int(values["trained_with"])
             made._load(stream, values)
         except (RuntimeError, AssertionError, MemoryError, *DOCUMENT_ERRORS) as error:
