@@ -15,6 +15,7 @@ from typing import Any, Callable
 import fuzz_border_targets
 import fuzz_data_targets
 import fuzz_library_targets
+import fuzz_request_target
 import fuzz_run_targets
 import fuzz_seeds as seeds
 import fuzz_service_targets
@@ -501,6 +502,7 @@ TARGETS = {
         *fuzz_service_targets.TARGETS,
         *fuzz_run_targets.TARGETS,
         *fuzz_border_targets.TARGETS,
+        *fuzz_request_target.TARGETS,
         *fuzz_data_targets.TARGETS,
         Target(
             "picture",
