@@ -19,6 +19,7 @@ import io
 import json
 import logging
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Iterable, Iterator
 
@@ -44,6 +45,9 @@ _TRAINED_PER_CELL = 64  # samples a cell, of the 39 to 256 that FAISS asks for
 _PROBED = 512  # vectors whose changed twins are looked for, to learn how many cells a search must see
 _LIKENESS = 0.7  # cosine of these twins; another picture of a person has .6 to .8 with the shipped recogniser
 _FOUND = 0.99
+
+
+_reading = threading.Lock()  # the limits of FAISS are those of the process
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,15 +202,19 @@ class CodeIndex:
         if "effort" in values:
             numbers = _read_numbers(stream)
             self._index = _Graph(_read_faiss(stream), numbers, effort=_count(values["effort"], most=_EFFORTS[-1]))
-            found, kind, count = self._index.index, faiss.IndexHNSWSQ, len(numbers)
+            _require(self._index.index, faiss.IndexHNSWSQ, size=self.size, count=len(numbers))
+            _require(self._index.index.storage, faiss.IndexScalarQuantizer, size=self.size, count=len(numbers))
+            return
+        self._index = found = _read_faiss(stream)
+        if self.is_exact:
+            _require(found, faiss.IndexIDMap, size=self.size, count=found.ntotal)
+            if found.id_map.size() != found.ntotal:
+                raise ValueError(f"{found.id_map.size()} numbers of {found.ntotal} vectors")
+            _require(found.index, faiss.IndexScalarQuantizer, size=self.size, count=found.ntotal)
         else:
-            self._index = found = _read_faiss(stream)
-            self._cells = _count(values["cells"], most=0 if self.is_exact else found.nlist)
-            kind, count = faiss.IndexIDMap if self.is_exact else faiss.IndexIVFScalarQuantizer, found.ntotal
-        if not isinstance(found, kind) or (found.d, found.ntotal) != (self.size, count):
-            raise ValueError(f"{type(found).__name__} of {found.ntotal} vectors of {found.d} numbers")
-        if found.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise ValueError(f"it compares by metric {found.metric_type}")
+            _require(found, faiss.IndexIVFScalarQuantizer, size=self.size, count=found.ntotal)
+            _require(found.quantizer, faiss.IndexFlat, size=self.size, count=found.nlist)
+        self._cells = _count(values["cells"], most=0 if self.is_exact else found.nlist)
 
     def numbers(self) -> np.ndarray:
         """Return the numbers (N,) int64 of all vectors, in any order."""
@@ -339,9 +347,20 @@ def _read_faiss(stream: BinaryIO) -> Any:
     begin = stream.tell()
     most = stream.seek(0, io.SEEK_END) - begin
     stream.seek(begin)
-    if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # from FAISS 1.14 on
-        faiss.set_deserialization_vector_byte_limit(most)
-    return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+    with _reading:
+        if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # not in older ones
+            faiss.set_deserialization_vector_byte_limit(most)
+            faiss.set_deserialization_loop_limit(most)
+        return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+
+
+def _require(index: Any, kind: type, *, size: int, count: int) -> None:
+    """Raise ``ValueError`` where FAISS has read another kind of index than was written."""
+    found = load_faiss().downcast_index(index)
+    if not isinstance(found, kind) or (found.d, found.ntotal) != (size, count) or not found.is_trained:
+        raise ValueError(f"{type(found).__name__} of {found.ntotal} vectors of {found.d} numbers")
+    if found.metric_type != load_faiss().METRIC_INNER_PRODUCT:
+        raise ValueError(f"it compares by metric {found.metric_type}")
 
 
 def _read_numbers(stream: BinaryIO) -> np.ndarray:
