@@ -97,7 +97,12 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         """End the writing; ``take`` works from now on. ``width`` is D."""
         assert self._stream is not None
         self._stream.close()
-        self._rows = np.memmap(self.path, dtype=np.float16, mode="r", shape=(len(self.indices), width))
+        try:
+            self._rows = np.memmap(self.path, dtype=np.float16, mode="r", shape=(len(self.indices), width))
+        except ValueError:  # it is shorter than what was written
+            raise DataError(
+                f"{self.path}: another program has cut the file meanwhile; let one doctor at a time use it"
+            ) from None
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Return the embeddings of images of the dataset, (len, D) float32, L2-normalised."""
@@ -110,8 +115,11 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         count = min(self.path.stat().st_size // (width * _BYTES_PER_VALUE), len(self.indices))
         if count < len(first):
             return 0
-        present = np.fromfile(self.path, dtype=np.float16, count=len(first) * width).reshape(first.shape)
-        return self._sound_rows(count, width) if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
+        try:
+            present = np.fromfile(self.path, dtype=np.float16, count=len(first) * width).reshape(first.shape)
+            return self._sound_rows(count, width) if np.allclose(present, first, atol=_SAME_EMBEDDING) else 0
+        except ValueError:  # it was cut since its size was asked for
+            return 0
 
     def _sound_rows(self, count: int, width: int) -> int:
         """Return how many rows from the first on can be embeddings: of length 1, or of zeros."""

@@ -25,7 +25,7 @@ def parse_dataclass(kind: type[T], value: Any, *, name: str) -> T:
     unknown = sorted(set(value) - set(fields))
     if unknown:
         raise ModelFileError(f"{name}: unknown key {unknown[0]!r}; allowed: {', '.join(fields)}")
-    types = _types_of(kind)
+    types = _types_of(typing.cast(Any, kind))
     arguments = {}
     for key, field in fields.items():
         if key in value:

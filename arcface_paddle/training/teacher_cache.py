@@ -96,4 +96,7 @@ class TeacherCache:
         count = path.stat().st_size // self._record.itemsize
         if not count:
             return np.zeros(0, self._record)
-        return np.memmap(path, self._record, mode="r", shape=(count,))
+        try:
+            return np.memmap(path, self._record, mode="r", shape=(count,))
+        except ValueError:  # it was cut since its size was asked for
+            return np.zeros(0, self._record)
