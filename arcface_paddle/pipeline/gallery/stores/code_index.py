@@ -354,9 +354,9 @@ def _read_faiss(stream: BinaryIO) -> Any:
         return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
 
 
-def _require(index: Any, kind: type, *, size: int, count: int) -> None:
+def _require(index: Any, kind: Any, *, size: int, count: int) -> None:
     """Raise ``ValueError`` where FAISS has read another kind of index than was written."""
-    found = load_faiss().downcast_index(index)
+    found: Any = load_faiss().downcast_index(index)
     if not isinstance(found, kind) or (found.d, found.ntotal) != (size, count) or not found.is_trained:
         raise ValueError(f"{type(found).__name__} of {found.ntotal} vectors of {found.d} numbers")
     if found.metric_type != load_faiss().METRIC_INNER_PRODUCT:
