@@ -136,7 +136,8 @@ def guided(args: argparse.Namespace) -> NoReturn:
             os._exit(0)  # libFuzzer knows no other end than its own
 
     flags = [f"-seed={args.seed + args.first + 1}", f"-max_len={MOST_BYTES}", f"-dict={words}"]
-    flags += ["-timeout=0", "-rss_limit_mb=0", "-verbosity=0"]  # the guard looks at time and memory
+    # The guard looks at time and memory; with a timeout of 0 the first import that takes a second ends the process.
+    flags += ["-timeout=86400", "-rss_limit_mb=0", "-verbosity=0"]
     atheris.Setup([sys.argv[0], str(corpus), *flags], one)
     atheris.Fuzz()
     raise SystemExit("libFuzzer has ended by itself")
