@@ -80,7 +80,7 @@ def launched_world_size() -> int:
     Raises:
         ConfigError: it is no number.
     """
-    return _launched("PADDLE_TRAINERS_NUM")
+    return _launched(os.environ.get("PADDLE_TRAINERS_NUM", "1"), variable="PADDLE_TRAINERS_NUM")
 
 
 def launched_local_size() -> int:
@@ -89,11 +89,10 @@ def launched_local_size() -> int:
     Raises:
         ConfigError: it is no number.
     """
-    return _launched("PADDLE_LOCAL_SIZE")
+    return _launched(os.environ.get("PADDLE_LOCAL_SIZE", "1"), variable="PADDLE_LOCAL_SIZE")
 
 
-def _launched(variable: str) -> int:
-    text = os.environ.get(variable, "1")
+def _launched(text: str, *, variable: str) -> int:
     count = integer(text)
     if count is None or count < 1:
         raise ConfigError(
