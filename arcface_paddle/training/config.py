@@ -700,6 +700,9 @@ def _parsed(yaml: Any, text: str) -> tuple[Any, Any]:
         loader.dispose()
 
 
+_BREAKS = "\x85\u2028\u2029"  # ends of lines to YAML, which PyYAML writes as they are and reads as blanks
+
+
 def config_text(config: TrainConfig) -> str:
     """Return all options with their values as YAML that ``load_config`` reads back to an equal configuration.
 
@@ -711,7 +714,8 @@ def config_text(config: TrainConfig) -> str:
     for group, _ in _groups():
         lines += ["", f"# {group.name}"]
         values = {key: _plain(value) for key, value in vars(getattr(config, group.name)).items()}
-        lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=False, allow_unicode=True).rstrip())
+        plain = not any(sign in str(value) for value in values.values() for sign in _BREAKS)
+        lines.append(yaml.safe_dump(values, sort_keys=False, default_flow_style=False, allow_unicode=plain).rstrip())
     return "\n".join(lines) + "\n"
 
 
