@@ -19,7 +19,11 @@ Importing this package does no work and does not import paddle; the public names
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 9):  # noqa: UP036 - pip refuses it, but not a copy of the repository on the path
+    raise ImportError(f"arcface_paddle needs Python 3.9 or newer; {sys.executable} is {sys.version.split()[0]}")
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time __getattr__ does it
     from arcface_paddle.cli.insightface_api import InsightFace as InsightFace

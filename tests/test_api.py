@@ -13,6 +13,7 @@ import os
 import pickle
 import pydoc
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -427,3 +428,10 @@ def test_examples_of_the_documentation(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     outcome = doctest.testmod(importlib.import_module(f"arcface_paddle.{name}"))
     assert outcome.attempted > 0 and outcome.failed == 0
+
+
+def test_an_older_python_is_told_which_one_is_needed(monkeypatch):
+    """pip refuses it; a copy of the repository on the path met a missing name of the standard library instead."""
+    monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
+    with pytest.raises(ImportError, match=r"arcface_paddle needs Python 3.9 or newer; .* is \d"):
+        runpy.run_path(arcface_paddle.__file__)

@@ -55,6 +55,15 @@ COMMANDS = {
 }
 
 
+PACKAGES_OF_ALL = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "prettytable": "prettytable",
+    "tqdm": "tqdm",
+}
+"""By the module that is imported: the packages that setup.py requires whatever extras are chosen."""
+
 _NO_MORE_PROCESSES = (
     "the system lets this user start no more threads or processes (ulimit -u, or the limit of the container); fewer "
     "workers and threads need less"
@@ -181,10 +190,24 @@ def _in_frame(prog: str, command: Callable[[], int]) -> int:
             if error.path and error.path.endswith(_SHARED_LIBRARIES):  # too little memory for it, a system too old
                 _complain(prog, f"{error.path}: is installed, but cannot be loaded: {error}")
                 return EXIT_ERROR
-            if error.name != "paddle":  # which most rooms import at their top: training, export
+            missing = _missing(error)
+            if missing is None:
                 raise
-            _complain(prog, str(MissingDependencyError("paddlepaddle", extra="cpu", purpose="this command")))
+            _complain(prog, missing)
             return EXIT_ERROR
+
+
+def _missing(error: ImportError) -> Optional[str]:
+    """Say how to install what was imported in vain, of what most rooms import at their top; None: something else."""
+    if error.name == "paddle":
+        return str(MissingDependencyError("paddlepaddle", extra="cpu", purpose="this command"))
+    package = PACKAGES_OF_ALL.get(error.name or "")
+    if package is None or not isinstance(error, ModuleNotFoundError):  # there, and damaged or without its libraries
+        return None
+    return (
+        f"the package '{package}', without which nothing works, is not installed for {sys.executable}: "
+        "pip install 'arcface-paddle[cpu]' (in a copy of the repository: pip install -e '.[cpu,all]')"
+    )
 
 
 @functools.lru_cache(maxsize=1)

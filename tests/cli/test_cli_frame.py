@@ -4,17 +4,21 @@ import contextlib
 import errno
 import importlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 import types
 from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import pytest
 
 from arcface_paddle import errors
 from arcface_paddle.cli import main as frame
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -69,6 +73,28 @@ def test_without_paddle_a_command_that_needs_it_says_so_in_one_line(tmp_path):
     assert done.returncode == frame.EXIT_ERROR
     (line,) = done.stderr.splitlines()
     assert line.startswith("arcface-paddle train: error: this command needs the package 'paddlepaddle', which is not")
+
+
+@pytest.mark.parametrize(
+    ("program", "package"),
+    [
+        (["train.py", "--data_dir", "set"], "tqdm"),
+        (["-m", "arcface_paddle", "recognize", "--det", "--input", "a.jpg"], "numpy"),
+    ],
+)
+def test_a_copy_of_the_repository_without_any_package_says_so_in_one_line(program, package):
+    """A fresh clone and the system's Python; it was a traceback."""
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    bare = [sys.executable, "-S", *program]
+    done = subprocess.run(bare, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == frame.EXIT_ERROR
+    (line,) = done.stderr.splitlines()
+    assert f"error: the package '{package}', without which nothing works, is not installed for {sys.executable}" in line
+
+
+def test_the_packages_without_which_nothing_works_are_those_of_setup():
+    declared = runpy.run_path(str(ROOT / "tools" / "requirements" / "declared.py"))["declared"]()
+    assert sorted(frame.PACKAGES_OF_ALL.values()) == sorted(line.partition(">=")[0] for line in declared)
 
 
 def test_who_has_too_new_a_python_is_not_told_to_install_what_has_no_build():
