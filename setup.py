@@ -49,11 +49,13 @@ REQUIREMENTS = [
     # careful decoding of photographs; drawing of Chinese names (faults: before 10.3 16-bit grey becomes black, PFM is
     # unknown, and the Exif data of some pictures end in an AttributeError)
     "pillow>=10.3",
-    "prettytable>=3.0",  # tables in the terminal (oldest)
+    "prettytable>=3.10",  # tables in the terminal (used: a line below a row)
     "tqdm>=4.60",  # progress of long work (oldest)
 ]
 
-OPENVINO = "openvino>=2025.0"  # runs networks on CPU two to four times as fast as Paddle; INT8 (oldest)
+# Runs networks on CPU two to four times as fast as Paddle; INT8. (faults: Paddle 3 brings libraries of OpenVINO that have
+# the same file names as those of 2025.0 and other symbols, so that of the two only the one imported first works)
+OPENVINO = "openvino>=2025.1"
 # Paddle imports setuptools as soon as it is imported, and asks for it from Python 3.12 on only; environments that were
 # not made by venv have none (uv, conda). 58.1 is what venv of Python 3.9 brings. (oldest)
 SETUPTOOLS_FOR_PADDLE = "setuptools>=58.1; python_version < '3.12'"
@@ -74,12 +76,12 @@ EXTRAS = {
     ],
     "tensorboard": ["tensorboardX>=2.5"],  # scalars for TensorBoard: train.py --logger tensorboard (oldest)
     "wandb": ["wandb>=0.19"],  # scalars for Weights & Biases: train.py --logger wandb (oldest)
-    "report": ["matplotlib>=3.5"],  # ROC, DET, histograms, training curves (oldest)
+    "report": ["matplotlib>=3.7"],  # ROC, DET, histograms, training curves (used: a legend outside of the axes)
     "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces (oldest)
     "onnx": [
         "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
         "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for INT8 (asked: as it brings)
-        "onnxruntime>=1.12",  # running ONNX models; quantisation to INT8 (oldest)
+        "onnxruntime>=1.17",  # running ONNX models; quantisation to INT8 (used: ranges given by tensor)
         "ml_dtypes>=0.5",  # onnxruntime.quantization needs it and does not say so (used: by onnx 1.19)
     ],
     "openvino": [OPENVINO],
@@ -101,10 +103,10 @@ EXTRAS = {
         "python-multipart>=0.0.20",  # pictures sent as forms (used: its name of the module)
         "prometheus-client>=0.16",  # metrics (oldest)
     ],
-    "encode": ["h5py>=3.0", "pyarrow>=8.0"],  # HDF5 and Parquet files of embeddings (wheel; oldest)
+    "encode": ["h5py>=3.0", "pyarrow>=10.0"],  # HDF5 and Parquet files of embeddings (wheel; used: files in a with)
     # attacks on the parsers that are led by coverage, tools/fuzz.py --engine atheris (oldest)
     "fuzz": ["atheris>=3.0; python_version >= '3.11' and sys_platform == 'linux'"],
-    "cluster": ["distributed>=2023.1", "pyarrow>=8.0"],  # very large sets on several machines, by Dask (oldest)
+    "cluster": ["distributed>=2023.1", "pyarrow>=10.0"],  # very large sets on several machines, by Dask (oldest)
     "docs": [
         "sphinx>=7.4",  # the documentation site: make docs (oldest)
         "myst-parser>=3.0",  # its pages are Markdown (oldest)

@@ -46,6 +46,7 @@ _PIPE_BYTES = 1 << 20
 _TEMPORARY = re.compile(r"\.af-[0-9a-f]{4}-[0-9a-f]{8}\.|\.tmp|\.lock$|^\.export_|^tmp|to_static_tmp")
 _OF_OTHERS = {"faulty_input", "home"}
 """Folders of a case whose files we do not write; in the home lie the caches of libraries."""
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # the constant of Linux, which Python 3.9 does not name
 _PR_SET_SECUREBITS, _SECBIT_NOROOT, _CAPABILITY_VERSION = 28, 0b11, 0x20080522  # of Linux's headers
 
 COMMANDS = """
@@ -405,7 +406,7 @@ def _run(case: Case, area: Area, place: Path) -> Ended:
     arguments = _arguments(case, area, place)
     begun = time.monotonic()
     reading, said_to = os.pipe()  # not a file: some cases may write none
-    fcntl.fcntl(said_to, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    fcntl.fcntl(said_to, _SET_PIPE_SIZE, _PIPE_BYTES)
     os.set_blocking(said_to, False)
     child = os.fork()
     if child == 0:
