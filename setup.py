@@ -53,8 +53,8 @@ REQUIREMENTS = [
     "tqdm>=4.60",  # progress of long work (oldest)
 ]
 
-# Runs networks on CPU two to four times as fast as Paddle; INT8. (faults: Paddle 3 brings libraries of OpenVINO that have
-# the same file names as those of 2025.0 and other symbols, so that of the two only the one imported first works)
+# Runs networks on CPU two to four times as fast as Paddle; INT8. (faults: Paddle 3 brings libraries of OpenVINO with
+# the file names of 2025.0 and other symbols, so that only the one of the two that is imported first can be loaded)
 OPENVINO = "openvino>=2025.1"
 # Paddle imports setuptools as soon as it is imported, and asks for it from Python 3.12 on only; environments that were
 # not made by venv have none (uv, conda). 58.1 is what venv of Python 3.9 brings. (oldest)

@@ -175,6 +175,7 @@ def test_training_brings_the_rounded_shipped_recogniser_nearer(people):
 @pytest.mark.parametrize("every_layer", [False, True])
 def test_the_export_computes_what_the_training_saw(tmp_path, every_layer):
     """One chain of layers, so that a rounding that falls the other way cannot grow as it does in a deep network."""
+    pytest.importorskip("paddle2onnx")
     paddle.seed(0)
     chain = nn.Sequential(
         nn.Conv2D(3, 8, 3, stride=2, padding=1), nn.PReLU(8), nn.Conv2D(8, 8, 3, padding=1, groups=8), nn.PReLU(8),
@@ -199,6 +200,7 @@ def test_the_export_computes_what_the_training_saw(tmp_path, every_layer):
 
 
 def test_what_was_trained_is_what_is_written(tmp_path, people, model):
+    pytest.importorskip("paddle2onnx")
     opened = open_model(model)
     settings = QuantizationTraining(open_dataset(people), steps=2, batch_size=3)
     trained = train_quantized(open_trainable(opened), opened.card.input, settings, every_layer=True)

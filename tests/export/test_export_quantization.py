@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from arcface_paddle.export.exporter import _REAL_FACES
 from arcface_paddle.export.quantization import quantize_model
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
+
+NEEDS_ONNX = pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="paddle2onnx is not there")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,7 @@ def pairs(faces) -> VerificationSet:
 
 
 @pytest.mark.slow
+@NEEDS_ONNX
 def test_int8_model_drops_into_the_pipeline(tmp_path, faces, pairs):
     report = quantize_model("MobileFace", tmp_path / "int8", calibration=faces, pairs=pairs, max_auc_loss=0.05)
     assert report.calibration_images == 7 and report.pairs == "own, 20 pairs"
@@ -49,6 +54,7 @@ def test_int8_model_drops_into_the_pipeline(tmp_path, faces, pairs):
 
 
 @pytest.mark.slow
+@NEEDS_ONNX
 def test_a_failed_gate_leaves_nothing(tmp_path, faces, pairs):
     with pytest.raises(ModelFileError, match="accuracy gate"):
         quantize_model("MobileFace", tmp_path / "int8", calibration=faces, pairs=pairs, max_auc_loss=-1.0)
