@@ -81,7 +81,9 @@ EXTRAS = {
     "onnx": [
         "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
         "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for INT8 (asked: as it brings)
-        "onnxruntime>=1.17",  # running ONNX models; quantisation to INT8 (used: ranges given by tensor)
+        # running ONNX models; quantisation to INT8 (faults: before 1.17 no ranges are taken by tensor, before 1.19 it
+        # quantises by onnx.mapping, which onnx 1.19 has no more)
+        "onnxruntime>=1.19",
         "ml_dtypes>=0.5",  # onnxruntime.quantization needs it and does not say so (used: by onnx 1.19)
     ],
     "openvino": [OPENVINO],
