@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+
+import cv2
 import numpy as np
 import pytest
 from video_clips import av, evenly, gray_of, make_clip
@@ -10,7 +13,7 @@ from arcface_paddle import images
 from arcface_paddle.errors import ConfigError, ImageError, MissingDependencyError
 from arcface_paddle.video.encoders.sound import SoundSource
 from arcface_paddle.video.reading import VideoReader
-from arcface_paddle.video.sources import pyav_video
+from arcface_paddle.video.sources import opencv_video, pyav_video
 from arcface_paddle.video.video_settings import USUAL_VIDEO, VideoSettings, seconds_of
 from arcface_paddle.video.writing import VideoWriter
 
@@ -219,6 +222,16 @@ def test_what_is_no_time(text):
 def test_settings_that_cannot_work(wrong):
     with pytest.raises(ConfigError):
         VideoSettings(**wrong)
+
+
+def test_opencv_is_silenced_in_version_4_as_in_5():
+    """The two functions moved; with version 4, no video could be opened by OpenCV."""
+    four = types.SimpleNamespace(utils=types.SimpleNamespace(), getLogLevel=lambda: 3, setLogLevel=lambda level: level)
+    assert opencv_video.home_of_log_level(four) is four
+    here = opencv_video.home_of_log_level(cv2)
+    before = here.getLogLevel()
+    opencv_video.open_capture("nowhere.mp4")
+    assert here.getLogLevel() == before
 
 
 def test_without_pyav_opencv_reads_and_pyav_by_name_says_what_to_install(tmp_path, monkeypatch):

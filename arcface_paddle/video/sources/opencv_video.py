@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterator, Optional, Union
+from typing import Any, Iterator, Optional, Union
 
 import cv2
 import numpy as np
@@ -11,6 +11,16 @@ import numpy as np
 from arcface_paddle import images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.video.sources.base import FrameSizeError, RawFrame, StreamLostError, plausible_fps, require_size
+
+_SILENT = 0
+
+
+def home_of_log_level(opencv: Any) -> Any:
+    """Return what has ``getLogLevel`` and ``setLogLevel``: the module itself in OpenCV 4, a part of it in OpenCV 5."""
+    return getattr(opencv.utils, "logging", opencv)
+
+
+_LOGGING = home_of_log_level(cv2)
 
 
 class OpenCvVideo:
@@ -79,8 +89,8 @@ class OpenCvVideo:
 
 def open_capture(source: Union[int, str], *, timeout_s: Optional[float] = None) -> cv2.VideoCapture:
     """Open a source without OpenCV's own warnings: what fails is said once, by us."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = _LOGGING.getLogLevel()
+    _LOGGING.setLogLevel(_SILENT)
     try:
         if timeout_s is None or isinstance(source, int):
             return cv2.VideoCapture(source)
@@ -88,7 +98,7 @@ def open_capture(source: Union[int, str], *, timeout_s: Optional[float] = None) 
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
         return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _LOGGING.setLogLevel(level)
 
 
 def quiet_ffmpeg() -> None:
