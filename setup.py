@@ -74,7 +74,8 @@ EXTRAS = {
         "pyyaml>=5.4",  # recipes in configs/ (wheel)
         "psutil>=5.8",  # memory in the log, dead ranks (wheel)
     ],
-    "tensorboard": ["tensorboardX>=2.5"],  # scalars for TensorBoard: train.py --logger tensorboard (oldest)
+    # scalars for TensorBoard: train.py --logger tensorboard (faults: before 2.6.2 it cannot be imported beside protobuf 4)
+    "tensorboard": ["tensorboardX>=2.6.2"],
     "wandb": ["wandb>=0.19"],  # scalars for Weights & Biases: train.py --logger wandb (oldest)
     "report": ["matplotlib>=3.7"],  # ROC, DET, histograms, training curves (used: a legend outside of the axes)
     "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces (oldest)
@@ -94,7 +95,7 @@ EXTRAS = {
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones (oldest)
     # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
     "gui": ["opencv-python>=4.6"],  # (asked: as the headless build)
-    "faiss": ["faiss-cpu>=1.8"],  # galleries at faiss:FOLDER (used: signed bytes)
+    "faiss": ["faiss-cpu>=1.9"],  # galleries at faiss:FOLDER (used: signed bytes)
     # galleries on a Milvus server (faults: 2.4 and 2.5.0 import pkg_resources, which setuptools 82 no longer has)
     "milvus": ["pymilvus>=2.5.8"],
     "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector (oldest)
