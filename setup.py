@@ -42,10 +42,11 @@ class BuildWithoutDemoPrograms(build_py):
 #   oldest:   the oldest that the code was written against; nothing is known to fail before it
 # Upper bounds stand only where a release is known to break: none today.
 REQUIREMENTS = [
-    "numpy>=1.22",  # arrays everywhere (faults: 1.21 does not turn the byte order of empty arrays)
+    "numpy>=1.25",  # arrays everywhere (asked: by faiss-cpu, and nothing older is tried here)
     # decoding of training crops, warps, video. The headless build: no Qt or GTK libraries on servers and in
-    # containers, and it installs beside nothing else (the GUI build would conflict with it). (oldest)
-    "opencv-python-headless>=4.6",
+    # containers, and it installs beside nothing else (the GUI build would conflict with it). (faults: 4.6
+    # turns upright videos of phones the wrong way, 4.11 not at all)
+    "opencv-python-headless>=4.8,!=4.11.*",
     # careful decoding of photographs; drawing of Chinese names (faults: before 10.3 16-bit grey becomes black, PFM is
     # unknown, and the Exif data of some pictures end in an AttributeError)
     "pillow>=10.3",
@@ -74,11 +75,11 @@ EXTRAS = {
         "pyyaml>=5.4",  # recipes in configs/ (wheel)
         "psutil>=5.8",  # memory in the log, dead ranks (wheel)
     ],
-    # scalars for TensorBoard: train.py --logger tensorboard (faults: before 2.6.2 it cannot be imported beside protobuf 4)
+    # scalars for TensorBoard: train.py --logger tensorboard (faults: before 2.6.2 none can be imported with protobuf 4)
     "tensorboard": ["tensorboardX>=2.6.2"],
     "wandb": ["wandb>=0.19"],  # scalars for Weights & Biases: train.py --logger wandb (oldest)
     "report": ["matplotlib>=3.7"],  # ROC, DET, histograms, training curves (used: a legend outside of the axes)
-    "synthetic": ["numba>=0.56"],  # rasteriser of synthetic faces (oldest)
+    "synthetic": ["numba>=0.58"],  # rasteriser of synthetic faces (oldest; the first for numpy 1.25)
     "onnx": [
         "paddle2onnx>=2.0; python_version < '3.13'",  # export to ONNX; brings onnx (asked: it reads graphs of Paddle 3)
         "onnx>=1.17; python_version >= '3.13'",  # where paddle2onnx has no build, for INT8 (asked: as it brings)
@@ -94,7 +95,7 @@ EXTRAS = {
     "video": ["av>=14.2"],
     "heif": ["pillow-heif>=0.16"],  # HEIC and HEIF photographs of phones (oldest)
     # Windows for --show. It takes the place of the headless build, which is to be uninstalled first: both write cv2.
-    "gui": ["opencv-python>=4.6"],  # (asked: as the headless build)
+    "gui": ["opencv-python>=4.8,!=4.11.*"],  # (asked: as the headless build)
     "faiss": ["faiss-cpu>=1.9"],  # galleries at faiss:FOLDER (used: signed bytes)
     # galleries on a Milvus server (faults: 2.4 and 2.5.0 import pkg_resources, which setuptools 82 no longer has)
     "milvus": ["pymilvus>=2.5.8"],
