@@ -107,6 +107,8 @@ def test_wrong_inputs_are_one_line(crops: np.ndarray, options: RuntimeOptions) -
 def test_weights_of_another_network_are_one_line(tmp_path: Path, options: RuntimeOptions) -> None:
     shutil.copy(open_model("FaceRefiner").graph_file, tmp_path / "inference.pdmodel")
     shutil.copy(open_model("BlazeFace").weights_file or "", tmp_path / "inference.pdiparams")
+    if options is OPENVINO:  # what it cannot read goes through paddle2onnx, or is told to need it
+        pytest.importorskip("paddle2onnx")
     with pytest.raises(ModelFileError) as caught:
         runtime = open_runtime(tmp_path / "inference.pdmodel", tmp_path / "inference.pdiparams", options=options)
         runtime.run([np.zeros((1, 3, 48, 48), np.float32)])
