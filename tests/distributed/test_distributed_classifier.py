@@ -1,4 +1,7 @@
-"""Two and three processes equal one: losses, every gradient, weights after 20 steps, running statistics."""
+"""Two and three processes equal one: losses, every gradient, weights after 20 steps, running statistics.
+
+``tests/heads/test_heads_ranks.py`` shows the same with threads of one process, in a second.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from classifier_worker import SCENARIOS
 from launch import run_ranks
 
+pytestmark = pytest.mark.long
 WORKER = str(Path(__file__).with_name("classifier_worker.py"))
 ROUNDING = 1e-6
 
