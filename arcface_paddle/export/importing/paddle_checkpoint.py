@@ -73,7 +73,7 @@ def _centres_of_folder(folder: Path, shards: Mapping[int, str]) -> Optional[Clas
         return None
     meta = _meta(folder)
     ranks = meta.get("pretrain_world_size", len(shards))
-    if sorted(shards) != list(range(ranks)):
+    if len(shards) != ranks or max(shards) >= ranks:  # and no list of ranks, whose number is only said
         raise ModelFileError(f"{folder}: class centres of the ranks {sorted(shards)}; {META} says {ranks} ranks")
     velocities = {match[1]: path for path in folder.glob("*.pdopt") if (match := _VELOCITY.fullmatch(path.name))}
     order = [shards[rank] for rank in range(ranks)]
