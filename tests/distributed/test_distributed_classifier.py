@@ -1,6 +1,7 @@
 """Two and three processes equal one: losses, every gradient, weights after 20 steps, running statistics.
 
-``tests/heads/test_heads_ranks.py`` shows the same with threads of one process, in a second.
+It takes most of a minute. Among the short tests, two processes train in ``test_distributed_training.py``, and
+``tests/heads/test_heads_ranks.py`` checks the heads' arithmetic with threads in place of processes.
 """
 
 from __future__ import annotations
