@@ -13,7 +13,6 @@ keep Python's lock while they wait for the device, so that no other thread runs,
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import os
@@ -195,14 +194,14 @@ def require_paddle(version: str = paddle.__version__) -> None:
 def translate_outside_home() -> None:
     """Let Paddle keep the Python that it makes of a network for a static graph in a temporary folder of ours.
 
-    Paddle takes ``~/.cache``, which may be closed to us, and where that of a killed process stays for ever. Where the
-    system has no folder for temporary files, it is the home folder after all.
+    Paddle takes ``~/.cache``, which may be closed to us, and where that of a killed process stays for ever; ours goes
+    with the process (``temporaries``). Where the system has no folder for temporary files, it is the home folder after
+    all.
     """
     from paddle.jit.dy2static import utils
 
     with contextlib.suppress(OSError):
         folder = temporaries.new_folder(Path(tempfile.gettempdir()) / "arcface_paddle", mode=0o700)
-        atexit.register(folder.discard)
         vars(utils)["get_temp_dir"] = lambda: str(folder.path)
 
 
