@@ -13,6 +13,10 @@ from arcface_paddle.errors import ModelFileError
 T = TypeVar("T")
 
 
+# Annotations are text, which takes a hundred times longer to compile than to look up.
+_types_of = functools.cache(typing.get_type_hints)
+
+
 def parse_dataclass(kind: type[T], value: Any, *, name: str) -> T:
     """Build a ``kind`` from a JSON object; a ``problem()`` method, if any, has the last word.
 
@@ -37,11 +41,6 @@ def parse_dataclass(kind: type[T], value: Any, *, name: str) -> T:
     if problem:
         raise ModelFileError(f"{name}: {problem}")
     return parsed
-
-
-@functools.cache  # the annotations are text, which takes a hundred times longer to compile than to look up
-def _types_of(kind: type) -> Mapping[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _parse(kind: Any, value: Any, name: str) -> Any:

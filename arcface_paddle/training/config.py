@@ -586,6 +586,10 @@ class Option:
         return self.type_hint in (bool, _BOOL_OR_AUTO)
 
 
+# Annotations are text, which takes a hundred times longer to compile than to look up.
+_types_of = functools.cache(get_type_hints)
+
+
 def options() -> list[Option]:
     """Return every option of a run in the order of the groups."""
     return [
@@ -728,11 +732,6 @@ def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
     hints = _types_of(TrainConfig)
     for group in dataclasses.fields(TrainConfig):
         yield group, hints[group.name]
-
-
-@functools.cache  # the annotations are text, which takes a hundred times longer to compile than to look up
-def _types_of(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
 
 
 def _plain(value: Any) -> Any:
