@@ -18,9 +18,10 @@ Importing this package does no work and does not import paddle; the public names
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from arcface_paddle.lazy_names import loader_of
 
 if sys.version_info < (3, 9):  # noqa: UP036 - pip refuses it, but not a copy of the repository on the path
     raise ImportError(f"arcface_paddle needs Python 3.9 or newer; {sys.executable} is {sys.version.split()[0]}")
@@ -77,13 +78,7 @@ _NAMES_BY_HOME = {
 _HOME_OF_NAME = {name: f"arcface_paddle.{home}" for home, names in _NAMES_BY_HOME.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOME_OF_NAME)]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF_NAME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'arcface_paddle' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+__getattr__ = loader_of(__name__, _HOME_OF_NAME)
 
 
 def __dir__() -> list[str]:

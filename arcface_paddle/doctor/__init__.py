@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from arcface_paddle.lazy_names import loader_of
 
 if TYPE_CHECKING:  # the names for editors and type checkers; they are loaded on first use
     from arcface_paddle.doctor.doctor_settings import DoctorSettings as DoctorSettings
@@ -39,13 +40,7 @@ _HOME_OF_NAME = {
 }
 
 __all__ = sorted(_HOME_OF_NAME)
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF_NAME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'arcface_paddle.doctor' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+__getattr__ = loader_of(__name__, _HOME_OF_NAME)
 
 
 def __dir__() -> list[str]:

@@ -9,8 +9,7 @@ Importing this package does not import paddle; the builders do when they load a 
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from arcface_paddle.lazy_names import loader_of
 
 _HOME_OF_NAME = {
     "AnalyzedImage": "arcface_paddle.pipeline.analyzed",
@@ -28,13 +27,7 @@ _HOME_OF_NAME = {
 }
 
 __all__ = sorted(_HOME_OF_NAME)
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF_NAME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'arcface_paddle.pipeline' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+__getattr__ = loader_of(__name__, _HOME_OF_NAME)
 
 
 def __dir__() -> list[str]:
