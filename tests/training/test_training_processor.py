@@ -143,6 +143,7 @@ def test_products_on_amd_are_told_of_avx2_unless_the_user_has(maker, flags, need
 
 
 _FAULTS = """
+import ctypes
 import resource
 import paddle
 from arcface_paddle.training.processor_setup import prepare_processor
@@ -156,7 +157,8 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 before = faults()
 prepare_processor()
-print(before, faults())
+print(before, faults(), flush=True)
+ctypes.CDLL(None).malloc_stats()
 """
 
 
@@ -167,7 +169,7 @@ def test_freed_memory_stays_in_the_process():
     plain, prepared = map(int, done.stdout.split())
     if plain < 8000:
         pytest.skip(f"this system gives no memory back anyway: {plain} page faults")
-    assert prepared < plain / 20
+    assert prepared < plain / 20, done.stderr  # was so once in 700 runs, unexplained
 
 
 def test_the_command_prepares_the_processor(data, tmp_path, compiler):
