@@ -9,7 +9,7 @@ import lzma
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Callable, Iterator, Sequence, cast
+from typing import IO, Any, BinaryIO, Callable, Iterator, Sequence, cast
 
 from arcface_paddle import files
 from arcface_paddle.errors import ModelFileError
@@ -80,24 +80,32 @@ def _extract(archive: BinaryIO, folder: Path, *, expected: Sequence[str], url: s
     found: set[str] = set()
     try:
         with _plain(archive, url) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for index, member in enumerate(tar):
-                if index >= MAX_MEMBERS:
-                    raise ModelFileError(f"{url}: more than {MAX_MEMBERS} members, not a model archive")
-                name = PurePosixPath(member.name).name
-                if name not in expected or not member.isreg():
-                    continue
-                if name in found or member.size > MAX_ARCHIVE_BYTES:
-                    raise ModelFileError(f"{url}: holds {name} twice or oversized, not a model archive")
-                source = tar.extractfile(member)
-                if source is not None:
-                    with (folder / name).open("wb") as target:
-                        shutil.copyfileobj(source, target)
-                    found.add(name)
+            for name, source in _members(tar, expected, url):
+                if name in found:
+                    raise ModelFileError(f"{url}: holds {name} twice, not a model archive")
+                with (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                found.add(name)
     except TAR_ERRORS as error:
         raise ModelFileError(f"{url}: not a whole tar archive: {error}") from None
     missing = [name for name in expected if name not in found]
     if missing:
         raise ModelFileError(f"{url}: the archive has no {' and no '.join(missing)}")
+
+
+def _members(tar: tarfile.TarFile, expected: Sequence[str], url: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Give name and content of each expected file, while the archive stays within its limits."""
+    for index, member in enumerate(tar):
+        if index >= MAX_MEMBERS:
+            raise ModelFileError(f"{url}: more than {MAX_MEMBERS} members, not a model archive")
+        name = PurePosixPath(member.name).name
+        if name not in expected or not member.isreg():
+            continue
+        if member.size > MAX_ARCHIVE_BYTES:
+            raise ModelFileError(f"{url}: {name} is oversized, not a model archive")
+        source = tar.extractfile(member)
+        if source is not None:
+            yield name, source
 
 
 @contextlib.contextmanager
