@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from arcface_paddle import images
+from arcface_paddle import image_headers, images
 from arcface_paddle.errors import ImageError
 
 
@@ -86,7 +86,7 @@ def test_a_photograph_of_a_phone(picture):
     stream = io.BytesIO()
     pillow_heif.from_pillow(wide).save(stream, quality=-1, chroma=444)
     content = stream.getvalue()
-    assert images.suffix_by_content(content) == ".heic" and images.missing_decoder(".heic") == ""
+    assert image_headers.suffix_by_content(content) == ".heic" and images.missing_decoder(".heic") == ""
     decoded = images.decode_image(content)
     assert decoded.shape == np.asarray(wide).shape and np.abs(decoded.astype(int) - np.asarray(wide)).mean() < 3
     for kept in (30, 100, len(content) // 2):
@@ -106,7 +106,7 @@ def test_a_photograph_of_a_phone_without_its_decoder(monkeypatch):
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 def test_avif(picture):
     content = encode(Image.fromarray(np.ascontiguousarray(np.tile(picture, (4, 4, 1)))), "AVIF", quality=100)
-    assert images.suffix_by_content(content) == ".avif"
+    assert image_headers.suffix_by_content(content) == ".avif"
     assert np.abs(images.decode_image(content).astype(int) - np.tile(picture, (4, 4, 1))).mean() < 5
     opened = Image.open(io.BytesIO(content))
     np.testing.assert_array_equal(images.from_pillow(opened), images.decode_image(content))
@@ -204,8 +204,8 @@ def test_recompressed_is_the_same_picture_with_its_colours(picture):
 
 def test_suffix_by_content(picture):
     for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif"):
-        assert images.suffix_by_content(images.encode_image(picture, suffix=suffix)) == suffix
-    assert images.suffix_by_content(b"hello") is None
+        assert image_headers.suffix_by_content(images.encode_image(picture, suffix=suffix)) == suffix
+    assert image_headers.suffix_by_content(b"hello") is None
 
 
 @pytest.mark.parametrize("suffix", sorted(images.WRITABLE_SUFFIXES))

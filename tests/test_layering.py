@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "arcface_paddle"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOT_MODULES = {
-    *("devices", "errors", "files", "types", "images", "lazy_names", "pickle_machine"),
+    *("devices", "errors", "files", "types", "images", "image_headers", "lazy_names", "pickle_machine"),
     *("progress", "safe_pickle", "signals", "temporaries", "untrusted", "weight_files"),
 }
 LEAVES = {"distributed", "reports"}

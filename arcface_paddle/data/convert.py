@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Generator, Sequence
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers, images
 from arcface_paddle.data.bin_record import decode_record, encode_record
 from arcface_paddle.data.data_settings import FILE_LAYOUTS
 from arcface_paddle.data.dataset import FaceDataset
@@ -147,7 +147,7 @@ def images_to_bins(
     def convert(name: str) -> bool:
         path = source.root / name
         content = read_small_file(str(path))
-        if images.suffix_by_content(content) is None:
+        if image_headers.suffix_by_content(content) is None:
             raise DataError(f"{path}: not a picture in a known format (JPEG, PNG, BMP, WebP, TIFF, GIF, PPM, PGM)")
         return place_file((Path(bin_root) / name).with_suffix(".bin"), encode_record(path.name, content))
 
@@ -169,7 +169,7 @@ def bins_to_images(
     def convert(name: str) -> bool:
         path = source.root / name
         _, content = decode_record(read_small_file(str(path)), name=str(path))
-        suffix = images.suffix_by_content(content)
+        suffix = image_headers.suffix_by_content(content)
         if suffix is None:
             raise DataError(f"{path}: what it holds is not a picture in a known format")
         return place_file((Path(image_root) / name).with_suffix(suffix), content)
@@ -267,7 +267,7 @@ class _FileExporter:
             content = self.dataset.read_encoded(index)
         except (DataError, ImageError) as error:
             return "", False, str(error)
-        suffix = images.suffix_by_content(content) or ".img"
+        suffix = image_headers.suffix_by_content(content) or ".img"
         if self.layout == "bin":
             name = f"images/{index:08d}.bin"
             content = encode_record(f"{index:08d}{suffix}", content)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import image_headers, images
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
 
@@ -84,4 +84,4 @@ def stored_picture(dataset: FaceDataset, index: int) -> StoredPicture:
     """
     content = dataset.read_encoded(index)
     height, width = images.decode_crop(content, name=dataset.path_of(index)).shape[:2]
-    return StoredPicture((width, height), images.suffix_by_content(content) or "", len(content))
+    return StoredPicture((width, height), image_headers.suffix_by_content(content) or "", len(content))

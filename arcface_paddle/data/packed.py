@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, Callable, Iterator, Optional
 
 import numpy as np
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers
 from arcface_paddle.data.convert import no_readable_sample, readable_samples
 from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
@@ -253,7 +253,7 @@ class _Packer:
 
     def _write_member(self, stream: BinaryIO, offset: int, index: int, content: bytes) -> tuple[int, int, int, int]:
         label = int(self.dataset.labels[index])
-        member = tarfile.TarInfo(f"{label:08d}/{index:010d}{images.suffix_by_content(content) or '.img'}")
+        member = tarfile.TarInfo(f"{label:08d}/{index:010d}{image_headers.suffix_by_content(content) or '.img'}")
         member.size = len(content)
         stream.write(member.tobuf(tarfile.USTAR_FORMAT))
         stream.write(content)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers, images
 from arcface_paddle.data.convert import ConvertReport, no_readable_sample, readable_samples
 from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.dataset import FaceDataset
@@ -126,7 +126,7 @@ class _Writer:
     def _example(self, sample: _Sample) -> bytes:
         width, height = sample.size_wh
         label = int(self._dataset.labels[sample.index])
-        suffix = images.suffix_by_content(sample.content) or ".img"
+        suffix = image_headers.suffix_by_content(sample.content) or ".img"
         return encode_example(
             {
                 "image/depth": 3,

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import numpy as np
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.writing import place_file
@@ -189,7 +189,7 @@ def copy_rejected(report: Report, folder: files.PathLike) -> int:
     rejected = np.flatnonzero(report.identities.rejected | report.identities.split).tolist()
     for index in progress(rejected, desc="copying", unit="img"):
         content = report.dataset.read_encoded(index)
-        suffix = images.suffix_by_content(content) or ".img"
+        suffix = image_headers.suffix_by_content(content) or ".img"
         cluster = int(report.identities.cluster[index])
         group = "other" if cluster < 0 else f"{cluster:03d}"
         name = f"{group}_{index:08d}{suffix}"

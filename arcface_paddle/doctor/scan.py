@@ -10,7 +10,7 @@ from typing import Optional
 import cv2
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import image_headers, images
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.doctor.doctor_settings import DoctorSettings
@@ -230,7 +230,7 @@ def decode_checked(content: bytes) -> np.ndarray:
     Raises:
         ImageError: one of the decoders refuses the bytes.
     """
-    if images.suffix_by_content(content) != ".jpg":
+    if image_headers.suffix_by_content(content) != ".jpg":
         images.decode_image(content, name=_NAME)
     return images.decode_crop(content, name=_NAME)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Iterator, Optional, Sequence
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers, images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.files import PathLike
 from arcface_paddle.pipeline.video_names import VIDEO_SUFFIXES, is_video_source
@@ -305,8 +305,8 @@ def _read_start(path: Path) -> Optional[bytes]:
 
 
 def _suffix_by_start(start: bytes) -> Optional[str]:
-    """Return ``images.suffix_by_content``, but of no text that happens to begin with ``BM`` or ``P5``."""
-    suffix = images.suffix_by_content(start)
+    """Return ``image_headers.suffix_by_content``, but of no text that happens to begin with ``BM`` or ``P5``."""
+    suffix = image_headers.suffix_by_content(start)
     if suffix == ".bmp" and start[6:10] != bytes(4):  # reserved, zero
         return None
     if suffix in (".pgm", ".ppm") and not re.match(rb"P[56]\s+(#|\d+\s)", start):

@@ -15,7 +15,7 @@ from typing import Iterable, Optional, Sequence, Union
 
 import numpy as np
 
-from arcface_paddle import files, images
+from arcface_paddle import files, image_headers, images
 from arcface_paddle.errors import ImageError
 
 
@@ -135,7 +135,7 @@ def image(content: Union[bytes, np.ndarray], *, alt: str, caption: Part = None, 
     """
     if isinstance(content, np.ndarray):
         content = images.encode_image(content, suffix=".jpg", quality=90)
-    suffix = images.suffix_by_content(content)
+    suffix = image_headers.suffix_by_content(content)
     mime = _MIME_OF_SUFFIX.get(suffix or "")
     if mime is None:
         raise ImageError(f"a page cannot show {suffix or 'unknown'} bytes; allowed: {', '.join(_MIME_OF_SUFFIX)}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from doctor_faults import Planted, embedder, jpeg, picture, write_clean, write_planted
 
-from arcface_paddle import images
+from arcface_paddle import image_headers, images
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.packed import pack_dataset
@@ -169,7 +169,7 @@ def test_rejected_images_are_copied_byte_for_byte(planted, tmp_path):
     for path, content in copies.items():
         index = int(path.stem.split("_")[1])
         assert path.parent.name == str(dataset.labels[index])
-        assert images.suffix_by_content(content) == path.suffix
+        assert image_headers.suffix_by_content(content) == path.suffix
 
 
 @pytest.mark.parametrize(

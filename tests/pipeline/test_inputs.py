@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arcface_paddle import images
+from arcface_paddle import image_headers, images
 from arcface_paddle.errors import ImageError
 from arcface_paddle.pipeline.inputs import find_pictures, is_system_folder
 
@@ -81,7 +81,7 @@ def test_many_reasons_make_one_line(tmp_path):
 
 @pytest.mark.parametrize(("content", "suffix"), [(HEIC, ".heic"), (AVIF, ".avif"), (FILM, None)])
 def test_brands_of_phones(content, suffix):
-    assert images.suffix_by_content(content) == suffix
+    assert image_headers.suffix_by_content(content) == suffix
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason="needs pillow_heif")
