@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional, Tuple, Union, get_args, get_origin, get_type_hints
@@ -628,9 +629,12 @@ def config_from(
         ConfigError: an unknown name (the message lists the names), or a value of the wrong type or outside its range.
     """
     known = {option.name for option in options()}
-    unknown = sorted(set(map(str, values)) - known)
+    unknown = sorted({"a number" if _holds_huge(name) else str(name) for name in values} - known)
     if unknown:
         raise ConfigError(f"{origin}: unknown key {', '.join(unknown)}; the keys are: {', '.join(sorted(known))}")
+    for name, value in values.items():
+        if _holds_huge(value):
+            raise ConfigError(f"{origin}: {name} holds a whole number beyond 1.7e308; a smaller one is needed")
     config = base or TrainConfig()
     changed = {}
     for group, kind in _groups():
@@ -734,6 +738,15 @@ def _groups() -> Iterator[tuple[dataclasses.Field, type]]:
         yield group, hints[group.name]
 
 
+def _holds_huge(value: Any) -> bool:
+    """Tell whether a whole number is in it that is no float; Python does not even write those of 4,300 digits."""
+    if isinstance(value, dict):
+        return _holds_huge([*value, *value.values()])
+    if isinstance(value, (list, tuple, set)):
+        return any(map(_holds_huge, value))
+    return isinstance(value, int) and value.bit_length() >= sys.float_info.max_exp
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -789,7 +802,7 @@ def _to_number(value: Any, kind: type, where: str) -> Union[int, float]:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ConfigError(f"{where} is {value!r:.80}; {wanted} is needed")
     try:
-        number = float(value)
+        number = value if isinstance(value, int) else float(value)
     except ValueError:
         raise ConfigError(f"{where} is {value!r:.80}; {wanted} is needed") from None
     if not math.isfinite(number) or (kind is int and number != int(number)):

@@ -168,6 +168,11 @@ def test_file_then_flags(tmp_path):
         ("- a\n- b\n", "must hold lines 'option: value'"),
         ("lr: [1\n", "not valid YAML"),
         ("lr: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+        (f"lr: {'9' * 400}\n", r"c\.yaml: lr holds a whole number beyond 1\.7e308"),
+        (f"data_dir: 0x{'f' * 5000}\n", "data_dir holds a whole number beyond"),
+        (f"val_targets: [lfw, 0x{'f' * 5000}]\n", "val_targets holds a whole number beyond"),
+        (f"? 0x{'f' * 5000}\n: 1\n", "unknown key a number; the keys are"),
+        ("seed: 9007199254740993\n", "seed is 9007199254740993; it must be at most"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, text, message):
