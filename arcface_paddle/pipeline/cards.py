@@ -84,6 +84,11 @@ class ScaleSpec:
     from_longer_side: int = 0
     min_score: float = 0.0
 
+    def problem(self) -> str:
+        if self.size < 1 or not 0 <= self.border < 1:
+            return f"size is {self.size} and border {self.border}; allowed: above 0, and from 0 to below 1"
+        return ""
+
 
 @dataclass(frozen=True)
 class ScanSpec:
@@ -195,10 +200,16 @@ class DetectorSpec:
             return f"score_threshold is {self.score_threshold}; allowed: between 0 and 1"
         if not self.scales:
             return "scales is empty"
+        if any(count < 1 for count in self.strides + self.anchors):
+            return f"strides are {list(self.strides)} and anchors {list(self.anchors)}; allowed: numbers above 0"
         if self.decoder in ("blazeface", "scrfd") and (not self.strides or len(self.strides) != len(self.anchors)):
             return f"a {self.decoder} decoder needs as many strides as anchors, at least one"
-        if self.decoder == "scrfd" and (self.keypoints not in (0, 5) or min(self.strides + self.anchors) < 1):
-            return f"a scrfd decoder has 0 or 5 keypoints (here {self.keypoints}), and strides and anchors above 0"
+        if self.decoder == "blazeface" and self.keypoints < 4:
+            return f"a blazeface decoder has 4 keypoints or more (here {self.keypoints})"
+        if self.decoder == "scrfd" and self.keypoints not in (0, 5):
+            return f"a scrfd decoder has 0 or 5 keypoints (here {self.keypoints})"
+        if self.decoder == "centerface" and not self.strides:
+            return "a centerface decoder needs a stride"
         if self.decoder == "mtcnn" and (self.cascade is None or not self.refiner or self.scales[0].size < 64):
             return "an mtcnn decoder needs a cascade, a refiner, and pieces of 64 pixels or more"
         if any(scale.size % stride for scale in self.scales for stride in self.strides):

@@ -150,6 +150,81 @@ def test_bad_cards_are_named_errors(document: dict[str, Any], message: str, tmp_
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+BLAZEFACE = cards.DetectorSpec("blazeface", 0.5, (cards.ScaleSpec(64),), strides=(16, 32), anchors=(2, 6), keypoints=6)
+SCRFD = dataclasses.replace(BLAZEFACE, decoder="scrfd", keypoints=5)
+MTCNN = cards.DetectorSpec(
+    "mtcnn", 0.5, (cards.ScaleSpec(512),), refiner="FaceRefiner", cascade=cards.CascadeSpec("FaceFilter")
+)
+TEMPLATE = ((38.0, 52.0), (74.0, 52.0), (56.0, 72.0), (42.0, 92.0), (71.0, 92.0))
+BOUNDS: list[tuple[Any, str, list[Any], list[Any]]] = [
+    (preset_card("aligned-112").input, "size_wh", [(1, 1)], [(0, 1), (1, 0)]),
+    (preset_card("aligned-112").input, "std", [(1e-9,) * 3], [(1.0, 0.0, 1.0), (1.0, -1.0, 1.0)]),
+    (preset_card("aligned-112").input, "interpolation", ["area", "bilinear"], ["cubic"]),
+    (cards.ScaleSpec(64), "size", [1], [0, -64]),
+    (cards.ScaleSpec(64), "border", [0.0, 0.99], [-0.01, 1.0]),
+    (cards.ScanSpec(), "min_face", [1], [0]),
+    (cards.ScanSpec(), "face_in_input", [1, 48], [0, 49]),
+    (cards.ScanSpec(), "single_pass", [1], [0]),
+    (cards.ScanSpec(), "shrink_from", [0], [-1]),
+    (cards.ScanSpec(), "overlap", [20, 607], [19, 608]),
+    (cards.ScanSpec(), "tile", [193], [192]),
+    (cards.ScanSpec(), "window", [64, 128], [32, 97, 0]),
+    (cards.ScanSpec(), "face_in_window", [1, 95], [0, 96]),
+    (cards.ScanSpec(), "border", [0.0, 0.99], [-0.01, 1.0]),
+    (cards.ScanSpec(), "noticed", [0.01, 0.99], [0.0, 1.0]),
+    (MTCNN.cascade, "filter", ["FaceFilter"], [""]),
+    (MTCNN.cascade, "min_face", [1], [0]),
+    (MTCNN.cascade, "factor", [0.1, 0.95], [0.09, 0.96]),
+    (MTCNN.cascade, "min_probability", [0.01, 0.99], [0.0, 1.0]),
+    (MTCNN.cascade, "level_iou", [0.01, 1.0], [0.0, 1.01]),
+    (BLAZEFACE, "score_threshold", [0.01, 0.99], [0.0, 1.0]),
+    (BLAZEFACE, "strides", [(1, 2), (64, 32)], [(), (16,), (0, 32), (-16, 32), (24, 32)]),
+    (BLAZEFACE, "anchors", [(1, 1)], [(), (2,), (2, 0)]),
+    (BLAZEFACE, "keypoints", [4], [3, -4]),
+    (SCRFD, "keypoints", [0, 5], [4, 6]),
+    (SCRFD, "strides", [(1, 2)], [(), (0, 1)]),
+    (dataclasses.replace(BLAZEFACE, decoder="centerface", anchors=()), "strides", [(1,)], [(), (0,)]),
+    (dataclasses.replace(BLAZEFACE, decoder="rows", anchors=(), keypoints=0), "strides", [()], [(0,)]),
+    (MTCNN, "scales", [(cards.ScaleSpec(64),)], [(cards.ScaleSpec(63),), ()]),
+    (MTCNN, "refiner", ["FaceRefiner"], [""]),
+    (MTCNN, "cascade", [MTCNN.cascade], [None]),
+    (cards.RefinerSpec(1.4, 2, 0.8, 0.3, 0.4, 0.8), "crop_factor", [0.01], [0.0]),
+    (cards.RefinerSpec(1.4, 2, 0.8, 0.3, 0.4, 0.8), "passes", [1], [0]),
+    (cards.RefinerSpec(1.4, 2, 0.8, 0.3, 0.4, 0.8), "min_probability", [0.0, 1.0], [-0.01, 1.01]),
+    (cards.Calibration(None, None, None, 0.3, ""), "identification", [-1.0, 1.0], [-1.01, 1.01]),
+    (cards.Calibration(None, None, None, 0.3, ""), "far_1e4", [None, -1.0, 1.0], [-1.01, 1.01]),
+    (
+        cards.Calibration(None, None, None, 0.3, ""),
+        "tail",
+        [(), ((0.99, -1.0), (0.01, -1.0)), ((0.1, 0.5), (0.01, 1.0))],
+        [((0.1, 0.5),), ((1.0, 0.1), (0.1, 0.2)), ((0.1, 0.1), (0.0, 0.2)), ((0.1, -1.1), (0.01, 0.2))],
+    ),
+    (cards.SimilaritySpec(), "scale", [0.01], [0.0, -1.0]),
+    (cards.SimilaritySpec(), "offset", [-1.0, 1.0], [-1.01, 1.01]),
+    (cards.RecognizerSpec(128, TEMPLATE), "embedding_size", [0, 1], [-1]),
+    (cards.RecognizerSpec(128, TEMPLATE), "template", [TEMPLATE], [TEMPLATE[:4], (*TEMPLATE[:4], (1.0,))]),
+    (cards.RecognizerSpec(128, TEMPLATE), "feature_norms", [None, (0.0, 0.1)], [(-0.1, 1.0), (1.0, 1.0)]),
+    (cards.FusionSpec(("a", "b"), (1.0, 2.0)), "members", [("b", "c")], [("a",), ("a", "a"), ("a", "b", "c")]),
+    (cards.FusionSpec(("a", "b"), (1.0, 2.0)), "weights", [(0.01, 9.0)], [(1.0,), (1.0, 0.0), (1.0, 1.0, 1.0)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "good", "bad"),
+    BOUNDS,
+    ids=[f"{type(row[0]).__name__}-{row[1]}-{n}" for n, row in enumerate(BOUNDS)],
+)
+def test_a_card_is_allowed_all_up_to_the_bound_and_nothing_beyond(spec: Any, name: str, good: list, bad: list) -> None:
+    assert [dataclasses.replace(spec, **{name: value}).problem() for value in good] == [""] * len(good)
+    assert all(dataclasses.replace(spec, **{name: value}).problem() for value in bad)
+
+
+@pytest.mark.parametrize("document", [["a"], "text", None])
+def test_a_card_is_an_object(document: Any) -> None:
+    with pytest.raises(ModelFileError, match="a card is a JSON object, not a"):
+        cards.card_from_document(document, name="a.json")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_files_that_are_no_card(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / cards.CARD_NAME
