@@ -96,6 +96,20 @@ def test_pixels_of_different_files_have_one_digest():
     assert hashing.pixel_digest(decoded) == hashing.pixel_digest(image) == hashing.pixel_digest(strided)
 
 
+@pytest.mark.parametrize(
+    "digest_of",
+    [
+        lambda number: hashing.content_digest(bytes([number])),
+        lambda number: hashing.pixel_digest(np.full((2, 2, 3), number, np.uint8)),
+    ],
+)
+def test_digests_use_all_64_bits(digest_of):
+    bits = 0
+    for number in range(50):
+        bits |= digest_of(number)
+    assert bits == 2**64 - 1
+
+
 def test_grey_pictures_average_areas_with_the_weights_of_luminance():
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :, 0], image[:, 32:, 1] = 100, 200

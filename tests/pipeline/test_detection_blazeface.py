@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Optional, Sequence
 
 import cv2
 import numpy as np
 import pytest
 
 from arcface_paddle import images
+from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import RuntimeOptions, build_detector
-from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector, settled
+from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
+from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector, _fitting_scales, decode_heads, settled
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner, RefinedFaces
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime
@@ -100,3 +102,63 @@ def test_points_that_slipped_give_way_to_the_middle_of_all_looks() -> None:
     np.testing.assert_allclose(points[1], np.add(own[1], [1, 1]))
     np.testing.assert_allclose(doubts, [1 / 30, np.hypot(1, 25) / 30])
     assert settled(own[:0], faces.take(np.arange(0)))[1].shape == (0,)
+
+
+SPEC = DetectorSpec("blazeface", 0.5, (ScaleSpec(64),), strides=(8, 16), anchors=(2, 3), keypoints=4, score_clip=2.0)
+
+
+def random_heads() -> list[np.ndarray]:
+    """Return maps of scores and values of an input of 32 x 64 pixels, those of the coarser stride first."""
+    random = np.random.default_rng(7)
+    shapes = [(3, 2, 4), (36, 2, 4), (24, 4, 8), (2, 4, 8)]
+    return [random.normal(0, 3, (1, *shape)).astype(np.float32) for shape in shapes]
+
+
+def test_heads_are_decoded_as_by_hand() -> None:
+    coarse_logits, coarse, fine, fine_logits = (head[0] for head in random_heads())
+    points, scores = [], []
+    for stride, anchors, values, logits in [(8, 2, fine, fine_logits), (16, 3, coarse, coarse_logits)]:
+        for row in range(32 // stride):
+            for column in range(64 // stride):
+                for anchor in range(anchors):
+                    x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                    cx, cy, width, height, *others = values[12 * anchor : 12 * (anchor + 1), row, column]
+                    corners = [x + cx - width / 2, y + cy - height / 2, x + cx + width / 2, y + cy + height / 2]
+                    points.append([*corners, *(value + (x, y)[place % 2] for place, value in enumerate(others))])
+                    scores.append(1 / (1 + np.exp(-min(max(float(logits[anchor, row, column]), -2), 2))))
+    found, likely = decode_heads(random_heads(), SPEC, input_hw=(32, 64))
+    np.testing.assert_allclose(found.reshape(len(found), -1), points, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(likely, scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_a_map_that_is_missing_is_told(lost: int) -> None:
+    heads = [head for place, head in enumerate(random_heads()) if place != lost]
+    with pytest.raises(ModelFileError, match=f"its card promises others for stride {16 if lost < 2 else 8}"):
+        decode_heads(heads, SPEC, input_hw=(32, 64))
+
+
+SCALES = [ScaleSpec(256, border=0.25), ScaleSpec(640, square=False), ScaleSpec(1280, from_longer_side=1281)]
+
+
+@pytest.mark.parametrize(
+    ("longer_side", "min_face", "sizes"),
+    [
+        (20, None, [128]),  # none smaller than the network needs
+        (100, None, [160]),  # not enlarged, but for the border and a whole number of cells
+        (170, None, [256]),  # 192 in the second pass would be less than 1.5 times as fine
+        (400, None, [256, 416]),
+        (1280, None, [256, 640]),
+        (1281, None, [256, 640, 1280]),
+        (1280, 105, [256]),  # 14 pixels in an input of 256 are 105 of a picture of 1280 with its border
+        (1280, 104, [256, 640]),
+        (2560, 56, [256, 640]),  # and 56 in an input of 640 without
+        (2560, 55, [256, 640, 1280]),
+    ],
+)
+def test_passes_follow_the_picture_and_the_smallest_face(
+    longer_side: int, min_face: Optional[int], sizes: list[int]
+) -> None:
+    chosen = _fitting_scales(SCALES, longer_side, min_face)
+    assert [scale.size for scale in chosen] == sizes
+    assert [scale.border for scale in chosen] == [scale.border for scale in SCALES[: len(sizes)]]

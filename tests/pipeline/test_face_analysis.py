@@ -84,8 +84,9 @@ def test_det_size_shrinks_for_the_detection_only() -> None:
     for face, same in zip(sorted(faces, key=lambda one: one.bbox[0]), sorted(twice, key=lambda one: one.bbox[0])):
         np.testing.assert_allclose(same.bbox, 2 * face.bbox, atol=8)
         assert face.normed_embedding @ same.normed_embedding > 0.95
-    app.prepare(-1, det_size=(96, 96))
+    app.prepare(-1, det_size=(96, 128))
     assert len(app.get(picture)) < 4  # ten pixels a face
+    assert repr(app.det_model).endswith("within 96x128")
 
 
 def test_detection_alone_and_the_drawing(app: FaceAnalysis) -> None:
@@ -102,6 +103,13 @@ def test_detection_alone_and_the_drawing(app: FaceAnalysis) -> None:
     x, y = np.round(faces[0].kps[2]).astype(int)
     assert tuple(drawn[y, x]) == (0, 255, 0)
     assert (drawn[-1] == picture[-1]).all()  # colours are kept
+
+
+def test_points_of_small_pictures_are_small(app: FaceAnalysis) -> None:
+    faces = [{"bbox": [1, 1, 99, 99], "det_score": 0.9, "kps": np.full((5, 2), 60.0, np.float32)}]
+    drawn = app.draw_on(np.zeros((449, 449, 3), np.uint8), faces)
+    dot = (drawn == (0, 255, 0)).all(axis=2)[50:71, 50:71]
+    assert dot.sum() == 5 and dot[10, 9:12].all() and dot[9:12, 10].all()
 
 
 def test_models_by_name_and_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
