@@ -5,11 +5,13 @@ import functools
 import http.server
 import io
 import shutil
+import struct
 import tarfile
 import threading
 from pathlib import Path
 from typing import Callable, Iterator
 
+import paddle
 import pytest
 
 from arcface_paddle.errors import ModelFileError
@@ -106,6 +108,61 @@ def test_whole_files_pass_the_checks() -> None:
     for name in ("BlazeFace", "FaceRefiner", "MobileFace"):
         check_graph(shipped_folder(name) / "inference.pdmodel")
         check_weights(shipped_folder(name) / "inference.pdiparams")
+
+
+def tensor(kind: int, dims: list[int], values: int, *, levels: tuple[bytes, ...] = ()) -> bytes:
+    """Write a tensor of a .pdiparams as Paddle does."""
+    described = b"\x08" + varint(kind) + b"".join(b"\x10" + varint(dim) for dim in dims)
+    lod = b"".join(struct.pack("<Q", len(level)) + level for level in levels)
+    head = struct.pack("<IQ", 0, len(levels)) + lod + struct.pack("<Ii", 0, len(described)) + described
+    return head + bytes(values)
+
+
+def varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+
+def is_whole(path: Path, content: bytes) -> bool:
+    path.write_bytes(content)
+    try:
+        check_weights(path)
+    except ModelFileError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("BOOL", 1), ("INT16", 2), ("INT32", 4), ("INT64", 8), ("FP16", 2), ("FP32", 4), ("FP64", 8)),
+        *(("UINT8", 1), ("INT8", 1), ("BF16", 2)),
+    ],
+)
+def test_tensors_of_every_type_are_measured(name: str, size: int, tmp_path: Path) -> None:
+    kind = int(getattr(paddle.base.core.VarDesc.VarType, name))
+    path, whole = tmp_path / "w.pdiparams", tensor(kind, [3, 200], 600 * size)
+    assert is_whole(path, whole) and is_whole(path, whole + whole)
+    assert not is_whole(path, whole[:-1]) and not is_whole(path, whole + bytes(1))
+
+
+def test_tensors_with_levels_and_of_unknown_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "w.pdiparams"
+    assert is_whole(path, tensor(0, [5], 5, levels=(bytes(16),) * 8))
+    assert not is_whole(path, tensor(0, [5], 5, levels=(bytes(16),) * 9))
+    assert is_whole(path, tensor(0, [], 1)) and not is_whole(path, tensor(99, [5], 5))
+    assert not is_whole(path, b"\x01" + tensor(0, [5], 5)[1:])
+    without_type = struct.pack("<IQIi", 0, 0, 0, 2) + b"\x10\x05" + bytes(5)
+    assert not is_whole(path, without_type)
+
+
+def test_operators_stand_behind_fields_of_any_kind(tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(content)) + content
+
+    others = varint(1 << 3) + varint(300) + varint(2 << 3 | 1) + bytes(8) + varint(20 << 3 | 5) + bytes(4)
+    operators = b"".join(others + field(4, others + field(3, name) + field(5, b"x")) for name in (b"conv2d", b"relu"))
+    (tmp_path / "a.pdmodel").write_bytes(field(1, others + operators) + field(4, b"\x08\x00"))
+    assert operators_of(tmp_path / "a.pdmodel") == {"conv2d", "relu"}
 
 
 # ---------------------------------------------------------------- fetching
