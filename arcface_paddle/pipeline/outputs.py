@@ -14,6 +14,9 @@ from arcface_paddle.pipeline.video_names import is_picture_pattern, is_stream
 from arcface_paddle.types import Face, ImageResult
 
 _CROP_MARGIN = 0.25  # of the box, on each side: enough for the face to be found again in the crop
+_FOLDER_NAME_BYTES = 100  # file systems allow 255, some of them after writing letters with accents as two characters
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))})
+"""Names that Windows keeps for itself, with whatever ending."""
 
 
 class OutputNames:
@@ -123,5 +126,6 @@ def crop_with_margin(image: np.ndarray, face: Face) -> np.ndarray:
 
 def folder_name(name: Optional[str]) -> str:
     """Return a person's name as the name of a folder on any system; ``face`` when no names were asked for."""
-    safe = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in name or "face").rstrip(". ")
-    return safe[:100] or "_"
+    safe = "".join("_" if c in '<>:"/\\|?*' or ord(c) < 32 else c for c in name or "face")
+    short = safe.encode("utf-8", "replace")[:_FOLDER_NAME_BYTES].decode("utf-8", "ignore").rstrip(". ") or "_"
+    return f"{short}_" if short.partition(".")[0].rstrip().casefold() in _DEVICES else short

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle import images
-from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, encode_crops, folder_name
+from arcface_paddle.pipeline.outputs import CropFolder, OutputNames, crop_with_margin, encode_crops, folder_name
 from arcface_paddle.pipeline.settings import OutputSettings
 from arcface_paddle.types import Detection, Face, ImageResult
 
@@ -46,10 +46,45 @@ def test_crops_of_pictures_with_one_name_stand_beside_each_other(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("Ada", "Ada"), (None, "face"), ("../up", ".._up"), ("a/b\\c:d", "a_b_c_d"), ("...", "_"), ("x" * 300, "x" * 100)],
+    [
+        ("Ada", "Ada"),
+        (None, "face"),
+        ("Ada King", "Ada King"),
+        ("a\x00b\x1fc", "a_b_c"),
+        ("../up", ".._up"),
+        ("a/b\\c:d", "a_b_c_d"),
+        ("...", "_"),
+        ("x" * 300, "x" * 100),
+        ("x" * 99 + ". y", "x" * 99),
+        ("李" * 100, "李" * 33),
+        ("Con", "Con_"),
+        ("lpt9.old", "lpt9.old_"),
+        ("Connie", "Connie"),
+    ],
 )
 def test_names_of_folders(name, folder):
     assert folder_name(name) == folder
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ([10, 12, 30, 20], (10, 22), (5, 35)),  # a quarter of the box on each side
+        ([2, 1, 12, 9], (0, 11), (0, 14)),
+        ([40, 30, 58, 39], (28, 40), (36, 60)),
+    ],
+)
+def test_faces_are_cut_out_with_a_margin_up_to_the_edges(box, rows, columns):
+    picture = np.arange(40 * 60 * 3, dtype=np.uint16).reshape(40, 60, 3)
+    cut = crop_with_margin(picture, Face(Detection(np.array(box, np.float32), 0.9)))
+    np.testing.assert_array_equal(cut, picture[slice(*rows), slice(*columns)])
+
+
+def test_a_face_outside_of_the_picture_is_left_out():
+    outside, inside = (Detection(np.array(box, np.float32), 0.9) for box in ([-40, 5, -20, 9], [5, 5, 20, 20]))
+    result = ImageResult("a", (60, 40), (Face(outside, name="a"), Face(inside, name="b")))
+    cut = encode_crops(np.zeros((40, 60, 3), np.uint8), result)
+    assert [(crop.folder, crop.number) for crop in cut] == [("b", 2)]
 
 
 def test_folders_that_are_written_to():
