@@ -1,0 +1,302 @@
+"""The parts of CenterFace's search by hand: what maps say, where windows and patches lie, which finds are one face."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+import pytest
+
+from arcface_paddle.errors import ModelFileError
+from arcface_paddle.pipeline.cards import InputSpec, ScanSpec
+from arcface_paddle.pipeline.detection import centerface, small_patches
+from arcface_paddle.pipeline.detection.centerface import CenterFaceDetector, _Noticed
+from arcface_paddle.pipeline.detection.centerface_maps import decode_batch, decode_maps, small_peaks
+from arcface_paddle.pipeline.detection.scanning import Piece
+from arcface_paddle.pipeline.detection.second_look import SecondLook, _row_in_picture
+from arcface_paddle.pipeline.model_files import open_model
+from arcface_paddle.types import Detection
+
+INPUT = InputSpec((96, 96), "RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+STRIDE = 4
+FACE = np.array([[10, 12], [26, 12], [18, 20], [12, 28], [24, 28]], float)  # five points of a face of 36 x 40 pixels
+
+
+class Maps:
+    """Stands in for the network: gives maps on which each picture of a batch shows the same faces."""
+
+    input_names, output_names = ("image",), ("heat", "size", "offset", "landmarks")
+
+    def __init__(self, faces: Sequence[tuple[Sequence[float], float]], side: int = 96) -> None:
+        self.batches: list[int] = []
+        self._faces, self._cells = faces, side // STRIDE
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        count = len(inputs[0])
+        self.batches.append(count)
+        maps = [np.zeros((count, channels, self._cells, self._cells), np.float32) for channels in (1, 2, 2, 10)]
+        maps[0][:] = -20
+        for box, score in self._faces:
+            put(maps, np.asarray(box, float), score)
+        return maps
+
+
+def put(maps: list[np.ndarray], box: np.ndarray, score: float) -> None:
+    """Write a face of points ``FACE`` in its box into maps."""
+    width, height = box[2:] - box[:2]
+    x, y = (box[:2] + box[2:]) / 2 / STRIDE
+    column, row = int(x), int(y)
+    maps[0][:, 0, row, column] = np.log(score / (1 - score))
+    maps[1][:, :, row, column] = np.log([height / STRIDE, width / STRIDE])
+    maps[2][:, :, row, column] = [y - row - 0.5, x - column - 0.5]
+    maps[3][:, :, row, column] = (FACE / [36, 40])[:, ::-1].reshape(-1)
+
+
+def face_row(box: Sequence[float], score: float = 0.9) -> np.ndarray:
+    low, high = np.asarray(box[:2], float), np.asarray(box[2:], float)
+    return np.concatenate([low, high, [score], (FACE / [36, 40] * (high - low) + low).reshape(-1)])
+
+
+def random_maps(pictures: int) -> list[np.ndarray]:
+    random = np.random.default_rng(3)
+    return [random.normal(size=(pictures, channels, 5, 7)).astype(np.float32) for channels in (1, 2, 2, 10)]
+
+
+def row_by_hand(maps: list[np.ndarray], place: tuple[int, int, int]) -> list[float]:
+    picture, row, column = place
+    heat, size, offset, points = (one[picture, :, row, column].astype(float) for one in maps)
+    height, width = STRIDE * np.exp(size)
+    left = STRIDE * (column + offset[1] + 0.5) - width / 2
+    top = STRIDE * (row + offset[0] + 0.5) - height / 2
+    shown = [(left + width * points[2 * n + 1], top + height * points[2 * n]) for n in range(5)]
+    return [left, top, left + width, top + height, 1 / (1 + np.exp(-heat[0])), *np.ravel(shown)]
+
+
+def test_maps_are_decoded_as_by_hand() -> None:
+    maps = random_maps(2)
+    places = [(n, row, column) for n in range(2) for row in range(5) for column in range(7)]
+    chosen = sorted(
+        (p for p in places if maps[0][p[0], 0, p[1], p[2]] >= 0), key=lambda p: -maps[0][p[0], 0, p[1], p[2]]
+    )
+    rows, pictures = decode_batch(maps, stride=STRIDE, threshold=0.5)
+    assert pictures.tolist() == [picture for picture, _, _ in chosen]
+    np.testing.assert_allclose(rows, [row_by_hand(maps, place) for place in chosen], rtol=1e-6)
+    assert len(decode_maps(maps, stride=STRIDE, threshold=1.0)) == 0
+
+
+def test_peaks_are_faint_small_and_higher_than_all_around() -> None:
+    maps = random_maps(1)
+    heat = np.pad(maps[0][0, 0], 1, constant_values=-np.inf)
+    expected = []
+    for row in range(5):
+        for column in range(7):
+            here, width = maps[0][0, 0, row, column], STRIDE * np.exp(maps[1][0, 1, row, column])
+            is_peak = here == heat[row : row + 3, column : column + 3].max()
+            if is_peak and 0.3 <= 1 / (1 + np.exp(-float(here))) < 0.9 and width < 6:
+                expected.append(row_by_hand(maps, (0, row, column)))
+    expected.sort(key=lambda row: -row[4])
+    assert len(expected) > 1
+    asked = {"stride": STRIDE, "widest": 6.0}
+    np.testing.assert_allclose(small_peaks(maps, scores=(0.3, 0.9), most=99, **asked), expected, rtol=1e-6)
+    np.testing.assert_allclose(small_peaks(maps, scores=(0.3, 0.9), most=1, **asked), expected[:1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda maps: maps[:3], lambda maps: [*maps[:3], maps[3][:, :8]], lambda maps: maps[::-1]]
+)
+def test_other_maps_are_refused(change) -> None:
+    with pytest.raises(ModelFileError, match="its card promises others"):
+        decode_maps(change(random_maps(1)), stride=STRIDE, threshold=0.5)
+
+
+# ---------------------------------------------------------------- windows
+
+
+def look(faces: Sequence[tuple[Sequence[float], float]]) -> tuple[SecondLook, Maps]:
+    maps = Maps(faces)
+    return SecondLook(maps, INPUT, ScanSpec(), stride=STRIDE), maps
+
+
+@pytest.mark.parametrize("mirror", [1, -1])
+@pytest.mark.parametrize("angle", [0.0, 0.7, -2.0])
+def test_what_a_window_shows_comes_back_to_its_place(angle: float, mirror: int) -> None:
+    place = face_row([100, 200, 172, 280])
+    window = look([])[0]._window(place, angle, mirror=mirror)
+    middle = window.transform @ [136, 240, 1]
+    np.testing.assert_allclose(middle, [48, 48])
+    points = place[5:].reshape(5, 2) @ window.transform[:, :2].T + window.transform[:, 2]
+    points = points[[1, 0, 2, 4, 3]] if mirror < 0 else points
+    width, height = 44.0, 44 * 80 / 72
+    shown = np.array([48 - width / 2, 48 - height / 2, 48 + width / 2, 48 + height / 2, 0.7, *points.reshape(-1)])
+    back = _row_in_picture(shown, window, mirror=mirror)
+    np.testing.assert_allclose(back[4:], [0.7, *place[5:]])
+    across = 72 * np.cos(angle) ** 2 + 80 * np.sin(angle) ** 2
+    down = 80 * np.cos(angle) ** 2 + 72 * np.sin(angle) ** 2
+    np.testing.assert_allclose(back[:4], [136 - across / 2, 240 - down / 2, 136 + across / 2, 240 + down / 2])
+
+
+def test_a_high_face_has_as_large_a_window_as_a_wide_one() -> None:
+    looking = look([])[0]
+    for box, width in [([0, 0, 40, 20], 40), ([0, 0, 20, 100], 80), ([5, 5, 5, 5], 1)]:
+        window = looking._window(face_row(box), 0.0, mirror=1)
+        np.testing.assert_allclose(window.transform[:, :2], np.eye(2) * 44 / width)
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "fits"),
+    [
+        ([26, 26, 70, 70], 0.021, True),
+        ([26, 26, 70, 70], 0.019, False),
+        ([26 + 19.5, 26, 70 + 19.5, 70], 0.9, True),  # .45 of 44 pixels are 19.8
+        ([26, 26 - 20, 70, 70 - 20], 0.9, False),
+        ([0, 0, 96, 96], 0.9, True),  # 2.2 times 44 are 96.8
+        ([-1, -1, 97, 97], 0.9, False),
+        ([37.9, 40, 58.1, 56], 0.9, True),  # and 44 / 2.2 are 20
+        ([38.1, 40, 57.9, 56], 0.9, False),
+        ([43, 26, 53, 70], 0.9, True),  # narrow, but high
+    ],
+)
+def test_a_find_counts_in_the_middle_and_of_about_the_size(box: list[float], score: float, fits: bool) -> None:
+    looking, _ = look([(box, score)])
+    seen = looking.look(np.zeros((200, 200, 3), np.uint8), face_row([78, 78, 122, 122])[None], mirror=1)
+    assert seen.shape == (1, 15) and (seen[0, 4] > 0) == fits
+    if fits:
+        np.testing.assert_allclose(seen[0], face_row([value + 52 for value in box], score), rtol=1e-5)
+    else:
+        np.testing.assert_array_equal(seen[0], face_row([78, 78, 122, 122], 0))
+
+
+def test_the_best_find_of_each_window_is_taken_and_windows_go_in_batches() -> None:
+    looking, maps = look([([30, 26, 74, 70], 0.5), ([26, 26, 70, 70], 0.8), ([22, 26, 66, 70], 0.6)])
+    places = np.array([face_row([n, n, n + 44, n + 44]) for n in range(20)])
+    first, second = looking.look_twice(np.zeros((90, 90, 3), np.uint8), places)
+    assert maps.batches == [16, 16, 8]
+    np.testing.assert_allclose(first[:, 4], 0.8, rtol=1e-5)
+    np.testing.assert_allclose(first[:, :4], places[:, :4], atol=1e-3)
+    np.testing.assert_allclose(second, [face_row(row[:4], 0.8) for row in places], atol=1e-3)
+
+
+# ---------------------------------------------------------------- which finds are one, and what counts
+
+
+def noticed(rows: list[np.ndarray], *, widths: Sequence[float] = (), cut: Sequence[bool] = ()) -> _Noticed:
+    array = np.array(rows, float).reshape(-1, 15)
+    given = np.array(widths or array[:, 2] - array[:, 0], float), np.array(cut or [False] * len(rows))
+    return _Noticed(array, *given, np.empty((0, 15)))
+
+
+@pytest.fixture(scope="module")
+def detector() -> CenterFaceDetector:
+    return CenterFaceDetector(open_model("CenterFace"), Maps([]))
+
+
+def test_a_box_that_a_seam_cuts_off_gives_way_to_a_whole_one(detector: CenterFaceDetector) -> None:
+    whole = [face_row([0, 0, 40, 40], 0.5), face_row([2, 2, 42, 42], 0.4), face_row([200, 0, 240, 40], 0.9)]
+    at_seams = [
+        face_row([0, 0, 40, 20], 0.99),  # all of it inside of a whole one
+        face_row([30, 0, 70, 20], 0.3),  # a quarter
+        face_row([300, 0, 340, 40], 0.6),
+        face_row([301, 0, 341, 40], 0.7),
+    ]
+    found = detector._distinct([noticed(whole), noticed(at_seams, cut=[True] * 4)])
+    assert found.rows[:, 4].tolist() == [0.9, 0.7, 0.5, 0.3] and found.cut.tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(found.widths, [40, 40, 40, 40])
+
+
+def test_weak_places_are_looked_at_where_they_are_large_and_few(detector: CenterFaceDetector) -> None:
+    strong = [face_row([0, 0, 10, 10], 0.08)]
+    large = [face_row([0, 0, 48 + n, 48], 0.079 - n / 1000) for n in range(10)]
+    small = [face_row([0, 0, 47.9, 48], 0.07)]
+    kept = detector._with_few_weak(noticed([*strong, *small, *large]))
+    np.testing.assert_array_equal(kept.rows, [*strong, *large[:8]])
+
+
+@pytest.mark.parametrize(
+    ("width", "cut", "roll", "share"),
+    [
+        *((10, False, 0, 0), (21, False, 0, 0.25), (32, False, 0, 0.5), (250, False, 0, 0.5), (251, False, 0, 0)),
+        *((5, False, 0, 0), (100, True, 0, 0), (100, False, 29, 0.5), (100, False, -31, 0)),
+    ],
+)
+def test_a_first_look_counts_as_much_as_it_could_see(width: float, cut: bool, roll: float, share: float) -> None:
+    row = face_row([0, 0, 100, 100])
+    row[5:9] = [0, 0, np.cos(np.radians(roll)), np.sin(np.radians(roll))]
+    assert centerface._share_of_first(noticed([row], widths=[width], cut=[cut])) == pytest.approx([share])
+
+
+def test_what_lies_around_a_face_or_on_the_chest_below_is_of_it() -> None:
+    face = Detection(np.array([100, 100, 200, 220], np.float32), 0.9)
+    inside = [(71, 65), (229, 255), (229, 65), (1, 221), (299, 435), (150, 435)]
+    outside = [(69, 150), (150, 63), (231, 219), (-1, 300), (301, 300), (150, 437), (1, 219)]
+    assert centerface._lie_in_faces(np.array(inside, float), [face]).all()
+    assert not centerface._lie_in_faces(np.array(outside, float), [face]).any()
+
+
+def test_of_rows_that_are_one_face_the_best_stays() -> None:
+    rows = np.array(
+        [
+            [0, 0, 10, 10, 0.5],
+            [1, 0, 11, 10, 0.6],  # they share nine elevenths
+            [0, 0, 100, 100, 0.55],  # has all of the one before inside
+            [95, 0, 125, 100, 0.4],  # shares a twenty-fifth of its own
+            [300, 0, 310, 10, 0.1],
+        ]
+    )
+    assert centerface._distinct_rows(rows, iou=0.5).tolist() == [1, 3, 4]
+
+
+def test_a_third_look_decides_where_two_disagree(detector: CenterFaceDetector, monkeypatch) -> None:
+    """The middle of three; where the first could not see, the mean of the others, and the doubt is theirs."""
+    rows = [face_row([0, 0, 100, 100], 0.9), face_row([200, 0, 300, 100], 0.9), face_row([400, 0, 500, 100], 0.9)]
+    rows += [face_row([600, 0, 622, 22], 0.9), face_row([700, 0, 800, 100], 0.2)]
+    second = np.array(rows)
+    first, third = second.copy(), second.copy()
+    first[[0, 1, 3, 4], 5:] += 20  # more than .15 of the eye distance
+    first[2, 5:] += 1
+    third[:, 5:] += 5
+    asked = []
+
+    def look(image, places, *, mirror):
+        asked.append((places, mirror))
+        return third[[0, 1]]
+
+    monkeypatch.setattr(detector._second_look, "look", look)
+    united = (first + second) / 2
+    expected = united.copy()
+    doubts = detector._settle(np.zeros((9, 9, 3), np.uint8), first, second, np.array([0.5, 0, 0.5, 0.5, 0.5]), united)
+    [(places, mirror)] = asked
+    np.testing.assert_array_equal(places, second[[0, 1]])  # large, disputed, and no doubtful face
+    assert mirror == 1
+    expected[0, 5:] = third[0, 5:]
+    expected[1, 5:] = (second[1, 5:] + third[1, 5:]) / 2
+    np.testing.assert_allclose(united, expected)
+    eyes = 16 / 36 * 100
+    np.testing.assert_allclose(doubts[:3], np.sqrt(2) * np.array([20, 5, 1]) / eyes)
+
+
+# ---------------------------------------------------------------- patches
+
+
+@pytest.mark.parametrize(
+    ("center", "part"),
+    [((200, 150), (136, 86, 264, 214)), ((10, 299), (0, 172, 128, 300)), ((399, 5), (272, 0, 400, 128))],
+)
+def test_a_patch_lies_around_its_place_and_in_the_picture(center: tuple[int, int], part: tuple[int, ...]) -> None:
+    piece = small_patches._piece(np.array(center, float), 0.5, (400, 300))
+    assert piece == Piece(part, (64, 64), 0, (False,) * 4)
+    small = small_patches._piece(np.array(center, float), 0.5, (100, 60))
+    assert small == Piece((0, 0, 100, 60), (50, 30), 0, (False,) * 4)
+
+
+def test_finds_of_a_mosaic_come_back_to_the_places_of_their_patches() -> None:
+    grid, places = (2, 4), np.array([[200.0, 150], [1000, 500], [600, 600], [300, 900], [700, 300]])
+    pieces = [small_patches._piece(place, 0.5, (2000, 1500)) for place in places]
+    shown = [
+        face_row([64 * column + 26, 64 * row + 24, 64 * column + 38, 64 * row + 36]) for row, column in [(0, 1), (1, 0)]
+    ]
+    off = face_row([64 + 43, 26, 64 + 55, 38])  # 17 pixels beside the place
+    empty = face_row([64 * 3 + 26, 64 + 26, 64 * 3 + 38, 64 + 38])  # no patch is there
+    found = small_patches._in_picture(np.array([*shown, off, empty]), pieces, places, grid=grid)
+    expected = [face_row([x - 12, y - 16, x + 12, y + 8]) for x, y in places[[1, 4]]]
+    np.testing.assert_allclose(found, expected)
+    assert small_patches._in_picture(np.array([empty]), pieces, places, grid=grid).shape == (0, 15)
