@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import numpy as np
 import pytest
@@ -23,21 +23,30 @@ FACE = np.array([[10, 12], [26, 12], [18, 20], [12, 28], [24, 28]], float)  # fi
 
 
 class Maps:
-    """Stands in for the network: gives maps on which each picture of a batch shows the same faces."""
+    """Stands in for the network: gives maps on which each picture of a batch shows the same faces.
+
+    Attributes:
+        inputs: what it was given.
+    """
 
     input_names, output_names = ("image",), ("heat", "size", "offset", "landmarks")
 
-    def __init__(self, faces: Sequence[tuple[Sequence[float], float]], side: int = 96) -> None:
-        self.batches: list[int] = []
-        self._faces, self._cells = faces, side // STRIDE
+    def __init__(self, faces: Sequence[tuple[Sequence[float], float]], *, eyes_rad: Optional[float] = None) -> None:
+        self.inputs: list[np.ndarray] = []
+        self._faces, self._eyes_rad = faces, eyes_rad
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        count = len(inputs[0])
-        self.batches.append(count)
-        maps = [np.zeros((count, channels, self._cells, self._cells), np.float32) for channels in (1, 2, 2, 10)]
+        self.inputs.append(inputs[0])
+        count, _, height, width = inputs[0].shape
+        maps = [
+            np.zeros((count, channels, height // STRIDE, width // STRIDE), np.float32) for channels in (1, 2, 2, 10)
+        ]
         maps[0][:] = -20
         for box, score in self._faces:
             put(maps, np.asarray(box, float), score)
+        if self._eyes_rad is not None:
+            half = 0.2 * np.array([np.sin(self._eyes_rad), np.cos(self._eyes_rad)])
+            maps[3][:, :4] = np.concatenate([0.5 - half, 0.5 + half])[:, None, None]
         return maps
 
 
@@ -112,8 +121,10 @@ def test_other_maps_are_refused(change) -> None:
 # ---------------------------------------------------------------- windows
 
 
-def look(faces: Sequence[tuple[Sequence[float], float]]) -> tuple[SecondLook, Maps]:
-    maps = Maps(faces)
+def look(
+    faces: Sequence[tuple[Sequence[float], float]], *, eyes_rad: Optional[float] = None
+) -> tuple[SecondLook, Maps]:
+    maps = Maps(faces, eyes_rad=eyes_rad)
     return SecondLook(maps, INPUT, ScanSpec(), stride=STRIDE), maps
 
 
@@ -170,10 +181,37 @@ def test_the_best_find_of_each_window_is_taken_and_windows_go_in_batches() -> No
     looking, maps = look([([30, 26, 74, 70], 0.5), ([26, 26, 70, 70], 0.8), ([22, 26, 66, 70], 0.6)])
     places = np.array([face_row([n, n, n + 44, n + 44]) for n in range(20)])
     first, second = looking.look_twice(np.zeros((90, 90, 3), np.uint8), places)
-    assert maps.batches == [16, 16, 8]
+    assert [len(batch) for batch in maps.inputs] == [16, 16, 8]
     np.testing.assert_allclose(first[:, 4], 0.8, rtol=1e-5)
     np.testing.assert_allclose(first[:, :4], places[:, :4], atol=1e-3)
     np.testing.assert_allclose(second, [face_row(row[:4], 0.8) for row in places], atol=1e-3)
+
+
+def tilted(row: np.ndarray, angle: float) -> np.ndarray:
+    """Return a row whose eyes stand at an angle around the middle of its box."""
+    turned, middle = row.copy(), (row[:2] + row[2:4]) / 2
+    half = 8 * np.array([np.cos(angle), np.sin(angle)])
+    turned[5:9] = [*(middle - half), *(middle + half)]
+    return turned
+
+
+@pytest.mark.parametrize(
+    ("noticed_at", "turn", "looks"), [(0.0, 0.5, 1), (0.0, 0.55, 2), (0.7, 0.1, 1), (0.7, -3.0, 2)]
+)
+def test_a_face_that_stands_askew_in_its_window_is_looked_at_again(noticed_at: float, turn: float, looks: int) -> None:
+    """The network finds it tilted by a turn in every window; the second window is turned by what the first showed."""
+    looking, maps = look([([26, 26, 70, 70], 0.8)], eyes_rad=turn)
+    place = tilted(face_row([78, 78, 122, 122]), noticed_at)
+    seen = looking.look(np.zeros((200, 200, 3), np.uint8), place[None], mirror=1)
+    assert len(maps.inputs) == looks
+    across = seen[0, 7:9] - seen[0, 5:7]
+    assert np.cos(np.arctan2(across[1], across[0]) - noticed_at - looks * turn) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_window_without_a_face_is_not_looked_at_again() -> None:
+    looking, maps = look([])
+    seen = looking.look(np.zeros((200, 200, 3), np.uint8), tilted(face_row([78, 78, 122, 122]), 1.0)[None], mirror=1)
+    assert len(maps.inputs) == 1 and seen[0, 4] == 0
 
 
 # ---------------------------------------------------------------- which finds are one, and what counts
@@ -225,9 +263,9 @@ def test_a_first_look_counts_as_much_as_it_could_see(width: float, cut: bool, ro
 
 
 def test_what_lies_around_a_face_or_on_the_chest_below_is_of_it() -> None:
-    face = Detection(np.array([100, 100, 200, 220], np.float32), 0.9)
-    inside = [(71, 65), (229, 255), (229, 65), (1, 221), (299, 435), (150, 435)]
-    outside = [(69, 150), (150, 63), (231, 219), (-1, 300), (301, 300), (150, 437), (1, 219)]
+    face = Detection(np.array([110, 100, 210, 220], np.float32), 0.9)
+    inside = [(81, 65), (239, 255), (239, 65), (11, 221), (309, 435), (160, 435)]
+    outside = [(79, 150), (160, 63), (241, 219), (9, 300), (311, 300), (160, 437), (11, 219)]
     assert centerface._lie_in_faces(np.array(inside, float), [face]).all()
     assert not centerface._lie_in_faces(np.array(outside, float), [face]).any()
 
@@ -247,8 +285,8 @@ def test_of_rows_that_are_one_face_the_best_stays() -> None:
 
 def test_a_third_look_decides_where_two_disagree(detector: CenterFaceDetector, monkeypatch) -> None:
     """The middle of three; where the first could not see, the mean of the others, and the doubt is theirs."""
-    rows = [face_row([0, 0, 100, 100], 0.9), face_row([200, 0, 300, 100], 0.9), face_row([400, 0, 500, 100], 0.9)]
-    rows += [face_row([600, 0, 622, 22], 0.9), face_row([700, 0, 800, 100], 0.2)]
+    rows = [face_row([0, 0, 100, 100], 0.9), face_row([200, 0, 224, 100], 0.9), face_row([400, 0, 500, 100], 0.9)]
+    rows += [face_row([600, 0, 623, 22], 0.9), face_row([700, 0, 800, 100], 0.2)]
     second = np.array(rows)
     first, third = second.copy(), second.copy()
     first[[0, 1, 3, 4], 5:] += 20  # more than .15 of the eye distance
@@ -270,8 +308,111 @@ def test_a_third_look_decides_where_two_disagree(detector: CenterFaceDetector, m
     expected[0, 5:] = third[0, 5:]
     expected[1, 5:] = (second[1, 5:] + third[1, 5:]) / 2
     np.testing.assert_allclose(united, expected)
-    eyes = 16 / 36 * 100
+    eyes = 16 / 36 * np.array([100, 24, 100])
     np.testing.assert_allclose(doubts[:3], np.sqrt(2) * np.array([20, 5, 1]) / eyes)
+
+
+def test_both_looks_make_a_face(detector: CenterFaceDetector, monkeypatch) -> None:
+    """A first look that sees a face at 21 pixels of the input has a quarter of the word, one at 10 none."""
+    rows = [face_row([0, 0, 20, 20], 0.4), face_row([50, 0, 70, 20], 0.4), face_row([90, 0, 110, 20], 0.4)]
+    seen = np.array([face_row([2, 0, 22, 20], 0.8), face_row([52, 0, 72, 20], 0.8), face_row([90, 0, 110, 20], 0)])
+    asked = []
+
+    def look(image, places, *, mirror):
+        asked.append(mirror)
+        return seen
+
+    monkeypatch.setattr(detector._second_look, "look", look)
+    found = detector._looked_at(np.zeros((9, 9, 3), np.uint8), noticed(rows, widths=[21, 10, 40]))
+    assert asked == [-1]
+    assert [face.score for face in found] == pytest.approx([0.8, 0.7])
+    np.testing.assert_allclose([face.box_xyxy for face in found], [[52, 0, 72, 20], [1.5, 0, 21.5, 20]])
+    np.testing.assert_allclose(found[1].landmarks, face_row([1.5, 0, 21.5, 20])[5:].reshape(5, 2), rtol=1e-6)
+    assert found[0].landmark_doubt == pytest.approx(2 / (16 / 36 * 20))
+    assert detector._looked_at(np.zeros((9, 9, 3), np.uint8), noticed([])) == []
+
+
+def test_following_is_the_mean_of_two_looks(detector: CenterFaceDetector, monkeypatch) -> None:
+    expected = [
+        Detection(np.array([n, 0, n + 40, 40], np.float32), 0.9, FACE.astype(np.float32)) for n in (0, 100, 200)
+    ]
+    looks = np.array(
+        [[face_row([n + dx, 0, n + dx + 40, 40], score) for n in (0, 100, 200)] for dx, score in [(1, 0.5), (3, 0.9)]]
+    )
+    looks[0, 1, 4] = looks[1, 2, 4] = 0
+
+    def look_twice(image, rows):
+        np.testing.assert_array_equal(rows[:, 5:], np.repeat([FACE.reshape(-1)], 3, axis=0))
+        return looks[0], looks[1]
+
+    monkeypatch.setattr(detector._second_look, "look_twice", look_twice)
+    picture = np.zeros((50, 50, 3), np.uint8)
+    [face] = detector.follow(picture, expected, threshold=0.69)
+    np.testing.assert_allclose(face.box_xyxy, [2, 0, 42, 40])
+    assert face.score == pytest.approx(0.7) and face.landmark_doubt == pytest.approx(2 / (16 / 36 * 40))
+    assert detector.follow(picture, expected, threshold=0.71) == [] == detector.follow(picture, [], threshold=0.5)
+
+
+@pytest.mark.parametrize(("size_wh", "factor", "border"), [((200, 100), 1.0, 50), ((640, 320), 0.5, 80)])
+def test_a_picture_that_yields_nothing_is_looked_at_mirrored(
+    size_wh: tuple[int, int], factor: float, border: int
+) -> None:
+    shown = face_row([border + 20, border + 30, border + 56, border + 70], 0.04)
+    maps = Maps([(shown[:4], 0.04), ((border + 100, border + 30, border + 130, border + 70), 0.02)])
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    image[:, : size_wh[0] // 2] = 200
+    found = CenterFaceDetector(open_model("CenterFace"), maps)._noticed_at_retry(image)
+    points = (shown[5:].reshape(5, 2) - border) / factor
+    points[:, 0] = size_wh[0] - points[:, 0]
+    left, top, right, bottom = (shown[:4] - border) / factor
+    expected = [size_wh[0] - right, top, size_wh[0] - left, bottom, 0.04, *points[[1, 0, 2, 4, 3]].reshape(-1)]
+    np.testing.assert_allclose(found.rows, [expected], rtol=1e-5)
+    [blob] = maps.inputs
+    assert blob.shape[2:] == tuple(-(-(round(side * factor) + 2 * border) // 32) * 32 for side in size_wh[::-1])
+    lit = np.flatnonzero(blob[0, 0, border + 5] > 0)
+    half = round(size_wh[0] * factor / 2)
+    assert lit.min() == border + half and lit.max() == border + 2 * half - 1  # the bright half is on the right now
+    assert blob[0, 0, :border].max() == blob[0, 0, border + round(size_wh[1] * factor) :].max() == blob.min()
+
+
+@pytest.mark.parametrize(("height", "most"), [(100, 24), (2100, 48)])
+def test_the_best_faint_places_outside_of_large_faces_are_looked_at(
+    height: int, most: int, detector: CenterFaceDetector, monkeypatch
+) -> None:
+    face = Detection(np.array([0, 0, 100, 100], np.float32), 0.9, FACE.astype(np.float32))
+    inside = face_row([40, 40, 50, 52], 0.07)
+    outside = [face_row([500 + n, 0, 510 + n, 12], 0.01 + n / 1000) for n in range(60)]
+    asked = []
+
+    def look_at_patches(image, centers, **options):
+        asked.append((centers, options["factor"], options["noticed"]))
+        return np.array([face_row([500, 0, 510, 12], 0.5), face_row([501, 0, 511, 12], 0.6)])
+
+    monkeypatch.setattr(centerface, "look_at_patches", look_at_patches)
+    monkeypatch.setattr(detector, "_with_further", lambda image, faces, found: found)
+    picture = np.broadcast_to(np.zeros(3, np.uint8), (height, 2000, 3))
+    found = detector._with_small_ones(picture, [face], np.array([inside, *outside]), 0.625)
+    [(centers, factor, least)] = asked
+    np.testing.assert_allclose(centers, [[505 + n, 6] for n in range(59, 59 - most, -1)])
+    assert (factor, least) == (0.625, 0.2)
+    np.testing.assert_allclose(found.rows[:, 4], [0.6])
+    np.testing.assert_allclose(found.widths, [6.25])
+
+
+def test_places_that_are_known_faces_are_not_looked_at_again(detector: CenterFaceDetector, monkeypatch) -> None:
+    sure = Detection(np.array([0, 0, 40, 40], np.float32), 0.5, FACE.astype(np.float32))
+    unsure = Detection(np.array([100, 0, 140, 40], np.float32), 0.49, FACE.astype(np.float32))
+    places = [face_row([0, 20, 40, 60]), face_row([0, 22, 40, 62]), face_row([100, 0, 140, 40])]  # .33 and .29 shared
+    asked = []
+
+    def looked_at(image, found):
+        asked.append(found.rows)
+        return [Detection(np.array([100, 0, 140, 41], np.float32), 0.8, FACE.astype(np.float32))]
+
+    monkeypatch.setattr(detector, "_looked_at", looked_at)
+    faces = detector._with_further(np.zeros((9, 9, 3), np.uint8), [sure, unsure], noticed(places))
+    np.testing.assert_array_equal(asked[0], places[1:])
+    assert [face.score for face in faces] == [0.8, 0.5]
 
 
 # ---------------------------------------------------------------- patches
@@ -286,6 +427,34 @@ def test_a_patch_lies_around_its_place_and_in_the_picture(center: tuple[int, int
     assert piece == Piece(part, (64, 64), 0, (False,) * 4)
     small = small_patches._piece(np.array(center, float), 0.5, (100, 60))
     assert small == Piece((0, 0, 100, 60), (50, 30), 0, (False,) * 4)
+
+
+def test_patches_stand_side_by_side_in_the_smallest_grid() -> None:
+    columns, rows = np.meshgrid(np.arange(900) % 251, np.arange(700) % 241)
+    image = np.stack([columns, rows, columns // 2], axis=-1).astype(np.uint8)
+    random = np.random.default_rng(0)
+    for count, grids in [(8, [(2, 4)]), (9, [(4, 6)]), (26, [(4, 6), (2, 4)]), (0, [])]:
+        places = np.stack([random.integers(0, 900, count), random.integers(0, 700, count)], axis=1).astype(float)
+        maps = Maps([([26, 26, 38, 38], 0.3), ([64 + 26, 26, 64 + 38, 38], 0.1)])
+        found = small_patches.look_at_patches(
+            image, places, factor=1.0, runtime=maps, card_input=INPUT, stride=STRIDE, noticed=0.2
+        )
+        assert [blob.shape for blob in maps.inputs] == [(1, 3, 64 * height, 64 * width) for height, width in grids]
+        number = 0
+        for blob, (height, width) in zip(maps.inputs, grids):
+            for place in range(min(height * width, count - number)):
+                left, top, right, bottom = small_patches._piece(places[number], 1.0, (900, 700)).part_xyxy
+                shown = blob[0, :, place // width * 64 :, place % width * 64 :][:, :64, :64]
+                np.testing.assert_array_equal(shown, image[top:bottom, left:right].transpose(2, 0, 1))
+                number += 1
+        assert number == count and found.shape[1] == 15
+        # The first patch of each mosaic shows a face, where the picture's edge did not move it away.
+        assert len(found) == sum((np.abs(_middle(places[n]) - places[n]) <= 16).all() for n in range(0, count, 24))
+
+
+def _middle(place: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = small_patches._piece(place, 1.0, (900, 700)).part_xyxy
+    return np.array([left + right, top + bottom]) / 2
 
 
 def test_finds_of_a_mosaic_come_back_to_the_places_of_their_patches() -> None:

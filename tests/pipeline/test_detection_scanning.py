@@ -34,11 +34,23 @@ def test_no_pass_enlarges_and_none_is_larger_than_a_tile(size_wh: tuple[int, int
         assert 0 <= left < right <= size_wh[0] and 0 <= top < bottom <= size_wh[1]
         assert piece.size_wh[0] <= right - left and piece.size_wh[1] <= bottom - top
         assert max(piece.size_wh) <= SPEC.tile + 1
+        assert piece.seams == (left > 0, top > 0, right < size_wh[0], bottom < size_wh[1])
+        is_small = max(piece.size_wh) <= SPEC.single_pass and piece.part_xyxy == (0, 0, *size_wh)
+        assert piece.border == (min(24, round(0.12 * max(piece.size_wh))) if is_small else 0)
 
 
 def test_a_small_portrait_is_one_small_pass() -> None:
     [piece] = passes((96, 81))
     assert piece.canvas(np.zeros((81, 96, 3), np.uint8)).shape == (128, 128, 3)
+
+
+def test_a_piece_lies_on_black_with_its_border() -> None:
+    picture = np.full((50, 90, 3), 200, np.uint8)
+    canvas = Piece((10, 0, 90, 40), (40, 20), 6, (False,) * 4).canvas(picture)
+    assert canvas.shape == (32, 64, 3) and Piece((10, 0, 90, 40), (40, 20), 6, (False,) * 4).factor == 0.5
+    expected = np.zeros_like(canvas)
+    expected[6:26, 6:46] = 200
+    np.testing.assert_array_equal(canvas, expected)
 
 
 @pytest.mark.parametrize("size_wh", [(640, 480), (900, 700)])
@@ -141,6 +153,18 @@ def test_shrinking_in_halves_takes_every_pixel_into_account(size_wh: tuple[int, 
     assert shrink(noise, small_wh).std() < min(0.6, 2.2 * factor) * noise.std()  # if pixels were left out, 1 times
 
 
+@pytest.mark.parametrize(
+    ("size_wh", "how"),
+    [
+        *(((270, 180), cv2.INTER_LINEAR), ((180, 120), cv2.INTER_LINEAR), ((179, 130), cv2.INTER_AREA)),
+        *(((180, 119), cv2.INTER_AREA), ((151, 100), cv2.INTER_AREA), ((150, 101), cv2.INTER_AREA)),
+    ],
+)
+def test_above_the_half_a_picture_is_shrunk_at_once(size_wh: tuple[int, int], how: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(shrink(picture, size_wh), cv2.resize(picture, size_wh, interpolation=how))
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
 @pytest.mark.parametrize("part", [(0, 0, 7, 9), (20, 3, 31, 22), (90, 60, 100, 80), (3, 70, 99, 77)])
 def test_windows_are_averaged_over_whole_steps_and_show_no_less(part: tuple[int, ...], step: int) -> None:
@@ -160,7 +184,21 @@ def test_a_window_shows_the_place_that_it_stands_for(width: int) -> None:
     image = np.stack([columns / 4, rows / 4, 0 * rows], axis=-1).astype(np.uint8)
     scale = 44 / width
     window = Window(np.array([[scale, 0, 48 - scale * 500], [0, scale, 48 - scale * 400]]), 0.0)
-    shown = window.cut(image, 96)[40:56, 40:56, :2].astype(np.float64)
-    places = np.stack(np.meshgrid(np.arange(40, 56) + 0.5, np.arange(40, 56) + 0.5), axis=-1)
-    expected = (window.to_picture(places) - 0.5) / 4 - 0.375  # quarters are cut off
-    np.testing.assert_allclose(shown, expected, atol=1)
+    shown = window.cut(image, 96)[..., :2].astype(np.float64)
+    places = np.stack(np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5), axis=-1)
+    from_picture = window.to_picture(places)
+    inside = ((from_picture > 1 / scale) & (from_picture < np.array([1001, 803]) - 1 / scale)).all(axis=-1)
+    expected = (from_picture - 0.5) / 4 - 0.375  # quarters are cut off
+    np.testing.assert_allclose(shown[inside], expected[inside], atol=1)
+    outside = ((from_picture < -1 / scale) | (from_picture > np.array([1001, 803]) + 1 / scale)).any(axis=-1)
+    assert inside.sum() > 2000 and not shown[outside].any()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_window_at_a_corner_shows_the_picture_up_to_its_last_pixel(corner: tuple[int, int]) -> None:
+    picture = np.full((60, 80, 3), 200, np.uint8)
+    middle = np.array(corner) * [80, 60]
+    shown = Window(np.column_stack([np.eye(2), 48 - middle]), 0.0).cut(picture, 96)[..., 0]
+    rows, columns = np.nonzero(shown == 200)
+    assert (columns.min(), columns.max()) == ((48, 95) if corner[0] == 0 else (0, 47))
+    assert (rows.min(), rows.max()) == ((48, 95) if corner[1] == 0 else (0, 47))
