@@ -452,6 +452,17 @@ def test_patches_stand_side_by_side_in_the_smallest_grid() -> None:
         assert len(found) == sum((np.abs(_middle(places[n]) - places[n]) <= 16).all() for n in range(0, count, 24))
 
 
+def test_a_picture_smaller_than_a_patch_is_shown_whole() -> None:
+    image = np.random.default_rng(0).integers(1, 256, (30, 40, 3), dtype=np.uint8)
+    maps = Maps([])
+    small_patches.look_at_patches(
+        image, np.array([[5.0, 5.0]]), factor=1.0, runtime=maps, card_input=INPUT, stride=STRIDE, noticed=0.2
+    )
+    expected = np.zeros((128, 256, 3), np.uint8)
+    expected[:30, :40] = image
+    np.testing.assert_array_equal(maps.inputs[0][0], expected.transpose(2, 0, 1))
+
+
 def _middle(place: np.ndarray) -> np.ndarray:
     left, top, right, bottom = small_patches._piece(place, 1.0, (900, 700)).part_xyxy
     return np.array([left + right, top + bottom]) / 2

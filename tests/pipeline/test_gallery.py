@@ -315,6 +315,13 @@ def test_embeddings_follow_their_entries_through_edits():
         np.testing.assert_array_equal(edited.embeddings[i], row_of[entry.path])
 
 
+def test_faces_of_one_picture_stand_in_the_order_of_their_boxes():
+    boxes = [(5.0, 1.0, 9.0, 9.0), None, (1.0, 7.0, 9.0, 9.0), (1.0, 2.0, 9.0, 9.0)]
+    gallery = Gallery([GalleryEntry("a", "a.jpg", sha256="0" * 64, box_xyxy=box) for box in boxes], random_unit(4))
+    assert [entry.box_xyxy for entry in gallery.entries] == [None, boxes[3], boxes[2], boxes[0]]
+    np.testing.assert_array_equal(gallery.embeddings, random_unit(4)[[1, 3, 2, 0]])
+
+
 @pytest.mark.parametrize("edit", [lambda g: g.without_person("x"), lambda g: g.renamed("x", "y"),
                                   lambda g: g.without_picture("x.jpg"), lambda g: g.renamed("a", "unknown"),
                                   lambda g: g.renamed("a", " "), lambda g: g.renamed("a", "b\nc")])  # fmt: skip

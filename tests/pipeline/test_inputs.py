@@ -48,11 +48,14 @@ def test_content_decides_and_not_the_suffix(tmp_path):
             "h.md": b"P6 is the sixth chapter",
             "i.pdf": b"%PDF-1.7",
             "j.mp4": FILM,
+            "k.scan": images.encode_image(np.full((8, 8, 3), 90, np.uint8), suffix=".bmp"),
+            "l": b"P6 2 1 255\n\x01\x02\x03\x04\x05\x06",
+            "m": b"P5\n# made by hand\n1 1 255\n\x01",
         },
     )
     listing = find_pictures([tmp_path])
     # e.jpg and f.png promise to be pictures: their errors are told when they are opened
-    assert names_in(listing) == ["a.jfif", "b.JPE", "c", "d.dat", "e.jpg", "f.png"]
+    assert names_in(listing) == ["a.jfif", "b.JPE", "c", "d.dat", "e.jpg", "f.png", "k.scan", "l", "m"]
     assert {reason: skipped.count for reason, skipped in listing.skipped.items()} == {".txt": 1, ".md": 1, ".pdf": 1}
     assert [video.path.name for video in listing.videos] == ["j.mp4"]
     assert listing.not_looked_at == 4
