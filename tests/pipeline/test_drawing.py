@@ -174,3 +174,164 @@ def test_a_font_of_the_user_is_used(tmp_path):
     (tmp_path / "mine.ttf").write_bytes(drawing.FONT_PATH.read_bytes())
     drawn = draw_faces(gray(200, 200), [face((50, 50, 150, 150))], font_path=tmp_path / "mine.ttf")
     np.testing.assert_array_equal(drawn, draw_faces(gray(200, 200), [face((50, 50, 150, 150))]))
+
+
+# ---------------------------------------------------------------- to the pixel
+
+FONT = str(drawing.FONT_PATH)
+
+
+@pytest.mark.parametrize(("box", "width", "rim"), [((10, 15, 60, 45), 3, 1), ((10, 15, 60, 45), 6, 2)])
+def test_a_frame_lies_inside_of_its_box_and_its_rim_around_it(box, width, rim):
+    canvas = gray(90, 70)
+    drawing._draw_box(canvas, box, (1, 2, 3), width=width)
+    expected = gray(90, 70)
+    expected[15 - rim : 46 + rim, 10 - rim : 61 + rim] = 0
+    expected[15:46, 10:61] = (1, 2, 3)
+    expected[15 + width : 46 - width, 10 + width : 61 - width] = 90
+    np.testing.assert_array_equal(canvas, expected)
+
+
+def test_a_frame_ends_where_the_picture_does():
+    canvas = gray(30, 20)
+    drawing._draw_frame(canvas, (-5, -1, 9, 40), (7, 7, 7), width=2)
+    expected = gray(30, 20)
+    expected[0, :10] = expected[:, 8:10] = 7
+    np.testing.assert_array_equal(canvas, expected)
+
+
+@pytest.mark.parametrize(
+    ("box", "visible"),
+    [
+        ((1.4, 2.6, 9.5, 10.6), (1, 3, 10, 11)),
+        ((-9, -3, 30, 40), (0, 0, 19, 29)),
+        ((25, 35, 40, 50), (19, 29, 19, 29)),
+        ((9, 9, 3, 4), (9, 9, 9, 9)),
+    ],
+)
+def test_boxes_are_rounded_and_clipped(box, visible):
+    assert drawing._visible_box(np.array(box, np.float32), (20, 30)) == visible
+
+
+@pytest.mark.parametrize(
+    ("side", "picture_wh", "width"),
+    [(300, (640, 480), 2), (10, (640, 480), 1), (30, (3840, 2160), 2), (600, (3840, 2160), 10), (90, (100, 100), 1)],
+)
+def test_lines_follow_the_picture_and_small_faces_keep_thin_ones(side, picture_wh, width):
+    for wider, higher in ((0, 0), (500, 0), (0, 500)):
+        assert drawing._line_width((5, 7, 5 + side + wider, 7 + side + higher), picture_wh) == width
+
+
+@pytest.mark.parametrize(
+    ("side", "picture_wh", "size"),
+    [
+        (60, (640, 480), 12),
+        (100, (640, 480), 17),
+        (400, (640, 480), 22),
+        (9, (3000, 2000), 26),
+        (900, (3000, 2000), 90),
+    ],
+)
+def test_text_follows_the_face_within_bounds_of_the_picture(side, picture_wh, size):
+    assert drawing._font_size((5, 7, 5 + side, 7 + side), picture_wh) == size
+    assert drawing._font_size((5, 7, 5 + side, 507 + side), picture_wh) == size
+
+
+def fitted(text, width, size=20):
+    return drawing._fit_label(text, FONT, box=(0, 0, 9, 9), picture_wh=(width, 99), size=size)
+
+
+def width_of(text, size):
+    return round(max(drawing.load_font(FONT, size).getlength(line) for line in text.split("\n"))) + 2 * (size // 6)
+
+
+@pytest.mark.parametrize("size", [20, 48])
+def test_a_label_that_is_too_wide_gets_smaller_then_two_lines_then_a_short_name(size):
+    text, two_lines = "Grace Hopper 0.50", "Grace Hopper\n0.50"
+    widths = {at: width_of(text, at) for at in range(9, size + 1)}
+    whole = fitted(" Grace \n Hopper  0.50", widths[size], size)
+    assert (whole.text, whole.font.size, whole.size_wh[0], whole.padding) == (text, size, widths[size], size // 6)
+    step = size // 12
+    smaller = fitted(text, widths[size] - 1, size)
+    assert (smaller.text, smaller.font.size) == (text, size - step)
+    smallest = min(range(size, 8, -step))
+    broken = fitted(text, widths[smallest] - 1, size)
+    fitting = max(at for at in range(size, 8, -step) if width_of(two_lines, at) <= widths[smallest] - 1)
+    assert (broken.text, broken.font.size) == (two_lines, fitting)
+    assert fitted(text, width_of(two_lines, smallest), size).text == two_lines
+    short = fitted(text, width_of(two_lines, smallest) - 1, size)
+    names = [f"{'Grace Hopper'[:count]}…\n0.50" for count in range(11, 0, -1)]
+    longest = next(name for name in names if width_of(name, 9) < width_of(two_lines, smallest))
+    assert (short.text, short.font.size) == (longest, 9)
+    assert fitted(text, width_of("G…\n0.50", 9), size).text == "G…\n0.50"
+    assert fitted(text, 5, size).text == "0.50"
+
+
+def test_a_label_of_one_word_stays_one():
+    assert fitted("unknown", width_of("unknown", 9)).text == fitted("unknown", 3).text == "unknown"
+    assert fitted("Ada 0.50", 500, size=5).font.size == 5
+
+
+def test_a_label_is_as_high_as_its_lines():
+    for text, lines in (("Ada 0.50", 1), ("Ada\n0.50", 2)):
+        label = drawing._measured(text, FONT, 24)
+        assert label.size_wh == (width_of(text, 24), lines * sum(label.font.getmetrics()) + 4)
+    assert drawing._measured("a", FONT, 3).padding == 1
+
+
+def test_labels_take_the_places_around_a_face_in_turn():
+    box, taken = (100, 100, 160, 180), []
+    for _ in range(8):
+        taken.append(drawing._place_label((40, 10), box, (400, 300), taken=taken, faces=[]))
+    corners = [(100, 90), (100, 181), (161, 100), (60, 100), (100, 100), (100, 171), (121, 90), (121, 181)]
+    assert taken == [(x, y, x + 39, y + 9) for x, y in corners]
+
+
+def test_labels_keep_away_from_other_faces_and_in_the_picture():
+    def place(box, faces=(), taken=()):
+        return drawing._place_label((40, 10), box, (400, 300), taken=taken, faces=faces)[:2]
+
+    assert place((100, 100, 160, 180), faces=[(95, 60, 200, 99)]) == (100, 181)
+    assert place((100, 2, 160, 80)) == (100, 81)  # above, it would cover the face
+    assert place((380, 100, 399, 180)) == (360, 90)
+    assert place((0, 0, 399, 299)) == (0, 0)
+    above, below = (100, 90, 139, 98), (100, 185, 139, 189)
+    assert place((100, 100, 160, 180), faces=[above, (60, 181, 200, 190)], taken=[below]) == (161, 100)
+    # What another label hides counts four times, a face twice, the face itself once.
+    everywhere = [(0, 0, 399, 99), (161, 0, 399, 299), (0, 0, 99, 299)]
+    assert place((100, 100, 160, 180), faces=everywhere, taken=[(0, 181, 399, 299)]) == (100, 100)
+    assert place((100, 100, 160, 180), faces=everywhere, taken=[(0, 181, 399, 185)]) == (100, 100)
+    assert place((100, 100, 160, 180), faces=everywhere, taken=[(0, 189, 399, 299)]) == (100, 181)
+
+
+def test_overlaps_are_counted_in_pixels():
+    assert drawing._overlap((0, 0, 9, 9), (5, 8, 20, 20)) == 5 * 2
+    assert drawing._overlap((0, 0, 9, 9), (9, 9, 9, 9)) == 1
+    assert drawing._overlap((0, 0, 9, 9), (10, 0, 20, 9)) == drawing._overlap((0, 0, 9, 9), (-5, -5, -3, -3)) == 0
+
+
+def test_a_label_is_text_on_its_ground_and_nothing_beside_it_changes():
+    label = drawing._measured("Ada\n0.50", FONT, 18)
+    for left, top in ((20, 30), (0, 0), (300 - label.size_wh[0], 100 - label.size_wh[1])):
+        place = (left, top, left + label.size_wh[0] - 1, top + label.size_wh[1] - 1)
+        canvas = gray(300, 100)
+        drawing._draw_label(canvas, label, place, (255, 255, 0))
+        shown = canvas[place[1] : place[3] + 1, place[0] : place[2] + 1].copy()
+        assert (shown[[0, -1]] == (255, 255, 0)).all() and (shown[:, [0, -1]] == (255, 255, 0)).all()
+        line = sum(label.font.getmetrics())
+        dark = (shown == 0).all(axis=2)
+        assert dark[:line].any() and dark[line:].any()
+        columns = np.flatnonzero(dark.any(axis=0))
+        assert columns[0] >= label.padding and columns[-1] < label.size_wh[0] - label.padding + 1
+        canvas[place[1] : place[3] + 1, place[0] : place[2] + 1] = 90
+        np.testing.assert_array_equal(canvas, gray(300, 100))
+
+
+def test_the_colour_of_text_is_that_of_the_higher_contrast():
+    steps = np.arange(0, 256, 15)
+    for color in np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)[::7]:
+        shares = color / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+        on_black, on_white = (luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05)
+        assert text_color_on(tuple(color.tolist())) == ((0, 0, 0) if on_black > on_white else (255, 255, 255))
