@@ -286,24 +286,27 @@ def test_of_rows_that_are_one_face_the_best_stays() -> None:
 def test_a_third_look_decides_where_two_disagree(detector: CenterFaceDetector, monkeypatch) -> None:
     """The middle of three; where the first could not see, the mean of the others, and the doubt is theirs."""
     rows = [face_row([0, 0, 100, 100], 0.9), face_row([200, 0, 224, 100], 0.9), face_row([400, 0, 500, 100], 0.9)]
-    rows += [face_row([600, 0, 623, 22], 0.9), face_row([700, 0, 800, 100], 0.2)]
+    rows += [face_row([600, 0, 623, 22], 0.9), face_row([700, 0, 800, 100], 0.2), face_row([900, 0, 990, 90], 0.9)]
     second = np.array(rows)
     first, third = second.copy(), second.copy()
-    first[[0, 1, 3, 4], 5:] += 20  # more than .15 of the eye distance
+    third[5, 4] = 0  # nothing was seen
+    first[[0, 1, 3, 4, 5], 5:] += 20  # more than .15 of the eye distance
     first[2, 5:] += 1
     third[:, 5:] += 5
     asked = []
 
     def look(image, places, *, mirror):
         asked.append((places, mirror))
-        return third[[0, 1]]
+        return third[[0, 1, 5]]
 
     monkeypatch.setattr(detector._second_look, "look", look)
     united = (first + second) / 2
     expected = united.copy()
-    doubts = detector._settle(np.zeros((9, 9, 3), np.uint8), first, second, np.array([0.5, 0, 0.5, 0.5, 0.5]), united)
+    doubts = detector._settle(
+        np.zeros((9, 9, 3), np.uint8), first, second, np.array([0.5, 0, 0.5, 0.5, 0.5, 0.5]), united
+    )
     [(places, mirror)] = asked
-    np.testing.assert_array_equal(places, second[[0, 1]])  # large, disputed, and no doubtful face
+    np.testing.assert_array_equal(places, second[[0, 1, 5]])  # large, disputed, and no doubtful face
     assert mirror == 1
     expected[0, 5:] = third[0, 5:]
     expected[1, 5:] = (second[1, 5:] + third[1, 5:]) / 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, find_suspicions, index
+from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, checking, find_suspicions, index
 from arcface_paddle.types import UNKNOWN
 
 MODEL = ModelIdentity("testnet", 16, "a" * 64, "b" * 64, mirrored=False)
@@ -399,3 +399,50 @@ def test_one_file_under_two_names_and_an_outlier():
     ]
     single = Gallery(entries[:1], rows[:1])
     assert find_suspicions(single, threshold=0.5) == []
+
+
+def slow_suspicions(gallery, threshold, naming_threshold):
+    """Compare face by face, straight from the definitions."""
+    found, alike = [], {}
+    for row, entry in enumerate(gallery.entries):
+        scores = [float(gallery.embeddings[row] @ other) for other in gallery.embeddings]
+        others = [n for n, other in enumerate(gallery.entries) if other.name != entry.name]
+        own = [n for n, other in enumerate(gallery.entries) if other.name == entry.name and n != row]
+        nearest = max(others, key=lambda n: scores[n])
+        own_best = max(own, key=lambda n: scores[n]) if own else None
+        own_score = scores[own_best] if own else None
+        neighbour = gallery.entries[nearest]
+        if entry.sha256 and (entry.sha256, entry.box_xyxy) == (neighbour.sha256, neighbour.box_xyxy):
+            found.append(("same_file", entry, neighbour, own_score, scores[nearest]))
+        elif not own and scores[nearest] >= threshold:
+            found.append(("same_person", entry, neighbour, None, scores[nearest]))
+        elif own and scores[nearest] > own_score:
+            found.append(("mislabelled", entry, neighbour, own_score, scores[nearest]))
+        elif own and own_score < threshold:
+            found.append(("outlier", entry, gallery.entries[own_best], own_score, own_score))
+        elif scores[nearest] >= naming_threshold:
+            pair = frozenset((entry.name, neighbour.name))
+            if pair not in alike or alike[pair][4] < scores[nearest]:
+                alike[pair] = ("look_alike", entry, neighbour, None, scores[nearest])
+    return found + sorted(alike.values(), key=lambda pair: -pair[4])
+
+
+@pytest.mark.parametrize("block_rows", [1024, 7])
+def test_suspicions_equal_the_slow_twin(block_rows, monkeypatch):
+    monkeypatch.setattr(checking, "_BLOCK_ROWS", block_rows)
+    random = np.random.default_rng(8)
+    names = [f"p{n}" for n in random.integers(0, 16, 40)]
+    people = dict(zip(sorted(set(names)), random_unit(16, 6, seed=3)))
+    rows = np.stack([people[name] for name in names]) + random.normal(0, 0.22, (40, 6))
+    rows[5] = rows[6]
+    files = [str(n) for n in range(40)]
+    files[5] = files[6] = "same"
+    entries = [GalleryEntry(name, f"{n}.jpg", sha256=file) for n, (name, file) in enumerate(zip(names, files))]
+    gallery = Gallery(entries, (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
+    expected = slow_suspicions(gallery, 0.8, 0.7)
+    found = find_suspicions(gallery, threshold=0.8, naming_threshold=0.7)
+    assert {kind for kind, *_ in expected} == {"same_file", "same_person", "mislabelled", "outlier", "look_alike"}
+    assert [(one.kind, one.entry, one.other) for one in found] == [one[:3] for one in expected]
+    for one, (*_, own, other) in zip(found, expected):
+        assert one.own_similarity == (None if own is None else pytest.approx(own, abs=1e-6))
+        assert one.other_similarity == pytest.approx(other, abs=1e-6)
