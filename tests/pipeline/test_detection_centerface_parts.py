@@ -405,7 +405,9 @@ def test_the_best_faint_places_outside_of_large_faces_are_looked_at(
 def test_places_that_are_known_faces_are_not_looked_at_again(detector: CenterFaceDetector, monkeypatch) -> None:
     sure = Detection(np.array([0, 0, 40, 40], np.float32), 0.5, FACE.astype(np.float32))
     unsure = Detection(np.array([100, 0, 140, 40], np.float32), 0.49, FACE.astype(np.float32))
+    small = Detection(np.array([200, 0, 213, 5], np.float32), 0.9, FACE.astype(np.float32))
     places = [face_row([0, 20, 40, 60]), face_row([0, 22, 40, 62]), face_row([100, 0, 140, 40])]  # .33 and .29 shared
+    places.append(face_row([207, 0, 220, 5]))  # .3
     asked = []
 
     def looked_at(image, found):
@@ -413,9 +415,9 @@ def test_places_that_are_known_faces_are_not_looked_at_again(detector: CenterFac
         return [Detection(np.array([100, 0, 140, 41], np.float32), 0.8, FACE.astype(np.float32))]
 
     monkeypatch.setattr(detector, "_looked_at", looked_at)
-    faces = detector._with_further(np.zeros((9, 9, 3), np.uint8), [sure, unsure], noticed(places))
+    faces = detector._with_further(np.zeros((9, 9, 3), np.uint8), [sure, unsure, small], noticed(places))
     np.testing.assert_array_equal(asked[0], places[1:])
-    assert [face.score for face in faces] == [0.8, 0.5]
+    assert [face.score for face in faces] == [0.9, 0.8, 0.5]
 
 
 # ---------------------------------------------------------------- patches
