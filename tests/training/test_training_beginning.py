@@ -14,7 +14,7 @@ from tiny_data import write_dataset
 from arcface_paddle.errors import CheckpointError, ConfigError
 from arcface_paddle.training import earlier_run
 from arcface_paddle.training.checkpoint import list_checkpoints
-from arcface_paddle.training.earlier_run import set_aside_earlier_run
+from arcface_paddle.training.earlier_run import set_aside_checkpoint, set_aside_earlier_run
 from arcface_paddle.training.trainer import train
 
 OF_A_RUN = {
@@ -92,6 +92,21 @@ def test_nothing_to_set_aside(tmp_path):
     before = contents(tmp_path)
     assert set_aside_earlier_run(tmp_path) is None
     assert contents(tmp_path) == before
+
+
+def test_one_checkpoint_can_stay_and_one_alone_can_go(tmp_path):
+    for step in (1, 2, 3):
+        (tmp_path / "checkpoints" / f"step_{step:08}").mkdir(parents=True)
+        (tmp_path / "checkpoints" / f"step_{step:08}" / "manifest.json").write_text(str(step))
+    (tmp_path / "metrics.jsonl").write_text("all")
+    before = contents(tmp_path)
+    aside = set_aside_earlier_run(tmp_path, kept=tmp_path / "checkpoints" / "step_00000002")
+    stayed = "checkpoints/step_00000002/manifest.json"
+    assert contents(aside) == {name: content for name, content in before.items() if name != stayed}
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["checkpoints", aside.name]
+    assert set_aside_checkpoint(tmp_path, 3) is None
+    alone = set_aside_checkpoint(tmp_path, 2)
+    assert contents(alone) == {stayed: b"2"} and not list((tmp_path / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("moves", range(1, 8))
