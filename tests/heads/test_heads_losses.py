@@ -167,6 +167,9 @@ def test_feature_centres_keep_still_in_a_broken_step_and_without_a_backward_pass
     features, labels = batch()
     with paddle.no_grad():
         classifier.loss(paddle.to_tensor(features), classifier.choose_classes(labels, step=0))
+        classifier.loss(paddle.to_tensor(features, stop_gradient=False), classifier.choose_classes(labels, step=0))
+    classifier.feature_centres.loss(paddle.to_tensor(features), paddle.to_tensor(labels))
+    assert not classifier.feature_centres._passes, "what is only looked at takes no memory until the next step"
     classifier.step(0.1)
     np.testing.assert_array_equal(classifier.feature_centres.rows(), before)
     features[2, 2] = np.inf

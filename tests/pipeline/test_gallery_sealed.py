@@ -183,6 +183,29 @@ def test_what_was_cut_off_exchanged_or_changed_is_refused(tmp_path, small_pieces
     assert len(Gallery.load(path)) == 20
 
 
+@pytest.mark.parametrize("size", [0, 1, PIECE, 3 * PIECE - 1, 3 * PIECE])
+def test_it_is_read_like_the_plain_file_from_any_place(small_pieces, size):
+    plain = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8).tobytes()
+    sealed = io.BytesIO()
+    writer = sealing.SealedWriter(sealed, keys.known_keys()[0])
+    for first in range(0, size, 7):
+        assert writer.write(plain[first : first + 7]) == len(plain[first : first + 7])
+    writer.finish()
+    reader, twin = sealing.SealedReader(sealed, name="a"), io.BytesIO(plain)
+    assert reader.readable() and reader.seekable() and not reader.writable()
+    for number in range(100):
+        whence = number % 3
+        offset = (number * 37) % (size + 9) - (size // 2 if whence == os.SEEK_CUR else size + 3 if whence else 0)
+        if whence == os.SEEK_SET or offset + (twin.tell() if whence == os.SEEK_CUR else size) >= 0:
+            assert reader.seek(offset, whence) == twin.seek(offset, whence)
+        assert reader.read(number % (PIECE + 5)) == twin.read(number % (PIECE + 5)) and reader.tell() == twin.tell()
+    assert reader.seek(-5) == 0
+    for begin, count in [(0, size), (size // 2, size - size // 2), (size, 0)]:
+        assert reader.array(begin, count).tobytes() == plain[begin : begin + count]
+    with pytest.raises(EOFError, match="2 bytes are missing"):
+        reader.array(1, size + 1)
+
+
 def test_the_writer_says_where_it_is_in_the_plain_text(small_pieces):
     """So a library that writes an archive into it knows where its parts begin."""
     writer = sealing.SealedWriter(io.BytesIO(), keys.known_keys()[0])
