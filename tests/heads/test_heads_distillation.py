@@ -104,10 +104,26 @@ def test_relations_do_not_depend_on_turning_mirroring_or_the_number_of_dimension
     assert float(relation_loss(pair[0], pair[1])) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_relations_of_rows_of_any_length_by_slow_loops():
+    random = np.random.default_rng(4)
+    student, teacher = random.normal(0, 2, (4, 3)), random.normal(0, 1, (4, 5))
+    distances = []
+    for rows in (student, teacher):
+        apart = np.array([[np.linalg.norm(one - other) for other in rows] for one in rows])
+        distances.append(apart / (apart.sum() / 12))
+    size = np.abs(distances[0] - distances[1])
+    expected = np.where(size < 1, size**2 / 2, size - 0.5).sum() / 12
+    pair = [paddle.to_tensor(array.astype(np.float32)) for array in (student, teacher)]
+    assert float(relation_loss(*pair)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_no_classifier_has_the_shards_of_no_class():
     empty = NoClassifier(embedding_size=4, rule="adam", margin=build_margin("ArcFace"))
     assert (empty.start, empty.end, empty.weight().shape, empty.velocity().shape) == (0, 0, (0, 4), (0, 4))
     assert {name: state.shape for name, state in empty.extra_states().items()} == {"second": (0, 4), "count": (0, 1)}
     features = paddle.to_tensor([[3.0, 4.0], [0.0, 1.0]])
-    assert float(empty.loss(features, empty.choose_classes(np.array([7, 9]), step=0))) == 0.0
+    none = empty.choose_classes(np.array([7, 9]), step=0)
+    assert [part.shape[0] for part in (none.rows, none.row_indices, none.columns, none.owned, none.places)] == [0] * 5
+    assert empty.load_rows(0, np.zeros((3, 4), np.float32)) == 0
+    assert float(empty.loss(features, none)) == 0.0
     assert float(empty.statistics["feature_norm"]) == 3.0

@@ -121,6 +121,23 @@ def test_adaface_norms_that_are_all_alike_are_divided_by_a_thousandth():
     assert value.item() == pytest.approx(slow_combined(0.6, 1.0, -0.4 * k, 0.4 + 0.4 * k), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("norm", "clipped", "state"),
+    [
+        (150.0, 100.0, {"norm_mean": 20.0, "norm_deviation": 100.0}),
+        (0.0005, 0.001, {"norm_mean": 0, "norm_deviation": 0}),
+    ],
+)
+def test_adaface_norms_count_from_a_thousandth_to_a_hundred(norm, clipped, state):
+    margin = AdaFaceMargin()
+    margin.load_state(state)
+    value, _ = margin.target(paddle.to_tensor([0.6]), paddle.to_tensor([norm]))
+    k = (clipped - state["norm_mean"]) / (state["norm_deviation"] + 0.001) * 0.333
+    assert value.item() == pytest.approx(slow_combined(0.6, 1.0, -0.4 * k, 0.4 + 0.4 * k), abs=1e-6)
+    margin.observe(paddle.zeros([2]), paddle.to_tensor([norm, norm]))
+    assert margin.state()["norm_mean"] == pytest.approx(0.01 * clipped + 0.99 * state["norm_mean"])
+
+
 def test_adaface_statistics_are_running_averages_and_survive_a_checkpoint():
     margin = AdaFaceMargin()
     norms = np.array([3.0, 5.0, 10.0, 14.0], np.float32)
