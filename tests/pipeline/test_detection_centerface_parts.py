@@ -402,6 +402,32 @@ def test_the_best_faint_places_outside_of_large_faces_are_looked_at(
     np.testing.assert_allclose(found.widths, [6.25])
 
 
+@pytest.mark.parametrize(
+    ("faces", "only_large", "one_small"),
+    [
+        ([], False, False),
+        ([(64, 0.5, 0)], True, False),  # four times the smallest face
+        ([(64, 0.49, 0)], False, False),
+        ([(63, 0.5, 0)], False, True),
+        ([(63, 0.49, 0)], False, False),
+        ([(64, 0.5, 0), (63, 0.24, 0)], True, False),
+        ([(64, 0.5, 0), (63, 0.25, 0)], False, False),
+        ([(64, 0.5, 29)], True, False),
+        ([(64, 0.5, 0), (64, 0.3, -31)], False, False),
+    ],
+)
+def test_large_upright_faces_alone_are_no_reason_to_look_finer(
+    faces: list[tuple[float, float, float]], only_large: bool, one_small: bool, detector: CenterFaceDetector
+) -> None:
+    found = []
+    for width, score, roll in faces:
+        points = FACE.copy()
+        points[1] = points[0] + [16 * np.cos(np.radians(roll)), 16 * np.sin(np.radians(roll))]
+        found.append(Detection(np.array([7, 0, 7 + width, 90], np.float32), score, points.astype(np.float32)))
+    assert detector._shows_large_faces_only(found) == only_large
+    assert detector._shows_small_face(found) == one_small
+
+
 def test_places_that_are_known_faces_are_not_looked_at_again(detector: CenterFaceDetector, monkeypatch) -> None:
     sure = Detection(np.array([0, 0, 40, 40], np.float32), 0.5, FACE.astype(np.float32))
     unsure = Detection(np.array([100, 0, 140, 40], np.float32), 0.49, FACE.astype(np.float32))

@@ -42,6 +42,7 @@ class Server:
         knows_ranges: whether it sends the rest when that is asked for.
         asked: (Range, If-Range) of each request.
         shift: how far from what was asked for its answers say to begin.
+        claimed: bytes that it says it will send; None for those that it will.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -51,6 +52,7 @@ class Server:
         self.knows_ranges = True
         self.asked: list[tuple[Optional[str], Optional[str]]] = []
         self.shift = 0
+        self.claimed: Optional[int] = None
         self.url = ""
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
@@ -66,7 +68,7 @@ class Server:
         if begin:
             size = len(self.content)
             request.send_header("Content-Range", f"bytes {begin + self.shift}-{size - 1}/{size}")
-        request.send_header("Content-Length", str(len(self.content) - begin))
+        request.send_header("Content-Length", str(self.claimed or len(self.content) - begin))
         request.end_headers()
         most = self.break_after.pop(0) if self.break_after else len(self.content)
         request.wfile.write(self.content[begin:][:most])
@@ -201,6 +203,15 @@ def test_a_file_that_is_too_long_is_refused_by_what_is_announced(
     assert left(tmp_path / "model") == []
 
 
+@pytest.mark.parametrize(
+    ("claimed", "message"), [((1 << 30) + 1, "more than 1,073,741,824 bytes; not fetched"), (1 << 30, "cannot fetch")]
+)
+def test_an_archive_has_a_gibibyte_at_most(claimed: int, message: str, server: Server, tmp_path: Path) -> None:
+    server.claimed, server.break_after = claimed, [0]
+    with pytest.raises(ModelFileError, match=message):
+        fetch_archive(server.url, tmp_path / "model", expected=EXPECTED)
+
+
 def _bomb(compress) -> bytes:
     """A small archive whose first member unpacks to 3 GB, told by its head alone: the rest is not there."""
     info = tarfile.TarInfo("zeros")
@@ -209,9 +220,9 @@ def _bomb(compress) -> bytes:
 
 
 def _long_head(compress) -> bytes:
-    """A member of type x, whose 200 MB tarfile reads in one piece."""
+    """A member of type x, whose 17 MB tarfile reads in one piece."""
     info = tarfile.TarInfo("pax")
-    info.type, info.size = tarfile.XHDTYPE, 200 << 20
+    info.type, info.size = tarfile.XHDTYPE, 17 << 20
     return compress(info.tobuf() + bytes(1 << 20))
 
 

@@ -98,6 +98,18 @@ def test_what_was_changed_while_pictures_were_embedded_is_kept(tmp_path):
     assert (report.added, report.already_there, report.faces, report.people) == (1, 0, 2, 2)
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_change(tmp_path):
+    path, others = tmp_path / "people", tmp_path / "others"
+    for place in (path, others):
+        Gallery([GalleryEntry("a", "a.jpg")], np.eye(4, dtype=np.float32)[:1], model=MODEL).save(place)
+    leftover = tmp_path / f".{path.name}.abcdefgh.tmp"
+    leftover.write_bytes(b"half")
+    edit_gallery(others, lambda gallery: gallery.renamed("a", "b"))
+    assert leftover.exists()
+    edit_gallery(path, lambda gallery: gallery.renamed("a", "b"))
+    assert not leftover.exists() and Gallery.load(path).names == ("b",)
+
+
 def test_a_gallery_that_became_another_models_meanwhile_is_left_alone(tmp_path):
     path = simple(tmp_path / "people.index", "Ada")
     people = list_people(EnrolmentSettings(put_people(tmp_path / "pictures", "Carl")))

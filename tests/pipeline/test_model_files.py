@@ -4,6 +4,7 @@ import contextlib
 import functools
 import http.server
 import io
+import json
 import shutil
 import struct
 import tarfile
@@ -104,6 +105,13 @@ def test_damaged_json_graphs(content: bytes, tmp_path: Path) -> None:
         check_graph(path)
 
 
+def test_a_json_graph_with_its_two_parts_passes(tmp_path: Path) -> None:
+    path = tmp_path / "inference.json"
+    for further in ({}, {"more": 1}):
+        path.write_text(json.dumps({"base_code": {}, "program": {}, **further}))
+        check_graph(path)
+
+
 def test_whole_files_pass_the_checks() -> None:
     for name in ("BlazeFace", "FaceRefiner", "MobileFace"):
         check_graph(shipped_folder(name) / "inference.pdmodel")
@@ -151,6 +159,9 @@ def test_tensors_with_levels_and_of_unknown_kinds(tmp_path: Path) -> None:
     assert not is_whole(path, tensor(0, [5], 5, levels=(bytes(16),) * 9))
     assert is_whole(path, tensor(0, [], 1)) and not is_whole(path, tensor(99, [5], 5))
     assert not is_whole(path, b"\x01" + tensor(0, [5], 5)[1:])
+    described = b"\x08\x00\x10\x05"
+    for version, length in [(1, 4), (0, 1), (0, -1), (0, 10)]:
+        assert not is_whole(path, struct.pack("<IQIi", 0, 0, version, length) + described + bytes(5))
     without_type = struct.pack("<IQIi", 0, 0, 0, 2) + b"\x10\x05" + bytes(5)
     assert not is_whole(path, without_type)
 
