@@ -122,7 +122,8 @@ def test_pixel_digest_sees_shape_and_every_pixel():
 def test_correlation_of_flat_pictures():
     flat, darker = np.full((32, 32), 100, np.float32), np.full((32, 32), 90, np.float32)
     textured = hashing.gray_thumbnail(picture(0, 0))
-    assert hashing.correlation(flat, flat + 1) == 1
+    assert hashing.correlation(flat, flat + 1) == hashing.correlation(flat, flat + 2) == 1
+    assert hashing.correlation(flat, flat + 2.5) == 0
     assert hashing.correlation(flat, darker) == 0
     assert hashing.correlation(flat, textured) == 0
     assert hashing.correlation(textured, 255 - textured) == pytest.approx(-1, abs=1e-5)
