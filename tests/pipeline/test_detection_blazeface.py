@@ -13,7 +13,13 @@ from arcface_paddle import images
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.pipeline import RuntimeOptions, build_detector
 from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
-from arcface_paddle.pipeline.detection.blazeface import BlazeFaceDetector, _fitting_scales, decode_heads, settled
+from arcface_paddle.pipeline.detection.blazeface import (
+    BlazeFaceDetector,
+    _fitting_scales,
+    _unrefined,
+    decode_heads,
+    settled,
+)
 from arcface_paddle.pipeline.detection.refiner import FaceRefiner, RefinedFaces
 from arcface_paddle.pipeline.model_files import open_model
 from arcface_paddle.pipeline.runtime import open_runtime
@@ -162,3 +168,13 @@ def test_passes_follow_the_picture_and_the_smallest_face(
     chosen = _fitting_scales(SCALES, longer_side, min_face)
     assert [scale.size for scale in chosen] == sizes
     assert [scale.border for scale in chosen] == [scale.border for scale in SCALES[: len(sizes)]]
+
+
+def test_landmarks_of_the_detector_itself_have_a_mouth_as_wide_as_the_template() -> None:
+    row = np.array([10, 20, 110, 140, 0.75, 40, 60, 80, 62, 61, 90, 60, 110, 5, 5, 6, 6], float)
+    face = _unrefined(row)
+    half, mouth = 0.83 * np.array([40, 2]) / 2, np.array([60, 110])
+    expected = [[40, 60], [80, 62], [61, 90], mouth - half, mouth + half]
+    np.testing.assert_allclose(face.landmarks, expected, rtol=1e-6)
+    np.testing.assert_array_equal(face.box_xyxy, [10, 20, 110, 140])
+    assert face.score == 0.75

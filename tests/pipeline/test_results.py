@@ -9,7 +9,14 @@ import json
 import numpy as np
 import pytest
 
-from arcface_paddle.pipeline.results import CSV_COLUMNS, RunRecord, SourceRecord, result_to_json, to_csv
+from arcface_paddle.pipeline.results import (
+    CSV_COLUMNS,
+    RunRecord,
+    SourceRecord,
+    VideoSummary,
+    result_to_json,
+    to_csv,
+)
 from arcface_paddle.types import Detection, Face, ImageResult
 
 
@@ -51,3 +58,29 @@ def test_frames_are_kept_if_wanted_and_always_summed_up(keep):
         record.add(SourceRecord(f"v.mp4#{number}", result(similarity=0.1 * number), time_s=0.5 * number))
     assert len(record.found) == (3 if keep else 0)
     assert record.summary.rows() == [["Ada", 3, "0.00", "1.00", "0.2000"]]
+
+
+def test_the_best_similarity_of_a_person_stays_whatever_follows():
+    record = RunRecord(keep_frames=False)
+    for number, similarity in enumerate([None, 0.2, 0.4, None, 0.1]):
+        record.add(SourceRecord(f"v.mp4#{number}", result(similarity=similarity), time_s=0.5 * number))
+    assert record.summary.rows() == [["Ada", 5, "0.00", "2.00", "0.4000"]]
+
+
+def test_tracks_of_one_person_are_one_line_in_the_end():
+    summary = VideoSummary()
+
+    def see(time_s, *faces):
+        shown = [{"name": name, "track": track, "similarity": similarity} for track, name, similarity in faces]
+        summary.add({"time_s": time_s, "faces": shown})
+
+    see(1.0, (1, None, None), (2, "Ada", 0.5))
+    see(2.0, (1, "Grace", 0.3), (2, "Ada", 0.4))
+    see(3.0, (3, None, None))
+    assert summary.rows() == [
+        ["Ada", 2, "1.00", "2.00", "0.5000"], ["Grace", 2, "1.00", "2.00", "0.3000"], ["face", 1, "3.00", "3.00", "-"]
+    ]  # fmt: skip
+    summary.rename_tracks({1: (7, "Ada"), 2: (7, "Ada"), 9: (8, "Mary")})
+    assert summary.rows() == [["Ada", 4, "1.00", "2.00", "0.5000"], ["face", 1, "3.00", "3.00", "-"]]
+    summary.rename_tracks({2: (7, None)})
+    assert summary.rows() == [["Ada", 2, "1.00", "2.00", "0.3000"], ["face", 3, "1.00", "3.00", "0.5000"]]

@@ -476,3 +476,22 @@ def test_threads_that_come_and_go_share_a_detector() -> None:
         thread.start()
         thread.join()
     assert failed == [] and found == [4] * 12
+
+
+def test_a_system_that_starts_too_few_threads_is_told_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+
+    class Limited(threading.Thread):
+        def start(self) -> None:
+            if len(started) == 3:
+                raise RuntimeError("can't start new thread")
+            super().start()
+            started.append(self)
+
+    monkeypatch.setattr(paddle_engine.threading, "Thread", Limited)
+    with pytest.raises(ConfigError, match="lets this user start 3 more threads, and Paddle needs 4"):
+        paddle_engine._require_threads(4)
+    assert len(started) == 3 and not any(thread.is_alive() for thread in started)
+    started.clear()
+    paddle_engine._require_threads(3)
+    assert len(started) == 3 and not any(thread.is_alive() for thread in started)
