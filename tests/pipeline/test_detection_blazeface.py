@@ -16,6 +16,7 @@ from arcface_paddle.pipeline.cards import DetectorSpec, ScaleSpec
 from arcface_paddle.pipeline.detection.blazeface import (
     BlazeFaceDetector,
     _fitting_scales,
+    _is_portrait,
     _unrefined,
     decode_heads,
     settled,
@@ -178,3 +179,20 @@ def test_landmarks_of_the_detector_itself_have_a_mouth_as_wide_as_the_template()
     np.testing.assert_allclose(face.landmarks, expected, rtol=1e-6)
     np.testing.assert_array_equal(face.box_xyxy, [10, 20, 110, 140])
     assert face.score == 0.75
+
+
+@pytest.mark.parametrize(
+    ("candidates", "is_portrait"),
+    [
+        ([], False),
+        ([(0, 0, 50, 40, 0.9)], True),
+        ([(0, 0, 40, 50, 0.9)], True),
+        ([(0, 0, 49, 49, 0.9)], False),
+        ([(0, 0, 50, 40, 0.89)], False),
+        ([(0, 0, 50, 40, 0.9), (2, 0, 52, 40, 0.6)], True),  # the same face
+        ([(0, 0, 50, 40, 0.9), (60, 0, 99, 40, 0.5)], False),
+        ([(0, 0, 50, 40, 0.9), (60, 0, 99, 40, 0.49)], True),
+    ],
+)
+def test_a_portrait_is_filled_by_one_face_beyond_doubt(candidates: list[tuple[float, ...]], is_portrait: bool) -> None:
+    assert _is_portrait(np.array(candidates, float).reshape(-1, 5), 100, SPEC) == is_portrait

@@ -165,6 +165,7 @@ def test_a_high_face_has_as_large_a_window_as_a_wide_one() -> None:
         ([37.9, 40, 58.1, 56], 0.9, True),  # and 44 / 2.2 are 20
         ([38.1, 40, 57.9, 56], 0.9, False),
         ([43, 26, 53, 70], 0.9, True),  # narrow, but high
+        ([62, 30, 72, 66], 0.9, True),
     ],
 )
 def test_a_find_counts_in_the_middle_and_of_about_the_size(box: list[float], score: float, fits: bool) -> None:
@@ -253,7 +254,7 @@ def test_weak_places_are_looked_at_where_they_are_large_and_few(detector: Center
     ("width", "cut", "roll", "share"),
     [
         *((10, False, 0, 0), (21, False, 0, 0.25), (32, False, 0, 0.5), (250, False, 0, 0.5), (251, False, 0, 0)),
-        *((5, False, 0, 0), (100, True, 0, 0), (100, False, 29, 0.5), (100, False, -31, 0)),
+        *((5, False, 0, 0), (100, True, 0, 0), (100, False, 29.5, 0.5), (100, False, -30.5, 0)),
     ],
 )
 def test_a_first_look_counts_as_much_as_it_could_see(width: float, cut: bool, roll: float, share: float) -> None:
@@ -265,7 +266,7 @@ def test_a_first_look_counts_as_much_as_it_could_see(width: float, cut: bool, ro
 def test_what_lies_around_a_face_or_on_the_chest_below_is_of_it() -> None:
     face = Detection(np.array([110, 100, 210, 220], np.float32), 0.9)
     inside = [(81, 65), (239, 255), (239, 65), (11, 221), (309, 435), (160, 435)]
-    outside = [(79, 150), (160, 63), (241, 219), (9, 300), (311, 300), (160, 437), (11, 219)]
+    outside = [(79, 150), (160, 63), (241, 219), (10, 300), (310, 300), (160, 437), (11, 219)]
     assert centerface._lie_in_faces(np.array(inside, float), [face]).all()
     assert not centerface._lie_in_faces(np.array(outside, float), [face]).any()
 
@@ -412,8 +413,8 @@ def test_the_best_faint_places_outside_of_large_faces_are_looked_at(
         ([(63, 0.49, 0)], False, False),
         ([(64, 0.5, 0), (63, 0.24, 0)], True, False),
         ([(64, 0.5, 0), (63, 0.25, 0)], False, False),
-        ([(64, 0.5, 29)], True, False),
-        ([(64, 0.5, 0), (64, 0.3, -31)], False, False),
+        ([(64, 0.5, 29.5)], True, False),
+        ([(64, 0.5, 0), (64, 0.3, -30.5)], False, False),
     ],
 )
 def test_large_upright_faces_alone_are_no_reason_to_look_finer(

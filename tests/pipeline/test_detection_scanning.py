@@ -115,6 +115,14 @@ def test_a_calm_piece_shows_nothing_and_a_face_is_not_calm() -> None:
     assert not is_calm(wall, piece)
 
 
+@pytest.mark.parametrize(("contrast", "calm"), [(13, True), (14, False)])
+def test_a_piece_with_the_contrast_of_a_face_in_deep_shadow_is_not_calm(contrast: int, calm: bool) -> None:
+    picture = np.full((64, 64, 3), 30, np.uint8)
+    picture[:, 20:, 1] += contrast
+    for left, expected in ((0, calm), (20, True)):
+        assert is_calm(picture, Piece((left, 10, 64, 50), (64 - left, 40), 0, (False,) * 4)) == expected
+
+
 @pytest.mark.parametrize("factor", [0.9, 0.5, 0.2])
 def test_shrinking_keeps_the_mean_and_loses_no_pixel(factor: float) -> None:
     rng = np.random.default_rng(0)

@@ -9,11 +9,13 @@ import json
 import numpy as np
 import pytest
 
+from arcface_paddle.pipeline.drawing import LabelStyle
 from arcface_paddle.pipeline.results import (
     CSV_COLUMNS,
     RunRecord,
     SourceRecord,
     VideoSummary,
+    _restyle,
     result_to_json,
     to_csv,
 )
@@ -84,3 +86,14 @@ def test_tracks_of_one_person_are_one_line_in_the_end():
     assert summary.rows() == [["Ada", 4, "1.00", "2.00", "0.5000"], ["face", 1, "3.00", "3.00", "-"]]
     summary.rename_tracks({2: (7, None)})
     assert summary.rows() == [["Ada", 2, "1.00", "2.00", "0.3000"], ["face", 3, "1.00", "3.00", "0.5000"]]
+
+
+def test_a_stranger_is_called_and_measured_as_the_style_says():
+    style = LabelStyle(unknown="stranger", distance=lambda similarity: 1 - similarity)
+    faces = [{"name": "unknown", "similarity": 0.25}, {"name": "Ada", "similarity": None}]
+    for face in faces:
+        _restyle(face, style)
+    assert faces[0] == {"name": "stranger", "similarity": 0.25, "distance": 0.75}
+    assert faces[1] == {"name": "Ada", "similarity": None}
+    _restyle(faces[0], LabelStyle())
+    assert faces[0]["name"] == "stranger" and faces[0]["distance"] == 0.75
