@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 from collections.abc import Iterator
@@ -44,6 +45,14 @@ def small_ones_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def index_of(form: str, count: int = 300) -> CodeIndex:
     return CodeIndex.of(Rows(random_unit(count)), form=form)
+
+
+@functools.cache
+def written(form: str) -> tuple[bytes, str]:
+    """Return what is written of an index, and the notes beside it."""
+    stream = io.BytesIO()
+    kept = index_of(form).write(stream)
+    return stream.getvalue(), kept
 
 
 @pytest.mark.parametrize("form", ["int8", "ivf", "hnsw"])
@@ -150,20 +159,17 @@ def test_what_is_written_answers_as_before(form: str) -> None:
     ],
 )
 def test_notes_that_do_not_fit_the_index_are_refused(form: str, change: dict[str, Any]) -> None:
-    stream = io.BytesIO()
-    kept = {**json.loads(index_of(form).write(stream)), **change}
-    stream.seek(0)
+    content, kept = written(form)
+    changed = json.dumps({**json.loads(kept), **change})
     with pytest.raises(GalleryError, match="the index cannot be used"):
-        CodeIndex.read(stream, json.dumps(kept), size=SIZE, form=form)
+        CodeIndex.read(io.BytesIO(content), changed, size=SIZE, form=form)
 
 
 @pytest.mark.parametrize("form", ["int8", "ivf", "hnsw"])
 def test_an_index_of_other_vectors_is_refused(form: str) -> None:
-    stream = io.BytesIO()
-    kept = index_of(form).write(stream)
-    stream.seek(0)
+    content, kept = written(form)
     with pytest.raises(GalleryError, match="300 vectors of 8 numbers"):
-        CodeIndex.read(stream, kept, size=SIZE + 1, form=form)
+        CodeIndex.read(io.BytesIO(content), kept, size=SIZE + 1, form=form)
 
 
 def test_samples_are_spread_over_all_rows() -> None:
