@@ -56,12 +56,12 @@ def read_onnx_facts(path: Path) -> OnnxFacts:
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _facts(content, path)
-    except ValueError:  # mmap's word for an empty file
+    except (_DamagedError, UnicodeDecodeError, struct.error, IndexError) as error:
+        raise ModelFileError(f"{path}: not an ONNX model, or damaged: {error}") from None
+    except ValueError:  # mmap's word for an empty file; texts that are not UTF-8 are ValueErrors, too, and come first
         raise ModelFileError(f"{path}: the file is empty") from None
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from None
-    except (_DamagedError, UnicodeDecodeError, struct.error, IndexError) as error:
-        raise ModelFileError(f"{path}: not an ONNX model, or damaged: {error}") from None
 
 
 class _DamagedError(Exception):
