@@ -95,7 +95,8 @@ def test_the_error_is_that_of_the_worst_row() -> None:
     assert index.count == 3
     assert CodeIndex.of(Rows(np.eye(SIZE, dtype=np.float32)), form="int8").limit == 1.0
     assert CodeIndex.of(Rows(np.zeros((3, SIZE), np.float32)), form="int8").limit == 1.0
-    assert CodeIndex.of(Rows(rows[:0]), form="int8").count == 0
+    empty = CodeIndex.of(Rows(rows[:0]), form="int8")
+    assert (empty.count, empty.error, empty.trained_with) == (0, 0.0, 0)
 
 
 @pytest.mark.parametrize("form", ["int8", "ivf", "hnsw"])

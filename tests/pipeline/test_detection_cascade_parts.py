@@ -297,6 +297,8 @@ def test_many_candidates_go_in_batches_and_none_costs_nothing() -> None:
 
 
 def test_a_refiner_that_gives_other_outputs_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="is a model for face detection, not for face refinement"):
+        FaceRefiner(open_model("MTCNN"), Scripted(steady))
     looking, _ = refiner(lambda blob: [np.zeros((len(blob), 3))])
     with pytest.raises(ModelFileError, match=r"unexpected output of shape \(1, 3\)"):
         looking.refine(colourful(9, 9), np.array([[0, 0, 5, 5.0]]))

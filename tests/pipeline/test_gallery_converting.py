@@ -21,6 +21,7 @@ from arcface_paddle.pipeline.gallery import (
 from arcface_paddle.pipeline.gallery.editing import write_gallery
 from arcface_paddle.pipeline.gallery.stores import convert_gallery, converting, load_gallery, open_gallery, shown_uri
 from arcface_paddle.pipeline.gallery.stores.file_store import FileStore
+from arcface_paddle.types import Candidate
 
 SIZE = 16
 MODEL = ModelIdentity("testnet", SIZE, "a" * 64, "b" * 64, mirrored=True, similarity=SimilaritySpec(0.1, 0.8))
@@ -82,6 +83,25 @@ def test_a_copy_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(FileStore, "people", lambda self: {**people(self), "person 0": 2})
     with pytest.raises(GalleryError, match="is not what"):
         convert_gallery(tmp_path / "original.index", tmp_path / "second.index")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agree"),
+    [
+        ([], [], True),
+        ([("a", 0.5)], [], False),
+        ([], [("a", 0.5)], False),
+        ([("a", 0.5)], [("a", 0.5)], True),
+        ([("a", 0.5)], [("b", 0.5)], False),
+        ([("a", 0.5)], [("a", 0.4)], False),
+        ([("a", 0.5), ("b", 0.3)], [("a", 0.5), ("c", 0.3)], True),
+        ([("a", 0.5), ("b", 0.3)], [("b", 0.5), ("a", 0.3)], False),
+        ([("a", 0.5), ("b", 0.5)], [("b", 0.5), ("a", 0.5)], True),
+        ([("a", 0.5), ("b", 0.4)], [("a", 0.5), ("b", 0.2)], False),
+    ],
+)
+def test_answers_agree_in_the_best_person_and_all_similarities(ours, theirs, agree):
+    assert converting._agree([Candidate(*one) for one in ours], [Candidate(*one) for one in theirs]) == agree
 
 
 def test_editing_is_the_same_whatever_keeps_the_gallery(uri):
