@@ -31,12 +31,15 @@ def in_child(work: Callable[[], dict[str, Any]], *, wall_s: float, cpu_s: float)
         otherwise.
     """
     reading, writing = os.pipe()
+    # Whoever ends this process before it knows its child would leave that behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     child = os.fork()
     if child == 0:
         os.close(reading)
         _be_child(work, writing, int(cpu_s))
     os.close(writing)
     before = signal.signal(signal.SIGTERM, functools.partial(_end_with, child))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     with os.fdopen(reading) as answers:
         answered = _answer(answers, child, wall_s)
     _end(child)
@@ -119,6 +122,7 @@ def _be_child(work: Callable[[], dict[str, Any]], writing: int, cpu_s: int) -> N
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
         resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -35,9 +35,24 @@ class Reach:
         finally:
             sys.settrace(before)
             threading.settrace(None)  # type: ignore[arg-type]
+        self._tell(reached)
+
+    @contextmanager
+    def apart(self) -> Iterator[dict[str, list[int]]]:
+        """Fill the mapping with what a part of the watched block reaches; it counts to the whole, too."""
+        reached: dict[str, list[int]] = {}
+        whole, self._lines = self._lines, {}
+        try:
+            yield reached
+        finally:
+            self._tell(reached)
+            for code, lines in self._lines.items():
+                whole.setdefault(code, set()).update(lines)
+            self._lines = whole
+
+    def _tell(self, reached: dict[str, list[int]]) -> None:
         for code, lines in self._lines.items():
-            kept = reached.setdefault(self._files[code.co_filename], [])
-            kept.extend(lines)
+            reached.setdefault(self._files[code.co_filename], []).extend(lines)
 
     def _entered(self, frame: FrameType, event: str, argument: Any) -> Optional[Callable[..., Any]]:
         code = frame.f_code
@@ -48,7 +63,7 @@ class Reach:
 
     def _passed(self, frame: FrameType, event: str, argument: Any) -> Optional[Callable[..., Any]]:
         code = frame.f_code
-        self._lines[code].add(frame.f_lineno)
+        self._lines.setdefault(code, set()).add(frame.f_lineno)
         count = self._events[code] = self._events.get(code, 0) + 1
         if count > _EVENTS_OF_CODE:
             self._lines[code].update(line for _, _, line in _lines_of(code) if line)

@@ -23,6 +23,7 @@ class Reviewed:
         line: part of the changed line, where the change alone does not say which one is meant.
         nth: number of the change among equal ones of the function, from 0, where the line does not say it either.
         noticeable: somebody could notice, on another machine or with more time: it counts as a survivor.
+        every: the pattern means several changes, all of them for the same reason.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Reviewed:
     line: str = ""
     nth: Optional[int] = None
     noticeable: bool = False
+    every: bool = False
 
     def covers(self, mutant: Mutant) -> bool:
         """Tell whether a mutant is this one."""

@@ -80,6 +80,20 @@ class Collected:
         self._asked = asked
         self._items: dict[str, pytest.Item] = {}
         self._noted = Noted()
+        self._reach_now: Optional[Reach] = None
+        self._by_fixture: dict[str, dict[str, set[int]]] = {}
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Note what a fixture of several tests reaches: the first of them makes it, and all depend on it."""
+        if self._reach_now is None or fixturedef.scope == "function":
+            yield
+            return
+        with self._reach_now.apart() as lines:
+            yield
+        known = self._by_fixture.setdefault(fixturedef.argname, {})
+        for file, reached in lines.items():
+            known.setdefault(file, set()).update(reached)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         session.config.pluginmanager.register(self._noted)
@@ -105,7 +119,7 @@ class Collected:
     def _reach(self, command: dict[str, Any]) -> dict[str, Any]:
         """Run one test file with watched lines, writing a line for each of its tests."""
         items = [item for name, item in self._items.items() if name.split("::")[0] == command["file"]]
-        reach = Reach(command["files"])
+        reach = self._reach_now = Reach(command["files"])
         with open(command["output"], "w") as written:
             for item, following in zip(items, [*items[1:], None]):
                 began = time.process_time()
@@ -113,12 +127,21 @@ class Collected:
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 cpu_s = round(time.process_time() - began, 3)
                 failed = self._noted.failed == item.nodeid
+                lines = self._with_fixtures(lines, item)
                 written.write(
                     json.dumps({"test": item.nodeid, "cpu_s": cpu_s, "failed": failed, "lines": lines}) + "\n"
                 )
                 written.flush()
                 self._noted.failed = None
         return {"measured": len(items)}
+
+    def _with_fixtures(self, lines: dict[str, list[int]], item: pytest.Item) -> dict[str, list[int]]:
+        """Add what the fixtures of a test have reached, for whichever test they were made."""
+        united = {file: set(reached) for file, reached in lines.items()}
+        for name in getattr(item, "fixturenames", ()):
+            for file, reached in self._by_fixture.get(name, {}).items():
+                united.setdefault(file, set()).update(reached)
+        return {file: sorted(reached) for file, reached in united.items()}
 
     def _run(self, tests: list[str]) -> dict[str, Any]:
         items = [self._items[name] for name in tests]
