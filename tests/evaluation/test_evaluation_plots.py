@@ -143,4 +143,5 @@ def test_a_curve_is_thinned_above_two_thousand_points_only() -> None:
     positions = np.searchsorted(long.far, thin.far)
     np.testing.assert_array_equal(long.tar[positions], thin.tar)
     np.testing.assert_array_equal(long.threshold[positions], thin.threshold)
+    assert len(np.unique(np.searchsorted(np.geomspace(1 / 200_000, 1, 1000), thin.far[1:]))) > 700, "evenly in log FAR"
     assert np.diff(thin.tar).max() < 0.004 and np.diff(np.log(thin.far[1:])).max() < 0.75

@@ -11,6 +11,9 @@ import pytest
 from arcface_paddle import images
 from arcface_paddle.data.verification_set import VerificationSet
 from arcface_paddle.evaluation import report
+from arcface_paddle.evaluation.identification import IdentificationResult
+from arcface_paddle.evaluation.identification_report import identification_rows
+from arcface_paddle.evaluation.metrics import ConfidenceInterval, OperatingPoint
 from arcface_paddle.evaluation.plots import Scores, cmc_figure, score_figure
 from arcface_paddle.evaluation.report import (
     ModelResults,
@@ -166,3 +169,16 @@ def test_texts():
     assert percent(0.99617) == "99.62 %"
     assert far_text(1e-3) == "FAR 1e-3"
     assert far_text(1e-2, rate="FPIR") == "FPIR 1e-2"
+
+
+def test_a_row_of_a_search_says_ranks_and_what_strangers_cost():
+    interval = ConfidenceInterval(0.4, 0.6)
+    points = (OperatingPoint(0.1, 9, 20, tar=0.75, tar_interval=ConfidenceInterval(0.5, 0.9)),)
+    cmc = np.array([0.5, 0.625, 0.75])
+    results = [IdentificationResult("set", 3, 8, unmated, cmc, interval, points) for unmated in (20, 0)]
+    head, rows = identification_rows([("one", results[0]), ("other", results[1])])
+    assert head == ["model", "set", "people", "probes", "rank-1", "rank-5", "rank-10", far_text(0.1, rate="FPIR")]
+    with_strangers = [report.point_text(points[0])]
+    shared = [f"{percent(0.5)} [40.0, 60.0]", percent(0.75), percent(0.75)]
+    assert rows[0] == ["one", "set", "3", "8 + 20 strangers", *shared, *with_strangers]
+    assert rows[1] == ["other", "set", "3", "8 + 0 strangers", *shared, "no strangers"]
