@@ -512,3 +512,11 @@ def test_finds_of_a_mosaic_come_back_to_the_places_of_their_patches() -> None:
     expected = [face_row([x - 12, y - 16, x + 12, y + 8]) for x, y in places[[1, 4]]]
     np.testing.assert_allclose(found, expected)
     assert small_patches._in_picture(np.array([empty]), pieces, places, grid=grid).shape == (0, 15)
+
+
+@pytest.mark.parametrize(("size_wh", "shape"), [((1000, 200), (192, 704)), ((200, 1000), (704, 192))])
+def test_the_first_pass_follows_the_longer_side(size_wh: tuple[int, int], shape: tuple[int, int]) -> None:
+    maps = Maps([])
+    image = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
+    assert CenterFaceDetector(open_model("CenterFace"), maps)._glance(image) == []
+    assert [blob.shape[2:] for blob in maps.inputs] == [shape]  # 625 and 125 pixels with a border of 24

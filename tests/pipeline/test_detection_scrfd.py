@@ -279,3 +279,16 @@ def test_ports_are_read_as_onnx_reads_them(marked: Path) -> None:
             sides = [side.dim_value or None for side in one.type.tensor_type.shape.dim]
             assert list(port.sides) == sides
     assert facts.first_operators == tuple(node.op_type for node in graph.node[:8])
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_one_anchor_is_a_table_of_one_row(batched: bool) -> None:
+    tables = [np.array([[0.9]]), np.array([[1.0, 2, 3, 4]]), np.arange(10.0)[None]]
+    given = [table[None] if batched else table for table in tables]
+    found = decode_tables(given, size_wh=(8, 8), strides=(8,), anchors=(1,), keypoints=5, threshold=0.5)
+    np.testing.assert_allclose(found, slow_rows(tables, (8, 8), (8,), 1, 0.5))
+    with pytest.raises(ModelFileError, match="gave tables"):
+        decode_tables(
+            [np.stack([table, table]) for table in tables],
+            size_wh=(8, 8), strides=(8,), anchors=(1,), keypoints=5, threshold=0.5,
+        )  # fmt: skip

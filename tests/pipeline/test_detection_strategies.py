@@ -13,7 +13,7 @@ from arcface_paddle.pipeline import preprocessing
 from arcface_paddle.pipeline.analyzer import Analyzer
 from arcface_paddle.pipeline.builders import DETECTORS, build_detector, build_recognizer
 from arcface_paddle.pipeline.cards import DECODERS
-from arcface_paddle.pipeline.detection.strategies import PortraitDetector
+from arcface_paddle.pipeline.detection.strategies import PortraitDetector, WholePicture
 
 QUERIES = Path(__file__).parents[2] / "demo" / "queries"
 
@@ -71,3 +71,8 @@ def test_sources_and_pictures_must_be_as_many(analyzer):
     wall = np.full((60, 90, 3), 128, np.uint8)
     with pytest.raises(ConfigError, match="3 pictures but 1 sources"):
         analyzer.analyze_many([wall, wall, wall], sources=["a"])
+
+
+def test_a_crop_is_one_face_of_full_score():
+    (face,) = WholePicture().detect(np.zeros((30, 40, 3), np.uint8))
+    assert face.score == 1.0 and face.is_crop and face.box_xyxy.tolist() == [0, 0, 40, 30]

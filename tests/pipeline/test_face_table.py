@@ -7,6 +7,7 @@ import pytest
 
 from arcface_paddle.pipeline.gallery import GalleryEntry
 from arcface_paddle.pipeline.gallery.stores import table
+from arcface_paddle.pipeline.gallery.stores.base import best_persons
 from arcface_paddle.pipeline.gallery.stores.table import FaceTable
 
 
@@ -67,3 +68,18 @@ def test_the_best_of_many_pictures_of_one_person_do_not_hide_the_next_person() -
     faces = FaceTable(entries(["Ada"] * 3 + ["Grace", "Mary"]), rows, decision="max")
     [found] = faces.search(np.array([[1, 0, 0]], np.float32), 2)
     assert [one.name for one in found] == ["Ada", "Grace"]
+
+
+def test_faces_that_were_added_out_of_order_stand_in_order() -> None:
+    faces = FaceTable([GalleryEntry("Ada", "2.jpg"), GalleryEntry("Grace", "1.jpg")], unit(np.eye(2)), decision="max")
+    more = [GalleryEntry("Grace", "0.jpg"), GalleryEntry("Ada", "1.jpg"), GalleryEntry("Ada", "3.jpg")]
+    faces.add(more, unit(np.ones((3, 2))))
+    assert [(faces.entry(n).name, faces.entry(n).path) for n in faces.in_order().tolist()] == [
+        ("Ada", "1.jpg"), ("Ada", "2.jpg"), ("Ada", "3.jpg"), ("Grace", "0.jpg"), ("Grace", "1.jpg")]  # fmt: skip
+
+
+def test_persons_of_several_faces_are_ranked_by_their_best() -> None:
+    cosines = np.array([0.5, 1.0000001, 0.7, -1.0000001, 0.7])
+    found = best_persons(["b", "c", "b", "a", "d"], cosines, 9)
+    assert [(one.name, one.similarity) for one in found] == [("c", 1.0), ("b", 0.7), ("d", 0.7), ("a", -1.0)]
+    assert best_persons(["b", "c"], cosines[:2], 1) == found[:1]

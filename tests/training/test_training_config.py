@@ -197,3 +197,18 @@ def test_resolved_configuration_reads_back(tmp_path):
 def test_no_group_grows_beyond_thirty_options():
     for group in dataclasses.fields(TrainConfig):
         assert len(dataclasses.fields(getattr(TrainConfig(), group.name))) <= 16
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "decays_norm"),
+    [
+        ({}, "sgd", True),
+        ({"decay_norm": False}, "sgd", False),
+        ({"optimizer": "sgd_bn"}, "sgd", False),
+        ({"optimizer": "adamw"}, "adamw", True),
+        ({"optimizer": "adamw", "decay_norm": False}, "adamw", False),
+    ],
+)
+def test_the_published_name_of_an_optimizer_means_sgd_without_decay_of_norms(values, rule, decays_norm):
+    optimizer = config_from(values).optimizer
+    assert (optimizer.rule_name, optimizer.decays_norm) == (rule, decays_norm)

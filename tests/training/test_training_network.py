@@ -17,7 +17,7 @@ from arcface_paddle.pipeline.cards import InputSpec, read_card, write_card
 from arcface_paddle.pipeline.model_files import open_model, shipped_folder
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 from arcface_paddle.training.config import TrainConfig, config_from
-from arcface_paddle.training.network import build_network, choose_network
+from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
 from arcface_paddle.training.pretrained import open_pretrained
 from arcface_paddle.weight_files import read_state_dict, write_state_dict
 
@@ -206,3 +206,10 @@ def test_a_network_that_the_card_leaves_open_must_be_named(tmp_path):
 
 def test_every_network_builds_from_the_defaults():
     assert choose_network(TrainConfig().network).name in BACKBONES
+
+
+@pytest.mark.parametrize(("data_format", "changed"), [("NCHW", True), ("NHWC", False)])
+def test_quick_layers_of_the_processor_are_for_the_usual_order_only(data_format, changed):
+    choice = NetworkChoice("MobileFaceNet_128", 128, 0.25, None, data_format=data_format)
+    network = build_network(choice, batch_norm="local", say=lambda line: None)
+    assert any(type(layer).__module__.endswith("cpu_speed") for layer in network.sublayers()) == changed

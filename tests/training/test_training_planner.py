@@ -175,3 +175,19 @@ def test_advice_on_sampling_reckons_with_its_figures() -> None:
         f"{plans[1].rows_in_step:,} of 5,000,000 rows take part in a step"
     )
     assert f"save {5_000_000 * 128 * 4 / 2 / 2**20:,.0f} MB" in advice(plans[0], BACKBONE)[1]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "batch_size", "activations", "words"),
+    [
+        (1_000_000, 64, 200_000_000, "sampling pays: --sample_rate 0.1"),  # .39 of the arithmetic, hardly any memory
+        (50_000, 8, 5_000_000, "sampling pays: --sample_rate 0.1"),  # .03 of it, and .36 of the memory
+        (5_000, 64, 5_000_000, "sampling does not pay: the classifier is"),
+    ],
+)
+def test_sampling_pays_for_arithmetic_or_for_memory(
+    num_classes: int, batch_size: int, activations: int, words: str
+) -> None:
+    backbone = replace(BACKBONE, activations_per_image=activations)
+    plan = make_plan(PlanSettings(num_classes=num_classes, batch_size=batch_size), backbone)
+    assert advice(plan, backbone)[0].startswith(words)
