@@ -173,6 +173,17 @@ def test_above_the_half_a_picture_is_shrunk_at_once(size_wh: tuple[int, int], ho
     np.testing.assert_array_equal(shrink(picture, size_wh), cv2.resize(picture, size_wh, interpolation=how))
 
 
+def test_what_can_be_halved_is() -> None:
+    """It takes a tenth of the time of other averages."""
+    picture = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
+    half = cv2.resize(picture, (320, 180), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(half, (200, 112), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(shrink(picture, (200, 112)), expected)
+    np.testing.assert_array_equal(shrink(picture, (320, 180)), half)
+    upright = picture.transpose(1, 0, 2)
+    np.testing.assert_array_equal(shrink(upright, (180, 320)), half.transpose(1, 0, 2))
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
 @pytest.mark.parametrize("part", [(0, 0, 7, 9), (20, 3, 31, 22), (90, 60, 100, 80), (3, 70, 99, 77)])
 def test_windows_are_averaged_over_whole_steps_and_show_no_less(part: tuple[int, ...], step: int) -> None:

@@ -83,3 +83,13 @@ def test_persons_of_several_faces_are_ranked_by_their_best() -> None:
     found = best_persons(["b", "c", "b", "a", "d"], cosines, 9)
     assert [(one.name, one.similarity) for one in found] == [("c", 1.0), ("b", 0.7), ("d", 0.7), ("a", -1.0)]
     assert best_persons(["b", "c"], cosines[:2], 1) == found[:1]
+
+
+def test_a_name_that_is_free_again_begins_anew() -> None:
+    rows = unit(np.array([[1, 0.2, 0.1], [0.3, 1, 0.1], [0.1, 0.2, 1]]))
+    faces = FaceTable(entries(["Ada", "Grace"]), rows[:2], decision="mean")
+    assert faces.rename("Ada", "Mary") == 1
+    faces.add(entries(["Ada"], start=2), rows[2:])
+    [found] = faces.search(rows[2:], 3)
+    expected = slow_search(["Mary", "Grace", "Ada"], rows, rows[2], k=3, mean=True)
+    assert [(one.name, pytest.approx(one.similarity, abs=1e-6)) for one in found] == expected

@@ -222,6 +222,17 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_writer(folder, mon
     assert b"p00010" not in everything and not any(row.tobytes() in everything for row in rows[30:33])
 
 
+def test_rows_that_a_killed_writer_left_are_gone_with_the_next_change(folder):
+    made(folder, 5, form="int8")
+    rows = folder / face_database.ROWS
+    whole = rows.read_bytes()
+    rows.write_bytes(whole + b"left" * SIZE * 7)
+    with open_gallery(f"faiss:{folder}") as store:
+        late = random_unit(1, seed=8)
+        store.add([GalleryEntry("late", "late.jpg")], late)
+    assert rows.read_bytes() == whole + late.astype("<f4").tobytes()
+
+
 def test_damage_is_one_clear_line(folder, tmp_path):
     rows = made(folder, 60, form="int8")
     numbers, database = (folder / "rows.f32").read_bytes(), (folder / "gallery.sqlite").read_bytes()

@@ -157,6 +157,8 @@ def test_tensors_with_levels_and_of_unknown_kinds(tmp_path: Path) -> None:
     path = tmp_path / "w.pdiparams"
     assert is_whole(path, tensor(0, [5], 5, levels=(bytes(16),) * 8))
     assert not is_whole(path, tensor(0, [5], 5, levels=(bytes(16),) * 9))
+    for dim in (127, 128, 16_383, 16_384):
+        assert is_whole(path, tensor(0, [dim], dim)) and not is_whole(path, tensor(0, [dim], dim - 1))
     assert is_whole(path, tensor(0, [], 1)) and not is_whole(path, tensor(99, [5], 5))
     assert not is_whole(path, b"\x01" + tensor(0, [5], 5)[1:])
     described = b"\x08\x00\x10\x05"
