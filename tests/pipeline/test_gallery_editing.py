@@ -14,6 +14,7 @@ from arcface_paddle import files, images
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, combine_galleries, edit_gallery
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, build_gallery, extend_gallery, list_people
+from arcface_paddle.pipeline.gallery.stores import file_store, open_gallery
 from arcface_paddle.types import Detection, Face, ImageResult
 
 MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
@@ -182,3 +183,25 @@ def test_a_pipeline_without_recogniser_is_refused(tmp_path):
     people = list_people(EnrolmentSettings(put_people(tmp_path / "pictures", "Carl")))
     with pytest.raises(GalleryError, match="no recogniser"):
         build_gallery(tmp_path / "g", people, pipeline=SimpleNamespace(analyzer=OneFace(), model=None, facts={}))
+
+
+def test_a_file_of_another_program_is_no_gallery_and_how_to_import_it_is_said(tmp_path):
+    path = tmp_path / "index.bin"
+    path.write_bytes(pickle.dumps({"label": ["Joey"], "feature": [np.ones((1, 4), np.float32)]}, protocol=3))
+    with pytest.raises(GalleryError, match=r"is no gallery of this program; .* arcface-paddle gallery import NEW "):
+        open_gallery(path)
+
+
+def test_a_change_that_cannot_be_written_is_one_clear_line(tmp_path, monkeypatch):
+    path = tmp_path / "people"
+    Gallery([GalleryEntry("a", "a.jpg")], np.eye(4, dtype=np.float32)[:1], model=MODEL).save(path)
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    with open_gallery(path) as store:
+        monkeypatch.setattr(file_store.FileStore, "_append", full)
+        with pytest.raises(GalleryError, match=r"people: cannot .*No space left on device"):
+            store.add([GalleryEntry("b", "b.jpg")], np.eye(4, dtype=np.float32)[1:2])
+        monkeypatch.undo()
+    assert Gallery.load(path).names == ("a",)
