@@ -35,7 +35,7 @@ class RunFacts:
     """
 
     output: Path
-    first_step: int = 0
+    first_step: int
     settings: Optional[Mapping[str, Any]] = None
 
 

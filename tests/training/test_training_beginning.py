@@ -189,4 +189,5 @@ def test_lines_said_before_the_folder_exists_stand_in_the_log(data, tmp_path):
     train(settings(data, tmp_path / "out", steps=1, val_targets="lfw"), say=listener)
     log = (tmp_path / "out" / "training.log").read_text().splitlines()
     assert "lfw is left out" in log[0]
+    assert not any("mixed precision" in line for line in log), "that is for who asks for it"
     assert log == listener.lines

@@ -109,7 +109,7 @@ def test_visualdl_leaves_nothing_at_home(tmp_path):
     home.mkdir()
     code = (
         "import sys; from pathlib import Path; from arcface_paddle.training.loggers import RunFacts, find_loggers\n"
-        "[opener] = find_loggers(('visualdl',), 'log'); writer = opener(RunFacts(Path('out')))\n"
+        "[opener] = find_loggers(('visualdl',), 'log'); writer = opener(RunFacts(Path('out'), 0))\n"
         "writer.scalars(1, {'loss': 3.5}); writer.close()"
     )
     root = str(Path(__file__).resolve().parents[2])

@@ -128,8 +128,9 @@ class SecondLook:
     def _look_again(self, image: np.ndarray, rows: np.ndarray, mirrors: np.ndarray) -> np.ndarray:
         """Look at places, each mirrored (-1) or not (1), and again at those whose face stands askew in its window."""
         seen = self._look_once(image, rows, mirrors)
+        # Where nothing was seen the row is as before, and stands in its window as straight as that was turned for it.
         askew = np.abs(_angle_between(rolls(seen), _window_angles(rows))) > _STILL_TILTED_RAD
-        again = np.flatnonzero(askew & (seen[:, 4] > 0))
+        again = np.flatnonzero(askew)
         if len(again):
             closer = self._look_once(image, seen[again], mirrors[again])
             better = closer[:, 4] >= seen[again, 4]
