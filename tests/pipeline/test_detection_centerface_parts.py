@@ -520,3 +520,18 @@ def test_the_first_pass_follows_the_longer_side(size_wh: tuple[int, int], shape:
     image = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)
     assert CenterFaceDetector(open_model("CenterFace"), maps)._glance(image) == []
     assert [blob.shape[2:] for blob in maps.inputs] == [shape]  # 625 and 125 pixels with a border of 24
+
+
+def test_faint_small_peaks_are_noted(detector: CenterFaceDetector) -> None:
+    shown = [([20, 20, 36, 38], 0.006), ([60, 60, 76, 78], 0.004), ([10, 60, 76, 90], 0.006)]
+    finds = CenterFaceDetector(open_model("CenterFace"), Maps(shown))
+    piece = Piece((0, 0, 96, 96), (96, 96), 0, (False,) * 4)
+    faint = finds._notice(np.zeros((96, 96, 3), np.uint8), piece, 0.08).faint
+    np.testing.assert_allclose(faint, [face_row([20, 20, 36, 38], 0.006)], rtol=1e-5)  # the third is 66 pixels wide
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1)])
+def test_thin_pictures_are_no_error_in_the_second_try(shape: tuple[int, int]) -> None:
+    maps = Maps([])
+    found = CenterFaceDetector(open_model("CenterFace"), maps)._noticed_at_retry(np.zeros((*shape, 3), np.uint8))
+    assert len(found.rows) == 0 and len(maps.inputs) == 1

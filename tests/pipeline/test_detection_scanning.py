@@ -196,13 +196,16 @@ def test_windows_are_averaged_over_whole_steps_and_show_no_less(part: tuple[int,
     assert ((sides % step == 0) | (sides == size_wh)).all() and (sides < high - low + step).all()
 
 
-@pytest.mark.parametrize("width", [30, 200, 700])
-def test_a_window_shows_the_place_that_it_stands_for(width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "angle"), [(30, 0.0), (200, 0.0), (700, 0.0), (200, 0.8), (200, 2.4), (200, -0.8), (200, -2.4)]
+)
+def test_a_window_shows_the_place_that_it_stands_for(width: int, angle: float) -> None:
     """A gradient tells where a pixel came from."""
     columns, rows = np.meshgrid(np.arange(1001), np.arange(803))
     image = np.stack([columns / 4, rows / 4, 0 * rows], axis=-1).astype(np.uint8)
     scale = 44 / width
-    window = Window(np.array([[scale, 0, 48 - scale * 500], [0, scale, 48 - scale * 400]]), 0.0)
+    turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    window = Window(np.column_stack([turn, 48 - turn @ [500, 400]]), angle)
     shown = window.cut(image, 96)[..., :2].astype(np.float64)
     places = np.stack(np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5), axis=-1)
     from_picture = window.to_picture(places)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import random
 import re
 import tarfile
 import threading
@@ -233,6 +234,19 @@ def test_archives_that_unpack_to_too_much(make, compress, server: Server, tmp_pa
     with pytest.raises(ModelFileError, match=r"unpacks to more than 2,147,483,648 bytes"):
         fetch_archive(server.url, tmp_path / "model", expected=EXPECTED)
     assert left(tmp_path / "model") == []
+
+
+@pytest.mark.parametrize("name", ["other.bin", EXPECTED[0]])
+def test_a_compressed_archive_that_is_damaged_is_said_to_be_so(name: str, server: Server, tmp_path: Path) -> None:
+    """Whether the damaged member is read or passed over."""
+    info = tarfile.TarInfo(name)
+    info.size = 2_000_000
+    content = random.Random(0).randbytes(info.size)
+    packed = bytearray(bz2.compress(info.tobuf() + content))
+    packed[len(packed) // 2] ^= 0xFF
+    server.content = bytes(packed)
+    with pytest.raises(ModelFileError, match="not a whole tar archive"):
+        fetch_archive(server.url, tmp_path / "model", expected=EXPECTED)
 
 
 def test_models_fetch_takes_a_hash_and_tells_the_one_it_saw(

@@ -446,3 +446,16 @@ def test_suspicions_equal_the_slow_twin(block_rows, monkeypatch):
     for one, (*_, own, other) in zip(found, expected):
         assert one.own_similarity == (None if own is None else pytest.approx(own, abs=1e-6))
         assert one.other_similarity == pytest.approx(other, abs=1e-6)
+
+
+def test_a_gallery_says_what_it_holds():
+    shown = repr(make_gallery(["Ada", "Grace", "Ada"]))
+    assert shown.startswith("Gallery(2 people, 3 faces, testnet 16-D") and "Ada" in shown
+    assert repr(make_gallery(["Ada"])).startswith("Gallery(1 person, 1 face, ")
+
+
+@pytest.mark.parametrize(("lengths", "worst"), [([1, 0.5, 1.2], 1), ([1, 1.9, 0.5], 1), ([np.nan, 1, 1], 0)])
+def test_the_worst_length_is_told(lengths, worst):
+    rows = random_unit(3) * np.array(lengths, np.float32)[:, None]
+    with pytest.raises(GalleryError, match=f"embedding {worst} has length"):
+        Gallery([GalleryEntry("a", f"{number}.jpg") for number in range(3)], rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -14,7 +15,7 @@ from arcface_paddle import files, images
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, combine_galleries, edit_gallery
 from arcface_paddle.pipeline.gallery.enrolment import EnrolmentSettings, build_gallery, extend_gallery, list_people
-from arcface_paddle.pipeline.gallery.stores import file_store, open_gallery
+from arcface_paddle.pipeline.gallery.stores import GalleryContract, file_store, open_gallery
 from arcface_paddle.types import Detection, Face, ImageResult
 
 MODEL = ModelIdentity("testnet", 4, "a", "b", mirrored=False)
@@ -205,3 +206,25 @@ def test_a_change_that_cannot_be_written_is_one_clear_line(tmp_path, monkeypatch
             store.add([GalleryEntry("b", "b.jpg")], np.eye(4, dtype=np.float32)[1:2])
         monkeypatch.undo()
     assert Gallery.load(path).names == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        (MODEL, 4, ""),
+        (None, 4, "does not say which model made it can only join one of its kind"),
+        (dataclasses.replace(MODEL, embedding_size=8), 8, "does not say which model|different models"),
+        (dataclasses.replace(MODEL, mirrored=True), 4, "galleries of different models cannot be merged"),
+    ],
+)
+def test_faces_join_those_of_their_model_only(model, size, message):
+    ours, theirs = GalleryContract(MODEL, 4), GalleryContract(model, size)
+    for one, other in ((ours, theirs), (theirs, ours)):
+        if not message:
+            one.require_same(other)
+            continue
+        with pytest.raises(GalleryError, match=message):
+            one.require_same(other)
+    GalleryContract(None, 4).require_same(GalleryContract(None, 4))
+    with pytest.raises(GalleryError, match="can only join one of its kind"):
+        GalleryContract(None, 4).require_same(GalleryContract(None, 8))

@@ -81,6 +81,7 @@ def columns(**changes):
         ({"person": [1, 2]}, "the column person holds int64"),
         ({"embedding": [1.0, 2.0]}, "the column embedding holds double"),
         ({"embedding": [[1.0, 2.0], [1.0]]}, "embeddings of several sizes"),
+        ({"embedding": pyarrow.array([[], []], pyarrow.list_(pyarrow.float32()))}, "of several sizes, or none"),
         ({"embedding": [[1.0, 2.0], None]}, "embeddings of several sizes"),
         ({"embedding": [[1.0, 2.0], [0.0, 0.0]]}, "zero or not finite"),
         ({"embedding": [[1.0, 2.0], [float("nan"), 0.0]]}, "zero or not finite"),
