@@ -233,6 +233,17 @@ def test_rows_that_a_killed_writer_left_are_gone_with_the_next_change(folder):
     assert rows.read_bytes() == whole + late.astype("<f4").tobytes()
 
 
+@pytest.mark.parametrize(("name", "gone"), [("p00000", [0, 1, 2]), ("p00001", [3, 4, 5]), ("p00002", [6])])
+def test_the_rows_of_a_removed_person_are_overwritten_and_no_others(folder, name, gone):
+    rows = made(folder, 7, form="int8")
+    with open_gallery(f"faiss:{folder}") as store:
+        store.remove(name)
+    kept = np.fromfile(folder / face_database.ROWS, "<f4").reshape(-1, SIZE)
+    rows[gone] = 0
+    np.testing.assert_array_equal(kept, rows[: len(kept)])
+    assert len(kept) >= max(set(range(7)) - set(gone)) + 1
+
+
 def test_damage_is_one_clear_line(folder, tmp_path):
     rows = made(folder, 60, form="int8")
     numbers, database = (folder / "rows.f32").read_bytes(), (folder / "gallery.sqlite").read_bytes()
