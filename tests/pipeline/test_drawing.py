@@ -267,6 +267,12 @@ def test_a_label_that_is_too_wide_gets_smaller_then_two_lines_then_a_short_name(
     assert fitted(text, 5, size).text == "0.50"
 
 
+def test_a_name_of_which_no_letter_fits_is_left_out():
+    assert width_of("W…\n1", 9) > width_of("…\n1", 9)
+    assert fitted("WWW 1", width_of("W…\n1", 9)).text == "W…\n1"
+    assert fitted("WWW 1", width_of("W…\n1", 9) - 1).text == "1"
+
+
 def test_a_label_of_one_word_stays_one():
     assert fitted("unknown", width_of("unknown", 9)).text == fitted("unknown", 3).text == "unknown"
     assert fitted("Ada 0.50", 500, size=5).font.size == 5

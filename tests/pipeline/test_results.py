@@ -16,6 +16,7 @@ from arcface_paddle.pipeline.results import (
     SourceRecord,
     VideoSummary,
     _restyle,
+    picture_rows,
     result_to_json,
     to_csv,
 )
@@ -97,3 +98,13 @@ def test_a_stranger_is_called_and_measured_as_the_style_says():
     assert faces[1] == {"name": "Ada", "similarity": None}
     _restyle(faces[0], LabelStyle())
     assert faces[0]["name"] == "stranger" and faces[0]["distance"] == 0.75
+
+
+def test_a_row_for_each_face_and_for_a_picture_without_one():
+    found = [result_to_json(result("a.jpg", similarity=0.5)), result_to_json(result("b.jpg", None, None))]
+    nobody = {"source": "c.jpg", "faces": []}
+    assert picture_rows([*found, nobody]) == [
+        ["a.jpg", 1, "-4, 2, 30, 40", "Ada", "0.5000", "0.7500"],
+        ["b.jpg", 1, "-4, 2, 30, 40", "-", "-", "0.7500"],
+        ["c.jpg", "-", "-", "no face found", "-", "-"],
+    ]

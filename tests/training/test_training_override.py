@@ -49,9 +49,11 @@ def earlier(output: Path) -> list[Path]:
 
 def test_every_word_changes_what_it_says_zero_included():
     state = LoopState(step=7, epoch=3, sample=24, highest={"lfw": 0.9}, best_accuracy=0.9, best_step=5)
+    state.without_gain = 3
     said = apply_override(parse_override(["step=0", "epoch=0", "best=none"]), state, total_steps=9)
     assert (state.step, state.epoch, state.sample) == (0, 0, 0)
     assert (state.best_accuracy, state.best_step, state.highest) == (None, None, {})
+    assert state.without_gain == 0
     assert said == ("step 7 becomes 0; epoch 3, image 24 becomes epoch 0, image 0; the best accuracy 0.9 becomes none")
     assert state.override == "step=0,epoch=0,best=none"
 
