@@ -209,6 +209,22 @@ def test_a_face_that_stands_askew_in_its_window_is_looked_at_again(noticed_at: f
     assert np.cos(np.arctan2(across[1], across[0]) - noticed_at - looks * turn) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize(("again", "turns"), [(0.9, 2), (0.8, 2), (0.7, 1)])
+def test_the_second_of_two_looks_counts_where_it_sees_as_well(again: float, turns: int) -> None:
+    looking, maps = look([([26, 26, 70, 70], 0.8)], eyes_rad=0.6)
+    first = maps.run
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = first(inputs)
+        maps._faces = [([26, 26, 70, 70], again)]
+        return found
+
+    maps.run = run  # type: ignore[method-assign]
+    [seen] = looking.look(np.zeros((200, 200, 3), np.uint8), face_row([78, 78, 122, 122])[None], mirror=1)
+    assert seen[4] == pytest.approx(max(again, 0.8))
+    assert np.arctan2(seen[8] - seen[6], seen[7] - seen[5]) == pytest.approx(0.6 * turns, abs=1e-4)
+
+
 def test_a_window_without_a_face_is_not_looked_at_again() -> None:
     looking, maps = look([])
     seen = looking.look(np.zeros((200, 200, 3), np.uint8), tilted(face_row([78, 78, 122, 122]), 1.0)[None], mirror=1)
