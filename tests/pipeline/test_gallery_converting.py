@@ -19,7 +19,14 @@ from arcface_paddle.pipeline.gallery import (
     rename_person,
 )
 from arcface_paddle.pipeline.gallery.editing import write_gallery
-from arcface_paddle.pipeline.gallery.stores import convert_gallery, converting, load_gallery, open_gallery, shown_uri
+from arcface_paddle.pipeline.gallery.stores import (
+    convert_gallery,
+    converting,
+    load_gallery,
+    open_gallery,
+    postgres_store,
+    shown_uri,
+)
 from arcface_paddle.pipeline.gallery.stores.file_store import FileStore
 from arcface_paddle.types import Candidate
 
@@ -150,3 +157,28 @@ def test_galleries_of_every_engine_are_united(uri, tmp_path):
 )
 def test_passwords_are_not_shown(uri, shown):
     assert shown_uri(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "address", "schema"),
+    [
+        (
+            "postgresql://u:p@h:5/db?gallery=my_1&sslmode=require",
+            "postgresql://u:p@h:5/db?sslmode=require",
+            "arcface_my_1",
+        ),
+        ("postgresql://h/db?sslmode=require&gallery=a", "postgresql://h/db?sslmode=require", "arcface_a"),
+        ("postgresql://h/db?gallery=a", "postgresql://h/db", "arcface_a"),
+        ("postgresql://h/db", "postgresql://h/db", f"arcface_{postgres_store._DEFAULT_GALLERY}"),
+        ("postgresql:///db?host=/run/x&application_name=", "postgresql:///db?host=%2Frun%2Fx&application_name=", None),
+    ],
+)
+def test_the_name_of_a_gallery_is_taken_out_of_the_address(uri, address, schema):
+    expected = schema or f"arcface_{postgres_store._DEFAULT_GALLERY}"
+    assert postgres_store._parsed(uri) == (address, expected)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a-b", "a" * 41, "a;b"])
+def test_names_that_are_no_schema_are_refused(name):
+    with pytest.raises(GalleryError, match="allowed: 1 to 40 of a-z, 0-9 and _"):
+        postgres_store._parsed(f"postgresql://h/db?gallery={name}")

@@ -202,3 +202,9 @@ def test_wrong_words(tmp_path, faces, teacher):
         run.build_run(taught(faces, tmp_path, teacher, **changes), say=Listener())
     with pytest.raises(CheckpointError, match=r"no \.pdparams file"):
         run.build_run(taught(faces, tmp_path, str(faces)), say=Listener())
+
+
+def test_weights_of_a_teacher_bear_the_name_of_their_network(tmp_path):
+    (tmp_path / "mine.pdparams").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"--teacher .*mine\.pdparams: the file's name must be that of its network"):
+        open_teacher(str(tmp_path / "mine.pdparams"), mirrored=True)
