@@ -54,7 +54,10 @@ def test_the_whole_earlier_run_is_set_aside_and_the_users_files_stay(data, tmp_p
         OF_A_RUN - {"best"} | {folder.name, "notes.txt", "teacher.pdparams", "faces.pkl"}
     )
     assert sorted(losses(tmp_path)) == [1, 2]
-    assert json.loads((folder / "best" / "best.json").read_text())["step"] == 3
+    best = json.loads((folder / "best" / "best.json").read_text())
+    assert best["step"] == 3
+    [(_, newest)] = list_checkpoints(folder)
+    assert json.loads((newest / "state.json").read_text())["highest"] == {"val": best["accuracy"]}
     assert (tmp_path / "training.log").read_text().splitlines() == listener.lines
 
     listener = Listener()
