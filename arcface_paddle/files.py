@@ -103,6 +103,25 @@ def _opened_special(path: Path) -> int:
     return descriptor
 
 
+def append_line(descriptor: int, line: bytes) -> None:
+    """Write a line at the end of an open file; of one that the disk does not take as a whole, nothing stays.
+
+    A disk that becomes full takes the part that fits, says so only by a number, and no at the next attempt.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    begin = os.fstat(descriptor).st_size
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):  # of a pipe nothing can be taken back
+            os.ftruncate(descriptor, begin)
+        raise
+
+
 def remove_leftovers(path: PathLike) -> None:
     """Remove what processes that were killed while they wrote ``path`` left beside it: it may hold what is to be gone.
 

@@ -7,8 +7,8 @@ import os
 import threading
 from typing import Union
 
+from arcface_paddle import files
 from arcface_paddle.errors import ConfigError
-from arcface_paddle.files import PathLike
 from arcface_paddle.service.people_records import utc_now
 
 AUDIT = "audit.jsonl"
@@ -28,7 +28,7 @@ class AuditLog:
         ConfigError: it cannot be written.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: files.PathLike) -> None:
         self._path = path
         self._guard = threading.Lock()
         try:
@@ -54,7 +54,7 @@ class AuditLog:
         with self._guard:
             descriptor = self._open()
             try:
-                os.write(descriptor, content.encode("utf-8", "backslashreplace"))
+                files.append_line(descriptor, content.encode("utf-8", "backslashreplace"))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

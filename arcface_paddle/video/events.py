@@ -64,7 +64,6 @@ class EventFile:
         """
         self.problem = ""
         self._path = path
-        self._end = 0
         self._descriptor: Optional[int] = None
         try:
             Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -80,13 +79,9 @@ class EventFile:
             return
         line = (json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
         try:
-            written = os.write(self._descriptor, line)
-            if written < len(line):  # a full disk takes the part that fits, and says no at the next attempt
-                os.write(self._descriptor, line[written:])
+            files.append_line(self._descriptor, line)
         except OSError as error:
             self._give_up(error)
-            return
-        self._end += len(line)
 
     def close(self) -> None:
         """Close the file; may be called again."""
@@ -95,8 +90,6 @@ class EventFile:
             os.close(descriptor)
 
     def _give_up(self, error: OSError) -> None:
-        assert self._descriptor is not None
-        os.ftruncate(self._descriptor, self._end)
         self.problem = (
             f"--events {files.printable(self._path)}: no more events could be written: {error.strerror or error}"
         )

@@ -10,6 +10,7 @@ import stat
 import pytest
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.service.audit import AuditLog
 from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.errors import RateLimitedError
 from arcface_paddle.service.keys import KEYS, KeyFile
@@ -225,6 +226,22 @@ def test_the_audit_log_says_who_did_what_and_holds_nothing_of_a_face(keyed, pict
     assert [line.get("person") for line in lines] == [person["id"], person["id"], None, person["id"], person["id"]]
     assert all(line["time"].endswith("Z") and line["request"] for line in lines)
     assert "Collins" not in path.read_text() and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_full_disk_leaves_no_half_of_an_audit_line(tmp_path):
+    resource = pytest.importorskip("resource")
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.record("identify", key="first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "audit.jsonl").stat().st_size + 20, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            log.record("identify", key="second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.record("identify", key="third")
+    lines = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == ["first", "third"]
 
 
 def test_the_log_has_routes_and_no_names(keyed, pictures, caplog):

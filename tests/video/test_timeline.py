@@ -130,6 +130,20 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
         EventFile(tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows names no pipes in folders")
+def test_a_reader_of_events_may_go(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    file = EventFile(tmp_path / "pipe")
+    event = event_of(Change(NAMED, 1, 0.0, "Ann", 0.7), source="film.mp4")
+    file.write(event)
+    assert json.loads(os.read(reader, 10_000))["person"] == "Ann"
+    os.close(reader)
+    file.write(event)
+    file.write(event)
+    assert file.problem.endswith("no more events could be written: Broken pipe")
+
+
 @pytest.mark.parametrize("wrong", [{"keep_s": 0}, {"keep_s": 1e9}, {"weak_share": 0}, {"look_share": 1.5}])
 def test_settings_out_of_range(wrong):
     with pytest.raises(ConfigError, match="allowed"):
