@@ -195,14 +195,16 @@ def translate_outside_home() -> None:
     """Let Paddle keep the Python that it makes of a network for a static graph in a temporary folder of ours.
 
     Paddle takes ``~/.cache``, which may be closed to us, and where that of a killed process stays for ever; ours goes
-    with the process (``temporaries``). Where the system has no folder for temporary files, it is the home folder after
-    all.
+    with the process (``temporaries``). Where the system has no folder for temporary files, as on a full disk, it is
+    made in the home folder after all.
     """
     from paddle.jit.dy2static import utils
 
-    with contextlib.suppress(OSError):
-        folder = temporaries.new_folder(Path(tempfile.gettempdir()) / "arcface_paddle", mode=0o700)
-        vars(utils)["get_temp_dir"] = lambda: str(folder.path)
+    for place in (tempfile.gettempdir, lambda: os.path.expanduser("~")):
+        with contextlib.suppress(OSError):
+            folder = temporaries.new_folder(Path(place()) / "arcface_paddle", mode=0o700)
+            vars(utils)["get_temp_dir"] = lambda: str(folder.path)
+            return
 
 
 def _accelerator() -> Optional[str]:

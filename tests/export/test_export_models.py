@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from paddle import nn
+from paddle.jit.dy2static import utils as dy2static_utils
 
+from arcface_paddle import devices, temporaries
 from arcface_paddle.backbones import BACKBONES, build_backbone
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.export import exporter
@@ -169,6 +172,23 @@ def test_a_network_becomes_a_graph_without_a_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     save_model(one_layer(), tmp_path, model_format="pdmodel")
     assert (tmp_path / "inference.pdmodel").is_file()
+
+
+def test_without_a_temporary_folder_nothing_stays_in_the_home_folder(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError("no usable temporary directory found")
+
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(dy2static_utils, "get_temp_dir", dy2static_utils.get_temp_dir)
+    devices.translate_outside_home.cache_clear()
+    try:
+        save_model(one_layer(), tmp_path, model_format="pdmodel")
+        [made] = (tmp_path / "home").iterdir()
+        assert made in temporaries._unfinished, "which goes with the process"
+    finally:
+        devices.translate_outside_home.cache_clear()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
