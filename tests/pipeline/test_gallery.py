@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,7 +14,15 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity, checking, find_suspicions, index
+from arcface_paddle.pipeline.gallery import (
+    Gallery,
+    GalleryEntry,
+    ModelIdentity,
+    checking,
+    find_suspicions,
+    index,
+    storage,
+)
 from arcface_paddle.types import UNKNOWN
 
 MODEL = ModelIdentity("testnet", 16, "a" * 64, "b" * 64, mirrored=False)
@@ -139,6 +148,22 @@ def test_every_truncation_is_refused(tmp_path):
         path.write_bytes(content[:length])
         with pytest.raises(GalleryError):
             Gallery.load(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "raised", "message"),
+    [(errno.EIO, OSError, "Input/output error"), (errno.EINVAL, GalleryError, "damaged gallery file")],
+)
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_file(tmp_path, code, raised, message):
+    class OnAFailingDisk(io.BytesIO):
+        def read(self, size=-1):
+            if size == -1:  # zipfile looks at the end of the file
+                raise OSError(code, os.strerror(code))
+            return super().read(size)
+
+    make_gallery("abc").save(tmp_path / "g.index")
+    with pytest.raises(raised, match=message):
+        storage.read(OnAFailingDisk((tmp_path / "g.index").read_bytes()), name="g.index")
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):

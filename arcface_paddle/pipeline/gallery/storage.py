@@ -7,6 +7,7 @@ An encrypted file is such a zip, encrypted as a whole, see ``sealing``.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -127,6 +128,7 @@ def read(stream: BinaryIO, *, name: str) -> Container:
 
     Raises:
         GalleryError: damaged, truncated, a zip that is no gallery, or encrypted with a key that is not given.
+        OSError: the disk does not give it.
     """
     stream.seek(0)
     is_sealed = sealing.is_sealed(stream.read(SIGNATURE_BYTES))
@@ -142,6 +144,9 @@ def read(stream: BinaryIO, *, name: str) -> Container:
     except KeyError as error:
         raise GalleryError(f"{name}: a zip file, but not a gallery ({error.args[0]})") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error) as error:
+        refused = error.__context__
+        if isinstance(refused, OSError) and refused.errno != errno.EINVAL:  # not the file: zipfile calls it no zip file
+            raise refused from None
         raise GalleryError(f"{name}: damaged gallery file ({error}); build it again") from None
     if not isinstance(header, dict):
         raise GalleryError(f"{name}: damaged gallery file (header is a {type(header).__name__}); build it again")
