@@ -200,10 +200,10 @@ def translate_outside_home() -> None:
     """
     from paddle.jit.dy2static import utils
 
-    for place in (tempfile.gettempdir, lambda: os.path.expanduser("~")):
-        with contextlib.suppress(OSError):
+    for place in (tempfile.gettempdir, Path("~").expanduser):
+        with contextlib.suppress(OSError, RuntimeError):  # the latter where nobody knows the home folder
             folder = temporaries.new_folder(Path(place()) / "arcface_paddle", mode=0o700)
-            vars(utils)["get_temp_dir"] = lambda: str(folder.path)
+            vars(utils)["get_temp_dir"] = functools.partial(str, folder.path)
             return
 
 

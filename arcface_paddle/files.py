@@ -259,6 +259,38 @@ def scratch_folder() -> Iterator[Path]:
         temporary.discard()
 
 
+@contextlib.contextmanager
+def claimed_folder(path: PathLike) -> Iterator[bool]:
+    """Make a folder and claim it for this caller; gives whether nobody else has claimed it.
+
+    It goes again if nothing came into it. The system's lock is on the folder itself: nothing lies in it for that, and a
+    killed process holds it no longer. Windows locks no folders, and some network file systems lock none either; there
+    everybody gets it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = Path(path)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY) if sys.platform != "win32" else -1
+    try:
+        yield descriptor < 0 or _is_claimed(descriptor)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+        with contextlib.suppress(OSError):  # it holds what was written
+            for place in missing:
+                place.rmdir()
+
+
+def _is_claimed(descriptor: int) -> bool:
+    try:
+        return temporaries.try_lock(descriptor)
+    except OSError:  # a file system without locks
+        return True
+
+
 def remove_abandoned(path: PathLike) -> None:
     """Remove what killed processes left in a folder and beside it; to be called before the long work begins there."""
     for folder in (Path(path), Path(path).absolute().parent):

@@ -14,7 +14,7 @@ from arcface_paddle.data.face_names import FaceNames, face_names, is_complete
 from arcface_paddle.data.file_dataset import FolderDataset, ImageFileDataset
 from arcface_paddle.data.label_file import PathTable, complaint_about_path, write_label_file
 from arcface_paddle.data.parallel import ordered_map
-from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
+from arcface_paddle.data.writing import dataset_in, place_file
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 from arcface_paddle.pipeline import cards, model_files
 from arcface_paddle.pipeline.alignment import align_face
@@ -233,7 +233,7 @@ def align_photographs(
     writer = _FaceWriter(dataset, names, Path(target), cutter)
     lines: list[tuple[str, int]] = []
     bad, several = list(photographs.bad), 0
-    with disk_errors_as_data_errors(target):
+    with dataset_in(target):
         for index, outcome in enumerate(ordered_map(writer.write, range(len(dataset)), workers=workers)):
             progress(1)
             if outcome.reason:

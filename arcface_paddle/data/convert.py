@@ -18,7 +18,7 @@ from arcface_paddle.data.label_file import write_label_file
 from arcface_paddle.data.parallel import ordered_map
 from arcface_paddle.data.random_access import read_small_file
 from arcface_paddle.data.tree import files_below
-from arcface_paddle.data.writing import disk_errors_as_data_errors, place_file
+from arcface_paddle.data.writing import dataset_in, place_file
 from arcface_paddle.errors import DataError, ImageError
 
 Progress = Callable[[int], Any]
@@ -194,7 +194,7 @@ def _convert_all(
             return False, str(error)
 
     outcomes = []
-    with disk_errors_as_data_errors(target):
+    with dataset_in(target):
         for outcome in ordered_map(attempt, source.wanted, workers=workers):
             outcomes.append(outcome)
             progress(1)
@@ -239,7 +239,7 @@ def export_files(
     lines: list[tuple[str, int]] = []
     bad: list[tuple[str, str]] = []
     written = 0
-    with disk_errors_as_data_errors(target):
+    with dataset_in(target):
         for index, (name, was_written, reason) in enumerate(
             ordered_map(exporter.export, range(len(dataset)), workers=workers)
         ):

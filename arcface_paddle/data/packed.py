@@ -33,7 +33,7 @@ from arcface_paddle.data.convert import no_readable_sample, readable_samples
 from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.dataset import IMAGE_SIZE, FaceDataset
 from arcface_paddle.data.random_access import RandomAccessFile
-from arcface_paddle.data.writing import disk_errors_as_data_errors
+from arcface_paddle.data.writing import dataset_in
 from arcface_paddle.errors import DataError
 from arcface_paddle.untrusted import parse_npy, read_json
 
@@ -148,7 +148,7 @@ def pack_dataset(
         DataError: the folder holds shards of another dataset, no sample can be read, or the disk is full (whole
             shards remain).
     """
-    with disk_errors_as_data_errors(root):
+    with dataset_in(root):
         return _pack(dataset, Path(root), shard_bytes, workers, progress)
 
 

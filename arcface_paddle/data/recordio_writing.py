@@ -16,7 +16,7 @@ from arcface_paddle import files
 from arcface_paddle.data.convert import ConvertReport, no_readable_sample, readable_samples
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.recordio import ImageRecord, encode_image_record, write_record
-from arcface_paddle.data.writing import ComparingStream, disk_errors_as_data_errors
+from arcface_paddle.data.writing import ComparingStream, dataset_in
 from arcface_paddle.errors import DataError
 
 MAX_KEYS = 2**24
@@ -78,8 +78,7 @@ def _export(
             f"{len(dataset)} pictures and {dataset.num_classes} identities do not fit into RecordIO; "
             f"allowed: {MAX_KEYS} together. Packed shards have no such limit"
         )
-    with disk_errors_as_data_errors(target):
-        folder.mkdir(parents=True, exist_ok=True)
+    with dataset_in(target):
         finished, partial = folder / "train.rec", folder / "train.rec.partial"
         if finished.exists():
             with finished.open("rb") as stream:

@@ -18,7 +18,7 @@ from arcface_paddle.data.data_settings import DEFAULT_SHARD_BYTES
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.tfrecord import ByteStream, encode_example, write_record
 from arcface_paddle.data.tfrecord_dataset import INCOMPLETE
-from arcface_paddle.data.writing import ComparingStream, disk_errors_as_data_errors
+from arcface_paddle.data.writing import ComparingStream, dataset_in
 from arcface_paddle.errors import ImageError
 
 
@@ -47,8 +47,7 @@ def export_tfrecord(
     """
     folder = Path(target)
     writer = _Writer(dataset, shard_bytes, progress)
-    with disk_errors_as_data_errors(target):
-        folder.mkdir(parents=True, exist_ok=True)
+    with dataset_in(target):
         with contextlib.closing(readable_samples(dataset, range(len(dataset)), workers=workers)) as samples:
             number = 0
             while (first := writer.next_good(samples)) is not None:

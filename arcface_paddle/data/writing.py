@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from pathlib import Path
 from typing import BinaryIO, Iterator
 
@@ -10,6 +11,8 @@ from arcface_paddle import files
 from arcface_paddle.data.dataset import FaceDataset
 from arcface_paddle.data.file_dataset import FolderDataset
 from arcface_paddle.errors import ConfigError, DataError
+
+_OURS: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar("folders being written", default=frozenset())
 
 
 @contextlib.contextmanager
@@ -22,6 +25,37 @@ def disk_errors_as_data_errors(target: files.PathLike) -> Iterator[None]:
             f"{error.filename or target}: cannot be written: {error.strerror or error}. What is complete under "
             f"{target} stays usable; the same command goes on where this one stopped"
         ) from None
+
+
+@contextlib.contextmanager
+def sole_writer(target: files.PathLike) -> Iterator[None]:
+    """Keep other processes that write datasets out of a folder: two would mix theirs, or take files from each other.
+
+    Who is its sole writer may become so once more, further down in the same thread.
+
+    Raises:
+        DataError: somebody else is writing there.
+        OSError: the folder cannot be made.
+    """
+    ours, folder = _OURS.get(), files.resolved(target)
+    if folder in ours:
+        yield
+        return
+    with files.claimed_folder(target) as is_claimed:
+        if not is_claimed:
+            raise DataError(f"{target}: another process is writing into this folder; choose another one, or wait")
+        claim = _OURS.set(ours | {folder})
+        try:
+            yield
+        finally:
+            _OURS.reset(claim)
+
+
+@contextlib.contextmanager
+def dataset_in(target: files.PathLike) -> Iterator[None]:
+    """Write a dataset into a folder, as its ``sole_writer`` and with ``disk_errors_as_data_errors``."""
+    with disk_errors_as_data_errors(target), sole_writer(target):
+        yield
 
 
 def place_file(path: Path, content: bytes) -> bool:

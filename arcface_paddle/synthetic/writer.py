@@ -7,6 +7,7 @@ finished dataset depend on the settings only, not on the number of processes or 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import shutil
 import zlib
@@ -20,6 +21,7 @@ from arcface_paddle import files
 from arcface_paddle.data.difficulty import METADATA_FILE
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
+from arcface_paddle.data.writing import sole_writer
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.synthetic import jobs
 from arcface_paddle.synthetic.assembly import assemble
@@ -73,16 +75,18 @@ def write_dataset(
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        ConfigError: a wrong argument, or the folder is not empty and may not be changed.
-        DataError: the folder holds a dataset of other settings or what was written cannot be read back.
+        ConfigError: a wrong argument, the folder is not empty and may not be changed.
+        DataError: another process writes there, the folder holds a dataset of other settings, or what was written
+            cannot be read back.
         OSError: the disk is full or the folder cannot be written; run again with ``resume``.
     """
-    layout = _begin(root, settings, workers=workers, existing=existing)
-    if _was_finished(layout):
-        progress(settings.people * settings.images_per_identity)
-        return _report(layout, rendered=0)
-    rendered = _complete_people(layout, range(settings.people), workers=workers, progress=progress)
-    return _finish(layout, rendered=rendered)
+    with _only_writer(root):
+        layout = _begin(root, settings, workers=workers, existing=existing)
+        if _was_finished(layout):
+            progress(settings.people * settings.images_per_identity)
+            return _report(layout, rendered=0)
+        rendered = _complete_people(layout, range(settings.people), workers=workers, progress=progress)
+        return _finish(layout, rendered=rendered)
 
 
 @dataclass(frozen=True)
@@ -162,11 +166,12 @@ def merge_dataset(
         raise ConfigError(f"recheck is {recheck}; allowed: 0 or more")
     settings = common_settings(roots)
     check_rendering(roots, settings, pictures=recheck)
-    layout = _begin(root, settings, workers=1, existing=existing)
-    if _was_finished(layout):
-        return _report(layout, rendered=0)
-    taken = merge_shards(layout, roots, progress=progress or (lambda pictures: None))
-    return _finish(layout, rendered=len(taken))
+    with _only_writer(root):
+        layout = _begin(root, settings, workers=1, existing=existing)
+        if _was_finished(layout):
+            return _report(layout, rendered=0)
+        taken = merge_shards(layout, roots, progress=progress or (lambda pictures: None))
+        return _finish(layout, rendered=len(taken))
 
 
 def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
@@ -182,6 +187,22 @@ def read_metadata(root: files.PathLike) -> Iterator[Dict[str, Any]]:
                 yield parse_json(line, name=METADATA_FILE)
     except (OSError, UnicodeDecodeError, DataError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+@contextlib.contextmanager
+def _only_writer(root: files.PathLike) -> Iterator[None]:
+    """Keep others who write the whole dataset out of its folder: who is done first removes the work of the other.
+
+    Shards of one dataset may be rendered into one folder at the same time; they finish nothing.
+    """
+    _refuse_file(Path(root))
+    with sole_writer(root):
+        yield
+
+
+def _refuse_file(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root}: is a file; choose a folder")
 
 
 def _begin(root: files.PathLike, settings: DatasetSettings, *, workers: int, existing: str) -> Layout:
@@ -222,8 +243,7 @@ def _finish(layout: Layout, *, rendered: int) -> WriteReport:
 def _prepare(layout: Layout, existing: str) -> None:
     """Bring the folder into a state in which rendering may begin."""
     root = layout.root
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root}: is a file; choose a folder")
+    _refuse_file(root)
     path = root / SETTINGS_FILE
     if root.exists() and any(root.iterdir()):
         if existing == "refuse":
@@ -231,12 +251,21 @@ def _prepare(layout: Layout, existing: str) -> None:
         if not path.exists():
             raise ConfigError(f"{root}: holds no {SETTINGS_FILE}, so it is not a synthetic dataset; left as it is")
         if existing == "overwrite":
-            shutil.rmtree(root)
+            _empty(root)
         else:
             _check_same_settings(path, layout.settings)
     root.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         files.write_json(path, layout.settings.as_json())
+
+
+def _empty(root: Path) -> None:
+    """Remove what is in a folder, not the folder, which is claimed."""
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _check_same_settings(path: Path, settings: DatasetSettings) -> None:

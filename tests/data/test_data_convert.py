@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from published_layouts import bin_bytes, face_jpeg, write_bin_set, write_image_set, write_rec_set
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.data import open_dataset
 from arcface_paddle.data.bin_record import encode_record
 from arcface_paddle.data.convert import (
@@ -24,6 +24,7 @@ from arcface_paddle.data.convert import (
     source_of_bins,
 )
 from arcface_paddle.data.label_file import write_label_file
+from arcface_paddle.data.layouts import convert_dataset
 from arcface_paddle.data.packed import PackedDataset, pack_dataset
 from arcface_paddle.data.recordio_writing import export_recordio
 from arcface_paddle.errors import DataError
@@ -450,3 +451,16 @@ def test_export_never_overwrites_other_files(tmp_path):
     with pytest.raises(DataError, match="exists with other content"):
         export_files(open_dataset(tmp_path / "source"), tmp_path / "theirs", layout="image")
     assert [picture for _, picture in contents(open_dataset(tmp_path / "theirs"))] == pictures
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
+@pytest.mark.parametrize("layout", ["folder", "packed", "recordio", "tfrecord"])
+def test_two_do_not_write_one_folder(tmp_path, layout):
+    write_bin_set(tmp_path / "set", [0, 1, 2])
+    dataset = open_dataset(tmp_path / "set")
+    (tmp_path / "out").mkdir()
+    with files.claimed_folder(tmp_path / "out"):  # as another process does
+        with pytest.raises(DataError, match="out: another process is writing into this folder"):
+            convert_dataset(dataset, tmp_path / "out", layout=layout)
+        assert list((tmp_path / "out").iterdir()) == []
+    assert convert_dataset(dataset, tmp_path / "out", layout=layout).written == len(dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from arcface_paddle import files
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
 from arcface_paddle.errors import ConfigError, DataError
@@ -151,6 +153,16 @@ def test_overwrite_replaces_a_synthetic_set(finished, tmp_path):
     write_dataset(root, replace(SMALL, identities=1, val_identities=0), existing="overwrite")
     assert len(open_dataset(root, image_size=48)) == 2
     assert not (root / "synthetic.bin").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks no folders")
+def test_two_do_not_write_one_folder(tmp_path):
+    with files.claimed_folder(tmp_path / "set"):  # as another process does
+        for existing in ("refuse", "resume", "overwrite"):
+            with pytest.raises(DataError, match="set: another process is writing into this folder"):
+                write_dataset(tmp_path / "set", SMALL, existing=existing)
+        assert list((tmp_path / "set").iterdir()) == []
+    assert not (tmp_path / "set").exists()
 
 
 def test_verification_pairs_are_of_held_out_people(finished):
