@@ -297,6 +297,22 @@ def remove_abandoned(path: PathLike) -> None:
         temporaries.remove_abandoned(folder)
 
 
+def require_room(folder: PathLike, *, size: int = 1 << 16) -> None:
+    """Raise ``OSError`` unless so many bytes can be written into a folder.
+
+    For libraries that write what fits and say nothing.
+    """
+    probe = Path(folder) / "room"
+    try:
+        with probe.open("wb") as stream:
+            if hasattr(os, "posix_fallocate"):  # takes the room and writes nothing
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                stream.write(bytes(size))
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def sha256_of_file(path: PathLike) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -21,7 +21,6 @@ from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 FORMATS = ("pdmodel", "json", "onnx")
 ONNX_FILE = "inference.onnx"
 _STEM = "inference"
-_ROOM_BYTES = 1 << 16
 _ONNX_OPSET = 17  # per-channel quantisation needs 13 or newer
 
 
@@ -61,10 +60,8 @@ def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
 
 def _require_room(folder: Path) -> None:
     """Refuse what was written to a full disk: Paddle writes what fits, and says nothing."""
-    probe = folder / "room"
     try:
-        probe.write_bytes(bytes(_ROOM_BYTES))
-        probe.unlink()
+        files.require_room(folder)
     except OSError as error:
         reason = error.strerror or error
         raise ModelFileError(f"{folder.absolute().parent}: cannot be written: {reason}; make room there") from None

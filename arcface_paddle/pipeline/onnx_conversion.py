@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Iterator, Optional
 
+from arcface_paddle import files
 from arcface_paddle.errors import MissingDependencyError, ModelFileError
 
 _GROUP_NORM_EPSILON = re.compile(rb'"1\.group_norm","A":\[\{"AT":\{"#":"0\.a_f64","D":([^}]+)\},"N":"epsilon"')
@@ -21,7 +23,8 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
 
     Raises:
         MissingDependencyError: paddle2onnx is not installed.
-        ModelFileError: it cannot convert this network.
+        ConfigError: there is no folder for temporary files.
+        ModelFileError: it cannot convert this network, or there is no room for temporary files.
     """
     try:
         import paddle2onnx
@@ -31,12 +34,43 @@ def onnx_from_paddle(graph_file: Path, weights_file: Optional[Path], *, opset: i
     # Its advice (".pdmodel is deprecated", "temporary files will be deleted") concerns nobody who exports a model.
     logging.getLogger("paddle2onnx").setLevel(logging.ERROR)
     content = None
-    # It ends the process by sys.exit when Paddle cannot load the files.
-    with _stdout_silenced(), contextlib.suppress(SystemExit):
+    room = _room_for(graph_file, weights_file)
+    # It ends the process by sys.exit when Paddle cannot load the files, or lets through what the disk says.
+    with _stdout_silenced(), _room_for_temporaries(room), contextlib.suppress(SystemExit, OSError):
         content = paddle2onnx.export(str(graph_file), str(weights_file), opset_version=opset, verbose=False)
     if content is None:
         raise ModelFileError(f"{graph_file}: paddle2onnx cannot convert it")
     return _with_group_norm_epsilons(bytes(content), graph_file)
+
+
+def _room_for(graph_file: Path, weights_file: Optional[Path]) -> int:
+    """Return how many bytes the graph takes that is written on the way: one of Paddle 2 is written anew."""
+    if graph_file.suffix != ".pdmodel" or weights_file is None:
+        return 0
+    return graph_file.stat().st_size + weights_file.stat().st_size
+
+
+@contextlib.contextmanager
+def _room_for_temporaries(size: int) -> Iterator[None]:
+    """Let paddle2onnx write on the way into a folder that goes even if the process is killed, and has room.
+
+    On a full disk Paddle writes a part of the weights and says nothing, and the others are accidental numbers then.
+    """
+    if not size:
+        yield
+        return
+    with files.scratch_folder() as folder:
+        vars(importlib.import_module("paddle2onnx.convert"))["PADDLE2ONNX_EXPORT_TEMP_DIR"] = str(folder)
+        _require_room(folder.parent, size)
+        yield
+        _require_room(folder.parent, size)  # others may have written there, too
+
+
+def _require_room(folder: Path, size: int) -> None:
+    try:
+        files.require_room(folder, size=size)
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be written: {error.strerror or error}; make room there") from None
 
 
 def _with_group_norm_epsilons(content: bytes, graph_file: Path) -> bytes:

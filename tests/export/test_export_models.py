@@ -23,6 +23,7 @@ from arcface_paddle.export.parity import check_parity
 from arcface_paddle.export.saving import FORMATS, save_model
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
+from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 from arcface_paddle.weight_files import write_state_dict
 
@@ -204,6 +205,25 @@ def test_a_full_disk_is_named_though_paddle_says_nothing(tmp_path, room):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
+@pytest.mark.parametrize("room", [2_000, 100_000])
+def test_a_full_disk_gives_no_network_of_accidental_weights(tmp_path, monkeypatch, room):
+    pytest.importorskip("paddle2onnx")
+    import resource
+
+    save_model(one_layer(), tmp_path, model_format="pdmodel")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    graph = {path.name for path in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        with pytest.raises(ModelFileError, match=f"^{tmp_path}: cannot be written: File too large; make room there"):
+            onnx_from_paddle(tmp_path / "inference.pdmodel", tmp_path / "inference.pdiparams", opset=17)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name for path in tmp_path.iterdir()} == graph
 
 
 def test_a_model_of_paddle_2_6_2_loads_and_matches():
