@@ -111,6 +111,26 @@ def test_answers_agree_in_the_best_person_and_all_similarities(ours, theirs, agr
     assert converting._agree([Candidate(*one) for one in ours], [Candidate(*one) for one in theirs]) == agree
 
 
+@pytest.mark.parametrize("kind", ["file", "faiss"])
+def test_a_copy_that_cannot_be_finished_is_not_there(kind, tmp_path):
+    """The limit on the size of files stands for a full disk; the copy of nobody fits."""
+    resource = pytest.importorskip("resource")
+    if kind == "faiss":
+        pytest.importorskip("faiss")
+    make_gallery(1500).save(tmp_path / "original.index")
+    target = str(tmp_path / "copy.index") if kind == "file" else f"faiss:{tmp_path / 'copy'}?form=int8"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for convert in (convert_gallery, lambda path, place: write_gallery(place, load_gallery(path))):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, limits[1]))
+            with pytest.raises(GalleryError, match=r"cannot (change|read or write|write) the gallery: "):
+                convert(tmp_path / "original.index", target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert [path.name for path in tmp_path.iterdir()] == ["original.index"]
+    assert convert_gallery(tmp_path / "original.index", target).faces == 1500
+
+
 def test_editing_is_the_same_whatever_keeps_the_gallery(uri):
     gallery = make_gallery()
     write_gallery(uri, gallery)

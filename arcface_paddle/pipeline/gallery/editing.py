@@ -32,6 +32,7 @@ from arcface_paddle.pipeline.gallery.stores import (
     shown_uri,
 )
 from arcface_paddle.pipeline.gallery.stores.file_store import FileStore
+from arcface_paddle.pipeline.gallery.stores.making import whole_gallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,7 @@ def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
     """
     if is_engine_uri(path):
         contract = GalleryContract(gallery.model, gallery.embedding_size, gallery.decision, gallery.parameters)
-        with create_gallery(path, contract) as store:
+        with whole_gallery(path) as place, create_gallery(place, contract) as store:
             store.add(gallery.entries, gallery.embeddings)
         return
     try:

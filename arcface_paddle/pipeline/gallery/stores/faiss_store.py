@@ -93,7 +93,7 @@ class FaissStore(GalleryStore):
         except OSError as error:
             raise GalleryError(f"{folder}: cannot write the gallery: {error.strerror or error}") from None
         store = cls(folder, form=form)
-        with store.transaction():
+        with store._database.reported(), store.transaction():
             store._database.set_meta("form", form or IVF)
         return store
 
