@@ -247,7 +247,18 @@ def _gone(pictures: Sequence[FoundPicture], store: FaceStore) -> list[str]:
     present = {path_key(found) for found in pictures}
     roots = {f"{found.root.absolute()}{os.sep}" for found in pictures if found.root is not None}
     lost = [path for path in store.paths() if path not in present and path.startswith(tuple(roots))]
-    return [path for path in lost if not Path(path).exists()]
+    return [path for path in lost if _is_gone(path)]
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether nothing stands there; of what is in a folder that is closed now, nobody knows."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _state_of(found: FoundPicture) -> Optional[FileState]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.record_log import MAGIC, RecordWriter, read_records, write_records
+from arcface_paddle.library.scanning import scan
 from arcface_paddle.library.store import (
     LOG_NAME,
     FileState,
@@ -19,6 +22,7 @@ from arcface_paddle.library.store import (
     read_embeddings,
     unreadable,
 )
+from arcface_paddle.pipeline.inputs import FoundPicture
 
 IDENTITY = ScanIdentity("M", "ab" * 32, "cd" * 32, True, 4, "D sha256:00", "det_thresh=None")
 
@@ -156,6 +160,27 @@ def test_pictures_that_are_gone_leave_the_disk(tmp_path):
     with open_store(tmp_path, IDENTITY) as store:
         assert sorted(one for one in "abcdefg" if store.picture(one * 64)) == ["a", "e", "f", "g"]
     assert (b"b" * 64) not in log_of(tmp_path).read_bytes()
+
+
+def test_pictures_in_a_folder_that_is_closed_now_are_not_forgotten(tmp_path, monkeypatch):
+    there, gone, closed = (tmp_path / name for name in ("there.jpg", "gone.jpg", "closed.jpg"))
+    there.write_bytes(b"unchanged")
+    stat = Path.stat
+
+    def refuse(path, **options):
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    with open_store(tmp_path / "store", IDENTITY) as store:
+        for name, path in zip("abc", (there, gone, closed)):
+            store.add_picture(picture(name))
+            store.add_path(str(path), FileState(there.stat().st_size, there.stat().st_mtime_ns), name * 64)
+        monkeypatch.setattr(Path, "stat", refuse)
+        report = scan([FoundPicture(there, tmp_path)], store, open_workers=lambda: pytest.fail("nothing is new"))
+        monkeypatch.undo()
+        assert (report.unchanged, report.forgotten) == (1, 1)
+        assert sorted(Path(path).name for path in store.paths()) == ["closed.jpg", "there.jpg"]
 
 
 def test_two_processes_do_not_write_one_store(tmp_path, monkeypatch):
