@@ -32,7 +32,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -257,7 +257,8 @@ class Ended:
         if self.code == 2 and (lines > 1 or not self.said) and self.case.fault != "stderr_closed":
             return "not one line of error"
         of_shards = self.case.fault == "full_device" and "--shard_size" in self.case.command  # files beside, not it
-        if self.code == 0 and self.case.fault not in MAY_SUCCEED and not of_shards:
+        no_differences = self.case.fault == "empty" and "--config <" in self.case.command  # from the defaults
+        if self.code == 0 and self.case.fault not in MAY_SUCCEED and not of_shards and not no_differences:
             return "accepted"
         if self.code == 2 and self.case.fault == HEALTHY:
             return "fails without a fault"
@@ -394,6 +395,12 @@ def _import_all() -> None:
     ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    import paddle
+
+    # Which Paddle loads at the first division. Without a current folder Intel's start calls exit, and the fork of a
+    # process that had threads waits there for ever; a fresh process gives up the folder long before.
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(str(Path(paddle.__file__).parent / "libs" / "libmklml_intel.so"))
     for path in (ROOT / "arcface_paddle").rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if not name.endswith("__main__"):
@@ -403,7 +410,13 @@ def _import_all() -> None:
 
 def _run(case: Case, area: Area, place: Path) -> Ended:
     place.mkdir()
-    arguments = _arguments(case, area, place)
+    ended = run_command(case, _arguments(case, area, place), place)
+    _open_again(place)
+    return replace(ended, left=tuple(_left_in(place)), named=_names_fault(case, ended.said, place))
+
+
+def run_command(case: Case, arguments: list[str], place: Path) -> Ended:
+    """Run a command in a fork, at a place of its own."""
     begun = time.monotonic()
     reading, said_to = os.pipe()  # not a file: some cases may write none
     fcntl.fcntl(said_to, _SET_PIPE_SIZE, _PIPE_BYTES)
@@ -425,9 +438,7 @@ def _run(case: Case, area: Area, place: Path) -> Ended:
         time.sleep(0.005)
     said = os.read(reading, _PIPE_BYTES).decode(errors="replace") if _is_ready(reading) else ""
     os.close(reading)
-    seconds = time.monotonic() - begun
-    _open_again(place)
-    return Ended(case, code, said, seconds, left=tuple(_left_in(place)), named=_names_fault(case, said, place))
+    return Ended(case, code, said, time.monotonic() - begun)
 
 
 def _patience_s() -> float:
@@ -611,6 +622,7 @@ def _is_ready(descriptor: int) -> bool:
 
 
 def _as_child(case: Case, arguments: list[str], place: Path, said_to: int) -> int:
+    from arcface_paddle import temporaries
     from arcface_paddle.cli import main
 
     os.setpgid(0, 0)
@@ -618,6 +630,7 @@ def _as_child(case: Case, arguments: list[str], place: Path, said_to: int) -> in
     code = 99
     try:
         atexit._clear()
+        atexit.register(temporaries._remove_unfinished)
         code = main.main(arguments)
         atexit._run_exitfuncs()
         if sys.stdout is not None:
