@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,3 +138,12 @@ def test_looking_at_datasets_survives_every_fault() -> None:
 @pytest.mark.long
 def test_a_sample_of_all_commands_survives_every_fault() -> None:
     assert_all_end_well("--share", "37", "--first", "5")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="builds a library that lets calls fail")
+def test_a_gallery_survives_calls_that_fail() -> None:
+    command = [sys.executable, str(MATRIX.with_name("failing_calls.py")), "--only", "gallery rename", "--most", "3"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-2000:]
+    assert ended.stdout.startswith("  ") and int(ended.stdout.split()[-4]) > 20  # "0 of N cases end badly"

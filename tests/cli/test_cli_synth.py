@@ -13,6 +13,7 @@ import pytest
 from arcface_paddle.cli.main import main
 from arcface_paddle.data.kinds import open_dataset
 from arcface_paddle.data.verification_set import read_verification_set
+from arcface_paddle.synthetic.layout import DatasetSettings
 
 SMALL = ["--identities", "2", "--images_per_identity", "2", "--size", "40", "--sessions", "1"]
 
@@ -80,3 +81,13 @@ def test_ctrl_c_ends_with_130_and_can_be_resumed(tmp_path):
     assert not (output / "metadata.jsonl").exists()
     assert main([*arguments, "--resume"]) == 0
     assert len(open_dataset(output, image_size=40)) == 32
+
+
+def test_a_library_that_cannot_be_loaded_is_not_taken_for_a_full_disk(tmp_path, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("Could not find/load shared object file 'libllvmlite.so'")  # as llvmlite in too little memory
+
+    monkeypatch.setattr(DatasetSettings, "population", refuse)
+    assert main(["synth", str(tmp_path / "set"), *SMALL]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("error: Could not find/load shared object file 'libllvmlite.so'")

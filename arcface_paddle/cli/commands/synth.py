@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
             return _merge(args)
         return _render(args) if args.shard is None else _render_shard(args)
     except OSError as error:
-        reason = error.strerror or str(error)
+        if error.errno is None:  # not from the system, but of a library that cannot be loaded, as in too little memory
+            raise
         raise DataError(
-            f"{args.output}: cannot be written: {reason}; what is whole stays, go on with --resume"
+            f"{args.output}: cannot be written: {error.strerror}; what is whole stays, go on with --resume"
         ) from None
 
 
