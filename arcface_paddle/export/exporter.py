@@ -11,7 +11,7 @@ from typing import Iterator
 
 import numpy as np
 
-from arcface_paddle import devices, images, temporaries
+from arcface_paddle import devices, files, images, temporaries
 from arcface_paddle.errors import ModelFileError
 from arcface_paddle.evaluation.embedder import Embed, model_embedder, network_embedder
 from arcface_paddle.export.graph import INPUT_SHAPE, GraphSettings, build_graph
@@ -140,11 +140,12 @@ def install(staging: Path, target: Path) -> tuple[str, ...]:
     names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == cards.CARD_NAME, name))
     try:
         target.mkdir(parents=True, exist_ok=True)
-        # Without its card and graph a folder is no model: a crash in between cannot leave a mixture that loads.
-        for name in _MODEL_FILES:
-            (target / name).unlink(missing_ok=True)
-        for name in names:
-            os.replace(staging / name, target / name)
+        with files.locked(target / cards.CARD_NAME):  # nor can two exports, or somebody who changes the card
+            # Without its card and graph a folder is no model: a crash in between cannot leave a mixture that loads.
+            for name in _MODEL_FILES:
+                (target / name).unlink(missing_ok=True)
+            for name in names:
+                os.replace(staging / name, target / name)
     except OSError as error:
         raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
     return tuple(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 from paddle import nn
 from paddle.jit.dy2static import utils as dy2static_utils
 
-from arcface_paddle import devices, temporaries
+from arcface_paddle import devices, files, temporaries
 from arcface_paddle.backbones import BACKBONES, build_backbone
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
 from arcface_paddle.export import exporter
-from arcface_paddle.export.exporter import embed_with_folder, export_model, parity_crops, staging_beside
+from arcface_paddle.export.exporter import embed_with_folder, export_model, install, parity_crops, staging_beside
 from arcface_paddle.export.graph import GraphSettings, build_graph
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.export.parity import check_parity
@@ -162,6 +163,23 @@ def test_unwritable_target(tmp_path, source):
     for target in (tmp_path / "file", tmp_path / "file" / "model"):
         with pytest.raises(ModelFileError, match="cannot be written"):
             export_model(source, target, model_format="json", settings=GraphSettings())
+
+
+def test_two_exports_do_not_mix_their_files(tmp_path):
+    for name in ("staging", "model"):
+        (tmp_path / name).mkdir()
+        for file in ("inference.json", "model.json"):
+            (tmp_path / name / file).write_text(name)
+    with files.locked(tmp_path / "model" / "model.json"):  # as another process that writes its files
+        other = threading.Thread(target=install, args=(tmp_path / "staging", tmp_path / "model"))
+        other.start()
+        other.join(0.1)
+        assert (tmp_path / "model" / "inference.json").read_text() == "model"
+    other.join()
+    assert {path.name: path.read_text() for path in (tmp_path / "model").iterdir()} == {
+        "inference.json": "staging",
+        "model.json": "staging",
+    }
 
 
 def one_layer() -> nn.Layer:
