@@ -7,9 +7,9 @@
 A library under the command (``failing_calls.c``, built here with gcc) counts its calls on files below its folder, also
 those of threads, children and libraries in C, and lets one fail, or all from one on, as on a disk that is full.
 
-A command that says 0 has written what it writes undisturbed. Else it says in one line why, and what lies there is the
-old or the new state. When it runs again, without a fault, it comes through, its result is that of the undisturbed run,
-and nothing else is left.
+A command that ends as it does undisturbed has written what it writes then. Else it says in one line why, and what lies
+there is the old or the new state. When it runs again, without a fault, it comes through, its result is that of the
+undisturbed run, and nothing else is left.
 """
 
 from __future__ import annotations
@@ -141,12 +141,12 @@ class Plan(ctypes.Structure):
 
 @dataclass
 class Undisturbed:
-    """What a command writes, of which ``fixed`` is the same each time, and how many calls it makes for it."""
+    """What a command writes, of which ``fixed`` is the same each time, its calls, and its code: 0, or 1 for bad input."""
 
     files: dict[str, str]
     fixed: set[str]
     counts: dict[str, int]
-    seconds: float
+    code: int
 
 
 @dataclass
@@ -163,13 +163,13 @@ class Bench:
         runs = []
         for _ in range(2):
             ended = self.run(Fault(), afresh=True)
-            if ended.code != 0:
+            if ended.code not in (0, 1):
                 raise RuntimeError(f"{self.command} fails undisturbed: {ended.said[-2000:]}")
-            runs.append((self.files(), self.plan.counted(), ended.seconds))
-        (first, counts, _), (second, _, seconds) = runs
+            runs.append((self.files(), self.plan.counted()))
+        (first, counts), (second, _) = runs
         if first.keys() != second.keys():
             raise RuntimeError(f"{self.command}: other files the second time: {first.keys() ^ second.keys()}")
-        return Undisturbed(first, {name for name in first if first[name] == second[name]}, counts, seconds)
+        return Undisturbed(first, {name for name in first if first[name] == second[name]}, counts, ended.code)
 
     def run(self, fault: Fault, *, afresh: bool) -> Ended:
         if afresh:
@@ -258,7 +258,7 @@ def problem_of(bench: Bench, fault: Fault, good: Undisturbed) -> str:
     problem = _of_first(ended, there, left, good, failed=failed, **kind)
     if problem:
         return f"{problem}: {ended.said[-1500:]}"
-    if ended.code == 0 or not _different(there, good):  # made, and then something else failed
+    if ended.code == good.code or not _different(there, good):  # made, and then something else failed
         return ""
     again = bench.run(Fault(), afresh=False)
     return _of_second(again, bench.files(), good, ended)
@@ -288,7 +288,7 @@ def _of_first(
         return "traceback"
     if ended.code == 2 and ended.said.count("error: ") != 1:
         return "not one line of error"
-    if short and ended.code != 0:
+    if short and ended.code != good.code:
         return f"exit code {ended.code} though nothing failed"
     if unlinks:
         left, there = [], {name: digest for name, digest in there.items() if not fault_matrix._TEMPORARY.search(name)}
@@ -296,8 +296,8 @@ def _of_first(
         return "does not name the error of the disk"
     if left:
         return f"left behind: {', '.join(left)}"
-    if ended.code == 0 and (different := _different(there, good)):
-        return f"{failed} calls failed, code 0, but different: {different}"
+    if ended.code == good.code and (different := _different(there, good)):
+        return f"code {ended.code} though {failed} calls failed, but different: {different}"
     return ""
 
 
@@ -311,7 +311,7 @@ def _different(there: dict[str, str], good: Undisturbed) -> list[str]:
 
 def _of_second(again: Ended, there: dict[str, str], good: Undisturbed, first: Ended) -> str:
     said = f"first: {first.said[-700:]}\nagain: {again.said[-700:]}"
-    if again.code != 0:
+    if again.code != good.code:
         return f"does not come through the second time ({again.code}): {said}"
     if different := _different(there, good):
         return f"different the second time: {different}: {said}"
