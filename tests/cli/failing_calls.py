@@ -141,7 +141,7 @@ class Plan(ctypes.Structure):
 
 @dataclass
 class Undisturbed:
-    """What a command writes, of which ``fixed`` is the same each time, its calls, and its code: 0, or 1 for bad input."""
+    """What a command writes, ``fixed`` being the same each time, its calls, and its code: 0, or 1 for bad input."""
 
     files: dict[str, str]
     fixed: set[str]
