@@ -275,7 +275,7 @@ def claimed_folder(path: PathLike) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY) if sys.platform != "win32" else -1
     try:
-        yield descriptor < 0 or _is_claimed(descriptor)
+        yield try_claim(descriptor)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -284,7 +284,10 @@ def claimed_folder(path: PathLike) -> Iterator[bool]:
                 place.rmdir()
 
 
-def _is_claimed(descriptor: int) -> bool:
+def try_claim(descriptor: int) -> bool:
+    """Claim an open file or folder until it is closed; False when somebody else has. See ``claimed_folder``."""
+    if sys.platform == "win32":  # its locks would keep others from reading, too
+        return True
     try:
         return temporaries.try_lock(descriptor)
     except OSError:  # a file system without locks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         """Prepare for the images ``indices``, (M,) int64, ascending; ``cached_at`` is a file that stays."""
         self.indices = indices
         self._scratch = ExitStack()
+        self._is_shared = cached_at is not None
         self.path = cached_at or self._scratch.enter_context(files.scratch_folder()) / "embeddings.f16"
         self._stream: Optional[BinaryIO] = None
         self._rows = np.empty((0, 1), dtype=np.float16)
@@ -77,9 +79,15 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
 
         Returns:
             The number of images whose embeddings are there, at least B.
+
+        Raises:
+            DataError: another doctor is using the file.
+            OSError: it cannot be written.
         """
-        kept = self._rows_of_earlier_run(first)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._is_shared:
+            self._claim()
+        kept = self._rows_of_earlier_run(first)
         self._stream = self.path.open("r+b" if kept else "wb")
         if not kept:
             self.append(first)
@@ -87,6 +95,13 @@ class EmbeddingStore(AbstractContextManager["EmbeddingStore"]):
         self._stream.seek(kept * first.shape[1] * _BYTES_PER_VALUE)
         self._stream.truncate()
         return kept
+
+    def _claim(self) -> None:
+        """Keep other doctors out: what one cuts off while another has it mapped ends that one's process."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._scratch.callback(os.close, descriptor)
+        if not files.try_claim(descriptor):
+            raise DataError(f"{self.path}: another doctor is using it; let one doctor at a time use it")
 
     def append(self, embeddings: np.ndarray) -> None:
         """Write the embeddings of the next images."""

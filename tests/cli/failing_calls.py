@@ -157,6 +157,7 @@ class Bench:
     area: Area
     place: Path
     plan: Plan
+    below: Path
     seconds: float = 0.0
 
     def undisturbed(self) -> Undisturbed:
@@ -181,7 +182,7 @@ class Bench:
             shutil.rmtree(self.place / name, ignore_errors=True)
         (self.place / "work").mkdir()
         case = Case(self.command, str(fault))
-        self.plan.arm(fault, self.place / "faulty")
+        self.plan.arm(fault, self.below)
         try:
             ended = fault_matrix.run_command(case, self._arguments(), self.place)
         finally:
@@ -322,14 +323,17 @@ Choice = Callable[[dict[str, int]], Iterator[Fault]]
 """Which faults to try on a command that makes so many calls of each kind."""
 
 
-def run_all(folder: Path, commands: list[str], *, choose: Choice, tell: bool = False) -> tuple[int, int]:
+def run_all(
+    folder: Path, commands: list[str], *, choose: Choice, of_inputs: bool = False, tell: bool = False
+) -> tuple[int, int]:
     """Run cases below a folder; returns how many were run and how many end badly."""
     area = Area(folder, needs_networks=True)
     fault_matrix._import_all()
     plan = Plan.of_environment()
     cases = bad = 0
     for command in commands:
-        bench = Bench(command, area, folder / "place", plan)
+        below = area.folder if of_inputs else folder / "place" / "faulty"
+        bench = Bench(command, area, folder / "place", plan, below)
         try:
             good = bench.undisturbed()
         except RuntimeError as error:
@@ -374,6 +378,7 @@ def main() -> int:
     parser.add_argument("--kind", choices=KINDS, help="one kind of call")
     parser.add_argument("--most", type=int, default=1_000_000, help="places for each kind of call")
     parser.add_argument("--nth", type=int, default=0, help="this place alone")
+    parser.add_argument("--inputs", action="store_true", help="calls on what is read, not on what is written")
     parser.add_argument("--tell", action="store_true", help="a line for each case")
     args = parser.parse_args()
     kinds = (args.kind,) if args.kind else KINDS
@@ -388,7 +393,7 @@ def main() -> int:
             found = faults_of(counts, kinds=kinds, most=args.most)
             return (fault for fault in found if args.nth in (0, fault.nth))
 
-        cases, bad = run_all(folder, chosen, choose=choose, tell=args.tell)
+        cases, bad = run_all(folder, chosen, choose=choose, of_inputs=args.inputs, tell=args.tell)
     print(f"{bad} of {cases} cases end badly")
     return 1 if bad else 0
 

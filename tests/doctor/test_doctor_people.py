@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from arcface_paddle.doctor.findings import Ledger
 from arcface_paddle.doctor.identities import IdentityFacts, examine_identities, find_mislabelled, find_same_person
 from arcface_paddle.doctor.labels import examine_labels
 from arcface_paddle.doctor.scan import ColorFacts, ScanFacts, Status, mean_chroma, read_checked
+from arcface_paddle.errors import DataError
 
 
 def directions(*angles_deg: float) -> np.ndarray:
@@ -30,6 +32,20 @@ def store_of(vectors: np.ndarray, indices: np.ndarray) -> EmbeddingStore:
     store.begin(vectors)
     store.finish(vectors.shape[1])
     return store
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+def test_two_doctors_do_not_use_one_cache(tmp_path):
+    first, path = directions(0, 10), tmp_path / "embeddings.f16"
+    with EmbeddingStore(np.arange(4), cached_at=path) as one:
+        one.begin(first)
+        one.append(directions(20, 30))
+        one.finish(2)
+        with EmbeddingStore(np.arange(4), cached_at=path) as other, pytest.raises(DataError, match="another doctor"):
+            other.begin(directions(50, 60))  # of another model: it would cut the file off
+        np.testing.assert_allclose(one.take(np.arange(4)), directions(0, 10, 20, 30), atol=2e-3)
+    with EmbeddingStore(np.arange(4), cached_at=path) as again:
+        assert again.begin(first) == 4
 
 
 def people(*angles_by_person: tuple[float, ...]) -> tuple[EmbeddingStore, np.ndarray]:
