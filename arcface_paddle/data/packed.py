@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ def _pack(
     manifest = read_manifest(target)
     done = whole_shards(target) if manifest is None else _listed_shards(target, manifest)
     first = packer.check_same_source(done)
+    packer.note_left_out(done, first)
     progress(first)
     if manifest is not None:
         packer.check_nothing_is_missing(first, workers)
@@ -203,11 +205,26 @@ class _Packer:
             return 0
         last = read_index(done[-1])[-1]
         name = _member_name(RandomAccessFile(done[-1]), int(last["offset"]))
-        index = int(name.split("/")[-1].split(".")[0])
+        index = _sample_of(name)
         same = index < len(self.dataset) and self.dataset.labels[index] == last["label"]
         if not same or zlib.crc32(self.dataset.read_encoded(index)) != last["crc32"]:
             raise DataError(f"{self._root}: holds shards of another dataset ({name} differs); choose an empty folder")
         return index + 1
+
+    def note_left_out(self, done: list[Path], first: int) -> None:
+        """Note the samples before ``first`` that an earlier run could not read, so that nobody takes this for all."""
+        indexes = [read_index(path) for path in done]
+        if sum(map(len, indexes)) == first:
+            return
+        packed = set()
+        for shard, index in zip(done, indexes):
+            file = RandomAccessFile(shard)
+            packed.update(_sample_of(_member_name(file, int(offset))) for offset in index["offset"])
+        for number in sorted(set(range(first)) - packed):
+            path_of = self.dataset.path_of(number)
+            self.bad.append(
+                (path_of, f"{path_of}: an earlier run could not read it; choose an empty folder to have it")
+            )
 
     def check_nothing_is_missing(self, first: int, workers: int) -> None:
         """Check that the samples from ``first`` on, which finished shards lack, are those that cannot be read.
@@ -345,6 +362,12 @@ def _shard_name(number: int) -> str:
 def _shard_size(entries: np.ndarray) -> int:
     end = int(entries["offset"][-1]) + int(entries["length"][-1])
     return end + -end % _BLOCK + len(_END)
+
+
+def _sample_of(name: str) -> int:
+    """Return the number in the name of a member; of a name that is none of ours, one that no dataset has."""
+    number = name.split("/")[-1].split(".")[0]
+    return int(number) if number.isdecimal() else sys.maxsize
 
 
 def _member_name(file: RandomAccessFile, offset: int) -> str:

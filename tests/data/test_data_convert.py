@@ -377,6 +377,19 @@ def test_packing_a_dataset_that_has_grown_is_refused(tmp_path):
     assert report.samples == report.resumed_samples == 5 and len(report.bad) == 2
 
 
+def test_what_an_earlier_run_could_not_read_is_told_again(tmp_path):
+    write_image_set(tmp_path / "source", LABELS)
+    missing = tmp_path / "source/images/00000003.jpg"
+    content = missing.read_bytes()
+    missing.write_bytes(b"")
+    assert len(pack_dataset(open_dataset(tmp_path / "source"), tmp_path / "packed").bad) == 1
+    missing.write_bytes(content)
+    again = pack_dataset(open_dataset(tmp_path / "source"), tmp_path / "packed")
+    assert again.samples == again.resumed_samples == len(LABELS) - 1
+    [(path, reason)] = again.bad
+    assert path.endswith("00000003.jpg") and "an earlier run could not read it; choose an empty folder" in reason
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_full_disk_leaves_usable_parts_and_the_next_run_goes_on(tmp_path, name):
     """The first run breaks in the middle with ENOSPC, raised by the system's write; the second completes."""
