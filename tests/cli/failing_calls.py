@@ -259,7 +259,7 @@ def problem_of(bench: Bench, fault: Fault, good: Undisturbed) -> str:
     problem = _of_first(ended, there, left, good, failed=failed, **kind)
     if problem:
         return f"{problem}: {ended.said[-1500:]}"
-    if ended.code == good.code or not _different(there, good):  # made, and then something else failed
+    if ended.code == 0 or not _different(there, good):  # made, and then something else failed
         return ""
     again = bench.run(Fault(), afresh=False)
     return _of_second(again, bench.files(), good, ended)
@@ -293,11 +293,11 @@ def _of_first(
         return f"exit code {ended.code} though nothing failed"
     if unlinks:
         left, there = [], {name: digest for name, digest in there.items() if not fault_matrix._TEMPORARY.search(name)}
-    if failed and ended.code and reads and "Input/output error" not in ended.said:
+    if failed and ended.code not in (0, good.code) and reads and "Input/output error" not in ended.said:
         return "does not name the error of the disk"
     if left:
         return f"left behind: {', '.join(left)}"
-    if ended.code == good.code and (different := _different(there, good)):
+    if ended.code == 0 and (different := _different(there, good)):
         return f"code {ended.code} though {failed} calls failed, but different: {different}"
     return ""
 
