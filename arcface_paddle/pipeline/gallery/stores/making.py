@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Iterator
 
@@ -37,7 +38,8 @@ def whole_gallery(uri: files.PathLike) -> Iterator[files.PathLike]:
         beside = temporaries.new_folder(target)
     try:
         made = beside.path / (target.name or "gallery")
-        yield f"{_FAISS}{made}{mark}{form}" if is_folder else made
+        with _told_of(target, beside.path):
+            yield f"{_FAISS}{made}{mark}{form}" if is_folder else made
         with _refusals_name(target):
             _place(made, target)
     finally:
@@ -56,6 +58,15 @@ def _require_nothing(target: Path, *, is_folder: bool) -> None:
     is_empty = is_folder and target.is_dir() and not any(target.iterdir())
     if target.exists() and not is_empty:
         raise GalleryError(f"{target}: exists already; open it, or remove it first")
+
+
+@contextlib.contextmanager
+def _told_of(target: Path, beside: Path) -> Iterator[None]:
+    """Let errors name the place that was asked for, not the one beside it, which is gone then."""
+    try:
+        yield
+    except GalleryError as error:
+        raise GalleryError(re.sub(re.escape(str(beside)) + "[^:]*", lambda _: str(target), str(error))) from None
 
 
 @contextlib.contextmanager
