@@ -293,7 +293,7 @@ def _of_first(
         return f"exit code {ended.code} though nothing failed"
     if unlinks:
         left, there = [], {name: digest for name, digest in there.items() if not fault_matrix._TEMPORARY.search(name)}
-    if failed and ended.code not in (0, good.code) and reads and "Input/output error" not in ended.said:
+    if failed and ended.code == 2 and reads and "Input/output error" not in ended.said:
         return "does not name the error of the disk"
     if left:
         return f"left behind: {', '.join(left)}"
