@@ -29,6 +29,7 @@ from typing import Any, Callable, Iterator, Optional
 import numpy as np
 import psutil
 
+from arcface_paddle import temporaries
 from arcface_paddle.pipeline.engines.telemetry import forbid_telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,6 +303,7 @@ class _Fork:
                 os.close(ready)
                 code = _as_child(flags, said, environment, tell)
             finally:  # whatever comes, this process does not go on with the harness
+                temporaries._remove_unfinished()  # as at the end of a process that was not forked
                 os._exit(code)
         os.close(tell)
         os.read(ready, 1)  # until the command begins: a signal before that would meet this program
