@@ -216,7 +216,7 @@ class _Packer:
         indexes = [read_index(path) for path in done]
         if sum(map(len, indexes)) == first:
             return
-        packed = set()
+        packed: set[int] = set()
         for shard, index in zip(done, indexes):
             file = RandomAccessFile(shard)
             packed.update(_sample_of(_member_name(file, int(offset))) for offset in index["offset"])
