@@ -9,12 +9,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from arcface_paddle.errors import ConfigError
+from arcface_paddle.service.connections import ImpatientProtocol, most_connections
 from arcface_paddle.service.request_log import logging_settings
 from arcface_paddle.service.running import RunningService
 
 _GRACE_S = 30
-_CONNECTIONS = 1000  # that wait for an answer; what comes on top gets 503
 _HEADER_BYTES = 64 * 1024
+_BACKLOG = 200  # that are taken at once
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -57,12 +58,13 @@ def serve(app: FastAPI, listening: socket.socket, *, log_level: str = "INFO") ->
         log_config=logging_settings(level=log_level),
         access_log=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=most_connections(),
+        backlog=_BACKLOG,
         h11_max_incomplete_event_size=_HEADER_BYTES,
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=15,
         proxy_headers=False,
-        http="h11",
+        http=ImpatientProtocol,
         loop="asyncio",
         ws="none",
     )
