@@ -15,7 +15,7 @@ from arcface_paddle.service.running import RunningService
 
 _GRACE_S = 30
 _HEADER_BYTES = 64 * 1024
-_BACKLOG = 200  # that are taken at once
+_BACKLOG = 100  # that are taken at once
 
 
 def open_socket(host: str, port: int) -> socket.socket:

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from arcface_paddle.pipeline.gallery import Gallery
+from arcface_paddle.service import uploads
 from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.enrolling import source_of
 from arcface_paddle.service.envelope import BodyLimit
+from arcface_paddle.service.errors import BadRequestError
 from arcface_paddle.service.request_log import LOGGER, JsonFormatter
 from arcface_paddle.service.service_settings import Limits
 
@@ -63,6 +65,7 @@ JSON = {"content-type": "application/json"}
         (JSON, b"{", (400, "bad_request")),
         (JSON, b"[" * 100_000, (400, "bad_request")),
         (JSON, b"[]", (400, "bad_request")),
+        (JSON, b'{"a": [' + b"[]," * 50_000 + b"[]]}", (400, "bad_request")),
         (JSON, b"\xff\xfe", (400, "bad_request")),
         (JSON, b'{"image_base64": 7}', (400, "bad_request")),
         (JSON, b'{"image_base64": "*"}', (400, "bad_request")),
@@ -82,6 +85,14 @@ def test_bodies_that_cannot_be_get_their_status(open_service, headers, body, exp
     service = open_service(limits=Limits(picture_bytes=200_000, json_bytes=20_000))
     assert status_and_code(service.http.post("/v1/detect", headers=headers, content=body)) == expected
     assert service.client.gallery()["faces"] == 3
+
+
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"1,", b'"":[],'])
+def test_a_body_of_countless_values_is_refused_before_it_is_read(value, monkeypatch):
+    body = b'{"a": [' + value * 20_000 + b"[]]}"
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("millions of objects are made while everybody waits"))
+    with pytest.raises(BadRequestError, match="more than 10,000 values"):
+        uploads._of_json(body, ("image",), Limits())
 
 
 def test_a_picture_twice_in_a_form_is_not_guessed_at(service, pictures):
