@@ -17,6 +17,7 @@ from starlette.routing import Match, Route
 
 from arcface_paddle import __version__
 from arcface_paddle.errors import ArcfaceError
+from arcface_paddle.pipeline.engines.heaps import give_back_freed_memory
 from arcface_paddle.service.envelope import SECURITY_HEADERS, BodyLimit, Envelope, OwnPagesOnly
 from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID, ServiceError, status_and_code
 from arcface_paddle.service.inference import FaceModels
@@ -32,6 +33,7 @@ DESCRIPTION = (
 )
 _ROUTERS = tuple(module.router for module in (pictures, people, jobs, strangers, operations, pages))
 _EXPIRY_CHECK_S = 3600.0
+_MEMORY_CHECK_S = 60.0
 
 
 def create_app(settings: ServiceSettings, *, models: Optional[FaceModels] = None) -> FastAPI:
@@ -65,11 +67,12 @@ def create_app(settings: ServiceSettings, *, models: Optional[FaceModels] = None
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: RunningService = app.state.service
-    expiry = asyncio.create_task(_remove_expired_hourly(service))
+    tasks = [asyncio.create_task(work(service)) for work in (_remove_expired_hourly, _give_back_memory)]
     try:
         yield
     finally:
-        expiry.cancel()
+        for task in tasks:
+            task.cancel()
         await run_in_threadpool(service.close)
 
 
@@ -81,6 +84,16 @@ async def _remove_expired_hourly(service: RunningService) -> None:
             await run_in_threadpool(service.remove_expired)
         except (ArcfaceError, OSError, sqlite3.Error) as error:
             log_failure({}, error)
+
+
+async def _give_back_memory(service: RunningService) -> None:
+    """Give back every minute what pictures have left, where some came: otherwise a service seems to grow for days."""
+    seen = service.pool.finished
+    while True:
+        await asyncio.sleep(_MEMORY_CHECK_S)
+        if service.pool.finished != seen:
+            seen = service.pool.finished
+            await run_in_threadpool(give_back_freed_memory)
 
 
 def _add_layers(app: FastAPI, service: RunningService) -> None:

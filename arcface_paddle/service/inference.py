@@ -112,6 +112,9 @@ class Worker:
 class InferencePool:
     """Threads that look at pictures, one after the other each.
 
+    Attributes:
+        finished: how often work ended, well or not.
+
     Args:
         models: as many workers as there are detectors.
         limits: length of the queue, faces, time.
@@ -130,6 +133,7 @@ class InferencePool:
         self._threads = ThreadPoolExecutor(self.worker_count, thread_name_prefix="faces")
         self._guard = threading.Lock()
         self._unfinished = 0
+        self.finished = 0
         self._mean_work_s = _USUAL_WORK_S
         self._stopping = False
 
@@ -193,3 +197,4 @@ class InferencePool:
     def _finished(self, _future: Future[Result]) -> None:
         with self._guard:
             self._unfinished -= 1
+            self.finished += 1

@@ -20,8 +20,8 @@ from arcface_paddle.service.service_settings import Limits
 
 MULTIPART, JSON, RAW = "multipart/form-data", "application/json", "application/octet-stream"
 _MOST_VALUES = 10_000
-"""Of a JSON body with a picture. Twelve megabytes of ``[],[],…`` keep everybody waiting for seconds while they are read,
-and take 300 MB; in base64 none of the signs stands that part values."""
+"""Of a JSON body with a picture. Twelve megabytes of ``[],[],…`` keep everybody waiting for seconds while they are
+read, and take 300 MB; in base64 none of the signs stands that part values."""
 _TYPES = f"{MULTIPART}, image/*, {RAW}, {JSON}"
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from freed_memory import KEPT_MB, glibc, kept_by_malloc
 
 from arcface_paddle.pipeline import Analyzer
 from arcface_paddle.pipeline.detection.strategies import WholePicture
+from arcface_paddle.pipeline.engines import heaps
 from arcface_paddle.pipeline.settings import available_cores
 from arcface_paddle.types import Detection
-
-glibc = pytest.mark.skipif(
-    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc"
-)
 
 # All threads hold what they were given until every one has some: each gets a heap of its own if glibc is let.
 COUNT = """
@@ -118,6 +116,18 @@ def test_threads_that_run_a_network_share_two_heaps(tmp_path: Path) -> None:
     assert count_heaps(NETWORK, "openvino", tmp_path / "ours", environment=mine) <= 2
     users = {**mine, "MALLOC_ARENA_MAX": "7"}
     assert 2 < count_heaps(NETWORK, "openvino", tmp_path / "users", environment=users) <= 7
+
+
+@glibc
+@pytest.mark.parametrize("all_is_kept", [False, True])
+def test_what_is_free_in_the_heaps_is_given_back_unless_all_is_to_be_kept(
+    all_is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heaps, "_all_is_kept", all_is_kept)
+    with kept_by_malloc() as given_back_mb:
+        assert given_back_mb() < KEPT_MB / 4
+        heaps.give_back_freed_memory()
+        assert (given_back_mb() > KEPT_MB * 3 / 4) is not all_is_kept
 
 
 class Counting(WholePicture):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import numpy as np
 import pytest
+from freed_memory import KEPT_MB, glibc, kept_by_malloc
 
 from arcface_paddle.pipeline.analyzer import Analyzer
+from arcface_paddle.pipeline.engines import heaps
 from arcface_paddle.pipeline.gallery import Gallery
 from arcface_paddle.pipeline.opening import open_pipeline
 from arcface_paddle.pipeline.settings import PipelineSettings
+from arcface_paddle.service import app
 from arcface_paddle.service.client import ServiceCallError
 
 
@@ -87,3 +91,16 @@ def test_models_say_which_similarity_means_which_rate(service):
     assert [row["far"] for row in table] == sorted((row["far"] for row in table), reverse=True)
     assert [row["similarity"] for row in table] == sorted(row["similarity"] for row in table)
     assert len(table) >= 3 and answer["detector"]["name"] == "CenterFace"
+
+
+@glibc
+def test_memory_that_pictures_have_left_is_given_back(open_service, pictures, monkeypatch):
+    monkeypatch.setattr(app, "_MEMORY_CHECK_S", 0.05)
+    monkeypatch.setattr(heaps, "_all_is_kept", False)  # as training wants it, which other tests do in this process
+    service = open_service()
+    with kept_by_malloc() as given_back_mb:
+        service.client.detect(pictures["hopper"])
+        deadline = time.monotonic() + 10
+        while given_back_mb() < KEPT_MB / 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

@@ -3,7 +3,8 @@
 glibc gives every thread a heap of its own, up to eight a core, and a heap keeps what was large in it once: pictures and
 what networks compute between their layers. A service with a gallery of 10,000 faces grew from 367 to 433 MiB in 550
 mixed requests, and went on; with two heaps it stayed at 338. Networks of Paddle ask for what is freed to be kept, which
-glibc then does in each heap.
+glibc then does in each heap: what many requests took at the same moment once stays, and every such peak that is higher
+than those before adds to it. ``give_back_freed_memory`` ends that.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import functools
 import os
 import sys
+from typing import Callable, Optional
 
 # Options of glibc's mallopt(3), and the largest threshold of mmap that it accepts.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
@@ -47,9 +49,25 @@ def keep_all_freed_memory() -> None:
     _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER})
 
 
+def give_back_freed_memory() -> None:
+    """Give the system the pages back that are free in all heaps, unless all of them are to be kept.
+
+    After a day of requests that takes tens of milliseconds, in which other threads may wait for memory; what they ask
+    for next costs a page fault for each 4 KiB again.
+    """
+    trim = None if _all_is_kept else _function("malloc_trim")
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def _set(options: dict[int, int]) -> None:
     """Set options of malloc; with another C library than glibc nothing is done."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # musl has none
+    mallopt = _function("mallopt")
+    if mallopt is not None:
         for option, value in options.items():
             mallopt(option, value)
+
+
+def _function(name: str) -> Optional[Callable[..., int]]:
+    """Return a function of glibc; None where the C library has none of that name (musl, macOS)."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
