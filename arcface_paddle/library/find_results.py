@@ -18,6 +18,7 @@ from arcface_paddle import files, images
 from arcface_paddle.errors import ConfigError, DataError, ImageError
 from arcface_paddle.library.documents import PeopleDocument
 from arcface_paddle.library.finding import FoundPicture
+from arcface_paddle.pipeline.results import spreadsheet_cell
 from arcface_paddle.reports import html
 
 TEXT, PATHS, JSON, CSV = "text", "paths", "json", "csv"
@@ -91,14 +92,9 @@ def _as_csv(found: Sequence[FoundPicture], people: PeopleDocument) -> str:
         captured = "" if one.picture.captured is None else one.picture.captured.isoformat()
         for face in one.faces:
             box = [round(float(value), 2) for value in face.face.box_xyxy]
-            names = map(_no_formula, (path_of(one, people), face.person))
-            path, person = names
+            path, person = (spreadsheet_cell(text) for text in (path_of(one, people), face.person))
             writer.writerow([path, captured, person, f"{face.similarity:.4f}", *box])
     return buffer.getvalue().rstrip("\n")
-
-
-def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def write_links(folder: files.PathLike, found: Sequence[FoundPicture], people: PeopleDocument, *, copies: bool) -> None:

@@ -18,7 +18,7 @@ PICTURE_COLUMNS = ("picture", "face", "box", "name", "similarity", "detection")
 VIDEO_COLUMNS = ("name", "faces", "first (s)", "last (s)", "best similarity")
 
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """First characters of a cell that a spreadsheet takes for a formula, in their wide forms, too.
 Source: https://owasp.org/www-community/attacks/CSV_Injection"""
 

@@ -28,7 +28,7 @@ def result(source="a.jpg", name="Ada", similarity=-0.25) -> ImageResult:
     return ImageResult(source, (60, 40), (face,))
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", "＠"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＠"])
 def test_cells_that_a_spreadsheet_would_run_are_text(start):
     text = to_csv([result_to_json(result(f"{start}HYPERLINK(1).jpg", f"{start}cmd|' /C calc'!A0"))])
     [row] = csv.DictReader(io.StringIO(text, newline=""))
