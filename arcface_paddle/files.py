@@ -29,6 +29,8 @@ LOCK_TIMEOUT_S = 30.0
 
 _HASH_BLOCK_BYTES = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""C0 without tab and newline, C1, separators of lines, and what turns the direction of writing around."""
 _LOCK_POLL_S = 0.01
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 """To open a pipe without waiting for its writer; where there is no such flag, there are no such pipes."""
@@ -192,6 +194,21 @@ def printable(path: PathLike) -> str:
 def _escaped(surrogate: re.Match[str]) -> str:
     code = ord(surrogate.group())
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def plain(text: str) -> str:
+    """Return a text in which control characters are spelt out, as ``\\x1b``: no terminal or page obeys them."""
+    return _CONTROL.sub(_spelt, text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line without control characters, such as a log takes."""
+    return plain(" ".join(text.splitlines()))
+
+
+def _spelt(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def write_text(path: PathLike, content: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Iterable, Optional, TextIO
 
+from arcface_paddle.files import one_line
+
 if TYPE_CHECKING:  # imported where it is used, so that --help is quick
     from tqdm import tqdm
 
@@ -38,6 +40,7 @@ def progress(
     """
     from tqdm import tqdm
 
+    desc = one_line(desc)  # the name of a folder, which somebody else may have given it
     common = {"total": total, "initial": initial, "unit": f" {unit}", "disable": not shown}
     if sys.stderr is None or sys.stderr.isatty():
         return tqdm(iterable, desc=desc or None, leave=leave, **common)

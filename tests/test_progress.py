@@ -27,6 +27,14 @@ def test_a_log_gets_a_line_every_interval(capsys, monkeypatch):
     assert lines[-1].startswith("embedding: 40/40 pictures (100 %)")
 
 
+def test_a_name_in_front_of_the_figures_moves_no_cursor(capsys, monkeypatch):
+    monkeypatch.setattr(module, "LINE_INTERVAL_S", 0.0)
+    for _ in progress(range(3), desc="lfw\x1b[2J\x9b\u202e\nforged", unit="batches"):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(line.startswith(r"lfw\x1b[2J\x9b\u202e forged: ") for line in lines)
+
+
 def test_short_work_says_nothing_in_a_log(capsys):
     assert list(progress(range(5))) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().err == ""

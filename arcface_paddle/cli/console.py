@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from arcface_paddle import files
-from arcface_paddle.cli.terminal import one_line
 from arcface_paddle.errors import ConfigError
 
 
@@ -14,7 +13,7 @@ def complain(message: str) -> None:
     """Say on stderr what is wrong with one input, without breaking a progress bar."""
     from tqdm import tqdm  # here, so that commands without complaints start sooner
 
-    tqdm.write(one_line(message), file=sys.stderr)
+    tqdm.write(files.one_line(message), file=sys.stderr)
 
 
 def write_json_result(path: str, content: dict[str, Any]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
 from arcface_paddle import files
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.main import EXIT_OK, EXIT_PARTIAL
 from arcface_paddle.cli.writable import require_writable_folder
 from arcface_paddle.data.data_settings import (
@@ -134,9 +134,9 @@ def report_bad(bad: Sequence[tuple[str, str]], listing: files.PathLike) -> int:
 
     lines = [reason if path in reason else f"{path}: {reason}" for path, reason in bad]
     for line in lines[:_LISTED]:
-        print(f"left out: {line}", file=sys.stderr)
+        complain(f"left out: {line}")
     if len(lines) > _LISTED:
         with disk_errors_as_data_errors(Path(listing).parent):
             files.write_bytes(listing, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-        print(f"left out: {len(lines) - _LISTED} more, all of them are in {listing}", file=sys.stderr)
+        complain(f"left out: {len(lines) - _LISTED} more, all of them are in {listing}")
     return EXIT_PARTIAL if bad else EXIT_OK

@@ -26,7 +26,7 @@ from typing import Any, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
-from arcface_paddle import images
+from arcface_paddle import files, images
 from arcface_paddle.cli import gallery_flags, video_flags
 from arcface_paddle.cli.commands import recognize
 from arcface_paddle.cli.notebook_parser import NotebookParser
@@ -123,7 +123,8 @@ class InsightFace:
                 continue
             _warn(finding.problems)
             if print_info:
-                _logger.info("File: %s, predict label(s): %s", name, self._labels(finding.result))
+                labels = [files.one_line(label) for label in self._labels(finding.result)]
+                _logger.info("File: %s, predict label(s): %s", files.one_line(name), labels)
             yield self._as_published(finding.result)
 
     def _findings(self, input_data: Union[str, Path, np.ndarray]) -> Iterator[tuple[str, SourceRecord]]:
@@ -170,10 +171,10 @@ class InsightFace:
                 raise ConfigError("args.rec needs args.index; make a gallery with build_index() first")
             self._session = RecognitionSession.open(recognize.session_settings(self.args, index=self.args.index))
             if self._session.caution:
-                _logger.warning("%s: %s", self.args.index, self._session.caution)
+                _warn([f"{self.args.index}: {self._session.caution}"])
         return self._session
 
 
 def _warn(problems: Sequence[str]) -> None:
     for problem in problems:
-        _logger.warning("%s", problem)
+        _logger.warning("%s", files.one_line(problem))

@@ -78,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = self._hint(message)
-        said = terminal.one_line(f"{self.prog}: error: {message}{hint} (see {self.prog} --help)")
+        said = files.one_line(f"{self.prog}: error: {message}{hint} (see {self.prog} --help)")
         self.exit(EXIT_ERROR, f"{said}\n")
 
     def _hint(self, message: str) -> str:
@@ -315,7 +315,7 @@ def _quiet_libraries() -> None:
 
 
 def _complain(prog: str, message: str) -> None:
-    print(f"{prog}: error: {terminal.one_line(message)}", file=sys.stderr)
+    print(f"{prog}: error: {files.one_line(message)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,29 +10,11 @@ import contextlib
 import errno
 import io
 import os
-import re
 import sys
 from typing import Any, Iterator, Optional, TextIO
 
 from arcface_paddle.errors import ConfigError
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""C0 without tab and newline, C1, and what turns the direction of writing around."""
-
-
-def plain(text: str) -> str:
-    """Return a text in which control characters are spelt out."""
-    return _CONTROL.sub(_spelt, text)
-
-
-def one_line(message: str) -> str:
-    """Return a message as one line without control characters."""
-    return plain(" ".join(message.splitlines()))
-
-
-def _spelt(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+from arcface_paddle.files import plain
 
 
 @contextlib.contextmanager

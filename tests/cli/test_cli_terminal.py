@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from arcface_paddle import files
-from arcface_paddle.cli import terminal
+from arcface_paddle.cli import main, terminal
+from arcface_paddle.cli.data_flags import report_bad
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery.entries import clean_name
 
@@ -79,6 +81,24 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert_one_line(ended, 2, r"a\x1b[2J\x9b1m\u202ereversed: no such file")
+
+
+def test_what_was_left_out_is_named_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = [("a\x1b]0;t\x07.jpg", "no picture"), ("b\nleft out: nothing.jpg", "\x9b\u202e")]
+    assert report_bad(bad, tmp_path / "all.txt") == main.EXIT_PARTIAL
+    assert capsys.readouterr().err.splitlines() == [
+        r"left out: a\x1b]0;t\x07.jpg: no picture", r"left out: b left out: nothing.jpg: \x9b\u202e",
+    ]  # fmt: skip
+
+
+def test_no_command_prints_to_standard_error_past_the_function_that_spells_out() -> None:
+    found = []
+    for path in sorted(Path(main.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and any(ast.unparse(one) == "file=sys.stderr" for one in node.keywords):
+                found.append(ast.unparse(node))
+    unchecked = [call for call in found if "one_line(" not in call and "note: {note}" not in call]
+    assert len(found) >= 3 and unchecked == []
 
 
 def test_printed_control_characters_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:

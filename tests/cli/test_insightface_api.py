@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import logging
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -69,6 +71,18 @@ def test_picture(predictor_of, tmp_path, caplog):
     assert result["similarities"].shape == (4,)
     assert list(results) == [] and (tmp_path / "group.jpg").is_file()
     assert "predict label(s)" in caplog.text and "Grace Hopper" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_a_name_of_a_file_forges_no_line_of_a_log(predictor_of, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a\nforged: line\x1b[2J.jpg").write_bytes(b"no picture")
+    shutil.copy(QUERIES / "hopper_relit.jpg", folder / "b\nforged.jpg")
+    list(predictor_of(tmp_path / "out").predict(str(folder), print_info=True))
+    said = [record.getMessage() for record in caplog.records if "forged" in record.getMessage()]
+    assert len(said) == 2 and all(message.isprintable() for message in said)
 
 
 def test_array_is_rgb_as_the_published_example_passes_it(predictor_of, tmp_path):

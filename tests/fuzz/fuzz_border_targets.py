@@ -29,7 +29,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _arguments(content: bytes, folder: Path) -> Parse:
     """Parse a command line, an argument a line; what is said about it is one line that no terminal obeys."""
-    from arcface_paddle.cli import main, terminal
+    from arcface_paddle import files
+    from arcface_paddle.cli import main
 
     command, *argv = content.replace(b"\0", b"").decode("utf-8", "surrogateescape").split("\n")
     if command in main.COMMANDS:
@@ -51,7 +52,7 @@ def _arguments(content: bytes, folder: Path) -> Parse:
             return
         assert code == main.EXIT_ERROR, f"exit code {code}"
         assert text.count("\n") == 1, f"{text.count(chr(10))} lines"
-        assert terminal.plain(text) == text, "a terminal would obey it"
+        assert files.plain(text) == text, "a terminal would obey it"
         raise ConfigError(text)
 
     return parse

@@ -13,10 +13,10 @@ F1 adds the mirrored picture, N1 keeps the norm of a feature as its weight, D1 w
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
     add_engine_flags,
@@ -101,9 +101,7 @@ def _run_dataset(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
     if not is_main(ranks):
         return
     if resized:
-        print(
-            f"{resized} pictures were not 112x112 and were resized; photographs must be aligned first", file=sys.stderr
-        )
+        complain(f"{resized} pictures were not 112x112 and were resized; photographs must be aligned first")
     print(text_table(*identification_rows([(entry.model, entry.result) for entry in entries]), keys=2))
     title = f"Identification on {Path(args.data_dir).name}"
     publish(
@@ -140,7 +138,7 @@ def _run_ijb(args: argparse.Namespace, ranks: Optional[Ranks]) -> None:
     if any(entry.searches for entry in entries):
         print(text_table(*identification_rows(search_entries(entries)), keys=2))
     else:
-        print(f"{ijb.name}: no 1:N gallery and probe lists in {Path(args.ijb) / 'meta'}", file=sys.stderr)
+        complain(f"{ijb.name}: no 1:N gallery and probe lists in {Path(args.ijb) / 'meta'}")
     publish(
         args,
         template_report_document(entries),

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from typing import Iterator, Optional
 
 from arcface_paddle import files
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.flags import (
     add_model_options,
     add_search_option,
@@ -146,10 +146,9 @@ def _serve(settings: ServiceSettings, *, demo: bool, log_level: str) -> None:
         if demo:
             keep_demo_crops(app.state.service.people)
         if settings.auth and not app.state.service.keys.list():
-            print(
+            complain(
                 "no key yet, so that nobody can ask anything: arcface-paddle serve keys add NAME --role admin --state "
-                f"{settings.state_folder}",
-                file=sys.stderr,
+                f"{settings.state_folder}"
             )
         print(f"listening on {address_of(listening)} (stop with Ctrl-C)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # after everything was finished; the usual end of a service

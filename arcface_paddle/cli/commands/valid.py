@@ -10,9 +10,9 @@ Prints the published log lines, then accuracy, TAR@FAR with 95 % intervals, EER 
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
+from arcface_paddle.cli.console import complain
 from arcface_paddle.cli.evaluation_flags import (
     MODEL_KINDS,
     add_engine_flags,
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         main = is_main(ranks)
         found = find_sets(args.data_dir, args.val_targets)
         for path in found.missing if main else ():
-            print(f"verification set {path} is missing and left out", file=sys.stderr)
+            complain(f"verification set {path} is missing and left out")
         settings = EmbeddingSettings(args.batch_size, mirror=args.mirrored, progress=main)
         models = []
         for embedder in _embedders(args):
