@@ -25,6 +25,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address[4][:2], family=address[0])
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    except ValueError:  # UnicodeError is one: what cannot be the name of a machine, or holds a NUL
+        raise ConfigError(f"cannot listen on {host!r}: no name or address of a machine") from None
     # Head and body of an answer are two writes; Nagle's algorithm would hold the second back until the other side has
     # acknowledged the first, for which that waits 40 ms. Connections inherit the option. asyncio sets it on sockets
     # that name their protocol, which those of ``create_server`` do not.

@@ -198,6 +198,8 @@ def test_the_port_is_taken(gallery, capsys):
         (["--gallery", "a", "--no_auth", "--host", "0.0.0.0"], "this machine only"),
         (["--gallery", "a", "--cors", "*"], "an origin"),
         (["--gallery", "a", "--timeout", "0"], "work_s is 0.0"),
+        (["--gallery", "a", "--host", "no\u202e"], "'no\\u202e': no name or address of a machine"),
+        (["--gallery", "a", "--host", "a\0b"], "cannot listen on a\\x00b"),
         (["keys", "list"], "--gallery FILE"),
         (["keys", "revoke", "x", "--state", "nowhere"], "there is no key"),
     ],
