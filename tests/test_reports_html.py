@@ -82,6 +82,13 @@ def test_hostile_text_is_shown_as_text_everywhere():
     assert not any(name.startswith("on") for _, attrs in seen.tags for name in attrs)
 
 
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\x9b", "\x1b", "\0", "\u2028"])
+def test_signs_that_turn_what_stands_behind_around_are_spelt_out(sign):
+    seen = Collector(everything(f"a{sign}b"))
+    spelt = f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}"
+    assert sign not in seen.text and seen.text.count(f"a{spelt}b") >= 15
+
+
 def test_page_needs_nothing_from_outside():
     document = everything("harmless")
     addresses = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]*)\)|@import""", document)

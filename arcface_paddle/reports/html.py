@@ -40,6 +40,8 @@ _WIDE_PX = 1000
 def escape(part: Part) -> Html:
     """Turn text or a number into HTML; ``Html`` passes through unchanged.
 
+    Control characters are spelt out: those that turn the direction of writing around would turn what stands behind.
+
     >>> escape("<b>")
     '&lt;b&gt;'
     >>> escape(1234567)
@@ -59,7 +61,7 @@ def escape(part: Part) -> Html:
         return Html(f"{float(part):.4g}")
     # Lone surrogates stand for undecodable bytes of file names; they cannot be written as UTF-8.
     text = str(part).encode("utf-8", "backslashreplace").decode("utf-8")
-    return Html(_html.escape(text, quote=True))
+    return Html(_html.escape(files.plain(text), quote=True))
 
 
 def join(parts: Iterable[Part]) -> Html:

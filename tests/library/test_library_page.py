@@ -24,7 +24,7 @@ from arcface_paddle.library.documents import PeopleDocument
 from arcface_paddle.library.face_sheets import TILE_PX, FaceSheets
 from arcface_paddle.library.page import write_page
 
-HOSTILE = "</script><img src=x onerror=document.title='hit'>&amp;"
+HOSTILE = "</script><img src=x onerror=document.title='hit'>&amp;\u202e"
 COLORS = [(200, 30, 30), (30, 180, 30), (40, 40, 220), (220, 200, 30), (20, 190, 190), (190, 30, 190)]
 PHONE, DESK = (390, 844), (1280, 800)
 COMMAND = "arcface-paddle people photos --corrections corrections.json"

@@ -53,7 +53,9 @@ const memory = {
 let language = memory.get("arcface-paddle.language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 let view = "groups", openGroup = null, query = "", sort = "size", shown = 0, savedCount = 0;
 const pickedGroups = new Set(), pickedFaces = new Set();
-const t = (key, ...values) => { const text = TEXTS[language][key]; return typeof text === "function" ? text(...values) : text; };
+const t = (key, ...values) => { const text = TEXTS[language][key]; return typeof text === "function" ? text(...values.map(plain)) : text; };
+// A name may hold signs that turn the direction of writing around, and with it what stands behind: they are spelt out.
+const plain = (text) => typeof text !== "string" ? text : text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16)}`);
 
 // ---- what is known: faces never change, the state is replaced by apply()
 const faces = data.faces.map(([id, sheet, tile, picture]) => ({ id, sheet, tile, picture: data.pictures[picture] }));
@@ -178,7 +180,7 @@ function make(tag, attributes = {}, ...children) {
     else if (typeof value === "boolean") element.toggleAttribute(key, value);
     else if (value !== undefined && value !== null) element.setAttribute(key, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== "").map(plain));
   return element;
 }
 const button = (text, onclick, attributes = {}) => make("button", { type: "button", onclick, ...attributes }, text);

@@ -1,6 +1,6 @@
 // Elements without HTML strings: text only ever becomes a text node, so a name cannot become markup.
 
-import { say, sayAttribute } from "./i18n.js";
+import { plain, say, sayAttribute } from "./i18n.js";
 
 /**
  * Make an element.
@@ -8,12 +8,13 @@ import { say, sayAttribute } from "./i18n.js";
  * @param {string} tag
  * @param {object} attributes `text`: key of a text (or [key, values]); `label`, `placeholder`, `title`: likewise, as an
  *   attribute; `on`: listeners by event; a boolean sets the property of that name; anything else is an attribute
- * @param {...(Node|string|null)} children strings become text nodes
+ * @param {...(Node|string|null)} children strings become text nodes, see `plain`
  */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) set(element, name, value);
-  element.append(...children.filter((child) => child !== null));
+  const shown = children.filter((child) => child !== null);
+  element.append(...shown.map((child) => (typeof child === "string" ? plain(child) : child)));
   return element;
 }
 

@@ -1,5 +1,7 @@
 // Boxes and names on a canvas. A canvas draws text as text: a name cannot do anything here.
 
+import { plain } from "./i18n.js";
+
 const KNOWN = "#12b3a6";
 const UNKNOWN = "#ffb224";
 const INK = "#08201e";
@@ -51,7 +53,7 @@ function drawTitles(context, marks, scale, shown) {
   context.textBaseline = "middle";
   const places = marks.map((mark) => placeTitle(context, String(mark.number), mark, size, scale));
   marks.forEach((mark, index) => {
-    const whole = placeTitle(context, shorten(context, `${mark.number} ${mark.title}`.trim()), mark, size, scale);
+    const whole = placeTitle(context, shorten(context, `${mark.number} ${plain(mark.title)}`.trim()), mark, size, scale);
     if (!places.some((other, at) => at !== index && meet(whole, other))) places[index] = whole;
   });
   places.forEach(({ text, left, top, width, height }, index) => {

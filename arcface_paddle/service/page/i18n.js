@@ -247,8 +247,11 @@ export const knows = (key) => Object.hasOwn(TEXTS, key);
 export function t(key, values = {}) {
   const forms = TEXTS[key][current].split("|");
   const text = forms.length > 1 && values.n !== 1 ? forms[1] : forms[0];
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return text.replace(/\{(\w+)\}/g, (_, name) => plain(values[name]));
 }
+
+/** A text in which signs are spelt out that turn the direction of writing around, and with it what stands behind. */
+export const plain = (text) => String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16)}`);
 
 /** Make a text the content of an element. */
 export function say(element, key, values = {}) {
