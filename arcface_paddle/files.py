@@ -144,7 +144,10 @@ def open_regular(path: PathLike, *, buffering: int = -1) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is no regular file; ``strerror`` says so.
     """
-    descriptor = os.open(path, _READING)
+    try:
+        descriptor = os.open(path, _READING)
+    except ValueError:  # Python's own refusal of a zero byte or a lone surrogate, before the system is asked
+        raise OSError(errno.EINVAL, "not the name of a file", repr(path)) from None
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb", buffering)

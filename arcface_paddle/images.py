@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import math
 import os
 import struct
 import threading
@@ -171,7 +172,7 @@ def read_file(path: files.PathLike) -> bytes:
     Raises:
         ImageError: the file does not exist, cannot be read or is empty.
     """
-    name = files.printable(path)
+    name = files.plain(files.printable(path))
     try:
         content = files.read_bytes(path)
     except FileNotFoundError:
@@ -180,8 +181,6 @@ def read_file(path: files.PathLike) -> bytes:
         raise ImageError(f"{name}: is a folder, not a picture") from None
     except OSError as error:
         raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from None
-    except ValueError:  # Python's own refusal of a zero byte, before the system is asked
-        raise ImageError(f"{str(path)!r}: not the name of a file") from None
     if not content:
         raise ImageError(f"{name}: the file is empty")
     return content
@@ -313,6 +312,10 @@ def from_array(array: np.ndarray, *, color_order: str = "RGB") -> np.ndarray:
     """
     if color_order not in ("RGB", "BGR"):
         raise ImageError(f"color_order is {color_order!r}; allowed: 'RGB', 'BGR'")
+    if not isinstance(array, np.ndarray):
+        raise ImageError(f"an object of type {type(array).__name__} is no array; load_image takes other kinds, too")
+    array = np.asarray(array)  # a subclass may have its own idea of a shape
+    refuse_endless(array)
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -330,6 +333,16 @@ def from_array(array: np.ndarray, *, color_order: str = "RGB") -> np.ndarray:
     return np.ascontiguousarray(color).copy() if color.base is array else np.ascontiguousarray(color)
 
 
+def refuse_endless(array: np.ndarray) -> None:
+    """Refuse what ``np.broadcast_to`` has made of a few bytes, and what would be terabytes when it is copied.
+
+    Raises:
+        ImageError: more than ``MAX_PIXELS`` pixels that do not lie in memory.
+    """
+    if array.ndim >= 2 and 0 in array.strides and math.prod(array.shape[:2]) > MAX_PIXELS:
+        raise ImageError(f"array of shape {array.shape} that repeats a few values; allowed: {MAX_PIXELS:,} pixels")
+
+
 def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.ndarray:
     """Turn a picture that Pillow has opened or made into (H, W, 3) uint8 RGB; it is left as it is.
 
@@ -339,7 +352,9 @@ def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.n
         ImageError: closed, damaged, larger than ``max_pixels`` (None for ``MAX_PIXELS``), without pixels, or opened
             from a format outside of ``picture_formats``.
     """
-    name = files.printable(getattr(image, "filename", "") or "the given PIL image")
+    if not isinstance(image, Image.Image):
+        raise ImageError(f"an object of type {type(image).__name__} is no PIL image; load_image takes other kinds, too")
+    name = file_name_of(image) or "the given PIL image"
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     if image.format is not None and image.format not in (*picture_formats(), *_FORMATS_OF_PHONES):
         raise ImageError(f"{name}: {image.format} is not decoded; allowed: {', '.join(picture_formats())}")
@@ -353,6 +368,12 @@ def from_pillow(image: Image.Image, *, max_pixels: Optional[int] = None) -> np.n
     with _decoding_errors(name, limit), _pillow_admits(limit):
         image.load()
         return _to_rgb(image, name)
+
+
+def file_name_of(image: Image.Image) -> str:
+    """Return the name of the file that Pillow has opened a picture from, as text; empty where it was made."""
+    name = getattr(image, "filename", "")
+    return files.printable(os.fsdecode(name)) if isinstance(name, (str, bytes, os.PathLike)) else ""
 
 
 def resize(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:

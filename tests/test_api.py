@@ -179,6 +179,7 @@ class Unreadable:
         (np.zeros((9, 9, 3), np.float32), "float32 .* allowed: uint8"),
         (np.zeros((0, 9, 3), np.uint8), r"\(0, 9, 3\); allowed"),
         (np.zeros(9, np.uint8), r"\(9,\); allowed"),
+        (np.broadcast_to(np.uint8(7), (30_000, 30_000, 3)), r"30000, 3\) that repeats .* 178,956,970 pixels"),
         (np.uint8(3), "uint8; allowed: path"),
         (None, "NoneType; allowed: path"),
         ([HOPPER], "list; allowed: path"),

@@ -274,12 +274,53 @@ def test_other_objects_are_said_by_their_type(source):
         images.load_image(source)
 
 
+class Lying(np.ndarray):
+    """An array that tells another shape than it has."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (10**9, 10**9, 3)
+
+
+def test_a_subclass_of_arrays_is_taken_for_what_lies_in_memory(picture):
+    for given in (picture.view(Lying), np.ma.masked_array(picture, picture > 9)):
+        taken = images.load_image(given)
+        assert type(taken) is np.ndarray and taken.shape == (*np.asarray(given).shape[:2], 3)
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_an_array_that_repeats_a_value_without_end_is_not_copied(channels, kind):
+    with pytest.raises(ImageError, match="that repeats a few values; allowed: 178,956,970 pixels"):
+        images.from_array(np.broadcast_to(kind(7), (20_000, 20_000, *channels)))
+    assert images.from_array(np.broadcast_to(kind(7), (20, 20, *channels))).shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize("given", [None, 3, "a.jpg", b"", [[1]], object()])
+def test_what_is_no_array_and_no_pillow_picture_is_said(given):
+    for take, kind in ((images.from_array, "no array"), (images.from_pillow, "no PIL image")):
+        with pytest.raises(ImageError, match=f"{type(given).__name__} is {kind}; load_image takes other kinds"):
+            take(given)
+
+
+@pytest.mark.parametrize(
+    "name, shown", [(5, ""), (None, ""), (["a"], ""), ("a\udcff.jpg", r"a\xff.jpg"), (b"a.jpg", "a.jpg")]
+)
+def test_a_pillow_picture_may_be_called_anything(picture, name, shown):
+    made = Image.fromarray(picture)
+    made.filename = name
+    assert np.array_equal(images.load_image(made), picture)
+    assert images.file_name_of(made) == shown
+
+
 def test_bytes_of_any_kind_and_names_that_are_none(picture):
     content = images.encode_image(picture)
     assert np.array_equal(images.load_image(bytearray(content)), picture)
     assert np.array_equal(images.load_image(memoryview(content)), picture)
     with pytest.raises(ImageError, match="not the name of a file"):
         images.read_image("a\0b.jpg")
+    with pytest.raises(ImageError, match="not the name of a file"):
+        images.read_image("\ud800.jpg")
 
 
 def test_large_pictures_are_shrunk_and_small_ones_are_left():

@@ -6,7 +6,7 @@ import base64
 import html
 import os
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class AnalyzedImage(ImageResult):
         return f'<img alt="{html.escape(self.source)}" style="max-width: 100%" src="{address}">'
 
 
-def name_of(given: object) -> str:
+def name_of(given: Any) -> str:
     """Return what a result is called when the caller does not say: the path as text, else a word for the kind.
 
     Example:
@@ -112,8 +112,7 @@ def name_of(given: object) -> str:
         return "array"
     if isinstance(given, (bytes, bytearray, memoryview)):
         return "bytes"
-    file_name = getattr(given, "filename", "")  # Pillow keeps it of pictures that were opened from a file
-    return files.printable(os.fsdecode(file_name)) if file_name else "picture"
+    return images.file_name_of(given) or "picture"
 
 
 def _html_table(faces: tuple[Face, ...]) -> str:

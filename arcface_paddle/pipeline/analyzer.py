@@ -181,7 +181,7 @@ class Analyzer:
             ImageError: the picture cannot be read, or is none.
         """
         with self._decoded:
-            image = given if isinstance(given, np.ndarray) else load_image(given)
+            image = np.asarray(given) if isinstance(given, np.ndarray) else load_image(given)
             check_image(image)
             detections = self.detector.detect(image)
             crops = self.recognizer.align(image, detections) if self.recognizer is not None and detections else None

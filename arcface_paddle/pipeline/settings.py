@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from arcface_paddle.errors import ConfigError
 from arcface_paddle.files import PathLike
@@ -176,6 +176,23 @@ class ThresholdSettings:
     fpir: Optional[float] = None
     distance: Optional[float] = None
     metric: str = DISTANCE_METRICS[0]
+
+    def __post_init__(self) -> None:
+        for name in ("similarity", "fpir", "distance"):
+            value = getattr(self, name)
+            if value is not None and not _is_number(value):
+                raise ConfigError(f"{name} is {value!r:.80}; allowed: a number")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value compares with numbers; arrays of one do, too."""
+    if isinstance(value, (str, bytes, bytearray)):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 MAX_MIN_FACE = 100_000

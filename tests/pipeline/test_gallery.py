@@ -23,6 +23,7 @@ from arcface_paddle.pipeline.gallery import (
     index,
     storage,
 )
+from arcface_paddle.pipeline.gallery.stores import load_gallery, open_gallery
 from arcface_paddle.types import UNKNOWN
 
 MODEL = ModelIdentity("testnet", 16, "a" * 64, "b" * 64, mirrored=False)
@@ -231,6 +232,13 @@ def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path):
     rewritten(path, array=buffer.getvalue())
     with pytest.raises(GalleryError, match="build it again"):
         Gallery.load(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b.index", "\ud800.index"])
+def test_what_cannot_be_the_name_of_a_file_is_no_gallery(name):
+    for read in (Gallery.load, load_gallery, open_gallery):
+        with pytest.raises(GalleryError, match="not the name of a file"):
+            read(name)
 
 
 def test_missing_file_folder_and_foreign_files(tmp_path):

@@ -164,3 +164,11 @@ def test_the_demo_people_are_named_and_the_stranger_is_not(name: str, tmp_path: 
         "obama_speech_2009": ["Barack Obama"],
         "stranger_collins": ["unknown"],
     }
+
+
+@pytest.mark.parametrize("name", ["similarity", "fpir", "distance"])
+@pytest.mark.parametrize("value", ["0.5", b"1", 1j, [0.5], object(), 10**400])
+def test_a_threshold_that_is_no_number_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is .*; allowed: a number"):
+        ThresholdSettings(**{name: value})
+    assert getattr(ThresholdSettings(**{name: np.float32(0.5)}), name) == 0.5

@@ -7,6 +7,7 @@ from typing import Optional, Protocol, Sequence, runtime_checkable
 import numpy as np
 
 from arcface_paddle.errors import ImageError
+from arcface_paddle.images import refuse_endless
 from arcface_paddle.types import Detection
 
 
@@ -60,6 +61,7 @@ def check_image(image: np.ndarray) -> None:
         raise ImageError(f"image is of type {type(image).__name__}; allowed: array of (H, W, 3) uint8, RGB")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ImageError(f"image is {image.dtype} of shape {image.shape}; allowed: uint8 of (H, W, 3), RGB")
+    refuse_endless(image)
 
 
 def largest_first(detections: Sequence[Detection]) -> list[Detection]:
