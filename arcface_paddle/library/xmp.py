@@ -338,8 +338,11 @@ def _face_id_of(item: Any) -> str:
 
 
 def _as_text(name: str) -> str:
-    """Return a name as XML can hold it: control characters and lone surrogates, which it cannot, become spaces."""
-    clean = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c for c in name)
+    """Return a name as XML can hold it: control characters and lone surrogates, which it cannot, become spaces.
+
+    A letter that this Python does not know yet is one all the same: Unicode goes on adding those of Chinese names.
+    """
+    clean = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" else c for c in name)
     return " ".join(clean.split())
 
 

@@ -56,11 +56,11 @@ def test_a_box_that_reaches_outside_is_cut_and_one_outside_is_left_out():
 
 
 def test_names_survive_whatever_characters_they_have():
-    names = ["李雷", "<b>&amp;\"'", "a\x00b\x1fc\ud800d\ufffee", "Zoë\n O’Neil", "𠮷野家"]
+    names = ["李雷", "张\U0002ebf0", "<b>&amp;\"'", "a\x00b\x1fc\ud800d\ufffee", "Zoë\n O’Neil", "𠮷野家"]
     faces = [NamedFace(f"f-{i}", name, (i * 60, 0, i * 60 + 40, 40)) for i, name in enumerate(names)]
     content = merged(None, *faces).content
     read = [region.name for region in read_regions(content, name="a").faces]
-    assert read == ["李雷", "<b>&amp;\"'", "a b c d e", "Zoë O’Neil", "𠮷野家"]
+    assert read == ["李雷", "张\U0002ebf0", "<b>&amp;\"'", "a b c d e", "Zoë O’Neil", "𠮷野家"]
     assert merged(content, *faces).content == content
 
 
