@@ -8,6 +8,7 @@ insightface's alone is told by what it takes and gives, see ``foreign_models``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -239,15 +240,18 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
     Raises:
         ModelFileError: neither a known name nor a folder, or an archive that cannot be fetched.
     """
-    name = os.fspath(name_or_folder)
+    if not isinstance(name_or_folder, (str, os.PathLike)):
+        raise ModelFileError(f"a model of type {type(name_or_folder).__name__}; allowed: a known name, or its folder")
+    name = os.fsdecode(name_or_folder)
     registered = REGISTRY.get(name)
     if registered is None:
-        if Path(name).is_dir() or (name.endswith(".onnx") and Path(name).is_file()):
-            return Path(name)
+        with contextlib.suppress(OSError, ValueError):  # too long a name; until Python 3.8 a zero byte in it
+            if Path(name).is_dir() or (name.endswith(".onnx") and Path(name).is_file()):
+                return Path(name)
         if name.endswith(".onnx"):
             raise ModelFileError(f"{name}: no such file")
         raise ModelFileError(
-            f"{name!r} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
+            f"{name!r:.200} is neither a model folder nor a known model; known: {', '.join(REGISTRY)} "
             "(see 'arcface-paddle models list')"
         )
     if not registered.archive:

@@ -185,7 +185,11 @@ class Recognizer:
 
     def _check(self, crops: Union[np.ndarray, Sequence[np.ndarray]]) -> None:
         width, height = self.card.input.size_wh
+        if not isinstance(crops, (np.ndarray, Sequence)) or isinstance(crops, (str, bytes, bytearray, memoryview)):
+            raise ImageError(f"crops are of type {type(crops).__name__}; allowed: an array or a list of them")
         for index, crop in enumerate(crops):
+            if not isinstance(crop, np.ndarray):
+                raise ImageError(f"crop {index} is of type {type(crop).__name__}; allowed: an array of uint8")
             if crop.shape != (height, width, 3) or crop.dtype != np.uint8:
                 raise ImageError(
                     f"crop {index} is {crop.dtype} of shape {crop.shape}; allowed: uint8 of ({height}, {width}, 3)"

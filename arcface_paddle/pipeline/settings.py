@@ -84,8 +84,8 @@ class RuntimeOptions:
             raise ConfigError(f"engine is {self.engine!r}; allowed: {AUTO}, {', '.join(ENGINES)}")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigError(f"device is {self.device!r}; allowed: cpu, gpu, gpu:0, gpu:1, ...")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise ConfigError(f"threads is {self.threads}; allowed: 1 to 1024")
+        if self.threads is not None and not (_is_number(self.threads) and 1 <= self.threads <= 1024):
+            raise ConfigError(f"threads is {self.threads!r:.80}; allowed: 1 to 1024")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.engine not in (AUTO, "paddle") and self.device != "cpu":

@@ -52,6 +52,19 @@ def test_unknown_names_list_the_known_ones() -> None:
         open_model("RetinaNet")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800"])
+def test_what_cannot_be_the_name_of_a_folder_is_no_model(name: str) -> None:
+    with pytest.raises(ModelFileError, match="neither a model folder nor a known model") as caught:
+        open_model(name)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("model", [None, 5, b"MobileFace", ["MobileFace"]])
+def test_a_model_is_a_name_or_a_folder(model: object) -> None:
+    with pytest.raises(ModelFileError, match=f"of type {type(model).__name__}; allowed: a known name, or its folder"):
+        model_files.find_folder(model)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_shipped_file_with_one_changed_byte_is_refused(name: str, tmp_path: Path) -> None:
     folder = copy_of("FaceRefiner", tmp_path / "model")

@@ -94,6 +94,12 @@ def test_crops_of_another_shape_or_type(crops: np.ndarray) -> None:
         Recognizer(model_of_size(4), FakeRuntime(columns)).embed(crops)
 
 
+@pytest.mark.parametrize("crops", [None, 5, "a.jpg", b"ab", memoryview(b"ab"), ["a.jpg"], [[1, 2]], iter([])])
+def test_crops_of_another_kind(crops: object) -> None:
+    with pytest.raises(ImageError, match=r"type \w+; allowed: an array"):
+        Recognizer(model_of_size(4), FakeRuntime(columns)).embed(crops)  # type: ignore[arg-type]
+
+
 def test_a_network_that_breaks_its_promise() -> None:
     with pytest.raises(ModelFileError, match="not finite"):
         Recognizer(model_of_size(4), FakeRuntime(lambda blob: columns(blob) * np.nan)).embed(CROPS)

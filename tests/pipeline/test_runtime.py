@@ -42,6 +42,8 @@ def outputs_of(options: RuntimeOptions, crops: np.ndarray) -> list[np.ndarray]:
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"device": "gpu:x"}, "device is 'gpu:x'"),
         ({"threads": 0}, "threads is 0"),
+        ({"threads": "2"}, "threads is '2'; allowed: 1 to 1024"),
+        ({"threads": [2]}, r"threads is \[2\]; allowed: 1 to 1024"),
         ({"precision": "int4"}, "precision is 'int4'"),
         ({"engine": "openvino", "device": "gpu"}, "runs on cpu only"),
         ({"engine": "onnxruntime", "precision": "bf16"}, "no bfloat16"),
