@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import re
 import typing
 from typing import Any
@@ -78,8 +79,9 @@ def _default(field: dataclasses.Field) -> str:
 
 def attributes_of(kind: type) -> dict[str, str]:
     """Return what the section ``Attributes:`` of a class says, by field."""
-    section = (kind.__doc__ or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w+: |^ {0,4}\S|\Z)", section, re.MULTILINE | re.DOTALL)
+    said = inspect.cleandoc(kind.__doc__ or "")  # Python 3.13 strips the indentation, those before it keep it
+    section = said.partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |^\S|\Z)", section, re.MULTILINE | re.DOTALL)
     return {name: text.strip() for name, text in found}
 
 
