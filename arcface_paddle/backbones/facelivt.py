@@ -252,8 +252,10 @@ class TokenLinear(nn.Layer):
         self.bias = self.create_parameter([heads, 1, out_tokens], is_bias=True)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        # Paddle 3.3 has no gradient on CPU for a product of four axes with three.
-        return x @ self.weight.unsqueeze(0) + self.bias
+        # Paddle 3.3 has no gradient on CPU for a product of four axes with three. In a graph that is exported a first
+        # axis of 1 would be taken for the number of pictures, and paddle2onnx 2.0 writes that into the model.
+        is_exported = not (self.training or paddle.in_dynamic_mode())
+        return x @ (self.weight if is_exported else self.weight.unsqueeze(0)) + self.bias
 
 
 class NormalisedLinear(nn.Layer):

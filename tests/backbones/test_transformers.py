@@ -398,6 +398,15 @@ def test_weights_of_torch_come_under_the_published_keys(name, prefix):
     np.testing.assert_array_equal(network(faces(1)).numpy(), source(faces(1)).numpy())
 
 
+def test_a_graph_of_token_layers_is_for_any_number_of_pictures():
+    layer = TokenLinear(2, 3, 4)
+    layer.eval()
+    spec = paddle.static.InputSpec([None, 2, 6, 3], "float32")
+    graph = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+    (product,) = graph.forward.outputs
+    assert list(product.shape) == [-1, 2, 6, 4]
+
+
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_the_export_to_onnx_runs_in_openvino(tmp_path, name, monkeypatch):
     pytest.importorskip("openvino")
