@@ -171,8 +171,13 @@ def resolved(path: PathLike) -> Path:
     """Return the absolute path without links, whether or not something stands there.
 
     Raises:
-        OSError: a link leads back to itself; until Python 3.13 ``Path.resolve`` has a RuntimeError for that.
+        OSError: a link leads back to itself; ``Path.resolve`` has a RuntimeError for that, from Python 3.13 on nothing.
     """
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
     try:
         return Path(path).resolve()
     except RuntimeError:
