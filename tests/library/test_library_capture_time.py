@@ -22,7 +22,7 @@ def written(path: Path, *, tags: dict[int, str], orientation: int = 1) -> Path:
     exposure = {tag: value for tag, value in tags.items() if tag != CHANGED}
     if CHANGED in tags:
         exif[CHANGED] = tags[CHANGED]
-    exif.get_ifd(0x8769).update(exposure)
+    exif[0x8769] = exposure
     Image.new("RGB", (40, 20)).save(path, exif=exif)
     return path
 
