@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import math
 from typing import Any, Callable
 
 import numpy as np
@@ -172,11 +171,11 @@ def _sweep(
         base = 0.0
         for sign, value in ((2.0, left_old), (-2.0, left_new), (-1.0, left_old + in_old), (1.0, left_new + in_new)):
             if value > 0.0:
-                base += sign * value * math.log2(value)
+                base += sign * value * np.log2(value)
         total_base = total - left_old + left_new
         best, best_gain, best_leaving = own, _NO_GAIN, 0.0
         if total > 0.0:
-            base -= total * math.log2(total)
+            base -= total * np.log2(total)
         for at in range(begin, end):
             other = modules[neighbors[at]]
             link = to_module[other]
@@ -188,15 +187,15 @@ def _sweep(
             total_new = max(total_base - there + there_new, 0.0)
             gain = base
             if total_new > 0.0:
-                gain += total_new * math.log2(total_new)
+                gain += total_new * np.log2(total_new)
             if there > 0.0:
-                gain += 2.0 * there * math.log2(there)
+                gain += 2.0 * there * np.log2(there)
             if there_new > 0.0:
-                gain -= 2.0 * there_new * math.log2(there_new)
+                gain -= 2.0 * there_new * np.log2(there_new)
             before, after = there + inside[other], there_new + inside[other] + share
             if before > 0.0:
-                gain -= before * math.log2(before)
-            gain += after * math.log2(after)
+                gain -= before * np.log2(before)
+            gain += after * np.log2(after)
             if gain < best_gain:
                 best, best_gain, best_leaving = other, gain, there_new
         for at in range(begin, end):
