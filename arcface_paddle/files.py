@@ -174,7 +174,7 @@ def resolved(path: PathLike) -> Path:
         OSError: a link leads back to itself; ``Path.resolve`` has a RuntimeError for that, from Python 3.13 on nothing.
     """
     try:
-        os.stat(path)
+        Path(path).stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise
