@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import resource
 import sqlite3
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("faiss")
+
+import faiss
 
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, ModelIdentity
@@ -20,6 +25,7 @@ from arcface_paddle.pipeline.gallery.stores import (
     create_gallery,
     face_database,
     faiss_store,
+    older_faiss,
     open_gallery,
 )
 
@@ -281,3 +287,72 @@ def test_what_fails_in_a_transaction_is_forgotten_by_the_index(folder):
         assert store.search(new, 1)[0][0].name != "late"
         assert store.search(rows[30:31], 1)[0][0].name == "p00010"
         assert new.tobytes() not in (folder / "rows.f32").read_bytes()
+
+
+def written(form: str, *, count: int = 300) -> tuple[bytes, str]:
+    """Return what an index of some vectors writes, and what is kept beside it."""
+    index = code_index.CodeIndex(SIZE, form=form, limit=1.0)
+    rows = random_unit(count)
+    if form == code_index.HNSW:
+        index._index, index.trained_with = code_index._Graph.of(SIZE), count
+    elif form == code_index.IVF:
+        index._train(_Rows(rows))
+    index.add(np.arange(count), rows)
+    stream = io.BytesIO()
+    kept = index.write(stream)
+    return stream.getvalue(), kept
+
+
+class _Rows(code_index.Vectors):
+    def __init__(self, rows: np.ndarray) -> None:
+        self.size, self.count, self._rows = SIZE, len(rows), rows
+
+    def blocks(self):
+        yield np.arange(self.count), self._rows
+
+
+@pytest.fixture
+def believes_files(monkeypatch) -> None:
+    """As with FAISS before 1.14, which believes what it reads."""
+    monkeypatch.setattr(code_index, "_looks_itself", lambda faiss: False)
+
+
+@pytest.mark.parametrize("form", code_index.FORMS)
+def test_an_older_faiss_reads_what_was_written(believes_files, monkeypatch, form):
+    content, kept = written(form)
+    for piece in (1 << 20, 104):  # larger and smaller than the vectors in it
+        monkeypatch.setattr(older_faiss, "_PIECE", piece)
+        index = code_index.CodeIndex.read(io.BytesIO(content), kept, size=SIZE, form=form)
+        assert index.search(random_unit(300), 1, everywhere=True).numbers[:, 0].tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("form", code_index.FORMS)
+def test_no_count_makes_an_older_faiss_take_memory(believes_files, form):
+    """Every number of 8 bytes in turn becomes a large one; what is refused is refused before room is made."""
+    content, kept = written(form, count=20)
+    begin = content.find(b"I")  # behind the numbers of a graph
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = 0
+    for place in range(begin + 4, min(begin + 400, len(content) - 8)):
+        large = content[:place] + struct.pack("<Q", 3 << 28) + content[place + 8 :]
+        try:
+            code_index.CodeIndex.read(io.BytesIO(large), kept, size=SIZE, form=form)
+        except GalleryError:
+            refused += 1
+    assert refused > 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+def test_an_older_faiss_does_not_walk_out_of_a_graph(believes_files):
+    content, kept = written(code_index.HNSW, count=20)
+    graph = code_index.CodeIndex.read(io.BytesIO(content), kept, size=SIZE, form=code_index.HNSW)._index.index
+    neighbours = faiss.vector_to_array(graph.hnsw.neighbors).tobytes()
+    place = content.index(neighbours)
+    for wrong in (20, 1 << 20, -2):
+        changed = content[:place] + struct.pack("<i", wrong) + content[place + 4 :]
+        with pytest.raises(GalleryError, match="the index cannot be used"):
+            code_index.CodeIndex.read(io.BytesIO(changed), kept, size=SIZE, form=code_index.HNSW)
+    levels = faiss.vector_to_array(graph.hnsw.levels).tobytes()
+    for changed in (content.replace(levels, struct.pack("<i", 9) + levels[4:]), content.replace(levels, bytes(80))):
+        with pytest.raises(GalleryError, match="the index cannot be used"):
+            code_index.CodeIndex.read(io.BytesIO(changed), kept, size=SIZE, form=code_index.HNSW)

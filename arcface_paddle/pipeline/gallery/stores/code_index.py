@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Iterable, Iterator
 import numpy as np
 
 from arcface_paddle.errors import GalleryError, MissingDependencyError
+from arcface_paddle.pipeline.gallery.stores.older_faiss import BoundedReads, check_graph
 from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json, read_npy_head
 
 IVF = "ivf"
@@ -46,6 +47,8 @@ _PROBED = 512  # vectors whose changed twins are looked for, to learn how many c
 _LIKENESS = 0.7  # cosine of these twins; another picture of a person has .6 to .8 with the shipped recogniser
 _FOUND = 0.99
 
+
+_WHOLE_READS = 1 << 40  # no read of FAISS is parted before it reaches us
 
 _reading = threading.Lock()  # the limits of FAISS are those of the process
 
@@ -204,6 +207,9 @@ class CodeIndex:
             self._index = _Graph(_read_faiss(stream), numbers, effort=_count(values["effort"], most=_EFFORTS[-1]))
             _require(self._index.index, faiss.IndexHNSWSQ, size=self.size, count=len(numbers))
             _require(self._index.index.storage, faiss.IndexScalarQuantizer, size=self.size, count=len(numbers))
+            _require_bytes(faiss.downcast_index(self._index.index.storage))
+            if not _looks_itself(faiss):
+                check_graph(self._index.index, faiss=faiss)
             return
         self._index = found = _read_faiss(stream)
         if self.is_exact:
@@ -211,8 +217,10 @@ class CodeIndex:
             if found.id_map.size() != found.ntotal:
                 raise ValueError(f"{found.id_map.size()} numbers of {found.ntotal} vectors")
             _require(found.index, faiss.IndexScalarQuantizer, size=self.size, count=found.ntotal)
+            _require_bytes(faiss.downcast_index(found.index))
         else:
             _require(found, faiss.IndexIVFScalarQuantizer, size=self.size, count=found.ntotal)
+            _require_bytes(found)
             _require(found.quantizer, faiss.IndexFlat, size=self.size, count=found.nlist)
         self._cells = _count(values["cells"], most=0 if self.is_exact else found.nlist)
 
@@ -348,10 +356,17 @@ def _read_faiss(stream: BinaryIO) -> Any:
     most = stream.seek(0, io.SEEK_END) - begin
     stream.seek(begin)
     with _reading:
-        if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # not in older ones
+        if _looks_itself(faiss):
             faiss.set_deserialization_vector_byte_limit(most)
             faiss.set_deserialization_loop_limit(most)
-        return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+            return faiss.read_index(faiss.PyCallbackIOReader(stream.read))
+        reads = BoundedReads(stream, most=most)
+        return faiss.read_index(faiss.PyCallbackIOReader(reads.read, _WHOLE_READS))
+
+
+def _looks_itself(faiss: Any) -> bool:
+    """Return whether this FAISS bounds what it makes of a file; those for Python 3.9 do not."""
+    return hasattr(faiss, "set_deserialization_vector_byte_limit")
 
 
 def _require(index: Any, kind: Any, *, size: int, count: int) -> None:
@@ -361,6 +376,13 @@ def _require(index: Any, kind: Any, *, size: int, count: int) -> None:
         raise ValueError(f"{type(found).__name__} of {found.ntotal} vectors of {found.d} numbers")
     if found.metric_type != load_faiss().METRIC_INNER_PRODUCT:
         raise ValueError(f"it compares by metric {found.metric_type}")
+
+
+def _require_bytes(index: Any) -> None:
+    """Raise ``ValueError`` where an index does not keep a byte for every number; FAISS 1.9 ends the process there."""
+    quantizer, form = index.sq, load_faiss().ScalarQuantizer.QT_8bit_direct_signed
+    if (quantizer.qtype, quantizer.d, quantizer.code_size, index.code_size) != (form, index.d, index.d, index.d):
+        raise ValueError(f"codes of form {quantizer.qtype}, {quantizer.code_size} bytes for {index.d} numbers")
 
 
 def _read_numbers(stream: BinaryIO) -> np.ndarray:
