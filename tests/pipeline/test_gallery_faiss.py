@@ -313,7 +313,7 @@ class _Rows(code_index.Vectors):
 
 @pytest.fixture
 def believes_files(monkeypatch) -> None:
-    """As with FAISS before 1.14, which believes what it reads."""
+    """As with an older FAISS, which believes what it reads."""
     monkeypatch.setattr(code_index, "_looks_itself", lambda faiss: False)
     if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # those of the read before still hold
         faiss.set_deserialization_vector_byte_limit(1 << 40)

@@ -52,8 +52,8 @@ def keep_all_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Give the system the pages back that are free in all heaps, unless all of them are to be kept.
 
-    After a day of requests that takes tens of milliseconds, in which other threads may wait for memory; what they ask
-    for next costs a page fault for each 4 KiB again.
+    All heaps are gone through, one after the other, while the threads that share one wait for memory; what is asked for
+    next costs a page fault for each 4 KiB again.
     """
     trim = None if _all_is_kept else _function("malloc_trim")
     if trim is not None:

@@ -1,4 +1,4 @@
-"""What FAISS before 1.14 does not look at itself when it reads an index.
+"""What older versions of FAISS (1.9 is one, 1.15 none) do not look at themselves when they read an index.
 
 It makes room for whatever a file says before it looks whether so much follows, and walks to wherever a graph leads.
 """
