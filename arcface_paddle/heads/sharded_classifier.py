@@ -27,13 +27,13 @@ from arcface_paddle.heads.class_scores import CosineScores, LinearScores
 from arcface_paddle.heads.focal import check_gamma
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import BYTES_OF, LOGITS_BYTES, UPDATE_BLOCK_ROWS
+from arcface_paddle.heads.row_access import Rows, read_rows, write_rows
 from arcface_paddle.heads.sampling import class_range, rounded_up, sampled_classes, usual_count
 from arcface_paddle.heads.sharded_softmax import ShardPass, sharded_softmax_loss
 from arcface_paddle.heads.update_rules import MOMENTUM_SGD, Update, UpdateRule, change_of, first_states
 
 _INIT_STD = 0.01  # of the published training code
 _INIT_BLOCK_ROWS = 1024  # rows drawn from one random stream, so that a centre's start depends on its class only
-_Rows = Union[slice, paddle.Tensor]
 _Number = Union[float, paddle.Tensor]
 
 
@@ -188,7 +188,7 @@ class ShardedClassifier:
         """
         settings = self.settings
         shard_pass = ShardPass(
-            centres=self._weight if classes.row_indices is None else _read(self._weight, classes.row_indices),
+            centres=self._weight if classes.row_indices is None else read_rows(self._weight, classes.row_indices),
             columns=classes.columns,
             owned=classes.owned,
             margin=self.margin,
@@ -221,7 +221,7 @@ class ShardedClassifier:
         self._collect()
         total = paddle.zeros([], dtype="float32")
         for rows, _ in _blocks(self._gradient) if self._gradient is not None else ():
-            squares = _read(self._weight, rows).astype("float32").square()
+            squares = read_rows(self._weight, rows).astype("float32").square()
             if not isinstance(self._decay, float):
                 squares = squares * (self._decay > 0).astype("float32")
             total = total + squares.sum()
@@ -264,12 +264,12 @@ class ShardedClassifier:
         settings = self.settings
         update = Update(lr, decay=self._decay * decay_share, finite=finite)
         for rows, part in _blocks(gradient):
-            weight = _read(self._weight, rows).astype("float32")
-            states = {name: _read(state, rows).astype("float32") for name, state in self._states.items()}
+            weight = read_rows(self._weight, rows).astype("float32")
+            states = {name: read_rows(state, rows).astype("float32") for name, state in self._states.items()}
             change, states = change_of(settings.rule, weight, part * factor, states=states, update=update)
             for name, state in states.items():
-                _write(self._states[name], rows, state.astype(self._states[name].dtype))
-            _write(self._weight, rows, (weight - change).astype(settings.weight_dtype))
+                write_rows(self._states[name], rows, state.astype(self._states[name].dtype))
+            write_rows(self._weight, rows, (weight - change).astype(settings.weight_dtype))
 
     def weight(self) -> np.ndarray:
         """Return this rank's centres, (end - start, row size) float32."""
@@ -434,25 +434,7 @@ def _sum(first: _RowGradient, second: _RowGradient, count: int) -> _RowGradient:
     return _RowGradient(rows, values)
 
 
-def _read(tensor: paddle.Tensor, rows: _Rows) -> paddle.Tensor:
-    return paddle.gather(tensor, rows) if _has_row_kernels(tensor, rows) else tensor[rows]
-
-
-def _write(tensor: paddle.Tensor, rows: _Rows, values: paddle.Tensor) -> None:
-    if _has_row_kernels(tensor, rows):
-        paddle.scatter_(tensor, rows, values)
-    else:
-        tensor[rows] = values
-
-
-def _has_row_kernels(tensor: paddle.Tensor, rows: _Rows) -> bool:
-    """Tell whether gather and scatter exist, 4 and 12 times as fast as indexing; on CPU not for half precision."""
-    if isinstance(rows, slice) or rows.shape[0] == 0:
-        return False
-    return tensor.dtype == paddle.float32 or not tensor.place.is_cpu_place()
-
-
-def _blocks(gradient: _RowGradient) -> Iterator[tuple[_Rows, paddle.Tensor]]:
+def _blocks(gradient: _RowGradient) -> Iterator[tuple[Rows, paddle.Tensor]]:
     for start in range(0, gradient.values.shape[0], UPDATE_BLOCK_ROWS):
         end = min(start + UPDATE_BLOCK_ROWS, gradient.values.shape[0])
         rows = slice(start, end) if gradient.rows is None else devices.to_device(gradient.rows[start:end])

@@ -21,6 +21,7 @@ from arcface_paddle.heads.class_scores import LEAST_NORM, CosineScores, LinearSc
 from arcface_paddle.heads.focal import focal_loss
 from arcface_paddle.heads.margins import Margin
 from arcface_paddle.heads.memory import LOGITS_BYTES
+from arcface_paddle.heads.row_access import read_rows
 
 _EVEN_ROWS = 8  # what tensor cores multiply without a remainder in 16 bits
 _MINUS_INFINITY = -1e30  # below every logit; a true infinity would give NaN as infinity minus infinity
@@ -145,7 +146,7 @@ class _Computation:
         if shard_pass.centres.shape[0] == 0:
             score = cosine = paddle.zeros_like(self.norms)
         else:
-            rows = shard_pass.centres[shard_pass.columns].astype("float32")
+            rows = read_rows(shard_pass.centres, shard_pass.columns).astype("float32")
             score, cosine = shard_pass.scores.of_targets(self.inputs, rows)
         owned = shard_pass.owned.astype("float32")
         if not shard_pass.margin.on_cosines:

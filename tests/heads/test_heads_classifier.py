@@ -322,15 +322,6 @@ def test_first_centres_come_from_a_stream_for_every_1024_classes(monkeypatch, ow
     np.testing.assert_array_equal(weight, np.concatenate(blocks)[slice(*own)] * np.float32(0.01))
 
 
-def test_which_rows_are_read_by_their_own_kernels():
-    """The others are read by indexing, which gives the same and takes longer."""
-    single, half, rows = paddle.ones([4, 2]), paddle.ones([4, 2], "bfloat16"), paddle.to_tensor([2])
-    assert sharded_classifier._has_row_kernels(single, rows)
-    assert not sharded_classifier._has_row_kernels(half, rows)
-    assert not sharded_classifier._has_row_kernels(single, rows[:0])
-    assert not sharded_classifier._has_row_kernels(single, slice(0, 1))
-
-
 def test_what_is_not_asked_for_is_not_done():
     plain = make()
     assert plain.feature_centres is None and make(centre_weight=0.1).feature_centres is not None

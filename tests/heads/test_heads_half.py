@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from packaging.version import Version
 
 from arcface_paddle.heads.class_scores import CosineScores, LinearScores, Matmul
 from arcface_paddle.heads.margins import build_margin
@@ -59,7 +60,11 @@ def test_the_norms_of_the_centres_do_not_cap_the_loss_scale(rounded_products, su
     assert relative(half["centres"], exact["centres"]) < 2e-3
 
 
-@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 1e-4), ("float16", 0.03)])
+# Products of float16 on CPU are summed up in float16 by Paddle 3.0 and 3.1.
+_FLOAT16 = 0.03 if Version(paddle.__version__) >= Version("3.2") else 0.1
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 1e-4), ("float16", _FLOAT16)])
 def test_the_scale_magnifies_no_rounding_of_logits(rounded_products, dtype, most):
     """Products that return bfloat16 leave .1 here: cosines near .7 are .004 apart in it, and the scale is 64."""
     random = np.random.default_rng(0)
