@@ -190,7 +190,7 @@ def compile_network(network: nn.Layer, *, say: Callable[[str], None], mode: str 
     """
     if mode == "cinn" and not paddle.is_compiled_with_cinn():
         raise ConfigError("mode cinn: this Paddle is built without CINN, its compiler; choose mode static or dynamic")
-    wrong = [name for name, is_on in paddle.get_flags(list(_FLAGS_OF_ONEDNN)).items() if is_on]
+    wrong = [name for name in _FLAGS_OF_ONEDNN if _is_on(name)]
     if wrong:
         paddle.set_flags(dict.fromkeys(wrong, False))
         say(f"{' and '.join(wrong)} switched off: in mode {mode} it gives the backbone no gradients or wrong ones")
@@ -199,6 +199,13 @@ def compile_network(network: nn.Layer, *, say: Callable[[str], None], mode: str 
     picture = paddle.static.InputSpec([None, 3, 112, 112], "float32", name="images")
     backend = "CINN" if mode == "cinn" else None
     return paddle.jit.to_static(network, input_spec=[picture], full_graph=True, backend=backend)
+
+
+def _is_on(flag: str) -> bool:
+    try:
+        return bool(paddle.get_flags(flag)[flag])
+    except ValueError:  # Paddle has it under one name until 3.1, under two from some version on
+        return False
 
 
 def _refuse_contradictions(settings: NetworkConfig, model: PretrainedWeights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -29,12 +30,30 @@ def data(tmp_path_factory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"), identities=10, pictures=3, pairs=10)
 
 
+def known_flags() -> list[str]:
+    known = []
+    for name in network._FLAGS_OF_ONEDNN:
+        with contextlib.suppress(ValueError):
+            known += paddle.get_flags(name)
+    return known
+
+
+FLAG = known_flags()[0]
+
+
 @pytest.fixture
 def with_onednn():
     """Switch on what gives compiled networks wrong gradients, and off afterwards."""
-    paddle.set_flags({"FLAGS_use_onednn": True})
+    paddle.set_flags({FLAG: True})
     yield
-    paddle.set_flags({"FLAGS_use_onednn": False})
+    paddle.set_flags({FLAG: False})
+
+
+@pytest.mark.usefixtures("with_onednn")
+def test_a_paddle_that_knows_one_name_of_the_flag_only_is_asked_for_both():
+    """Paddle 3.0 and 3.1 have the older one."""
+    assert network._is_on(FLAG)
+    assert not network._is_on("FLAGS_use_something_of_another_version")
 
 
 def joined(output: Path, kind: str) -> np.ndarray:
@@ -50,9 +69,9 @@ def test_equals_dynamic_mode_though_onednn_was_on(data, tmp_path, monkeypatch):
     changes = {"steps": STEPS, "lr": 0.2, "val_targets": "val", "validate_every": 0}
     listener = Listener()
     train(settings(data, tmp_path / "static", mode="static", **changes), say=listener)
-    said = "FLAGS_use_onednn switched off: in mode static it gives the backbone no gradients or wrong ones"
+    said = f"{FLAG} switched off: in mode static it gives the backbone no gradients or wrong ones"
     assert sum(said in line for line in listener.lines) == 1
-    assert not paddle.get_flags(["FLAGS_use_onednn"])["FLAGS_use_onednn"]
+    assert not paddle.get_flags(FLAG)[FLAG]
     train(settings(data, tmp_path / "dynamic", **changes), say=Listener())
     monkeypatch.setattr(network, "use_cpu_layers", lambda own: own)
     train(settings(data, tmp_path / "plain", cpu_kernels="off", **changes), say=Listener())
@@ -70,7 +89,7 @@ def test_equals_dynamic_mode_though_onednn_was_on(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("flag", ["FLAGS_use_onednn", "FLAGS_use_mkldnn"])
+@pytest.mark.parametrize("flag", known_flags())
 def test_the_flags_in_the_environment_take_no_gradient_away(flag, data, tmp_path):
     command = [sys.executable, "-m", "arcface_paddle", "train", f"--data_dir={data}", f"--output={tmp_path / 'run'}"]
     command += ["--logdir=", "--val_targets=", "--width=0.125", "--embedding_size=8", "--batch_size=12", "--steps=2"]
@@ -84,12 +103,12 @@ def test_the_flags_in_the_environment_take_no_gradient_away(flag, data, tmp_path
 def test_a_backbone_without_any_gradient_ends_the_run(data, tmp_path, monkeypatch):
     """As with the flag on, where nothing looks at it."""
     monkeypatch.setattr(network, "_FLAGS_OF_ONEDNN", ())
-    paddle.set_flags({"FLAGS_use_onednn": True})
+    paddle.set_flags({FLAG: True})
     try:
         with pytest.raises(ConfigError, match="the backward pass has given the backbone no gradient at all"):
             train(settings(data, tmp_path / "run", mode="static", steps=1), say=Listener())
     finally:
-        paddle.set_flags({"FLAGS_use_onednn": False})
+        paddle.set_flags({FLAG: False})
 
 
 def test_synchronised_batch_norm_is_refused():
