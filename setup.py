@@ -100,7 +100,7 @@ EXTRAS = {
     # galleries on a Milvus server (faults: 2.4 and 2.5.0 import pkg_resources, which setuptools 82 no longer has)
     "milvus": ["pymilvus>=2.5.8"],
     "postgres": ["psycopg[binary]>=3.1"],  # galleries in PostgreSQL with pgvector (oldest)
-    "encryption": ["cryptography>=35.0"],  # gallery files encrypted at rest (oldest)
+    "encryption": ["cryptography>=37.0.2"],  # gallery files encrypted at rest (used: AES-SIV)
     "serve": [
         "fastapi>=0.110",  # routes, checked bodies, OpenAPI (oldest)
         "uvicorn>=0.23",  # the server (oldest)
