@@ -16,6 +16,7 @@ from arcface_paddle import images
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
+Service = pytest.importorskip("selenium.webdriver.chrome.service").Service
 Stale = pytest.importorskip("selenium.common.exceptions").StaleElementReferenceException
 WAIT_S = 20.0
 
@@ -72,7 +73,7 @@ def open_browser(film: Optional[Path] = None) -> Any:
     for argument in arguments:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    return webdriver.Chrome(options=options, service=Service(driver))
 
 
 class Page:

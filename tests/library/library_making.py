@@ -33,8 +33,11 @@ def write_picture(path: Path, *, size_wh: tuple[int, int], orientation: int = 1,
     exif = Image.Exif()
     exif[0x0112] = orientation
     color = tuple(hashlib.sha256(path.name.encode()).digest()[:3])
-    options = {"xmp": xmp} if xmp else {}
-    Image.new("RGB", size_wh, color).save(path, exif=exif, quality=95, **options)
+    Image.new("RGB", size_wh, color).save(path, exif=exif, quality=95)
+    if xmp:  # Pillow before 11 writes none
+        packet = b"http://ns.adobe.com/xap/1.0/\0" + xmp
+        start, rest = path.read_bytes()[:2], path.read_bytes()[2:]
+        path.write_bytes(start + b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet + rest)
     return path
 
 

@@ -127,7 +127,7 @@ def test_share_of_the_sky_equals_its_slow_twin():
 
 def test_hollows_of_the_head_see_less_sky(head, people):
     occlusion = people[0].occlusion
-    assert occlusion.min() >= 0.03 and occlusion.max() <= 1
+    assert occlusion.min() >= np.float32(0.03) and occlusion.max() <= 1
     skin = np.unique(head.mesh.triangles[head.mesh.materials == SKIN])
     inner = skin[head.masks[skin, INNER_MOUTH] > 0.9]
     forehead = skin[(np.abs(head.neutral[skin] - [0, 7.8, 1.4]) < [0.3, 0.15, 0.4]).all(axis=1)]

@@ -205,7 +205,8 @@ def test_cone_covers_what_lies_within_its_radius():
     rows, columns = np.mgrid[0:80, 0:80]
     x, y = (columns - 40) / 20, (rows - 25) / 20
     distance = np.hypot(x - np.clip(x, 0, 1), y - 1)
-    np.testing.assert_array_equal(alpha > 0, distance < 0.3)
+    is_clear = np.abs(distance - 0.3) > 1e-6  # or rounding decides
+    np.testing.assert_array_equal((alpha > 0)[is_clear], (distance < 0.3)[is_clear])
 
 
 def test_sleeve_has_the_colour_of_the_cloth_and_the_hand_throws_a_contact_shadow():
