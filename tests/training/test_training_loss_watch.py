@@ -96,13 +96,13 @@ def test_a_run_with_a_huge_rate_is_warned_of_and_a_sound_one_is_not(tmp_path):
     data = write_dataset(tmp_path / "data", identities=20, pictures=6)
     own = {"embedding_size": 128, "batch_size": 20, "steps": 60, "warmup_steps": 20, "decay": "constant"}
     warnings = {}
-    for lr in (2.0, 20_000.0):
+    for lr in (2.0, 200_000.0):
         listener = Listener()
         train(settings(data, tmp_path / f"{lr}", lr=lr, **own), say=listener)
         warnings[lr] = [line for line in listener.lines if line.startswith("warning: the loss has grown")]
     assert warnings[2.0] == []
-    assert len(warnings[20_000.0]) == 1, losses(tmp_path / "20000.0")
-    assert "--lr 20000 is probably too large; try --lr 2000, or a longer --warmup_epochs" in warnings[20_000.0][0]
+    assert len(warnings[200_000.0]) == 1, losses(tmp_path / "200000.0")
+    assert "--lr 200000 is probably too large; try --lr 20000, or a longer --warmup_epochs" in warnings[200_000.0][0]
 
 
 @pytest.mark.parametrize(
