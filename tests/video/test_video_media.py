@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -173,6 +175,13 @@ def test_a_damaged_place_costs_frames_and_not_the_rest(tmp_path):
     source.write_bytes(content)
     with VideoReader(str(source), settings=VideoSettings(engine="pyav")) as reader:
         assert len(list(reader)) == 19 and reader.frames_damaged == 1 and not reader.ended_early
+
+
+def test_a_film_in_a_codec_that_nobody_knows_is_refused(tmp_path):
+    """PyAV before 18.1 ends the process at its first packet."""
+    film = Path(__file__).parents[1] / "fuzz" / "found" / "video_pyav" / "40a2e001f1976b69"
+    with pytest.raises(ImageError, match=r"not a video that can be played, or damaged"):
+        VideoReader(str(shutil.copy(film, tmp_path / "a.mp4")), settings=VideoSettings(engine="pyav"))
 
 
 def write_pictures(folder, numbers):

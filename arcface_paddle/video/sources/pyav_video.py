@@ -52,6 +52,9 @@ class PyAvVideo:
             self._container.close()
             raise OSError("it holds no moving pictures")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:  # PyAV before 18.1 ends the process at the first packet
+            self._container.close()
+            raise OSError("its pictures are in a codec that FFmpeg does not know")
         self._bound_frames()
         self._stream.thread_type = "SLICE" if self._is_live else "AUTO"  # threads by frames would hold some back
         self.fps = plausible_fps(float(self._stream.average_rate or self._stream.guessed_rate or 0))
@@ -64,8 +67,6 @@ class PyAvVideo:
     def _bound_frames(self) -> None:
         """Refuse frames that are too large, by the head of the file and, where their size changes, in the middle."""
         decoder = self._stream.codec_context
-        if decoder is None:  # of a codec that FFmpeg does not know: there will be no frames
-            return
         try:
             require_size(decoder.width, decoder.height)
         except FrameSizeError:
