@@ -100,9 +100,10 @@ def test_the_flags_in_the_environment_take_no_gradient_away(flag, data, tmp_path
     assert np.linalg.norm(joined(tmp_path / "run", "momentum")) > 1e-2
 
 
-@pytest.mark.skipif(len(known_flags()) == 1, reason="with the flag on, Paddle 3.0 fails before, by a wrong shape")
 def test_a_backbone_without_any_gradient_ends_the_run(data, tmp_path, monkeypatch):
     """As with the flag on, where nothing looks at it."""
+    if len(known_flags()) == 1:
+        pytest.skip("with the flag on, Paddle 3.0 fails before, by a wrong shape")
     monkeypatch.setattr(network, "_FLAGS_OF_ONEDNN", ())
     paddle.set_flags({FLAG: True})
     try:
