@@ -67,7 +67,7 @@ def test_a_damaged_file_is_compiled_anew(home: Path, damage: bytes) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-1000] if damage is None else damage)
     assert np.array_equal(features(), expected)
-    assert file.stat().st_size == len(whole)
+    assert file.stat().st_size == pytest.approx(len(whole), abs=100), "OpenVINO does not always write the same"
 
 
 def test_a_network_of_another_build_is_compiled_anew(home: Path) -> None:
