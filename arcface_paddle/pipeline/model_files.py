@@ -245,7 +245,7 @@ def find_folder(name_or_folder: Union[str, files.PathLike]) -> Path:
     name = os.fsdecode(name_or_folder)
     registered = REGISTRY.get(name)
     if registered is None:
-        with contextlib.suppress(OSError, ValueError):  # too long a name; until Python 3.8 a zero byte in it
+        with contextlib.suppress(OSError):  # too long a name
             if Path(name).is_dir() or (name.endswith(".onnx") and Path(name).is_file()):
                 return Path(name)
         if name.endswith(".onnx"):

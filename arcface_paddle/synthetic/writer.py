@@ -75,7 +75,7 @@ def write_dataset(
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        ConfigError: a wrong argument, the folder is not empty and may not be changed.
+        ConfigError: a wrong argument, or the folder is not empty and may not be changed.
         DataError: another process writes there, the folder holds a dataset of other settings, or what was written
             cannot be read back.
         OSError: the disk is full or the folder cannot be written; run again with ``resume``.

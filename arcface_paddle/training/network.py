@@ -204,7 +204,7 @@ def compile_network(network: nn.Layer, *, say: Callable[[str], None], mode: str 
 def _is_on(flag: str) -> bool:
     try:
         return bool(paddle.get_flags(flag)[flag])
-    except ValueError:  # Paddle has it under one name until 3.1, under two from some version on
+    except ValueError:  # this Paddle knows no such name: 3.0 has the older one alone
         return False
 
 

@@ -169,7 +169,7 @@ def test_freed_memory_stays_in_the_process():
     plain, prepared = map(int, done.stdout.split())
     if plain < 8000:
         pytest.skip(f"this system gives no memory back anyway: {plain} page faults")
-    assert prepared < plain / 20, done.stderr  # was so once in 700 runs, unexplained
+    assert prepared < plain / 20, done.stderr  # was so once, unexplained
 
 
 def test_the_command_prepares_the_processor(data, tmp_path, compiler):

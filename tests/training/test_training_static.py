@@ -51,7 +51,7 @@ def with_onednn():
 
 @pytest.mark.usefixtures("with_onednn")
 def test_a_paddle_that_knows_one_name_of_the_flag_only_is_asked_for_both():
-    """Paddle 3.0 and 3.1 have the older one."""
+    """Paddle 3.0 has the older one."""
     assert network._is_on(FLAG)
     assert not network._is_on("FLAGS_use_something_of_another_version")
 
