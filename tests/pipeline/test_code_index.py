@@ -167,6 +167,14 @@ def test_notes_that_do_not_fit_the_index_are_refused(form: str, change: dict[str
 
 
 @pytest.mark.parametrize("form", ["int8", "ivf", "hnsw"])
+def test_an_older_faiss_reads_lists_of_one_vector_of_eight_bytes(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which are as long as a count."""
+    monkeypatch.setattr(code_index, "_looks_itself", lambda faiss: False)
+    content, kept = written(form)
+    assert CodeIndex.read(io.BytesIO(content), kept, size=SIZE, form=form).count == 300
+
+
+@pytest.mark.parametrize("form", ["int8", "ivf", "hnsw"])
 def test_an_index_of_other_vectors_is_refused(form: str) -> None:
     content, kept = written(form)
     with pytest.raises(GalleryError, match="300 vectors of 8 numbers"):

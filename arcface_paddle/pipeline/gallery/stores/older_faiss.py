@@ -33,6 +33,7 @@ class BoundedReads:
         self._last_number = 0
         self._lists = [0, 0, 0]  # of an inverted file: how many, bytes of a code, how many sizes follow
         self._form = b""  # in which the sizes stand: all of them, or places and sizes
+        self._list_bytes = 0  # of codes and places that follow the sizes
 
     def read(self, count: int) -> bytes:
         """Return up to ``count`` bytes.
@@ -45,6 +46,8 @@ class BoundedReads:
         self._pending = count - len(content) if content else 0
         if self._form and len(self._lists) == 3:
             self._check_sizes(content)
+        elif self._list_bytes > 0:
+            self._list_bytes -= len(content)  # a list of one vector may have 8 bytes, too, but no count
         elif is_begin and count == 8:
             self._check_number(int.from_bytes(content, "little"))
         elif is_begin:
@@ -70,8 +73,10 @@ class BoundedReads:
 
     def _check_sizes(self, content: bytes) -> None:
         numbers = np.frombuffer(content[: len(content) // 8 * 8], "<u8")
-        largest = int((numbers if self._form == b"full" else numbers[1::2]).max(initial=0))
-        if largest * (self._lists[1] + 8) > self._most:
+        sizes = numbers if self._form == b"full" else numbers[1::2]
+        largest = int(sizes.max(initial=0))
+        self._list_bytes += sum(sizes.tolist()) * (self._lists[1] + 8)
+        if self._list_bytes > self._most:
             raise ValueError(f"a list of {largest} vectors in {self._most} bytes")
         if not self._pending:
             self._form = b""
