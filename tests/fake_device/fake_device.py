@@ -25,7 +25,12 @@ def missing_tool() -> Optional[str]:
         return "this Paddle is built for CUDA: it takes no plugged-in devices"
     if shutil.which("g++") is None:
         return "no compiler: g++ is not installed, so that the fake device cannot be built"
-    return None if _include_folder().is_dir() else "this Paddle comes without its headers"
+    header = _include_folder() / "paddle" / "phi" / "backends" / "device_ext.h"
+    if not header.is_file():
+        return "this Paddle comes without its headers"
+    if "is_float16_supported" not in header.read_text(encoding="utf-8"):
+        return f"devices are plugged into Paddle {paddle.__version__} in an older way"
+    return None
 
 
 def build(folder: Path) -> Path:
