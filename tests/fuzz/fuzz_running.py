@@ -97,6 +97,7 @@ class Guided:
         self._note = note
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz", dir=_quick_folder())
         self._inputs = Path(self._folder.name) / "input"
+        fuzz_guard.empty_heaps()
 
     def one(self, content: bytes) -> None:
         """Parse an input under watch."""
