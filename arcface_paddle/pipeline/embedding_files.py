@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError, MissingDependencyError
+
+PERSON = "person"
+"""Attribute of a HDF5 group whose name is not that of the person."""
+
+LONGEST_PERSON_BYTES = 60_000
+"""Of that attribute: HDF5 keeps up to 64 KiB of attributes in the head of a group."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,30 +101,59 @@ def _encode_npz(table: EmbeddingTable) -> bytes:
 
 
 def _encode_hdf5(table: EmbeddingTable) -> bytes:
-    """One group per person with ``embedding`` (D,), the template, and ``embeddings`` (n, D) with their ``sources``."""
+    """One group per person with ``embedding`` (D,), the template, and ``embeddings`` (n, D) with their ``sources``.
+
+    A group that cannot have the person's name says it in its attribute ``person``, UTF-8 of a fixed length.
+    """
     h5py = _import_h5py()
     buffer = io.BytesIO()
+    rows_of: dict[str, list[int]] = {}
+    for row, person in enumerate(table.persons):
+        rows_of.setdefault(person, []).append(row)
     with h5py.File(buffer, "w") as file:
         file.attrs["model"] = table.model
-        for name, rows in sorted(_rows_of_groups(table.persons).items()):
-            group = file.create_group(name)
+        for name, person in sorted(group_names(rows_of).items()):
+            group, rows = file.create_group(name), rows_of[person]
+            if person not in ("", name):
+                group.attrs[PERSON] = np.bytes_(_short_enough(person.encode()))
             group.create_dataset("embedding", data=table.template_of(rows))
             group.create_dataset("embeddings", data=table.embeddings[rows])
             group.create_dataset("sources", data=[table.sources[row] for row in rows], dtype=h5py.string_dtype())
     return buffer.getvalue()
 
 
-def _rows_of_groups(persons: Sequence[str]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for row, person in enumerate(persons):
-        groups.setdefault(group_name(person), []).append(row)
+def group_names(persons: Iterable[str]) -> dict[str, str]:
+    """Return a HDF5 group for each person, each another: its name, which is the person's where HDF5 allows that.
+
+    Empty, ``.`` and names with a slash cannot name a group as they are. What is made of them gets a number when it is
+    somebody's name already.
+
+    Example:
+        >>> group_names(["a/b", "a_b", "Ada"])
+        {'Ada': 'Ada', 'a_b': 'a_b', 'a_b_2': 'a/b'}
+    """
+    ordered = sorted(set(persons))
+    groups = {person: person for person in ordered if _can_be_group(person)}
+    for person in ordered:
+        if not _can_be_group(person):
+            wanted = "_" if person in ("", ".") else person.replace("/", "_")
+            numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+            groups[next(name for name in itertools.chain([wanted], numbered) if name not in groups)] = person
     return groups
 
 
-def group_name(person: str) -> str:
-    """Return the HDF5 group of a person: empty, ``.`` and names with a slash cannot name a group as they are."""
-    name = person.replace("/", "_")
-    return "_" if name in ("", ".") else name
+def _short_enough(name: bytes) -> bytes:
+    if len(name) > LONGEST_PERSON_BYTES:
+        start = name[:40].decode(errors="ignore")
+        raise DataError(
+            f"the name {start!r}... has {len(name):,} bytes and cannot name a group of HDF5; allowed: "
+            f"{LONGEST_PERSON_BYTES:,}; rename the person, or write .npz"
+        )
+    return name
+
+
+def _can_be_group(person: str) -> bool:
+    return person not in ("", ".") and "/" not in person
 
 
 def _encode_parquet(table: EmbeddingTable) -> bytes:

@@ -359,11 +359,13 @@ def _gallery_labels(content: bytes, folder: Path) -> Parse:
 
 def _hdf5_seeds() -> list[bytes]:
     import h5py
+    import numpy as np
 
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         for name in ("甲", "b"):
             file.create_group(name)["embedding"] = seeds.unit(1, 8)[0]
+        file["b"].attrs["person"] = np.bytes_(b"b/c")
     return [stream.getvalue()]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.embedding_files import group_name, write_embeddings
+from arcface_paddle.pipeline.embedding_files import write_embeddings
 from arcface_paddle.pipeline.gallery import hdf5, parquet, sealing, storage
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, ModelIdentity
@@ -189,16 +189,11 @@ def export_gallery(path: files.PathLike, gallery: Gallery, *, suffix: Optional[s
 
     Raises:
         ConfigError: an unknown suffix.
-        GalleryError: nobody in it, or two people whose names HDF5 cannot tell apart.
+        GalleryError: nobody in it.
         DataError: the file cannot be written.
     """
     if not len(gallery):
         raise GalleryError("the gallery is empty; there is nothing to export")
-    groups: dict[str, str] = {}
-    for name in gallery.names if (suffix or Path(path).suffix.lower()) in (".h5", ".hdf5") else ():
-        other = groups.setdefault(group_name(name), name)
-        if other != name:
-            raise GalleryError(f"HDF5 cannot tell {other!r} from {name!r}; rename one, or export to .npz")
     write_embeddings(path, gallery.table(), suffix=suffix)
 
 

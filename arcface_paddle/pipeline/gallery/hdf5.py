@@ -1,7 +1,8 @@
 """Galleries in HDF5, as published face recognition programs keep them: ``{person: {"embedding": (D,)}}``.
 
 ``embedding`` is the mean of the person's pictures. The files that this toolkit writes also hold ``embeddings`` (n, D),
-which are taken in place of the mean where they are there.
+which are taken in place of the mean where they are there, and a group that cannot have the name of its person (HDF5
+allows no ``/`` in it) says the name in its attribute ``person``.
 
 HDF5 can name other files, describe datasets larger than the memory in a few bytes, and refer to one object under many
 names. What is read here is what lies in the file itself: plain float arrays, no more of them than the file can hold.
@@ -17,6 +18,7 @@ import numpy as np
 
 from arcface_paddle.errors import DataError, GalleryError, MissingDependencyError
 from arcface_paddle.pickle_machine import Budget
+from arcface_paddle.pipeline.embedding_files import LONGEST_PERSON_BYTES, PERSON
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry, clean_name
 from arcface_paddle.pipeline.gallery.index import normalize_rows
 
@@ -53,7 +55,8 @@ def read_hdf5(content: bytes, *, name: str) -> tuple[list[GalleryEntry], np.ndar
         with h5py.File(h5py.h5f.open_file_image(content)) as file:  # reads only; nothing of it is written anywhere
             for person, group in _people(h5py, file, name):
                 rows, sources = _rows_of(h5py, group, f"{name}#{person}", budget)
-                entries += [GalleryEntry(_cleaned(person, name), source) for source in sources]
+                named = _cleaned(_person_of(h5py, group, person), name)
+                entries += [GalleryEntry(named, source) for source in sources]
                 blocks.append(rows)
     except (GalleryError, DataError) as error:
         raise GalleryError(str(error) if name in str(error) else f"{name}: {error}") from None
@@ -76,6 +79,19 @@ def _people(h5py: Any, file: Any, name: str) -> Iterator[tuple[str, Any]]:
         if not isinstance(group, h5py.Group):
             raise GalleryError(f"{name}: holds the dataset {person!r} beside its groups; {_LAYOUT}")
         yield person, group
+
+
+def _person_of(h5py: Any, group: Any, group_name: str) -> str:
+    """Return whose group this is: its attribute says so where the group could not have the name."""
+    key = PERSON.encode()
+    if not h5py.h5a.exists(group.id, key):
+        return group_name
+    attribute = h5py.h5a.open(group.id, key)
+    kind = attribute.get_type()
+    is_text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+    if not is_text or attribute.shape != () or kind.get_size() > LONGEST_PERSON_BYTES:
+        return group_name  # of another program, which means something else by it
+    return bytes(group.attrs[PERSON]).decode()
 
 
 def _rows_of(h5py: Any, group: Any, where: str, budget: Budget) -> tuple[np.ndarray, list[str]]:
