@@ -11,6 +11,7 @@ import errno
 import hashlib
 import io
 import json
+import mmap
 import struct
 import sys
 import zipfile
@@ -36,6 +37,9 @@ SIGNATURE_BYTES = len(sealing.MAGIC)
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
 _LOCAL_HEADER_BYTES = 30
 _CHECK_BYTES = 1 << 20
+_LEAST_MAPPED_BYTES = 64 << 20
+"""Arrays from here on are mapped into memory. Where the file is cut off by another program, the system ends the process
+that looks at what is gone; what is copied stays as it was read, and costs little."""
 _MOST_NPY_HEAD = 10 + (1 << 16)
 _PADDING_FIELD = 0xD935  # the id that Android's zipalign gave to a field without meaning
 _MAX_HEADER_BYTES = 1 << 31  # some 250 bytes an entry: enough for eight million faces
@@ -49,7 +53,7 @@ class Container:
 
     Attributes:
         header: the JSON object.
-        rows: (M, D) float32, where the file has them, mapped into memory, if they can be.
+        rows: (M, D) float32; large ones stay where the file has them, mapped into memory, if they can be.
         entries: those of a large gallery; None where the header has them.
         fingerprint: 32 bytes that differ for files of different content.
         cipher: encrypts the journal; None for a file that is not encrypted.
@@ -208,7 +212,7 @@ def _array(
 def _content(
     stream: Union[BinaryIO, SealedReader], archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str
 ) -> np.ndarray:
-    """Return what a member holds, as bytes; mapped into memory and compared with its checksum if it is stored."""
+    """Return what a member holds, as bytes, compared with its checksum; a large stored one mapped into memory."""
     if info.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(_read_member(archive, info.filename, _MAX_HEADER_BYTES, name), np.uint8)
     begin = _start_of(stream, info)
@@ -216,13 +220,39 @@ def _content(
         return stream.array(begin, info.file_size)
     if not info.file_size:
         return np.zeros(0, np.uint8)
-    content = np.asarray(np.memmap(stream, dtype=np.uint8, mode="r", offset=begin, shape=(info.file_size,)))
+    if info.file_size < _LEAST_MAPPED_BYTES:
+        stream.seek(begin)
+        content = np.frombuffer(stream.read(info.file_size), np.uint8)
+    else:
+        content = np.asarray(np.memmap(stream, dtype=np.uint8, mode="r", offset=begin, shape=(info.file_size,)))
     checksum = 0
     for first in range(0, len(content), _CHECK_BYTES):
         checksum = zlib.crc32(content[first : first + _CHECK_BYTES].data, checksum)
     if checksum != info.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {info.filename!r}")
     return content
+
+
+def is_whole(rows: np.ndarray) -> bool:
+    """Tell whether rows that are mapped into memory are in their file still; others are always there."""
+    base: Any = rows
+    end = 0
+    while isinstance(base, np.ndarray):
+        end = base.offset + base.nbytes if isinstance(base, np.memmap) else end
+        base = base.base
+    return not isinstance(base, mmap.mmap) or bool(base.size() >= end)
+
+
+def require_whole(rows: np.ndarray) -> None:
+    """Raise ``GalleryError`` when rows are mapped into memory and their file has been cut off since.
+
+    Our own programs never cut a file off; ``cp`` does, before it writes. Looking at what is gone ends the process, so
+    this comes right before. It cannot help who is looking at that very moment.
+    """
+    if not is_whole(rows):
+        raise GalleryError(
+            "the file of the gallery was cut off while it was in use; move whole files into its place (mv, not cp)"
+        )
 
 
 def _start_of(stream: Union[BinaryIO, SealedReader], info: zipfile.ZipInfo) -> int:

@@ -291,7 +291,7 @@ class GalleryStore(abc.ABC):
             GalleryError: made with another model or other settings.
         """
         self.require_model(model)
-        return JudgedStore(self, model.similarity)
+        return JudgedStore(self, model)
 
     def with_decision(self, decision: str) -> GalleryStore:
         """Return this gallery if it decides that way.
@@ -338,19 +338,27 @@ class JudgedStore:
 
     Attributes:
         store: who is asked.
-        similarity: what a cosine is worth.
+        model: who makes the embeddings, and says what a cosine is worth.
     """
 
     store: GalleryStore
-    similarity: SimilaritySpec
+    model: ModelIdentity
 
     @property
     def comparisons(self) -> int:
         return self.store.comparisons
 
     def identify(self, embeddings: np.ndarray, *, top_k: int, threshold: float) -> list[matching.Identification]:
-        """Decide who the faces with ``embeddings`` (N, D) are."""
-        return matching.identify(self.store, embeddings, top_k=top_k, threshold=threshold, similarity=self.similarity)
+        """Decide who the faces with ``embeddings`` (N, D) are.
+
+        Raises:
+            GalleryError: somebody has put a gallery of another model in its place meanwhile.
+        """
+        found = matching.identify(
+            self.store, embeddings, top_k=top_k, threshold=threshold, similarity=self.model.similarity
+        )
+        self.store.require_model(self.model)  # afterwards: the search is what takes notice of another gallery
+        return found
 
 
 def best_persons(names: Sequence[str], cosines: np.ndarray, k: int) -> tuple[Candidate, ...]:

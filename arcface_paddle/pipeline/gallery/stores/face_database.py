@@ -23,7 +23,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
-from arcface_paddle.pipeline.gallery import documents
+from arcface_paddle.pipeline.gallery import documents, storage
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock
 
@@ -35,6 +35,7 @@ LOCK_TIMEOUT_S = 600.0
 
 _FORMAT = "arcface-paddle faiss gallery 1"
 _NUMBERS_AT_A_TIME = 10_000
+_LOOKED_AT = 64  # rows, from the first to the last
 _KEPT_CHANGES = 100_000  # noted ones; who is further behind makes its index anew
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -60,6 +61,7 @@ class FaceDatabase:
         self.size = size
         self._staged: dict[int, np.ndarray] = {}
         self._mapped = np.zeros((0, max(size, 1)), np.float32)
+        self._files = self._files_now()
         with self.reported():
             self.sql = sqlite3.connect(
                 str(folder / DATABASE), timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -76,6 +78,18 @@ class FaceDatabase:
             values = [("format", _FORMAT), ("contract", contract)]
             made.sql.executemany("INSERT INTO meta VALUES (?, ?)", values)
             (folder / ROWS).touch()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the folder has the files still that were opened, and not others by now, or none."""
+        return self._files == self._files_now()
+
+    def _files_now(self) -> list[tuple[int, int]]:
+        found = []
+        for name in (DATABASE, ROWS):
+            with self.reported(), contextlib.suppress(FileNotFoundError):
+                status = (self.folder / name).stat()
+                found.append((status.st_dev, status.st_ino))
+        return found
 
     def close(self) -> None:
         """Let go of the files."""
@@ -118,7 +132,8 @@ class FaceDatabase:
         """Put the rows on the disk, then everything else in one step."""
         if self._staged:
             with (self.folder / ROWS).open("r+b") as stream:
-                stream.truncate(4 * self.size * (self._slots_before()))  # rows of a process that was killed
+                self._require_rows(stream.seek(0, os.SEEK_END) // (4 * self.size), self._slots_before())
+                stream.truncate(4 * self.size * self._slots_before())  # rows of a process that was killed
                 for slot, row in sorted(self._staged.items()):
                     stream.seek(4 * self.size * slot)
                     stream.write(row.astype("<f4").tobytes())
@@ -282,6 +297,18 @@ class FaceDatabase:
                     raise GalleryError(f"{self.folder}: damaged gallery (row {line[0]}); restore it from a backup")
             yield FaceBlock([_entry(line[1:7]) for line in found], rows)
 
+    def require_matching_rows(self) -> None:
+        """Raise ``GalleryError`` when some rows are not those that the database means.
+
+        Who puts another gallery in place moves one file after the other.
+        """
+        slots = self.slots_by_person()[:, 1]
+        chosen = np.unique(slots[np.linspace(0, len(slots) - 1, _LOOKED_AT, dtype=np.int64)]) if len(slots) else slots
+        checksums = dict(self._of_numbers("SELECT slot, checksum FROM faces WHERE slot IN ({})", chosen.tolist()))
+        for slot, row in zip(chosen.tolist(), self.rows(chosen)):
+            if zlib.crc32(row.astype("<f4").tobytes()) != checksums[slot]:
+                raise GalleryError(f"{self.folder}: damaged gallery (row {slot}); restore it from a backup")
+
     def _of_numbers(self, question: str, numbers: Sequence[int]) -> Iterator[tuple[Any, Any]]:
         """Ask about any number of numbers; a question may have a million characters."""
         for first in range(0, len(numbers), _NUMBERS_AT_A_TIME):
@@ -296,16 +323,20 @@ class FaceDatabase:
 
     def _map(self, slots: int) -> None:
         """Map the file of rows so far that it has ``slots`` of them."""
-        if len(self._mapped) >= slots:
+        if len(self._mapped) >= slots and storage.is_whole(self._mapped):
             return
         path = self.folder / ROWS
         with self.reported():
             there = path.stat().st_size // (4 * self.size)
-            if there < slots:
-                raise GalleryError(
-                    f"{path}: has {there:,} rows of {slots:,}; it is cut off: restore the gallery from a backup"
-                )
+            self._require_rows(there, slots)
             self._mapped = np.memmap(path, dtype="<f4", mode="r", shape=(there, self.size))
+
+    def _require_rows(self, there: int, slots: int) -> None:
+        if there < slots:
+            place = self.folder / ROWS
+            raise GalleryError(
+                f"{place}: has {there:,} rows of {slots:,}; it is cut off: restore the gallery from a backup"
+            )
 
     def _slots_before(self) -> int:
         """Return how many slots were in use before the staged faces."""

@@ -43,21 +43,12 @@ class FaissStore(GalleryStore):
 
     def __init__(self, folder: Path, *, form: Optional[str]) -> None:
         load_faiss()
-        if not (folder / DATABASE).is_file():
-            raise GalleryError(f"{folder}: cannot read the gallery: no {DATABASE} is there")
         self._guard = threading.RLock()
         self._inside = False
         self._closed = False
-        self._database = FaceDatabase(folder)
-        try:
-            with self._database.reported():
-                self._database.require_format()
-                contract = GalleryContract.from_text(self._database.meta("contract") or "", name=str(folder))
-                self._form = form or self._database.meta("form") or IVF
-        except GalleryError:
-            self._database.close()
-            raise
-        self._database.size = contract.embedding_size
+        self._database, contract = _opened(folder)
+        with self._database.reported():
+            self._form = form or self._database.meta("form") or IVF
         self._index: Optional[CodeIndex] = None
         self._seen = -1  # the last change that the index knows of
         self._kept = -1  # the last change that the file of the index knows of
@@ -113,11 +104,14 @@ class FaissStore(GalleryStore):
     def blocks(self, *, name: Optional[str] = None) -> Iterator[FaceBlock]:
         with self._reading():
             person = None if name is None else self._database.person(name)
-        if name is not None and person is None:
-            return
-        blocks = self._database.blocks(person=person)
+            if name is not None and person is None:
+                return
+            database = self._database
+            blocks = database.blocks(person=person)
         while True:
             with self._reading():
+                if self._database is not database:
+                    raise GalleryError(f"{self.uri}: was replaced by another gallery while it was read; try again")
                 block = next(blocks, None)
             if block is None:
                 return
@@ -152,6 +146,7 @@ class FaissStore(GalleryStore):
                 yield
                 return
             self._require_open()
+            self._take_up_another()
             with self._database.reported():
                 self._database.wipe()  # what a process that was killed has removed and not overwritten
                 self._database.begin_change()
@@ -211,6 +206,7 @@ class FaissStore(GalleryStore):
             if self._inside:
                 yield
                 return
+            self._take_up_another()
             with self._database.reported():
                 self._database.sql.execute("BEGIN")
                 try:
@@ -275,7 +271,8 @@ class FaissStore(GalleryStore):
         last = self._database.last_change()
         if self._index is None:
             self._index = self._read_index()
-        if self._index is None or (self._index.is_outgrown and last != self._seen):
+        is_older = last < self._seen  # a backup was copied over it
+        if self._index is None or is_older or (self._index.is_outgrown and last != self._seen):
             return self._make_index(last)
         if last != self._seen:
             changed = self._database.changes_since(self._seen)
@@ -358,9 +355,41 @@ class FaissStore(GalleryStore):
                 path.unlink()
         self._kept = -1
 
+    def _take_up_another(self) -> None:
+        """Open the folder anew when somebody has put another gallery, or a backup, in its place."""
+        if self._database.is_in_place():
+            return
+        database, contract = _opened(self._database.folder)
+        try:
+            with database.reported():
+                database.require_matching_rows()
+        except GalleryError:
+            database.close()
+            raise
+        self._database.close()
+        self._database, self.contract, self._index = database, contract, None
+        self._seen = self._kept = -1
+        self._person_of = np.zeros(0, np.int32)
+
     def _require_open(self) -> None:
         if self._closed:
             raise GalleryError(f"{self.uri}: the gallery was closed; open it again")
+
+
+def _opened(folder: Path) -> tuple[FaceDatabase, GalleryContract]:
+    """Open the database of a folder and read what made its faces. Raises ``GalleryError``: none is there, damaged."""
+    if not (folder / DATABASE).is_file():
+        raise GalleryError(f"{folder}: cannot read the gallery: no {DATABASE} is there")
+    database = FaceDatabase(folder)
+    try:
+        with database.reported():
+            database.require_format()
+            contract = GalleryContract.from_text(database.meta("contract") or "", name=str(folder))
+    except GalleryError:
+        database.close()
+        raise
+    database.size = contract.embedding_size
+    return database, contract
 
 
 class _Stored(Vectors):

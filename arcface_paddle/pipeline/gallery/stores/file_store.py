@@ -1,8 +1,9 @@
 """The engine that needs nothing: a gallery file, its journal, and exact search in memory.
 
 One writer at a time holds the file's lock for as long as one change takes; readers hold none. They follow the journal
-from where they were, and read the file anew only when it was written anew. Rows are mapped into memory, so that several
-processes that search one gallery share them; those of an encrypted file are decrypted into the memory of each.
+from where they were, and read the file anew when it was written anew or replaced. Rows of a large gallery are mapped
+into memory, so that several processes that search it share them; those of a small one, and of an encrypted file, are in
+the memory of each.
 
 What is added or renamed is appended to the journal (see ``journal``). It is folded into the file when it has grown, and
 when the store is closed, unless that would cost more than it is worth. Removing a person writes the file anew at once,
@@ -225,14 +226,26 @@ class FileStore(GalleryStore):
         with self.transaction():
             header, blocks, shape = self._in_order()
             files.remove_leftovers(self._path)
-            write_file_with(key, self._path, header, blocks, shape=shape)
+            write_file_with(key, self._path, header, lambda: self._unless_replaced(blocks()), shape=shape)
             self._load()
 
     def _write_anew(self) -> None:
         header, blocks, shape = self._in_order()
         files.remove_leftovers(self._path)
-        write_file(self._path, header, blocks, shape=shape)
+        write_file(self._path, header, lambda: self._unless_replaced(blocks()), shape=shape)
         self._load()
+
+    def _unless_replaced(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Give blocks of what was read, then raise ``GalleryError`` when another file stands in its place by now.
+
+        Our own programs wait for the lock; a backup that is moved into place does not.
+        """
+        yield from blocks
+        if _state_of(self._path.stat()) != self._state:
+            raise GalleryError(
+                f"{self._path}: was replaced by another program while it was being changed; it stays as that program "
+                "left it, and the change was not made: try again"
+            )
 
     def _in_order(self) -> tuple[FileHeader, Callable[[], Iterator[np.ndarray]], tuple[int, int]]:
         """Return what ``write_file`` writes: the header, what gives the embeddings, and their shape."""
@@ -264,8 +277,11 @@ class FileStore(GalleryStore):
         return self._table
 
     def _load(self) -> GalleryContract:
-        """Read the file and what its journal holds."""
-        name = str(self._path)
+        """Read the file and what its journal holds.
+
+        When that fails nothing is left: what is in memory would pass for what the damaged file holds.
+        """
+        name, self._table = str(self._path), None
         try:
             stream, content = journal.open_with_journal(self._path)
             with stream:
@@ -328,6 +344,7 @@ class FileStore(GalleryStore):
                     entries = [documents.entry_of_json(value) for value in step.get("entries", ())]
                     self._table.apply(step, entries, record.rows[row : row + len(entries)])
                 except (KeyError, TypeError, ValueError) as error:
+                    self._table = None  # half of the journal is in it
                     raise GalleryError(f"{name}: damaged gallery journal ({error!r}); build it again") from None
                 row += len(entries)
         self._offset = end

@@ -7,6 +7,7 @@ from typing import Any, Iterable, Sequence
 
 import numpy as np
 
+from arcface_paddle.pipeline.gallery import storage
 from arcface_paddle.pipeline.gallery.columns import EntryColumns
 from arcface_paddle.pipeline.gallery.entries import GalleryEntry
 from arcface_paddle.pipeline.gallery.index import check_search, normalize_rows
@@ -75,6 +76,7 @@ class FaceTable:
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """Return (N, D) float32, the rows of these numbers in their order."""
         taken = np.empty((len(numbers), self.embedding_size), np.float32)
+        storage.require_whole(self._first)
         early = numbers < len(self._first)
         taken[early] = self._first[numbers[early]]
         taken[~early] = self._added[numbers[~early] - len(self._first)]
@@ -197,6 +199,7 @@ class FaceTable:
                 persons = present[first : first + _BLOCK_ROWS]
                 yield normalize_rows(self._sums[persons]), persons
             return
+        storage.require_whole(self._first)
         for part, offset in ((self._first, 0), (self._added[: len(self) - len(self._first)], len(self._first))):
             for first in range(0, len(part), _BLOCK_ROWS):
                 rows = part[first : first + _BLOCK_ROWS]
