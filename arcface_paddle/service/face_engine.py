@@ -27,6 +27,8 @@ def is_yet_to_be_made(uri: files.PathLike) -> bool:
 class FaceEngine:
     """A gallery that is searched by many while one changes it.
 
+    A gallery that somebody else puts in its place is taken up, unless another model made it.
+
     Args:
         store: the engine.
         uri: what opened it.
@@ -34,6 +36,7 @@ class FaceEngine:
 
     def __init__(self, store: GalleryStore, uri: files.PathLike) -> None:
         self._store = store
+        self._opened_with = store.model
         self._uri = uri
 
     @classmethod
@@ -93,14 +96,17 @@ class FaceEngine:
         self, embeddings: np.ndarray, *, top_k: int, threshold: float, similarity: SimilaritySpec
     ) -> list[Identification]:
         """Decide who faces (N, D) are, see ``GalleryStore.identify``; a card says what a cosine is worth."""
-        assert self._store.model is not None, "checked when the service opened it"
-        model = dataclasses.replace(self._store.model, similarity=similarity)
+        assert self._opened_with is not None, "checked when the service opened it"
+        model = dataclasses.replace(self._opened_with, similarity=similarity)
         with unavailable():
-            return self._store.judged_by(model).identify(embeddings, top_k=top_k, threshold=threshold)
+            found = self._store.judged_by(model).identify(embeddings, top_k=top_k, threshold=threshold)
+            self._require_same_model()
+            return found
 
     def add(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> int:
         """Add faces (N, D); one that is there already is not doubled. Returns how many were added."""
-        with unavailable():
+        with unavailable(), self._store.transaction():
+            self._require_same_model()
             return self._store.add(entries, embeddings)
 
     def remove(self, name: str) -> int:
@@ -128,6 +134,16 @@ class FaceEngine:
 
     def close(self) -> None:
         self._store.close()
+
+    def _require_same_model(self) -> None:
+        """Raise ``GalleryError`` when another gallery stands in the place of the one that was opened."""
+        now, before = self._store.model, self._opened_with
+        difference = "" if now is None or before is None else before.difference_to(now)
+        if (now is None) != (before is None) or difference:
+            raise GalleryError(
+                f"{self._store.uri}: was replaced by a gallery of another model while it was in use "
+                f"({difference or 'one does not say which'}); put the former back, or start the service again"
+            )
 
 
 @contextlib.contextmanager

@@ -214,6 +214,24 @@ def test_a_change_of_another_program_counts_at_once(service, gallery, pictures):
     assert service.client.identify(pictures["hopper"])["faces"][0]["name"] is None
 
 
+def test_a_gallery_of_another_model_that_is_put_in_its_place_answers_nobody(service, gallery, pictures, tmp_path):
+    """Its embeddings are as long, and would give names to strangers."""
+    before, loaded = gallery.read_bytes(), Gallery.load(gallery)
+    other = dataclasses.replace(loaded.model, weights_sha256="0" * 64)
+    Gallery(loaded.entries, loaded.embeddings, model=other).save(gallery)
+    person = service.client.create_person("Eileen Collins")
+    for call in (
+        lambda: service.client.identify(pictures["hopper"]),
+        lambda: service.client.add_face(person["id"], pictures["stranger"]),
+    ):
+        with pytest.raises(ServiceCallError) as caught:
+            call()
+        assert (caught.value.status, caught.value.code) == (503, "gallery_unavailable")
+    assert Gallery.load(gallery).model == other and "Eileen Collins" not in Gallery.load(gallery).names
+    gallery.write_bytes(before)
+    assert service.client.identify(pictures["hopper"])["faces"][0]["name"] == "Grace Hopper"
+
+
 def test_people_whose_time_is_over_are_removed_and_that_is_recorded(open_service, gallery):
     first = open_service()
     hopper = by_name(first.client, "Grace")
