@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Iterable, Optional, TextIO
 
 from arcface_paddle.files import one_line
@@ -41,11 +42,12 @@ def progress(
     from tqdm import tqdm
 
     desc = one_line(desc)  # the name of a folder, which somebody else may have given it
-    common = {"total": total, "initial": initial, "unit": f" {unit}", "disable": not shown}
+    # Of one update at a time tqdm's monitor, which looks at the clock on the wall, lets go.
+    common = {"total": total, "initial": initial, "unit": f" {unit}", "disable": not shown, "miniters": 1}
     if sys.stderr is None or sys.stderr.isatty():
-        return tqdm(iterable, desc=desc or None, leave=leave, **common)
+        return _steady(tqdm(iterable, desc=desc or None, leave=leave, **common))
     known = total is not None or hasattr(iterable, "__len__")
-    return tqdm(
+    bar = tqdm(
         iterable,
         desc=f"{desc}: " if desc else "",
         file=_Lines(sys.stderr),
@@ -55,6 +57,15 @@ def progress(
         delay=LINE_INTERVAL_S,
         **common,
     )
+    return _steady(bar)
+
+
+def _steady(bar: tqdm) -> tqdm:
+    """Let a bar measure with a clock that nobody sets: one set back by an hour would keep tqdm silent for an hour."""
+    if not bar.disable:
+        bar._time = time.monotonic
+        bar.start_t = bar.last_print_t = time.monotonic()
+    return bar
 
 
 class _Lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 
@@ -33,6 +34,21 @@ def test_a_name_in_front_of_the_figures_moves_no_cursor(capsys, monkeypatch):
         pass
     lines = capsys.readouterr().err.splitlines()
     assert lines and all(line.startswith(r"lfw\x1b[2J\x9b\u202e forged: ") for line in lines)
+
+
+def test_a_clock_that_is_set_changes_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(module, "LINE_INTERVAL_S", 0.05)
+    since, begin = time.monotonic(), time.time()
+    jumps = [0.0, 3600.0, -365 * 86400.0]  # by turns, every 50 ms
+
+    def on_the_wall() -> float:
+        return begin + jumps[int((time.monotonic() - since) / 0.05) % 3]
+
+    monkeypatch.setattr("tqdm.std.time", on_the_wall)
+    for _ in progress(range(40), unit="pictures"):
+        time.sleep(0.01)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2 and all(re.search(r", 00:\d\d passed", line) for line in lines)
 
 
 def test_short_work_says_nothing_in_a_log(capsys):
