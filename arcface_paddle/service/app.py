@@ -21,10 +21,11 @@ from arcface_paddle.pipeline.engines.heaps import give_back_freed_memory
 from arcface_paddle.service.envelope import SECURITY_HEADERS, BodyLimit, Envelope, OwnPagesOnly
 from arcface_paddle.service.errors import CODES_OF_STATUSES, INTERNAL, INVALID, ServiceError, status_and_code
 from arcface_paddle.service.inference import FaceModels
-from arcface_paddle.service.request_log import log_failure
+from arcface_paddle.service.request_log import LOGGER, log_failure
 from arcface_paddle.service.routes import jobs, operations, pages, people, pictures, strangers
 from arcface_paddle.service.running import RunningService, open_service
 from arcface_paddle.service.service_settings import ServiceSettings
+from arcface_paddle.service.wall_clock import WallClock
 
 TITLE = "arcface-paddle"
 DESCRIPTION = (
@@ -33,6 +34,7 @@ DESCRIPTION = (
 )
 _ROUTERS = tuple(module.router for module in (pictures, people, jobs, strangers, operations, pages))
 _EXPIRY_CHECK_S = 3600.0
+_MOST_PUT_FORWARD_S = 300.0  # what no clock drifts in an hour
 _MEMORY_CHECK_S = 60.0
 
 
@@ -77,9 +79,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _remove_expired_hourly(service: RunningService) -> None:
-    """Remove people whose time is over, every hour; a disk that is full for an hour does not end it."""
+    """Remove people whose time is over, every hour; a disk that is full for an hour does not end it.
+
+    Where the clock was put forward, people have an hour in which somebody can set it right.
+    """
+    clock = WallClock()
     while True:
         await asyncio.sleep(_EXPIRY_CHECK_S)
+        put_forward_s = clock.put_forward_s()
+        if put_forward_s > _MOST_PUT_FORWARD_S:
+            LOGGER.warning(
+                "the clock was put forward by %.0f s: people whose time is over by it are removed in an hour, unless "
+                "it is put back",
+                put_forward_s,
+            )
+            continue
         try:
             await run_in_threadpool(service.remove_expired)
         except (ArcfaceError, OSError, sqlite3.Error) as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
+import time
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from arcface_paddle.errors import ConfigError, GalleryError
 from arcface_paddle.pipeline.gallery import Gallery, GalleryEntry, edit_gallery
 from arcface_paddle.pipeline.gallery.editing import encrypt_gallery
 from arcface_paddle.pipeline.gallery.stores import convert_gallery
-from arcface_paddle.service import gallery_store
+from arcface_paddle.service import app, gallery_store, wall_clock
 from arcface_paddle.service.client import ServiceCallError
 from arcface_paddle.service.face_engine import FaceEngine
 from arcface_paddle.service.gallery_store import RECORDS, NewFace, open_people_store
@@ -245,6 +248,30 @@ def test_people_whose_time_is_over_are_removed_and_that_is_recorded(open_service
     lines = [json.loads(line) for line in (first.settings.state_folder / "audit.jsonl").read_text().splitlines()]
     expired = [(line["key"], line["person"], line["faces"]) for line in lines if line["action"] == "person.expire"]
     assert expired == [("service", hopper["id"], 1), ("service", biden["id"], 1)]
+
+
+def test_a_clock_that_is_put_forward_removes_nobody_for_an_hour(service, monkeypatch, caplog):
+    """A machine that wakes up with a wrong year must not remove everybody before its clock is set right."""
+    year_s, shift_s, totals = 365 * 86400, [0], []
+    of_today = service.client.change_person(by_name(service.client, "Grace")["id"], expires="2000-01-01T00:00:00Z")
+    month = datetime.now(timezone.utc) + timedelta(days=30)
+    service.client.change_person(by_name(service.client, "Biden")["id"], expires=month.isoformat())
+    now, wall_s = gallery_store.utc_now, time.time
+
+    async def an_hour(seconds: float) -> None:
+        totals.append(service.client.people()["total"])
+        shift_s[0] = [0, year_s, 0, year_s, year_s, None][len(totals) - 1]
+        if shift_s[0] is None:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(app.asyncio, "sleep", an_hour)
+    monkeypatch.setattr(gallery_store, "utc_now", lambda: now() if not shift_s[0] else "2999-01-01T00:00:00Z")
+    monkeypatch.setattr(wall_clock.time, "time", lambda: wall_s() + (shift_s[0] or 0))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(app._remove_expired_hourly(service.service))
+    # Hours: nothing is wrong, put forward, put right, put forward again, still so.
+    assert of_today["expires"] and totals == [3, 2, 2, 2, 2, 1]
+    assert [record.message[:34] for record in caplog.records] == ["the clock was put forward by 31536"] * 2
 
 
 @pytest.mark.parametrize("renamed", [True, False])
