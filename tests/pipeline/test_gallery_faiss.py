@@ -362,3 +362,24 @@ def test_an_older_faiss_does_not_walk_out_of_a_graph(believes_files):
     for changed in (content.replace(levels, struct.pack("<i", 9) + levels[4:]), content.replace(levels, bytes(80))):
         with pytest.raises(GalleryError, match="the index cannot be used"):
             code_index.CodeIndex.read(io.BytesIO(changed), kept, size=SIZE, form=code_index.HNSW)
+
+
+@pytest.mark.parametrize("kind", ["QT_fp16", "QT_8bit_direct"])
+@pytest.mark.parametrize("form", code_index.FORMS)
+def test_codes_of_another_form_are_refused(believes_files, monkeypatch, form, kind):
+    """FAISS reads them, takes two bytes for a number or other numbers for a byte, and answers with somebody."""
+    with monkeypatch.context() as patched:
+        patched.setattr(faiss.ScalarQuantizer, "QT_8bit_direct_signed", getattr(faiss.ScalarQuantizer, kind))
+        content, kept = written(form)
+    with pytest.raises(GalleryError, match="codes of form"):
+        code_index.CodeIndex.read(io.BytesIO(content), kept, size=SIZE, form=form)
+
+
+@pytest.mark.parametrize(("part", "field"), [("sq", "d"), ("sq", "code_size"), ("", "code_size")])
+def test_codes_of_another_length_are_refused(part, field):
+    """An older FAISS reads such an index, and ends the process at the first search."""
+    index = faiss.IndexScalarQuantizer(SIZE, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT)
+    code_index._require_bytes(index)
+    setattr(getattr(index, part) if part else index, field, 2 * SIZE)
+    with pytest.raises(ValueError, match="codes of form"):
+        code_index._require_bytes(index)
