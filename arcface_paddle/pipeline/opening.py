@@ -7,6 +7,7 @@ faces = pipeline.analyzer.analyze("group.jpg").faces
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
@@ -131,6 +132,10 @@ def open_pipeline(
         GalleryError: the gallery was made with another model.
         ConfigError: no threshold is known, or options that cannot work here.
     """
+    if not isinstance(settings, PipelineSettings):
+        raise ConfigError(f"settings of type {type(settings).__name__}; allowed: PipelineSettings(...)")
+    if isinstance(gallery, (str, bytes, os.PathLike)):
+        raise ConfigError(f"the gallery is the path {os.fsdecode(gallery)}; give Gallery.load(...) of it")
     if contents not in CONTENTS:
         raise ConfigError(f"contents is {contents!r}; allowed: {', '.join(CONTENTS)}")
     found = None if contents == ALIGNED else open_detector(settings)

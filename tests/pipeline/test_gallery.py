@@ -13,7 +13,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from arcface_paddle.errors import GalleryError
+from arcface_paddle.errors import ArcfaceError, GalleryError
 from arcface_paddle.pipeline.gallery import (
     Gallery,
     GalleryEntry,
@@ -23,7 +23,9 @@ from arcface_paddle.pipeline.gallery import (
     index,
     storage,
 )
-from arcface_paddle.pipeline.gallery.stores import load_gallery, open_gallery
+from arcface_paddle.pipeline.gallery.stores import create_gallery, load_gallery, open_gallery
+from arcface_paddle.pipeline.opening import open_pipeline
+from arcface_paddle.pipeline.settings import PipelineSettings
 from arcface_paddle.types import UNKNOWN
 
 MODEL = ModelIdentity("testnet", 16, "a" * 64, "b" * 64, mirrored=False)
@@ -492,3 +494,30 @@ def test_the_worst_length_is_told(lengths, worst):
     rows = random_unit(3) * np.array(lengths, np.float32)[:, None]
     with pytest.raises(GalleryError, match=f"embedding {worst} has length"):
         Gallery([GalleryEntry("a", f"{number}.jpg") for number in range(3)], rows)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda gallery: Gallery.load(None), "the place of the gallery is of type NoneType"),
+        (lambda gallery: Gallery.load(5), "the place of the gallery is of type int"),
+        (lambda gallery: gallery.save(None), "the place of the gallery is of type NoneType"),
+        (lambda gallery: open_gallery(None), "the place of the gallery is of type NoneType"),
+        (lambda gallery: create_gallery(None, gallery.model), "the place of the gallery is of type NoneType"),
+        (lambda gallery: create_gallery("new.index", None), "the model of the gallery is of type NoneType"),
+        (lambda gallery: Gallery.empty(None), "the model of the gallery is of type NoneType"),
+        (lambda gallery: gallery.judged_by(None), "the model of the gallery is of type NoneType"),
+        (lambda gallery: gallery.merged(None), "cannot be merged with a NoneType"),
+        (lambda gallery: gallery.renamed("Ada", None), "the name of the person is of type NoneType"),
+        (lambda gallery: Gallery([], None), "embeddings of type NoneType"),
+        (lambda gallery: gallery.search(None, 1), "embeddings of type NoneType"),
+        (lambda gallery: gallery.search(gallery.embeddings, None), "None candidates asked for"),
+        (lambda gallery: open_pipeline(None), "settings of type NoneType"),
+        (lambda gallery: open_pipeline(PipelineSettings(), gallery="a.index"), r"the path a\.index; give"),
+    ],
+)
+def test_what_is_missing_or_of_another_type_is_one_line(call, message):
+    gallery = make_gallery(["Ada"])
+    with pytest.raises(ArcfaceError, match=message) as caught:
+        call(gallery)
+    assert "\n" not in str(caught.value)

@@ -31,6 +31,8 @@ from arcface_paddle.pipeline.gallery.entries import (
     GalleryEntry,
     ModelIdentity,
     checked_embeddings,
+    checked_identity,
+    checked_path,
     clean_name,
     listed_names,
     require_comparable,
@@ -107,7 +109,7 @@ class Gallery:
         parameters: Optional[Mapping[str, Any]] = None,
     ) -> Gallery:
         """Return a gallery of nobody, to which faces embedded by ``model`` can be added."""
-        nothing = np.zeros((0, model.embedding_size), np.float32)
+        nothing = np.zeros((0, checked_identity(model).embedding_size), np.float32)
         return cls([], nothing, model=model, decision=decision, parameters=parameters)
 
     @classmethod
@@ -120,6 +122,7 @@ class Gallery:
             GalleryError: missing, unreadable, damaged, of a newer format, or one that may not be read.
             MissingDependencyError: HDF5 without h5py, Parquet without pyarrow.
         """
+        checked_path(path)
         try:
             stream, changes = journal.open_with_journal(path)
             with stream:
@@ -145,6 +148,7 @@ class Gallery:
         Raises:
             GalleryError: the file cannot be written.
         """
+        checked_path(path)
         header = FileHeader(self.model, self.decision, self.parameters, self.entries)
         write_file(path, header, lambda: [self.embeddings], shape=(len(self), self.embedding_size))
 
@@ -275,6 +279,8 @@ class Gallery:
         Raises:
             GalleryError: the two were made with different models, or one does not say with which.
         """
+        if not isinstance(other, Gallery):
+            raise GalleryError(f"a gallery cannot be merged with a {type(other).__name__}; allowed: a Gallery")
         if self.model is None or other.model is None:
             if self.model is not other.model or self.embedding_size != other.embedding_size:
                 raise GalleryError("a gallery that does not say which model made it can only join one of its kind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, Sequence
@@ -102,12 +103,35 @@ def identity_of(recognizer: FaceRecognizer) -> ModelIdentity:
     )
 
 
+def checked_path(path: object) -> str:
+    """Return a gallery's path or URI as text, where it is one at all.
+
+    Raises:
+        GalleryError: another type, such as the None of an option that was not given.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise GalleryError(f"the place of the gallery is of type {type(path).__name__}; allowed: a path or text")
+    return os.fsdecode(path)
+
+
+def checked_identity(model: object) -> ModelIdentity:
+    """Return what was given when it is the identity of a model. Raises ``GalleryError``: it is not."""
+    if not isinstance(model, ModelIdentity):
+        raise GalleryError(
+            f"the model of the gallery is of type {type(model).__name__}; allowed: a ModelIdentity, as identity_of("
+            "recognizer) gives it"
+        )
+    return model
+
+
 def clean_name(name: str) -> str:
     """Return a person's name without surrounding space, in Unicode normal form C (macOS folders are in form D).
 
     Raises:
         GalleryError: empty, with control characters, or the reserved word for strangers.
     """
+    if not isinstance(name, str):
+        raise GalleryError(f"the name of the person is of type {type(name).__name__}; allowed: text")
     cleaned = unicodedata.normalize("NFC", name).strip()
     if not cleaned:
         raise GalleryError("the name of the person is empty")
@@ -126,6 +150,8 @@ def checked_embeddings(embeddings: np.ndarray, *, count: int, model: Optional[Mo
     Raises:
         GalleryError: it is not.
     """
+    if not isinstance(embeddings, np.ndarray):
+        raise GalleryError(f"embeddings of type {type(embeddings).__name__}; allowed: an array (M, D) float32")
     if embeddings.ndim != 2 or len(embeddings) != count or embeddings.shape[1] == 0:
         raise GalleryError(f"embeddings of shape {embeddings.shape} for {count} entries; allowed: ({count}, D)")
     if model is not None and embeddings.shape[1] != model.embedding_size:
@@ -157,6 +183,7 @@ def require_comparable(made_with: Optional[ModelIdentity], model: ModelIdentity,
     Raises:
         GalleryError: made with another model or other settings.
     """
+    model = checked_identity(model)
     if made_with is None:
         if embedding_size != model.embedding_size:
             raise GalleryError(_other_size(embedding_size, model))

@@ -17,6 +17,7 @@ names 1 % of the strangers, 79.7 and 80.1 % of the known faces get their name; w
 
 from __future__ import annotations
 
+import numbers
 from typing import Protocol, Sequence
 
 import numpy as np
@@ -133,8 +134,10 @@ class ExactIndex:
 
 def check_search(probes: np.ndarray, k: int, *, embedding_size: int) -> None:
     """Raise ``GalleryError`` for what no index can answer: ``k`` below 1, or probes that are not (N, D)."""
-    if k < 1:
+    if not isinstance(k, numbers.Integral) or k < 1:
         raise GalleryError(f"{k} candidates asked for; allowed: 1 or more")
+    if not isinstance(probes, np.ndarray):
+        raise GalleryError(f"embeddings of type {type(probes).__name__}; allowed: an array (N, {embedding_size})")
     if probes.ndim != 2 or probes.shape[1] != embedding_size:
         raise GalleryError(
             f"embeddings of shape {probes.shape} do not fit a gallery of size {embedding_size}; allowed: (N, "

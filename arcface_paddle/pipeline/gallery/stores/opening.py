@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Any, Optional, Union
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from arcface_paddle import files
 from arcface_paddle.pipeline.gallery.collection import Gallery
-from arcface_paddle.pipeline.gallery.entries import ModelIdentity
+from arcface_paddle.pipeline.gallery.entries import ModelIdentity, checked_identity, checked_path
 from arcface_paddle.pipeline.gallery.stores.base import GalleryContract, GalleryStore
 
 _STORES = "arcface_paddle.pipeline.gallery.stores"
@@ -38,7 +37,7 @@ _ENGINES: dict[str, tuple[str, str]] = {
 
 def is_engine_uri(uri: files.PathLike) -> bool:
     """Tell whether a gallery is in an engine of its own; else it is a file. ``./faiss:x`` is a file of that name."""
-    return os.fsdecode(uri).startswith(tuple(_ENGINES))
+    return checked_path(uri).startswith(tuple(_ENGINES))
 
 
 def open_gallery(uri: files.PathLike, identity: Optional[ModelIdentity] = None) -> GalleryStore:
@@ -73,7 +72,7 @@ def create_gallery(uri: files.PathLike, identity: Union[ModelIdentity, GalleryCo
         GalleryError: there is one already, or it cannot be made.
         MissingDependencyError: the engine's package is not installed.
     """
-    contract = identity if isinstance(identity, GalleryContract) else GalleryContract.of(identity)
+    contract = identity if isinstance(identity, GalleryContract) else GalleryContract.of(checked_identity(identity))
     store: GalleryStore = _engine(uri).create(uri, contract)
     return store
 
@@ -123,7 +122,7 @@ def gallery_of(store: GalleryStore) -> Gallery:
 
 
 def _engine(uri: files.PathLike) -> Any:
-    text = os.fsdecode(uri)
+    text = checked_path(uri)
     for prefix, (module, name) in _ENGINES.items():
         if text.startswith(prefix):
             return getattr(importlib.import_module(module), name)
