@@ -14,7 +14,8 @@ from benchmarks import gallery_servers
 
 from arcface_paddle.errors import GalleryError, MissingDependencyError
 from arcface_paddle.pipeline.gallery import GalleryEntry, ModelIdentity
-from arcface_paddle.pipeline.gallery.stores import create_gallery, open_gallery
+from arcface_paddle.pipeline.gallery.stores import convert_gallery, create_gallery, face_database, open_gallery
+from arcface_paddle.pipeline.gallery.stores.making import removed_unless_whole
 
 MODEL = ModelIdentity("testnet", 16, "a", "b", mirrored=False)
 
@@ -57,6 +58,37 @@ def test_a_removed_person_is_found_by_nothing_on_a_milvus_server(milvus_server):
         found = store._client.query(store._faces, filter='id != ""', output_fields=["*"], consistency_level="Strong")
         assert len(found) == 7 and not any("p3" in str(one) for one in found)
         assert "p3" not in {one.name for one in store.search(rows[3:4], 8)[0]}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["postgres", "milvus"])
+def test_a_copy_that_cannot_be_finished_is_removed_from_the_server(kind, request, tmp_path, monkeypatch):
+    """The last row of what is copied is damaged; by then most people are on the server."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(face_database, "BLOCK_FACES", 10)
+    source, target = f"faiss:{tmp_path / 'people'}", request.getfixturevalue(f"{kind}_server")("unfinished")
+    with create_gallery(source, MODEL) as store:
+        store.add([GalleryEntry(f"p{i}", f"{i}.jpg") for i in range(50)], random_unit(50))
+    rows = (tmp_path / "people" / "rows.f32").read_bytes()
+    (tmp_path / "people" / "rows.f32").write_bytes(rows[:-1] + bytes([rows[-1] ^ 1]))
+    with pytest.raises(GalleryError, match=r"damaged gallery \(row 49\)"):
+        convert_gallery(source, target)
+    with pytest.raises(GalleryError, match=r"no schema|no such collection"):
+        open_gallery(target)
+    (tmp_path / "people" / "rows.f32").write_bytes(rows)
+    assert convert_gallery(source, target).faces == 50
+    with pytest.raises(GalleryError, match="exists already"):
+        convert_gallery(source, target)
+    with open_gallery(target) as store:  # which that one has not made
+        assert store.count() == 50
+
+
+def test_what_cannot_be_removed_from_a_server_is_told():
+    pytest.importorskip("psycopg")
+    told = pytest.raises(GalleryError, match=r"^the disk is full; what was made is left at postgresql://ada@127")
+    with told as caught, removed_unless_whole("postgresql://ada:secret@127.0.0.1:1/x"):
+        raise GalleryError("the disk is full")
+    assert "remove it before you try again" in str(caught.value) and "secret" not in str(caught.value)
 
 
 @pytest.mark.long

@@ -32,7 +32,7 @@ from arcface_paddle.pipeline.gallery.stores import (
     shown_uri,
 )
 from arcface_paddle.pipeline.gallery.stores.file_store import FileStore
-from arcface_paddle.pipeline.gallery.stores.making import whole_gallery
+from arcface_paddle.pipeline.gallery.stores.making import removed_unless_whole, whole_gallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +167,10 @@ def write_gallery(path: files.PathLike, gallery: Gallery) -> None:
     """
     if is_engine_uri(path):
         contract = GalleryContract(gallery.model, gallery.embedding_size, gallery.decision, gallery.parameters)
-        with whole_gallery(path) as place, create_gallery(place, contract) as store:
-            store.add(gallery.entries, gallery.embeddings)
+        with whole_gallery(path) as place:
+            made = create_gallery(place, contract)
+            with removed_unless_whole(place), made as store:
+                store.add(gallery.entries, gallery.embeddings)
         return
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -187,6 +187,14 @@ class GalleryStore(abc.ABC):
     def close(self) -> None:
         """Let go of files and connections; what was changed lasts anyway."""
 
+    def drop(self) -> None:
+        """Remove the gallery itself, with all that is in it; the store is of no use afterwards.
+
+        Raises:
+            GalleryError: the engine keeps files, which are removed as such, or the server refuses.
+        """
+        raise GalleryError(f"{self.uri}: is kept in files; remove those")
+
     @abc.abstractmethod
     def _add(self, entries: Sequence[GalleryEntry], embeddings: np.ndarray) -> int:
         """Add checked faces that are not there yet; returns how many were not."""

@@ -12,7 +12,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery.collection import Gallery
 from arcface_paddle.pipeline.gallery.stores.base import BLOCK_FACES, FaceBlock, GalleryContract, GalleryStore
-from arcface_paddle.pipeline.gallery.stores.making import whole_gallery
+from arcface_paddle.pipeline.gallery.stores.making import removed_unless_whole, whole_gallery
 from arcface_paddle.pipeline.gallery.stores.opening import create_gallery, is_engine_uri, open_gallery, shown_uri
 from arcface_paddle.types import Candidate
 
@@ -54,13 +54,15 @@ def convert_gallery(source: files.PathLike, target: files.PathLike) -> Conversio
         GalleryError: the target exists, one of them cannot be reached, or the copy is not the original.
     """
     with _opened(source) as original, whole_gallery(target) as place:
-        with create_gallery(place, original.contract) as copy, contextlib.ExitStack() as stack:
-            if not is_engine_uri(target):  # a file is written once, not after every few thousand faces
-                stack.enter_context(copy.transaction())
-            for block in original.blocks():
-                copy.add(block.entries, block.embeddings)
-        with open_gallery(place) as copy:
-            return _checked(original, copy, name=shown_uri(target))
+        made = create_gallery(place, original.contract)
+        with removed_unless_whole(place):
+            with made as copy, contextlib.ExitStack() as stack:
+                if not is_engine_uri(target):  # a file is written once, not after every few thousand faces
+                    stack.enter_context(copy.transaction())
+                for block in original.blocks():
+                    copy.add(block.entries, block.embeddings)
+            with open_gallery(place) as copy:
+                return _checked(original, copy, name=shown_uri(target))
 
 
 def _checked(original: _Source, copy: GalleryStore, *, name: str) -> Conversion:
@@ -68,7 +70,8 @@ def _checked(original: _Source, copy: GalleryStore, *, name: str) -> Conversion:
     if copy.people() != people or not same_contract(copy.contract, original.contract):
         raise GalleryError(
             f"{name}: is not what {original.uri} is: {copy.count():,} faces of {len(copy.people()):,} people, not "
-            f"{sum(people.values()):,} of {len(people):,}; did somebody change one of them? Remove the copy, try again"
+            f"{sum(people.values()):,} of {len(people):,}; did somebody change one of them? The copy was "
+            "removed: try again"
         )
     probes = next(iter(original.blocks()), None)
     if probes is None:
@@ -78,8 +81,8 @@ def _checked(original: _Source, copy: GalleryStore, *, name: str) -> Conversion:
     agreed = sum(_agree(ours, theirs) for ours, theirs in pairs)
     if agreed < 0.9 * len(rows):
         raise GalleryError(
-            f"{name}: gives other answers than {original.uri} to {len(rows) - agreed} of {len(rows)} faces; remove "
-            "the copy and report this"
+            f"{name}: gives other answers than {original.uri} to {len(rows) - agreed} of {len(rows)} faces; the "
+            "copy was removed: report this"
         )
     return Conversion(sum(people.values()), len(people), len(rows), agreed)
 

@@ -11,7 +11,7 @@ from typing import Iterator
 from arcface_paddle import files, temporaries
 from arcface_paddle.errors import GalleryError
 from arcface_paddle.pipeline.gallery.journal import journal_of
-from arcface_paddle.pipeline.gallery.stores.opening import is_engine_uri
+from arcface_paddle.pipeline.gallery.stores.opening import is_engine_uri, open_gallery, shown_uri
 
 _FAISS = "faiss:"
 
@@ -20,7 +20,8 @@ _FAISS = "faiss:"
 def whole_gallery(uri: files.PathLike) -> Iterator[files.PathLike]:
     """Give the URI under which a new gallery is to be made, which has ``uri`` when the block ends without an error.
 
-    Of files and folders nothing is there until then. A server has no second name for a gallery: there it grows.
+    Of files and folders nothing is there until then. A server has no second name for a gallery: there it grows, see
+    ``removed_unless_whole``.
 
     Raises:
         GalleryError: something is there already, or it cannot be written.
@@ -44,6 +45,30 @@ def whole_gallery(uri: files.PathLike) -> Iterator[files.PathLike]:
             _place(made, target)
     finally:
         beside.discard()
+
+
+@contextlib.contextmanager
+def removed_unless_whole(uri: files.PathLike) -> Iterator[None]:
+    """Remove the gallery that was just made on a server when the block, which fills it, ends with an error.
+
+    Raises:
+        GalleryError: that of the block; it says so where the server does not let go of what was made.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_engine_uri(uri) or os.fsdecode(uri).startswith(_FAISS):
+            raise
+        try:
+            with open_gallery(uri) as store:
+                store.drop()
+        except GalleryError as refusal:
+            if isinstance(error, GalleryError):
+                raise GalleryError(
+                    f"{error}; what was made is left at {shown_uri(uri)}, as it could not be removed ({refusal}): "
+                    "remove it before you try again"
+                ) from None
+        raise
 
 
 def _place(made: Path, target: Path) -> None:

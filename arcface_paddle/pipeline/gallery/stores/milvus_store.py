@@ -230,6 +230,12 @@ class MilvusStore(GalleryStore):
         for name in note.names:
             self._make_template(name)
 
+    def drop(self) -> None:
+        with self._guard, self._reported():
+            for name in (self._templates, f"{self._faces}_undo", self._faces):  # the last one is what makes a gallery
+                if self._client.has_collection(name):
+                    self._client.drop_collection(name)
+
     def close(self) -> None:
         with self._guard:
             client, self._client = self._client, None

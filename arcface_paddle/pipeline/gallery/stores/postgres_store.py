@@ -190,6 +190,9 @@ class PostgresStore(GalleryStore):
             with self._reported():
                 self._vacuum(connection)
 
+    def drop(self) -> None:
+        self._do(f'DROP SCHEMA "{self._schema}" CASCADE')
+
     def close(self) -> None:
         with self._guard:
             connection, self._connection = self._connection, None
