@@ -117,15 +117,11 @@ class FaceEngine:
     def remove_face(self, entry: GalleryEntry) -> None:
         """Remove one face of one person; other faces of the same picture stay."""
         with unavailable(), self._store.transaction():
-            kept = [
-                (other, row)
-                for block in self._store.blocks()
-                for other, row in zip(block.entries, block.embeddings)
-                if other.path == entry.path and other != entry
-            ]
+            faces = self._store.faces_of_picture(entry.path)
+            kept = [number for number, other in enumerate(faces.entries) if other != entry]
             self._store.remove_picture(entry.path)
             if kept:
-                self._store.add([other for other, _ in kept], np.stack([row for _, row in kept]))
+                self._store.add([faces.entries[number] for number in kept], faces.embeddings[kept])
 
     def rename(self, name: str, new_name: str, *, join: bool = False) -> int:
         """Call a person who is there something else; ``join`` allows one who exists."""

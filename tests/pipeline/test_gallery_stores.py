@@ -150,6 +150,21 @@ def test_faces_are_not_doubled_and_nobody_is_refused(uri):
             store.search(random_unit(1, size=8), 1)
 
 
+def test_the_faces_of_a_picture_are_found(uri):
+    rows, names = random_unit(4), ["a", "b", "a", "c"]
+    entries = [GalleryEntry(name, path) for name, path in zip(names, ["1.jpg", "2.jpg", "2.jpg", "3.jpg"])]
+    with create_gallery(uri, MODEL) as store:
+        store.add(entries[:2], rows[:2])
+    with open_gallery(uri) as store:
+        store.add(entries[2:], rows[2:])
+        found = store.faces_of_picture("2.jpg")
+        by_name = dict(zip([entry.name for entry in found.entries], found.embeddings))
+        assert sorted(by_name) == ["a", "b"] and {entry.path for entry in found.entries} == {"2.jpg"}
+        np.testing.assert_allclose(np.stack([by_name["b"], by_name["a"]]), rows[1:3], atol=1e-6)
+        none = store.faces_of_picture("none.jpg")
+        assert list(none.entries) == [] and none.embeddings.shape == (0, SIZE)
+
+
 def test_names_of_every_kind_survive(uri):
     names = ["李雷", 'O\'Brien "Bob" \\', "a%b_c", "<script>", "\u200d é", "x" * 200, "--drop table--;"]
     with filled(uri, names) as store:

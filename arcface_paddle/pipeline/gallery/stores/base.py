@@ -227,6 +227,17 @@ class GalleryStore(abc.ABC):
         """The persons, sorted."""
         return tuple(self.people())
 
+    def faces_of_picture(self, path: str) -> FaceBlock:
+        """Return the faces of one picture; none where it has none. An engine that can look them up does that."""
+        found = [
+            (entry, row)
+            for block in self.blocks()
+            for entry, row in zip(block.entries, block.embeddings)
+            if entry.path == path
+        ]
+        rows = np.array([row for _, row in found], np.float32).reshape(-1, self.embedding_size)
+        return FaceBlock([entry for entry, _ in found], rows)
+
     @property
     def comparisons(self) -> int:
         """With how many rows each face is compared: every picture, or the mean of every person."""

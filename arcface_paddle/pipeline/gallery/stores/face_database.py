@@ -272,8 +272,8 @@ class FaceDatabase:
         self._map(wanted)
         return np.asarray(self._mapped[slots])
 
-    def blocks(self, *, person: Optional[int] = None) -> Iterator[FaceBlock]:
-        """Give the faces in the order of their slots, each row checked; ``person``: only theirs.
+    def blocks(self, *, person: Optional[int] = None, path: Optional[str] = None) -> Iterator[FaceBlock]:
+        """Give the faces in the order of their slots, each row checked; only those of a person, or of a picture.
 
         Raises:
             GalleryError: a row is not what was written.
@@ -283,8 +283,9 @@ class FaceDatabase:
             with self.reported():
                 found = self.sql.execute(
                     "SELECT slot, name, path, sha256, box, score, created, checksum FROM faces JOIN people "
-                    f"ON people.id = faces.person WHERE slot > ? {who} ORDER BY slot LIMIT ?",
-                    (last, BLOCK_FACES),
+                    "ON people.id = faces.person "
+                    f"WHERE slot > ? AND (? IS NULL OR path = ?) {who} ORDER BY slot LIMIT ?",
+                    (last, path, path, BLOCK_FACES),
                 ).fetchall()
             if not found:
                 return

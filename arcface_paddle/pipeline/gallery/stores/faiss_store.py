@@ -117,6 +117,12 @@ class FaissStore(GalleryStore):
                 return
             yield block
 
+    def faces_of_picture(self, path: str) -> FaceBlock:
+        with self._reading():
+            blocks = list(self._database.blocks(path=files.printable(path)))
+        rows = [np.zeros((0, self.embedding_size), np.float32), *(block.embeddings for block in blocks)]
+        return FaceBlock([entry for block in blocks for entry in block.entries], np.concatenate(rows))
+
     def search(self, probes: np.ndarray, k: int) -> list[tuple[Candidate, ...]]:
         check_search(probes, k, embedding_size=self.embedding_size)
         rows = np.asarray(probes, dtype=np.float32)

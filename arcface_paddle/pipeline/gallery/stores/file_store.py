@@ -98,6 +98,12 @@ class FileStore(GalleryStore):
                 block = FaceBlock(table.entries_at(chosen), table.take(chosen))
             yield block
 
+    def faces_of_picture(self, path: str) -> FaceBlock:
+        with self._guard:
+            table = self._current()
+            numbers = table.rows_of_picture(path)
+            return FaceBlock(table.entries_at(numbers), table.take(numbers))
+
     def search(self, probes: np.ndarray, k: int) -> list[tuple[Candidate, ...]]:
         with self._guard:
             return self._current().search(probes, k)
