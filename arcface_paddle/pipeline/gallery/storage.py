@@ -37,9 +37,10 @@ SIGNATURE_BYTES = len(sealing.MAGIC)
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
 _LOCAL_HEADER_BYTES = 30
 _CHECK_BYTES = 1 << 20
-_LEAST_MAPPED_BYTES = 64 << 20
-"""Arrays from here on are mapped into memory. Where the file is cut off by another program, the system ends the process
-that looks at what is gone; what is copied stays as it was read, and costs little."""
+_LEAST_MAPPED_BYTES = 1 << 30
+"""Arrays from here on are mapped into memory, which several processes share. Where the file is cut off by another
+program (``cp`` does that to what it writes over), the system ends the process that looks at what is gone, and a service
+under load always looks. What was read stays as it was; half a million faces of 512 numbers are read."""
 _MOST_NPY_HEAD = 10 + (1 << 16)
 _PADDING_FIELD = 0xD935  # the id that Android's zipalign gave to a field without meaning
 _MAX_HEADER_BYTES = 1 << 31  # some 250 bytes an entry: enough for eight million faces
