@@ -77,6 +77,13 @@ def test_a_run_that_ends_before_all_steps_are_profiled_writes_what_there_is(tmp_
     assert {path.name for path in (tmp_path / "profile").iterdir()} == {"table.txt", "trace.json"}
 
 
+def test_a_run_of_fewer_steps_than_the_warm_up_tells_its_user(data, tmp_path):
+    listener = Listener()
+    train(settings(data, tmp_path, profile=1, steps=1, batch_size=6), say=listener)
+    (told,) = [line for line in listener.lines if "profile" in line]
+    assert told == "no profile: the run has ended within the 3 steps of warm-up that come before it"
+
+
 def test_nothing_is_measured_where_nobody_asks(data, tmp_path):
     own = build_run(settings(data, tmp_path), say=Listener())
     assert type(own.profile) is NoProfile
