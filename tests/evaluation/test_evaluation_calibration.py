@@ -7,6 +7,7 @@ from arcface_paddle.errors import DataError
 from arcface_paddle.evaluation import calibration
 from arcface_paddle.evaluation.calibration import (
     Logistic,
+    PairScores,
     all_pairs,
     calibrate,
     describe_points,
@@ -14,6 +15,7 @@ from arcface_paddle.evaluation.calibration import (
     gallery_threshold,
     probability,
 )
+from arcface_paddle.evaluation.metrics import OperatingPoint
 
 
 def people_set(people=40, pictures=5, *, noise=1.0, seed=0):
@@ -64,6 +66,10 @@ def test_logistic_is_the_minimum_of_platts_objective(counts):
     for factor in (0.99, 1.01):
         assert weighted_loss(found.slope * factor, found.intercept, genuine, impostor) > best
         assert weighted_loss(found.slope, found.intercept * factor, genuine, impostor) > best
+    x = np.concatenate([genuine, impostor])
+    target = np.repeat([(counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2)], counts)
+    residual = np.repeat([0.5 / counts[0], 0.5 / counts[1]], counts) * (probability(found, x) - target)
+    assert (residual.sum(), residual @ x) == pytest.approx((0, 0), abs=1e-7)  # no slope is left in any direction
 
 
 def test_logistic_recovers_equal_prior_odds_whatever_the_counts():
@@ -88,6 +94,8 @@ def test_logistic_refuses_what_cannot_be_fitted():
         fit_logistic(np.zeros(0), np.zeros(3))
     with pytest.raises(DataError, match="are not more similar"):
         fit_logistic(np.array([0.1, 0.2]), np.array([0.5, 0.6]))
+    with pytest.raises(DataError, match="are not more similar"):
+        fit_logistic(np.array([0.5]), np.array([0.5]))
 
 
 def test_probability_takes_extreme_values():
@@ -135,3 +143,14 @@ def test_one_pair_of_each_kind_is_enough_for_a_curve():
     for genuine, impostor in ((np.zeros(0), np.zeros(1)), (np.ones(1), np.zeros(0))):
         with pytest.raises(DataError, match="both kinds are needed"):
             fit_logistic(genuine, impostor)
+
+
+def test_the_published_rates():
+    assert calibration.FAR_TARGETS == (1e-2, 1e-3, 1e-4) and calibration.FPIR_TARGET == 1e-2
+    pairs = PairScores(np.ones(1), np.zeros(1))
+    assert (pairs.top_stranger, pairs.pictures, pairs.people) == (None, 0, 0)
+
+
+def test_a_point_that_lacks_a_figure_is_told_by_its_remark():
+    halves = OperatingPoint(1e-3, 9, 9, threshold=0.5), OperatingPoint(1e-2, 9, 0, tar=None)
+    assert describe_points(halves) == f"FAR 1e-3: {halves[0].remark}; FAR 1e-2: no genuine pairs"

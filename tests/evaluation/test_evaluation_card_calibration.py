@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import ConfigError, DataError
-from arcface_paddle.evaluation.card_calibration import CalibrationSettings, calibrate_card, write_calibration
+from arcface_paddle.evaluation import card_calibration
+from arcface_paddle.evaluation.calibration import PairScores
+from arcface_paddle.evaluation.card_calibration import (
+    CalibrationSettings,
+    MeasuredSet,
+    calibrate_card,
+    calibrate_on_pairs,
+    write_calibration,
+)
 from arcface_paddle.pipeline.cards import Calibration, SimilaritySpec, read_card, write_card
 from arcface_paddle.pipeline.model_files import open_model, preset_card
 
@@ -93,7 +101,11 @@ def test_given_thresholds_replace_what_was_measured_and_are_named(data):
 @pytest.mark.parametrize(
     ("given", "note", "message"),
     [
-        ({"far": 0.5}, "n", "there is no threshold 'far' to set; allowed: far_1e2, far_1e3, far_1e4, identification"),
+        (
+            {"nothing": 0.5, "far": 0.5},
+            "n",
+            "there is no threshold 'far' to set; allowed: far_1e2, far_1e3, far_1e4, identification",
+        ),
         ({"far_1e2": 1.01}, "n", "between -1 and 1"),
         ({"far_1e2": float("nan")}, "n", "between -1 and 1"),
         ({"far_1e2": 0.5}, "", "needs --note"),
@@ -188,3 +200,46 @@ def test_settings_right_at_their_bounds():
     for value in (-1.001, 1.001):
         with pytest.raises(ConfigError, match="between -1 and 1"):
             CalibrationSettings(given={"far_1e3": value}, note="measured elsewhere")
+
+
+def pairs_of(strangers, *, top=None):
+    """Scores with genuine pairs far above the strangers, who are evenly spread."""
+    impostor = np.linspace(-0.5, 0.5, strangers)
+    return MeasuredSet(PairScores(np.array([0.8, 0.9]), impostor, top, pictures=7, people=3), "what was seen")
+
+
+def test_the_strictest_known_threshold_stands_for_an_unknown_one_of_a_search():
+    found = calibrate_on_pairs(CARD, [pairs_of(2000)], settings=CalibrationSettings())
+    assert found.search.threshold is None
+    assert found.chosen.far_1e2 < found.chosen.far_1e3 == found.chosen.identification
+    slope, intercept = found.chosen.logistic
+    assert slope == pytest.approx(found.measured.logistic.slope, abs=5e-5) and slope == round(slope, 4)
+    assert intercept == pytest.approx(found.measured.logistic.intercept, abs=5e-5) and intercept == round(intercept, 4)
+    assert "Search: no threshold of its own (too few pairs: 2,000 of strangers" in found.chosen.statement
+
+
+def test_a_search_that_was_measured_is_told_with_its_strangers():
+    top = np.linspace(0.0, 0.6, 200)
+    settings = CalibrationSettings(describe="by hand")
+    found = calibrate_on_pairs(CARD, [pairs_of(2000, top=top)], settings=settings)
+    assert found.search.threshold == pytest.approx(top[-3])
+    assert f"Search: {top[-3]:.3f} (2 of 200 pictures were most similar to a stranger" in found.chosen.statement
+    assert found.chosen.tail_evidence == "what was seen (by hand): 2,000 pairs of strangers"
+    assert found.before == CARD.recognizer.calibration is not None
+
+
+def test_one_rate_is_no_tail():
+    settings = CalibrationSettings(given={"far_1e2": 0.7}, note="from elsewhere")
+    assert calibrate_on_pairs(CARD, [pairs_of(99)], settings=settings).chosen.tail == ()
+    assert len(calibrate_on_pairs(CARD, [pairs_of(100)], settings=settings).chosen.tail) == 2
+
+
+def test_the_tail_goes_down_to_one_in_a_million():
+    scores = pairs_of(1_000_000).scores
+    tail = card_calibration._with_tail(CHOSEN, scores, "data", CalibrationSettings()).tail
+    assert [rate for rate, _ in tail] == [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
+
+
+def test_thresholds_are_rounded_up_but_not_beyond_a_similarity():
+    assert card_calibration._rounded_up(0.12341) == 0.1235
+    assert card_calibration._rounded_up(float(np.nextafter(1.0, 2.0))) == 1.0

@@ -11,9 +11,11 @@ import paddle
 import pytest
 
 from arcface_paddle.backbones import build_backbone
+from arcface_paddle.data.augmentation import centre_crop
 from arcface_paddle.errors import CheckpointError, ConfigError, ModelFileError
-from arcface_paddle.evaluation.embedder import model_embedder, network_embedder, network_input
+from arcface_paddle.evaluation.embedder import centre_cropped, model_embedder, network_embedder, network_input
 from arcface_paddle.evaluation.model_opening import EmbedderSettings, open_embedder, open_embedders
+from arcface_paddle.pipeline.cards import write_card
 from arcface_paddle.pipeline.model_files import ModelFolder, open_model, preset_card
 from arcface_paddle.pipeline.runtime import RuntimeOptions
 from arcface_paddle.weight_files import write_state_dict
@@ -131,3 +133,43 @@ def test_models_of_one_name_are_told_apart_by_their_paths(tmp_path):
     assert [one.name for one in open_embedders(paths, settings=EmbedderSettings())] == paths
     with pytest.raises(ConfigError, match="named twice"):
         open_embedders([paths[0], paths[0]], settings=EmbedderSettings())
+    (tmp_path / "b" / "net.onnx").rename(tmp_path / "b" / "other.onnx")
+    apart = open_embedders([paths[0], str(tmp_path / "b" / "other.onnx")], settings=EmbedderSettings())
+    assert [one.name for one in apart] == ["net", "other"]
+
+
+def test_the_middle_of_every_crop():
+    network = network_embedder(narrow_network(), name="net", description="here")
+    middle = centre_cropped(network)
+    assert (middle.name, middle.description) == ("net", "here, centre crop")
+    expected = network.embed(np.stack([centre_crop(crop) for crop in CROPS[:2]]))
+    np.testing.assert_allclose(middle.embed(CROPS[:2]), expected, atol=1e-6)
+
+
+def test_an_exported_folder_is_named_by_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    graph = write_onnx(tmp_path / "mine" / "inference.onnx")
+    card = preset_card("aligned-112")
+    write_card(tmp_path / "mine", dataclasses.replace(card, input=dataclasses.replace(card.input, color_order="BGR")))
+    monkeypatch.chdir(tmp_path / "mine")
+    found = [open_embedder(path) for path in (str(tmp_path / "mine"), str(graph), ".")]
+    assert [one.name for one in found] == ["mine"] * 3
+    for one in found:
+        np.testing.assert_allclose(one.embed(CROPS[:1]), found[0].embed(CROPS[:1]))
+    graph.rename(tmp_path / "lone.onnx")
+    lone = open_embedder(str(tmp_path / "lone.onnx"))
+    assert lone.name == "lone" and not np.allclose(lone.embed(CROPS[:1]), found[0].embed(CROPS[:1])), "no card, RGB"
+
+
+def test_what_is_no_model_is_said(tmp_path):
+    with pytest.raises(ModelFileError, match=r"'nothing' is no model: expected .* MobileFace"):
+        open_embedder("nothing")
+    with pytest.raises(ModelFileError, match=r"gone\.onnx: no such file"):
+        open_embedder(str(tmp_path / "gone.onnx"))
+    with pytest.raises(CheckpointError, match=r"in the folder: no \.pdparams file"):
+        open_embedder(str(tmp_path))
+
+
+def test_the_only_weights_of_a_folder_need_no_name(iresnet_run):
+    (iresnet_run / "MobileFaceNet_128.pdparams").unlink()
+    assert open_embedder(str(iresnet_run)).name == "iResNet18"

@@ -166,3 +166,15 @@ def test_evaluate_sets_equals_verify_on_the_features():
     assert result.name == "own"
     assert result.accuracy.mean == expected.accuracy.mean
     np.testing.assert_allclose(result.similarities, expected.similarities, atol=1e-6)
+
+
+def test_defaults_of_the_published_protocol():
+    assert EmbeddingSettings() == EmbeddingSettings(batch_size=64, mirror=True, progress=False)
+    seen = []
+
+    def counting(batch):
+        seen.append(len(batch))
+        return linear_network(batch)
+
+    embed_crops(counting, lambda index: np.zeros((112, 112, 3), np.uint8), 65, name="set")
+    assert seen == [64, 64, 1, 1]

@@ -70,7 +70,7 @@ def test_result_counts_what_the_ranking_says():
     ranks = ranking.rank[ranking.mated]
     for k in (1, 2, 5, people):
         assert result.rank(k) == pytest.approx(np.mean(ranks <= k))
-    assert result.rank(10_000) == 1
+    assert result.rank(10_000) == 1 and len(result.cmc) == people
     assert result.mated + result.unmated == len(split.probes)
     for point in result.open_set[:2]:
         strangers = ranking.top_similarity[~ranking.mated]
@@ -91,6 +91,10 @@ def test_person_templates_are_normalised_means():
     templates, people = person_templates(np.array([[1.0, 0], [0, 1.0], [0.6, 0.8]]), np.array([5, 5, 2]))
     np.testing.assert_array_equal(people, [2, 5])
     np.testing.assert_allclose(templates, [[0.6, 0.8], [0.5**0.5, 0.5**0.5]])
+    short, _ = person_templates(np.array([[1.0, 0], [-0.6, 0.8]]), np.array([1, 1]))
+    np.testing.assert_allclose(short, [[0.2**0.5, 0.8**0.5]])
+    nowhere, _ = person_templates(np.array([[1.0, 0], [-1.0, 0]]), np.array([1, 1]))
+    np.testing.assert_array_equal(nowhere, [[0, 0]])
 
 
 def test_split_is_seeded_disjoint_and_complete():
@@ -114,6 +118,13 @@ def test_split_needs_a_second_picture():
         split_gallery_probes(np.array([1, 2, 3]))
     with pytest.raises(ConfigError, match="stranger_share 1"):
         split_gallery_probes(np.array([1, 1]), settings=SplitSettings(stranger_share=1))
+    for wrong in (SplitSettings(gallery_images=0), SplitSettings(stranger_share=-0.01)):
+        with pytest.raises(ConfigError, match="allowed: 1 or more"):
+            split_gallery_probes(np.array([1, 1]), settings=wrong)
+    everybody = split_gallery_probes(np.array([1, 1, 2, 2]), settings=SplitSettings(stranger_share=0))
+    assert (len(everybody.gallery), len(everybody.probes)) == (2, 2)
+    assert SplitSettings() == SplitSettings(gallery_images=1, stranger_share=0.3, seed=0)
+    assert identification.FPIR_TARGETS == (1e-1, 1e-2, 1e-3)
 
 
 def test_wrong_use_is_named():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import DataError
+from arcface_paddle.evaluation import ijb as protocol
 from arcface_paddle.evaluation.embedding import Features
 from arcface_paddle.evaluation.ijb import (
     FAR_TARGETS,
@@ -165,6 +166,9 @@ def damage(path, change):
         ("ijbc_template_pair_label.txt", 4, "1 4 2", r"line 5: label 2; allowed: 0, 1"),
         ("ijbc_name_5pts_score.txt", 0, "1.jpg 1 2 3", r"score.txt line 1: '1.jpg 1 2 3'; expected"),
         ("ijbc_name_5pts_score.txt", 0, "1.jpg" + " nan" * 11, r"score.txt line 1"),
+        ("ijbc_name_5pts_score.txt", 1, "", r"score.txt line 2: ''; expected: picture, five x y, score"),
+        ("ijbc_template_pair_label.txt", 4, "1\u00a04 1", r"pair_label.txt: integers"),
+        ("ijbc_1N_probe_mixed.csv", 1, "7", r"mixed.csv line 2: '7'; expected"),
         ("ijbc_1N_probe_mixed.csv", 1, "a,b,c", r"mixed.csv line 2: 'a,b,c'; expected"),
         ("ijbc_1N_probe_mixed.csv", 2, "4,5,c", r"line 3: template 4 is of subject 5, further up of 0"),
     ],
@@ -199,3 +203,52 @@ def test_flip_needs_the_mirror_pass():
         image_features(features, np.ones(2))
     with pytest.raises(DataError, match="2 features for 3 detector scores"):
         image_features(features, np.ones(3), settings=TemplateSettings(flip=False))
+
+
+def test_files_that_hold_nothing_of_use(tmp_path):
+    write_ijb(tmp_path)
+    meta = tmp_path / "meta"
+    probes, media = meta / "ijbc_1N_probe_mixed.csv", meta / "ijbc_face_tid_mid.txt"
+    for content, message in (
+        (b"TEMPLATE_ID,SUBJECT_ID,FILENAME\n", "mixed.csv: no line below the header"),
+        (b"A,B\n1," + b"9" * 200_000, "mixed.csv: not a table of comma-separated values: field larger"),
+    ):
+        probes.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_ijb(tmp_path)
+    for content, message in ((b" \n", "tid_mid.txt: the file is empty"), (b"\xff", "mid.txt: cannot be read as text")):
+        media.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_ijb(tmp_path)
+
+
+def test_a_list_that_ends_early_is_told_with_its_line(tmp_path):
+    rows = write_ijb(tmp_path)
+    damage(tmp_path / "meta" / "ijbc_face_tid_mid.txt", lambda lines: lines.pop())
+    with pytest.raises(
+        DataError, match=rf"\({len(rows) - 1} lines\) .* \({len(rows)} lines\) .* from line {len(rows) - 1} on"
+    ):
+        read_ijb(tmp_path)
+
+
+def test_pairs_are_compared_in_blocks(tmp_path, monkeypatch):
+    rows = write_ijb(tmp_path)
+    ijb, features = read_ijb(tmp_path), subject_features(rows)
+    pooled = pool_templates(image_features(features, ijb.detector_scores), ijb.templates, ijb.media)
+    whole = verify_templates(*pooled, ijb)
+    monkeypatch.setattr(protocol, "_BLOCK_PAIRS", 7)
+    np.testing.assert_array_equal(verify_templates(*pooled, ijb).similarities, whole.similarities)
+
+
+def test_published_tar_of_one_kind_and_of_few_scores():
+    assert (
+        published_tar(np.ones(1), np.ones(0), (0.1, 0.2))
+        == published_tar(np.ones(0), np.ones(1), (1, 2))
+        == (None,) * 2
+    )
+    metrics = pytest.importorskip("sklearn.metrics")
+    for genuine, impostor in (([0.5], [0.5]), ([0.9], [0.1]), ([0.9, 0.5], [0.5, 0.1]), ([0.9, 0.5], [0.1])):
+        labels = [1] * len(genuine) + [0] * len(impostor)
+        far, tar, _ = metrics.roc_curve(labels, genuine + impostor)
+        expected = [tar[::-1][np.argmin(np.abs(far[::-1] - target))] for target in (0.0, 0.3, 1.0)]
+        assert published_tar(np.array(genuine), np.array(impostor), (0.0, 0.3, 1.0)) == pytest.approx(expected)

@@ -33,6 +33,7 @@ def test_measure_equals_one_pair_at_a_time(name, pairs):
     expected = [slow_similarity(name, left, right) for left, right in zip(*pairs)]
     np.testing.assert_allclose(similarities, expected, atol=1e-12)
     scale = 2 if name == "diff" else 1
+    assert measure_by_name(name) is MEASURES[name] and MEASURES[name].distance_scale == scale
     np.testing.assert_allclose(distances, scale * (1 - np.array(expected)), atol=1e-12)
 
 

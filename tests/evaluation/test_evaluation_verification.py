@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arcface_paddle.errors import DataError
+from arcface_paddle.evaluation import verification
 from arcface_paddle.evaluation.verification import (
     fold_accuracy,
     l2_normalized,
@@ -177,3 +178,12 @@ def test_refuses_shapes_that_do_not_fit():
         verify(np.ones((39, 4)), None, np.ones(20, dtype=bool), name="own")
     with pytest.raises(DataError, match="mirrored"):
         verify(np.ones((40, 4)), np.ones((40, 5)), np.ones(20, dtype=bool), name="own")
+
+
+def test_the_published_thresholds_end_before_the_largest_distance():
+    assert (verification.FOLDS, verification.VAL_FAR_TARGET) == (10, 1e-3)
+    np.testing.assert_array_equal(verification.ACCURACY_THRESHOLDS, np.arange(400) * 0.01)
+    np.testing.assert_array_equal(verification.VAL_THRESHOLDS, np.arange(4000) * 0.001)
+    opposite = np.full(20, 4.0)
+    assert fold_accuracy(opposite, np.ones(20, dtype=bool)).mean == 0
+    assert validation_rate(opposite, np.arange(20) % 2 == 0).val == 0
