@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from arcface_paddle.evaluation.identification_run import identify_people
 from arcface_paddle.evaluation.ijb import SETTING_NAMES, TemplateSettings, settings_by_name
 from arcface_paddle.evaluation.ijb_files import read_ijb
 from arcface_paddle.evaluation.ijb_run import aligned_pictures, evaluate_ijb
+from arcface_paddle.evaluation.photograph_pairs import measure_photographs
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ijb_layout import write_ijb
@@ -120,3 +122,10 @@ def test_settings_by_their_published_names():
     for wrong in ("N1D1", "n1d1f1", "N2D1F1", "N1D1F1 "):
         with pytest.raises(ConfigError, match="allowed: all, N1D1F1"):
             settings_by_name([wrong])
+
+
+def test_runs_are_silent_and_take_batches_of_64_unless_told():
+    told = inspect.signature(evaluate_ijb).parameters
+    assert (told["batch_size"].default, told["progress"].default) == (64, False)
+    assert TemplateSettings() == TemplateSettings(norm_weight=True, detector_weight=True, flip=True)
+    assert inspect.signature(measure_photographs).parameters["shown"].default is False
