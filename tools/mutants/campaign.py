@@ -105,6 +105,7 @@ class Campaign:
     def run(self, chosen: list[Mutant], *, again: bool) -> None:
         """Test what is not known yet; with ``again`` also what no test noticed last time."""
         todo = [m for m in chosen if self._open(m, again=again)]
+        todo.sort(key=lambda mutant: mutant.live is None)  # what runs at import takes a new import for every mutant
         self._say(f"{len(chosen)} mutants, {len(chosen) - len(todo)} known")
         if not todo:
             return
