@@ -241,5 +241,5 @@ def test_the_tail_goes_down_to_one_in_a_million():
 
 
 def test_thresholds_are_rounded_up_but_not_beyond_a_similarity():
-    assert card_calibration._rounded_up(0.12341) == 0.1235
+    assert card_calibration._rounded_up(0.12341) == 0.1235 and card_calibration._rounded_up(0.5) == 0.5
     assert card_calibration._rounded_up(float(np.nextafter(1.0, 2.0))) == 1.0

@@ -252,7 +252,7 @@ def test_a_search_as_a_document():
 
 def templates_of(*, auc=0.987654):
     similarities, issame = np.linspace(0, 1, 20), np.arange(20) >= 10
-    one = TemplateVerification("IJBC 1:1 N1D1F1", 10, 10, auc, POINTS, (0.8125, None), similarities, issame)
+    one = TemplateVerification("IJBC 1:1 N1D1F1", 10, 10, auc, POINTS, (0.8125, 0.5), similarities, issame)
     search = TemplateSearch(found_of(3, name="G1+G2", unmated=0), {"G1": found_of(2, name="G1")})
     return ModelTemplates("m", "from here", [one], [search])
 
@@ -282,7 +282,7 @@ def test_the_report_of_templates_has_both_protocols(tmp_path):
         10,
         0.987654,
     ]
-    assert [point["published_tar"] for point in one["tar_at_far"]] == [0.8125, None]
+    assert [point["published_tar"] for point in one["tar_at_far"]] == [0.8125, 0.5]
     (search,) = model["one_to_many"]
     assert search["closed"]["set"] == "G1+G2" and search["open"]["G1"]["set"] == "G1"
     for row in (*template_rows([entry])[1], *identification_rows([("m", entry.searches[0].closed)])[1]):
