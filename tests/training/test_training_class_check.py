@@ -56,3 +56,9 @@ def test_classes_with_fewer_samples_than_subcentres_are_counted():
     assert line.startswith("faces: 2 of 3 classes have fewer samples than sub-centres (3): ")
     check_classes(labels, 3, name="faces", say=said.append)
     assert len(said) == 1
+
+
+def test_an_empty_class_is_not_a_small_one():
+    said: list[str] = []
+    check_classes(np.array([0, 0, 1]), 3, name="faces", say=said.append, subcentres=2)
+    assert [line.split(" classes")[0] for line in said] == ["faces: 1 of 3", "faces: 1 of 3"]

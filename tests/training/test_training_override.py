@@ -68,6 +68,22 @@ def test_a_word_alone_leaves_the_rest():
         apply_override(parse_override(["step=9"]), state, total_steps=9)
 
 
+def test_values_right_at_their_bounds():
+    assert parse_override(["step=" + "9" * 15, "epoch=0"]) == {"step": 10.0**15 - 1, "epoch": 0.0}
+    assert [parse_override([f"best={value}"])["best"] for value in ("0", "1")] == [0.0, 1.0]
+    for wrong in ("step=" + "9" * 16, "step=", "step=\u0663", "best=-0.001", "best=1.001", "best="):
+        with pytest.raises(ConfigError, match="override: "):
+            parse_override([wrong])
+
+
+def test_states_of_the_optimizer_begin_anew():
+    state = LoopState(step=7, updates={"count": 4.0}, without_gain=2)
+    said = apply_override(parse_override(["optimizer=none"]), state, total_steps=9)
+    assert said == "the states of the optimizer begin at zero" and state.updates == {}
+    assert (state.step, state.without_gain, state.override) == (7, 2, "optimizer=none")
+    assert apply_override(parse_override(["step=8"]), state, total_steps=9) == "step 7 becomes 8"
+
+
 def test_once_is_once_and_always_is_always():
     changes = parse_override(["Best=None", "step=0"])
     assert text_of(changes) == "step=0,best=none"

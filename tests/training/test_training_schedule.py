@@ -51,3 +51,11 @@ def test_fractional_epochs_and_warm_up_longer_than_the_run():
 
 def test_end_rate_above_the_peak_is_held_at_the_peak():
     assert rates(ScheduleConfig(steps=3, warmup_steps=0, decay="cosine", end_lr=5.0)) == pytest.approx([0.1] * 3)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "polynomial"])
+def test_behind_the_end_the_rate_stays(decay: str):
+    for warmup in (4, 50):  # the second leaves nothing to decay
+        config = ScheduleConfig(steps=20, warmup_steps=warmup, decay=decay, end_lr=0.02)
+        schedule = build_schedule(config, lr=0.1, global_batch=512, steps_per_epoch=10)
+        assert [learning_rate(schedule, step) for step in (20, 35)] == pytest.approx([0.02, 0.02])

@@ -143,6 +143,12 @@ def test_a_step_by_hand() -> None:
     assert alone.exchange == 0.0
     parts = alone.backbone_products + alone.backbone_memory + alone.classifier_products + alone.classifier_memory
     assert alone.total == pytest.approx(parts + alone.update) and alone.total > alone.host
+    assert alone.update == pytest.approx(100 * 1e6 / bytes_a_second)
+    for card, dtype, bytes_of_logit in (("V100", "float16", 64), ("A100", "bfloat16", 70)):
+        half = predict_step(make_plan(replace(settings, precision=dtype), backbone), backbone, card)
+        moved = bytes_of_logit * 32 * rows + 190 * rows * 64
+        assert half.classifier_memory == pytest.approx(moved / (0.8e9 * CARDS[card].memory_gb_s))
+        assert half.backbone_memory == pytest.approx(9 * 5e6 * 8 * 2 / (0.8e9 * CARDS[card].memory_gb_s))
 
 
 def test_every_card_names_its_source_and_is_faster_in_16_bits() -> None:
@@ -154,6 +160,30 @@ def test_every_card_names_its_source_and_is_faster_in_16_bits() -> None:
             for dtype in ("float32", "float16")
         )
         assert half.total < single.total
+
+
+def test_cards_are_as_their_sheets_have_them() -> None:
+    """GB/s of the memory and of a ring, TFLOP/s in float32 and in 16 bits, shares of the latter that were fitted."""
+    sheets = {
+        "V100": (900, 130, 15.7, 125, 0.5),
+        "A100": (2039, 230, 156, 312, 0.3),
+        "A100_40GB": (1555, 230, 156, 312, 0.3),
+        "H100": (3350, 350, 494, 989, 0.2),
+        "RTX_4090": (1008, 12, 82.6, 165.2, 0.5),
+        "RTX_3090": (936, 12, 35.6, 71, 0.5),
+        "A10": (600, 12, 62.5, 125, 0.4),
+    }
+    assert sheets == {
+        name: (card.memory_gb_s, card.exchange_gb_s, peak["float32"], peak["float16"], card.share)
+        for name, card in CARDS.items()
+        for peak in [card.peak_tflops]
+    }
+    assert all(
+        card.peak_tflops.get("bfloat16", peak) == peak
+        for card in CARDS.values()
+        for peak in [card.peak_tflops["float16"]]
+    )
+    assert {name: card.share_of_float32 for name, card in CARDS.items() if card.share_of_float32} == {"V100": 0.9}
 
 
 def test_what_a_card_lacks_is_refused() -> None:
