@@ -212,3 +212,124 @@ def test_no_group_grows_beyond_thirty_options():
 def test_the_published_name_of_an_optimizer_means_sgd_without_decay_of_norms(values, rule, decays_norm):
     optimizer = config_from(values).optimizer
     assert (optimizer.rule_name, optimizer.decays_norm) == (rule, decays_norm)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"norm": "batch_renorm", "batch_norm": "frozen"}, "leave one of the two out"),
+        ({"norm": "batch_renorm", "batch_norm": "native_sync"}, "no layer of Paddle's own; choose batch_norm sync"),
+        ({"data_format": "NHWC", "norm": "group"}, "data_format NHWC has no norm group"),
+        ({"data_format": "NHWC", "batch_norm": "sync"}, "has no batch_norm sync; choose native_sync"),
+        ({"combined": "1,0.3"}, "three margins m1,m2,m3 are needed"),
+        ({"focal_gamma": 2.0}, "focal_gamma is 2, but total_loss is softmax"),
+        ({"loss": "CenterLoss", "centre_weight": 0}, "CenterLoss with centre_weight 0 is NormHead"),
+        ({"centre_alpha": 0.5}, r"centre_alpha is 0\.5 without a centre loss"),
+        ({"optimizer": "adam", "nesterov": True}, "with optimizer adam leave it out"),
+        ({"override": "step=0"}, "needs --resume 1 or --resume auto"),
+        ({"mode": "static", "batch_norm": "sync"}, "cannot compile synchronised BatchNorm"),
+        ({"mode": "static", "batch_norm": "native_sync"}, "cannot compile synchronised BatchNorm"),
+        ({"mode": "static", "norm": "batch_renorm"}, "would keep the limits of norm batch_renorm"),
+        ({"logger": "visualdl,tensorboard", "logdir": ""}, "logger tensorboard writes into --logdir, which is empty"),
+        ({"first_centres": "mean", "pretrained": "a", "loss": "NormHead"}, "no class centres that are compared"),
+        ({"first_centres": "mean", "pretrained": "a", "teacher": "b"}, "no class centres that are compared"),
+        ({"first_centres": "mean"}, "an untrained network tells nobody from another"),
+        ({"l2_to_start": 0.5}, "l2_to_start is 0.5: the weights to stay near"),
+        ({"early_stop": 2, "validate_every": 0}, "early_stop is 2, but validate_every is 0"),
+        ({"class_weight": 1.0}, "class_weight: there is no teacher"),
+        (
+            {"teacher": "b", "embedding_weight": 0, "relation_weight": 0, "contrast_weight": 0},
+            "would teach nothing",
+        ),
+        ({"seed": None}, "seed is None; a whole number is needed"),
+        ({"seed": "7.5"}, "seed is '7.5'; a whole number is needed"),
+        ({"lr": "inf"}, "lr is 'inf'; a number is needed"),
+        ({"lr": [1]}, r"lr is \[1\]; a number is needed"),
+        ({"output": True}, "output is True; a text is needed"),
+        ({"momentum": 1}, r"momentum is 1\.0; it must be at most 0\.9999"),
+        ({"logger": "visualdl,paper"}, "logger is .*; allowed: "),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        config_from(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"norm": "batch_renorm", "batch_norm": "sync"},
+        {"norm": "group", "batch_norm": "frozen"},
+        {"data_format": "NHWC", "batch_norm": "native_sync"},
+        {"combined": "1,0.3,0.2"},
+        {"total_loss": "focal", "focal_gamma": 0},
+        {"nesterov": True, "optimizer": "sgd_bn"},
+        {"override": "step=0", "resume": "auto"},
+        {"mode": "static", "batch_norm": "frozen", "norm": "group"},
+        {"logdir": ""},
+        {"first_centres": "mean", "pretrained": "a", "l2_to_start": 0.5},
+        {"first_centres": "mean", "pretrained": "a", "teacher": "b", "class_weight": 0.5},
+        {"early_stop": 2, "validate_every": 1},
+        {"teacher": "b", "embedding_weight": 0, "contrast_weight": 0},
+        {"lr": 10**400 // 10**399, "seed": "12", "weight_decay": 0, "momentum": 0.9999},
+    ],
+)
+def test_options_that_go_together(values):
+    config_from(values)
+
+
+def test_losses_in_words_and_numbers():
+    plain, focal = (config_from({"total_loss": kind}).classifier for kind in ("softmax", "focal"))
+    assert (plain.gamma, focal.gamma, plain.words) == (0.0, 2.0, "ArcFace")
+    many = {"total_loss": "focal", "focal_gamma": 1.5, "subcentres": 2, "centre_weight": 0.25}
+    assert config_from(many).classifier.words == (
+        "ArcFace + 2 sub-centres + focal (gamma 1.5) + centre loss (weight 0.25)"
+    )
+    factors = [config_from(values).classifier.centre_factor for values in ({}, {"loss": "CenterLoss"})]
+    assert factors == [0.0, 1.0]
+    assert config_from({"loss": "CenterLoss", "centre_weight": 0.5}).classifier.centre_factor == 0.5
+    without = [config_from(values).distillation.is_without_classes for values in ({}, {"teacher": "b"})]
+    assert without == [False, True]
+    assert not config_from({"teacher": "b", "class_weight": 0.5}).distillation.is_without_classes
+
+
+def test_flags_of_truth_values_may_stand_alone():
+    assert {option.name for option in options() if option.is_bool} >= {"flip", "fp16", "resume", "ccrop"}
+    assert not {option.name for option in options() if option.is_bool} & {"lr", "steps", "output", "mode"}
+    with pytest.raises(ConfigError, match="'maybe' is not a truth value; allowed: true, t, 1, yes, false, f, 0, no"):
+        parse_bool("maybe")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: &a 0.1\n", r"c\.yaml line 1: anchors"),
+        ("steps: 3\nval_targets: &a [lfw]\n", r"c\.yaml line 2: anchors"),
+        ("steps: 3\nval_targets: [lfw,\n  [agedb_30]]\n", r"c\.yaml line 3: nests deeper"),
+        ("lr: 2001-13-45\n", r"c\.yaml: a value is not what its form or tag promises"),
+        ("7\n", "it holds a int"),
+        ("lr: 1\nsteps: 2\nlr: 3\nsteps: 4\n", "key lr, steps stands there twice"),
+    ],
+)
+def test_lines_that_are_refused_are_told(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_files_that_name_nothing_are_all_defaults(tmp_path):
+    for text in ("", "# nothing\n", "---\n"):
+        (tmp_path / "c.yaml").write_text(text)
+        assert load_config(tmp_path / "c.yaml") == TrainConfig()
+    (tmp_path / "c.yaml").write_bytes(b"output: \xff\n")
+    with pytest.raises(ConfigError, match=r"cannot read the configuration .*c\.yaml: "):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_the_resolved_settings_are_read_by_people_too():
+    text = config_text(config_from({"output": "übung"}))
+    assert text.startswith("# Resolved settings") and text.endswith("\n") and not text.endswith("\n\n")
+    assert "\n\n# data\ndata_dir: MS1M_bin\n" in text and "\noutput: übung\n" in text and "\n- lfw\n" in text
+    assert "übung" not in config_text(config_from({"output": "übung\u2028"}))
+    values = config_module.plain_settings(TrainConfig())
+    assert values["val_targets"] == ["lfw", "cfp_fp", "agedb_30"] and set(values) == {one.name for one in options()}

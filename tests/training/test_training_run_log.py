@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 import sys
 
 import pytest
 
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.training.log_interval import IntervalSummary
-from arcface_paddle.training.run_log import Progress, RunLog, progress_lines, progress_scalars
+from arcface_paddle.training.run_log import (
+    METRICS_FILE,
+    Progress,
+    RunLog,
+    memory_megabytes,
+    progress_lines,
+    progress_scalars,
+    read_metrics,
+)
 
 SUMMARY = IntervalSummary(
     loss=55.56921, gradient_norm=1.25, target_cosine=0.125, feature_norm=9.876, speed=500.888, wait_share=0.031
@@ -93,3 +104,62 @@ def test_scalars_hold_the_fraction_of_the_epoch_and_the_loss_scale_where_there_i
     scalars = progress_scalars(SUMMARY, PROGRESS)
     assert (scalars["epoch"], scalars["loss"], scalars["time_for_end"]) == (1.0, 55.56921, 104.4)
     assert "loss_scale" not in scalars
+
+
+FULL = dataclasses.replace(SUMMARY, reg_loss=0.5, reg_coef=0.25, teacher_cosine=0.75, relation_loss=0.125)
+
+
+def test_what_stands_behind_the_published_line_where_there_is_more():
+    line, further = progress_lines(FULL, dataclasses.replace(PROGRESS, learning_rate=0.5, backbone_rate=0.25))
+    assert line.endswith("lr_backbone_value: 0.250000, lr_pfc_value: 0.500000")
+    assert further.endswith(
+        "Memory: 813 MB   Reg loss: 0.5000   Reg coef: 0.2500   Teacher cosine: 0.7500   Relation loss: 0.1250"
+    )
+    assert "Target cosine: 0.1250" in further
+    alone = dataclasses.replace(FULL, target_cosine=math.nan, teacher_cosine=math.nan, reg_coef=None)
+    _, further = progress_lines(alone, PROGRESS)
+    assert "Target cosine" not in further and further.endswith("Memory: 813 MB   Relation loss: 0.1250")
+    _, further = progress_lines(dataclasses.replace(SUMMARY, target_cosine=math.nan), PROGRESS)
+    assert "Target cosine: nan" in further
+    _, further = progress_lines(dataclasses.replace(FULL, teacher_cosine=None), PROGRESS)
+    assert "Teacher" not in further and "Relation loss" in further
+
+
+def test_all_scalars():
+    everything = dataclasses.replace(PROGRESS, loss_scale=8.0, backbone_rate=0.25)
+    assert progress_scalars(FULL, everything) == {
+        **progress_scalars(SUMMARY, PROGRESS),
+        **{"loss_scale": 8.0, "backbone_rate": 0.25, "reg_loss": 0.5, "reg_coef": 0.25},
+        **{"teacher_cosine": 0.75, "relation_loss": 0.125},
+    }
+    assert len(progress_scalars(SUMMARY, PROGRESS)) == 10
+
+
+def test_figures_that_are_none_are_neither_kept_nor_read(tmp_path):
+    log = RunLog(tmp_path, "", say=lambda _text: None, active=True)
+    log.open()
+    for step in (1, 2, 3):
+        log.scalars(step, {"loss": float(step), "odd": math.nan, "large": math.inf})
+    assert read_metrics(tmp_path) == [{"step": step, "loss": float(step)} for step in (1, 2, 3)]
+    log.rewind(2)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+    most = 2**53
+    with (tmp_path / METRICS_FILE).open("a") as stream:
+        for odd in (
+            [1],
+            {"loss": 1.0},
+            {"step": -1},
+            {"step": most},
+            {"step": 3, "loss": most},
+            {"step": 3, "loss": "1"},
+        ):
+            stream.write(json.dumps(odd) + "\n")
+        stream.write('{"step": 3, "loss": true}\n{"step": 0}\n')
+        stream.write(json.dumps({"step": most - 1, "loss": 1 - most}) + '\n{"step": 4, "lo')
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 0, most - 1]
+    assert read_metrics(tmp_path / "nowhere") == []
+
+
+def test_the_memory_is_that_of_this_process():
+    psutil = pytest.importorskip("psutil")
+    assert memory_megabytes() == pytest.approx(psutil.Process().memory_info().rss / 2**20, rel=0.05)

@@ -59,3 +59,10 @@ def test_behind_the_end_the_rate_stays(decay: str):
         config = ScheduleConfig(steps=20, warmup_steps=warmup, decay=decay, end_lr=0.02)
         schedule = build_schedule(config, lr=0.1, global_batch=512, steps_per_epoch=10)
         assert [learning_rate(schedule, step) for step in (20, 35)] == pytest.approx([0.02, 0.02])
+
+
+def test_one_step_of_decay_begins_at_the_peak_and_both_ends_grow_with_the_batch():
+    config = ScheduleConfig(steps=5, warmup_steps=4, decay="cosine", end_lr=0.02)
+    assert rates(config)[4] == pytest.approx(0.1)
+    schedule = build_schedule(config, lr=0.1, global_batch=1024, steps_per_epoch=10)
+    assert (schedule.peak_lr, schedule.end_lr) == pytest.approx((0.2, 0.04))

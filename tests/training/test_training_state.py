@@ -29,6 +29,7 @@ def test_the_latest_step_belongs_to_the_epoch_that_it_ended(step: int, epoch: in
         ("best_step", None),
         ("best_step", 0),
         ("best_accuracy", 1),
+        ("best_accuracy", 0.5),
         ("trained_s", -sys.float_info.max),
         ("highest", {"lfw": 0.5, "cfp_fp": 1}),
         ("override", "epoch=1"),
@@ -73,9 +74,9 @@ def test_the_generators_are_a_function_of_seed_step_and_rank() -> None:
 
 def test_seeds_are_those_of_earlier_versions() -> None:
     """A run that goes on under another version has to draw what it would have drawn."""
-    seed_step(2**31 + 5, 2, 3)
+    seed_step(3 * 2**30 + 5, 2, 3)
     drawn = np.random.rand(), random.random()
-    mixed = 5 + 2 * 1_000_003 + 3 * 7_919
+    mixed = 2**30 + 5 + 2 * 1_000_003 + 3 * 7_919
     np.random.seed(mixed)
     random.seed(mixed)
     assert (np.random.rand(), random.random()) == drawn
