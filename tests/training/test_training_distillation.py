@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -190,6 +191,36 @@ def test_a_cache_with_damage_is_computed_anew_and_torn_records_are_not_read(tmp_
     blocked.write_text("in the way")
     with pytest.raises(DataError, match="teacher_cache"):
         TeacherCache(blocked, teacher="a", embedding_size=4)
+
+
+def test_every_session_of_a_cache_is_found_again(tmp_path):
+    """By folder, key and layout of earlier versions, whose caches stay good."""
+    folder = tmp_path / hashlib.sha256(b"a").hexdigest()[:16]
+    random = np.random.default_rng(0)
+    keys = np.stack([content_key(bytes([number])) for number in range(7)])
+    assert keys[3].tobytes() == hashlib.blake2b(b"\3", digest_size=16).digest()
+    vectors = random.normal(size=(7, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[5] *= 0.9985
+    vectors[6] *= 1.0005
+    known = 0
+    for part in (slice(0, 1), slice(1, 4), slice(4, 7)):
+        cache = TeacherCache(tmp_path, teacher="a", embedding_size=3)
+        assert len(cache) == known
+        cache.add(keys[part], vectors[part])
+        known = part.stop
+        assert len(cache) == known
+        np.testing.assert_array_equal(cache.find(keys[part.stop - 1]), vectors[part.stop - 1])
+    (folder / "empty.embeddings").write_bytes(b"")
+    (folder / "cut.embeddings").write_bytes(b"123")
+    assert len(list(folder.glob("*.embeddings"))) == 5
+    later = TeacherCache(tmp_path, teacher="a", embedding_size=3)
+    assert len(later) == 7
+    for number in (0, 1, 2, 3, 4, 6):
+        np.testing.assert_array_equal(later.find(keys[number]), vectors[number])
+    assert later.find(keys[5]) is None, "no unit vector is damage"
+    for absent in ([0, 0], [2**64 - 1, 0], [keys[2, 0], keys[2, 1] ^ np.uint64(1)]):
+        assert later.find(np.array(absent, np.uint64)) is None
 
 
 def test_wrong_words(tmp_path, faces, teacher):
