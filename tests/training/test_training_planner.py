@@ -99,21 +99,29 @@ def test_all_figures_of_a_run_with_everything() -> None:
     assert plan.multiplications_per_step == 3 * 32 * 33 * 128
 
 
+def test_large_batches_need_more_for_the_pass_than_for_the_update() -> None:
+    memory, _ = figures(replace(FULL, batch_size=2048, logits_bytes=2**30))
+    states = [f"classifier_{name}" for name in ("weights", "momentum", "second_moments", "gradient")]
+    passing = ["classifier_sampled_copy", "classifier_logits", "classifier_temporaries", "gathered_features"]
+    assert sum(memory[name] for name in passing) > memory["classifier_update"]
+    assert memory["classifier_peak"] == sum(memory[name] for name in (*states, "feature_centres", *passing))
+
+
 def test_a_network_is_counted_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(name: str, *, embedding_size: int, width: float) -> nn.Layer:
         assert (name, embedding_size, width) == ("some", 5, 0.5)
         frozen = nn.Linear(embedding_size, 2)
         for weight in frozen.parameters():
             weight.stop_gradient = True
-        body = nn.Sequential(nn.Conv2D(3, 4, 3, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 55 * 55, 5))
+        body = nn.Sequential(nn.Conv2D(3, 4, 2, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 56 * 56, 5))
         return nn.Sequential(body, frozen)
 
     monkeypatch.setattr(backbones, "build_backbone", build)
     size = measure_backbone("some", embedding_size=5, width=0.5)
-    out = 4 * 55 * 55
-    assert size.parameters == (4 * 27 + 4) + 1 + (out * 5 + 5)
+    out = 4 * 56 * 56
+    assert size.parameters == (4 * 12 + 4) + 1 + (out * 5 + 5)
     assert size.activations_per_image == 3 * 112 * 112 + 3 * out + 5 + 2
-    assert size.multiplications_per_image == out * 27 + out * 5 + 5 * 2
+    assert size.multiplications_per_image == out * 12 + out * 5 + 5 * 2
     assert size.layers == 5
 
 
@@ -131,6 +139,8 @@ def test_settings_right_at_their_bounds(name: str) -> None:
     assert getattr(one, name) == 1
     with pytest.raises(ConfigError, match=f"{name} is 0; allowed"):
         replace(one, **{name: 0})
+    with pytest.raises(ConfigError, match=r"sample_rate is 1\.001; allowed"):
+        replace(one, sample_rate=1.001)
     with pytest.raises(ConfigError, match="9 classes cannot be split over 10 ranks"):
         PlanSettings(num_classes=9, ranks=10)
     for kind in ("precision", "weight_dtype", "momentum_dtype", "optimizer"):
@@ -157,6 +167,8 @@ def test_which_advice_is_given() -> None:
     assert said(FEW) == ["sampling does not pa"]
     assert said(replace(FEW, sample_rate=0.5)) == ["sampling at 0.5 save"]
     assert said(replace(FEW, sample_rate=0.001)) == ["sampling at 0.001 sa", "few negatives are le"]
+    for batch_size, sentences in ((20, 1), (21, 2)):  # of 40 classes, all of which take part
+        assert len(said(replace(FEW, num_classes=40, sample_rate=0.9999, batch_size=batch_size))) == sentences
 
 
 def test_advice_on_sampling_reckons_with_its_figures() -> None:
