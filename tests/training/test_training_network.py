@@ -18,6 +18,7 @@ from arcface_paddle.pipeline.model_files import open_model, shipped_folder
 from arcface_paddle.pipeline.runtime import RuntimeOptions, open_runtime
 from arcface_paddle.training.config import TrainConfig, config_from
 from arcface_paddle.training.network import NetworkChoice, build_network, choose_network
+from arcface_paddle.training.precision import mixed_precision, operators_in_half
 from arcface_paddle.training.pretrained import open_pretrained
 from arcface_paddle.weight_files import read_state_dict, write_state_dict
 
@@ -213,3 +214,15 @@ def test_quick_layers_of_the_processor_are_for_the_usual_order_only(data_format,
     choice = NetworkChoice("MobileFaceNet_128", 128, 0.25, None, data_format=data_format)
     network = build_network(choice, batch_norm="local", say=lambda line: None)
     assert any(type(layer).__module__.endswith("cpu_speed") for layer in network.sublayers()) == changed
+
+
+def test_sixteen_bits_are_for_accelerators_and_prelu_for_cuda():
+    assert [operators_in_half(device) for device in ("gpu", "gpu:1", "cpu", "npu:0")] == [
+        {"prelu"},
+        {"prelu"},
+        set(),
+        set(),
+    ]
+    for precision in ("float32", "bfloat16", "float16"):
+        with mixed_precision(precision):
+            assert paddle.matmul(paddle.ones([2, 2]), paddle.ones([2, 2])).dtype == paddle.float32
