@@ -91,8 +91,10 @@ def test_every_step_is_judged_once(clock: Clock) -> None:
     add(interval, 2, finite=0.0)
     assert interval.verdicts() == [Verdict(1, 0, 12, finite=True), Verdict(2, 1, 24, finite=False)]
     assert interval.verdicts() == []
-    add(interval, 3)
-    assert interval.verdicts() == [Verdict(3, 1, 36, finite=True)]
-    assert interval.close().loss == 2.0
+    add(interval, 3, finite=0.0)
+    assert interval.verdicts() == [Verdict(3, 1, 36, finite=False)]
+    add(interval, 4)
+    assert interval.verdicts() == [Verdict(4, 2, 48, finite=True)]
+    assert interval.close().loss == 2.5
     add(interval, 5)
     assert interval.verdicts() == [Verdict(5, 2, 60, finite=True)]

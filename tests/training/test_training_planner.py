@@ -99,6 +99,12 @@ def test_all_figures_of_a_run_with_everything() -> None:
     assert plan.multiplications_per_step == 3 * 32 * 33 * 128
 
 
+def test_a_copy_of_the_rows_is_updated_where_they_are_sampled_or_stored_in_16_bits() -> None:
+    for changes, copies in (({"sample_rate": 0.5}, 1), ({"weight_dtype": "bfloat16"}, 1), ({}, 0)):
+        plan = make_plan(replace(PLAIN, **changes), BACKBONE)
+        assert plan.memory.classifier_update == (5 + copies) * plan.rows_in_step * 64 * 4
+
+
 def test_large_batches_need_more_for_the_pass_than_for_the_update() -> None:
     memory, _ = figures(replace(FULL, batch_size=2048, logits_bytes=2**30))
     states = [f"classifier_{name}" for name in ("weights", "momentum", "second_moments", "gradient")]
@@ -113,16 +119,18 @@ def test_a_network_is_counted_layer_by_layer(monkeypatch: pytest.MonkeyPatch) ->
         frozen = nn.Linear(embedding_size, 2)
         for weight in frozen.parameters():
             weight.stop_gradient = True
-        body = nn.Sequential(nn.Conv2D(3, 4, 2, stride=2), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 56 * 56, 5))
+        body = nn.Sequential(
+            nn.Conv2D(3, 4, 2, stride=2), nn.BatchNorm2D(4), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 56 * 56, 5)
+        )
         return nn.Sequential(body, frozen)
 
     monkeypatch.setattr(backbones, "build_backbone", build)
     size = measure_backbone("some", embedding_size=5, width=0.5)
     out = 4 * 56 * 56
-    assert size.parameters == (4 * 12 + 4) + 1 + (out * 5 + 5)
-    assert size.activations_per_image == 3 * 112 * 112 + 3 * out + 5 + 2
+    assert size.parameters == (4 * 12 + 4) + 2 * 4 + 1 + (out * 5 + 5)
+    assert size.activations_per_image == 3 * 112 * 112 + 4 * out + 5 + 2
     assert size.multiplications_per_image == out * 12 + out * 5 + 5 * 2
-    assert size.layers == 5
+    assert size.layers == 6
 
 
 def test_a_sampled_step_has_all_rows_at_most_and_the_last_piece_one_row_at_least() -> None:
