@@ -50,6 +50,14 @@ def test_a_log_that_goes_on_is_appended_to(tmp_path):
     assert (tmp_path / "training.log").read_text() == "first run\nsecond run\n"
 
 
+def test_folders_are_made_with_those_above_them(tmp_path):
+    for _ in range(2):
+        log = RunLog(tmp_path / "a" / "out", str(tmp_path / "b" / "log"), say=lambda _text: None, active=True)
+        log.open()
+        log.close()
+    assert (tmp_path / "a" / "out" / "training.log").is_file() and (tmp_path / "b" / "log").is_dir()
+
+
 def test_other_ranks_are_silent_and_write_nothing(tmp_path):
     said: list[str] = []
     log = RunLog(tmp_path / "out", str(tmp_path / "log"), say=said.append, active=False)
