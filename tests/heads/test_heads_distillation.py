@@ -127,3 +127,4 @@ def test_no_classifier_has_the_shards_of_no_class():
     assert empty.load_rows(0, np.zeros((3, 4), np.float32)) == 0
     assert float(empty.loss(features, none)) == 0.0
     assert float(empty.statistics["feature_norm"]) == 3.0
+    assert float(empty.gradient_square_sum()) == float(empty.weight_square_sum()) == 0.0

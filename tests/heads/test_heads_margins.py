@@ -190,6 +190,9 @@ def test_a_share_of_a_margin_lies_between_the_plain_cosine_and_the_margin(name):
     eased.observe(cosine, norms)
     eased.settle(None)
     assert eased.state() == margin.state()  # one set of statistics, which goes on when the share is 1
+    changed = {name: value + 0.5 for name, value in margin.state().items()}
+    eased.load_state(changed)
+    assert margin.state() == pytest.approx(changed)
     with pytest.raises(ConfigError, match=r"share of a margin is 1\.5"):
         EasedMargin(margin, 1.5)
 

@@ -241,6 +241,7 @@ def test_the_published_name_of_an_optimizer_means_sgd_without_decay_of_norms(val
             {"teacher": "b", "embedding_weight": 0, "relation_weight": 0, "contrast_weight": 0},
             "would teach nothing",
         ),
+        ({"data_dir": {"a": 10**400}}, "data_dir holds a whole number beyond"),
         ({"seed": None}, "seed is None; a whole number is needed"),
         ({"seed": "7.5"}, "seed is '7.5'; a whole number is needed"),
         ({"lr": "inf"}, "lr is 'inf'; a number is needed"),

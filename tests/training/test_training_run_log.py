@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from arcface_paddle import devices
 from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.training.log_interval import IntervalSummary
 from arcface_paddle.training.run_log import (
@@ -166,6 +167,11 @@ def test_figures_that_are_none_are_neither_kept_nor_read(tmp_path):
         stream.write(json.dumps({"step": most - 1, "loss": 1 - most}) + '\n{"step": 4, "lo')
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 0, most - 1]
     assert read_metrics(tmp_path / "nowhere") == []
+
+
+def test_the_memory_is_the_peak_of_an_accelerator(monkeypatch):
+    monkeypatch.setattr(devices, "peak_memory_bytes", lambda: 3 * 2**20)
+    assert memory_megabytes() == 3.0
 
 
 def test_the_memory_is_that_of_this_process():
