@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 import arcface_paddle.training.config as config_module
-from arcface_paddle.errors import ConfigError
+from arcface_paddle.errors import ConfigError, MissingDependencyError
 from arcface_paddle.training.config import (
     DistillationConfig,
     OptimizerConfig,
@@ -241,6 +242,7 @@ def test_the_published_name_of_an_optimizer_means_sgd_without_decay_of_norms(val
             {"teacher": "b", "embedding_weight": 0, "relation_weight": 0, "contrast_weight": 0},
             "would teach nothing",
         ),
+        ({"augment": "light", "ccrop": True}, "leave one of them out"),
         ({"data_dir": {"a": 10**400}}, "data_dir holds a whole number beyond"),
         ({"seed": None}, "seed is None; a whole number is needed"),
         ({"seed": "7.5"}, "seed is '7.5'; a whole number is needed"),
@@ -265,6 +267,8 @@ def test_options_that_exclude_each_other_are_refused(values, message):
         {"combined": "1,0.3,0.2"},
         {"total_loss": "focal", "focal_gamma": 0},
         {"nesterov": True, "optimizer": "sgd_bn"},
+        {"fp16": True},
+        {"bf16": True},
         {"override": "step=0", "resume": "auto"},
         {"mode": "static", "batch_norm": "frozen", "norm": "group"},
         {"logdir": ""},
@@ -325,6 +329,12 @@ def test_files_that_name_nothing_are_all_defaults(tmp_path):
     (tmp_path / "c.yaml").write_bytes(b"output: \xff\n")
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*c\.yaml: "):
         load_config(tmp_path / "c.yaml")
+
+
+def test_without_the_reader_of_yaml_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingDependencyError, match="reading and writing configurations"):
+        config_text(TrainConfig())
 
 
 def test_the_resolved_settings_are_read_by_people_too():
