@@ -243,6 +243,8 @@ def test_the_published_name_of_an_optimizer_means_sgd_without_decay_of_norms(val
             "would teach nothing",
         ),
         ({"augment": "light", "ccrop": True}, "leave one of them out"),
+        ({"seed": 2**1023}, "seed holds a whole number beyond"),
+        ({"seed": 2**1022}, "it must be at most"),
         ({"data_dir": {"a": 10**400}}, "data_dir holds a whole number beyond"),
         ({"seed": None}, "seed is None; a whole number is needed"),
         ({"seed": "7.5"}, "seed is '7.5'; a whole number is needed"),
@@ -331,7 +333,7 @@ def test_files_that_name_nothing_are_all_defaults(tmp_path):
         load_config(tmp_path / "c.yaml")
 
 
-def test_without_the_reader_of_yaml_it_is_named(tmp_path, monkeypatch):
+def test_without_the_reader_of_yaml_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(MissingDependencyError, match="reading and writing configurations"):
         config_text(TrainConfig())
