@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
 
 import pytest
@@ -91,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_a_logdir_that_is_a_file_is_refused_by_its_own_name(tmp_path, logger):
     (tmp_path / "file").write_text("in the way")
     log = RunLog(tmp_path / "out", str(tmp_path / "file"), say=print, active=True, loggers=(logger,))
-    with pytest.raises(ConfigError, match=r"cannot write to --logdir .*file: .*; name a folder"):
+    with pytest.raises(ConfigError, match=r"cannot write to --logdir .*file: [^\[]*; name a folder"):
         log.open()
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -172,6 +173,21 @@ def test_figures_that_are_none_are_neither_kept_nor_read(tmp_path):
 def test_the_memory_is_the_peak_of_an_accelerator(monkeypatch):
     monkeypatch.setattr(devices, "peak_memory_bytes", lambda: 3 * 2**20)
     assert memory_megabytes() == 3.0
+
+
+def test_a_folder_that_went_away_is_told(tmp_path):
+    log = RunLog(tmp_path / "out", "", say=lambda _text: None, active=True)
+    log.open()
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"training\.log: No such file or directory; checkpoints are intact"):
+        log.line("lost")
+
+
+def test_without_psutil_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(devices, "peak_memory_bytes", lambda: None)
+    with pytest.raises(MissingDependencyError, match="the memory in the training log"):
+        memory_megabytes()
 
 
 def test_the_memory_is_that_of_this_process():
