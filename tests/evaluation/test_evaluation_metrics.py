@@ -116,6 +116,18 @@ def test_wilson_interval_against_its_equation(trials):
     assert math.erf(metrics._Z_95 / math.sqrt(2)) == pytest.approx(0.95, abs=1e-12)
 
 
+def test_intervals_of_none_and_of_all_end_at_the_ends():
+    for trials in range(1, 200):
+        assert metrics.wilson_interval(0, trials).low == 0.0 and metrics.wilson_interval(trials, trials).high == 1.0
+
+
+def test_the_threshold_is_found_in_any_order():
+    impostor = np.random.default_rng(0).permutation(1000.0 * np.arange(2000))
+    for allowed in (1, 5, 37, 500, 1000, 1999):
+        found = metrics.operating_point(np.ones(1), impostor, far_target=allowed / 2000)
+        assert found.threshold == np.nextafter(1000.0 * (1999 - allowed), np.inf)
+
+
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.0001])
 def test_targets_out_of_range_are_refused(target):
     with pytest.raises(ValueError, match="allowed: above 0, up to 1"):
