@@ -12,6 +12,7 @@ from arcface_paddle.evaluation.identification import (
     rank_probes,
     split_gallery_probes,
 )
+from arcface_paddle.evaluation.metrics import wilson_interval
 
 
 def unit(rows):
@@ -71,6 +72,7 @@ def test_result_counts_what_the_ranking_says():
     for k in (1, 2, 5, people):
         assert result.rank(k) == pytest.approx(np.mean(ranks <= k))
     assert result.rank(10_000) == 1 and len(result.cmc) == people
+    assert result.rank_1_interval == wilson_interval(np.count_nonzero(ranks == 1), len(ranks))
     assert result.mated + result.unmated == len(split.probes)
     for point in result.open_set[:2]:
         strangers = ranking.top_similarity[~ranking.mated]

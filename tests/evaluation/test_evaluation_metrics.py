@@ -121,6 +121,12 @@ def test_intervals_of_none_and_of_all_end_at_the_ends():
         assert metrics.wilson_interval(0, trials).low == 0.0 and metrics.wilson_interval(trials, trials).high == 1.0
 
 
+def test_what_lies_at_a_threshold_or_outside_of_all_bins_counts():
+    assert metrics.operating_point(np.array([0.0, -1.0]), np.arange(10.0), far_target=1.0).tar == 0.5
+    histogram = metrics.similarity_histogram(np.array([1.5, 1.0]), np.array([-1.5]), bins=4)
+    assert histogram.genuine.tolist() == [0, 0, 0, 2] and histogram.impostor.tolist() == [1, 0, 0, 0]
+
+
 def test_the_threshold_is_found_in_any_order():
     impostor = np.random.default_rng(0).permutation(1000.0 * np.arange(2000))
     for allowed in (1, 5, 37, 500, 1000, 1999):
