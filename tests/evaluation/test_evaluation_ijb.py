@@ -77,7 +77,7 @@ def test_reads_the_public_layout(layout):
     assert ijb.pictures == list(rows)
     assert [tuple(row) for row in zip(ijb.templates, ijb.media)] == [(t, m) for _, t, m in rows.values()]
     assert ijb.landmarks.shape == (len(rows), 5, 2)
-    assert ijb.detector_scores.min() >= 0.5
+    assert 0.5 <= ijb.detector_scores.min() < ijb.detector_scores.max() <= 1
     assert Path(ijb.folder, ijb.pictures[0]).is_file()
     assert len(ijb.pairs) == 24 * 23 // 2
     assert ijb.issame.sum() == 8 * 3
