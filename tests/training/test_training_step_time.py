@@ -144,6 +144,11 @@ def test_a_step_by_hand() -> None:
     parts = alone.backbone_products + alone.backbone_memory + alone.classifier_products + alone.classifier_memory
     assert alone.total == pytest.approx(parts + alone.update) and alone.total > alone.host
     assert alone.update == pytest.approx(100 * 1e6 / bytes_a_second)
+    many = predict_step(make_plan(replace(settings, batch_size=800), backbone), backbone, "V100")
+    parts = many.backbone_products + many.backbone_memory + many.classifier_products + many.classifier_memory
+    assert many.total == pytest.approx(parts + many.exchange + many.update, rel=1e-12) and many.total > many.host
+    double = predict_step(make_plan(replace(settings, subcentres=2), backbone), backbone, "V100")
+    assert double.classifier_memory == pytest.approx(2 * time.classifier_memory)
     for card, dtype, bytes_of_logit in (("V100", "float16", 64), ("A100", "bfloat16", 70)):
         half = predict_step(make_plan(replace(settings, precision=dtype), backbone), backbone, card)
         moved = bytes_of_logit * 32 * rows + 190 * rows * 64
