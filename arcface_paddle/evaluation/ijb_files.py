@@ -17,6 +17,7 @@ from arcface_paddle.untrusted import integer
 
 _GALLERY_NAMES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 _NUMBERS_PER_PICTURE = 11  # five points and the detector's score
+_LARGEST = np.iinfo(np.int64).max
 
 
 def read_ijb(folder: PathLike) -> IjbSet:
@@ -119,13 +120,14 @@ def _read_integers(path: Path, *, columns: int) -> np.ndarray:
             values = np.fromstring(content, dtype=np.int64, sep=" ")
     except (ValueError, DeprecationWarning):
         values = np.zeros(0, dtype=np.int64)
-    if values.size == columns * (content.count("\n") + 1):
+    is_clipped = values.size and values.max() == _LARGEST  # which NumPy makes of larger ones
+    if values.size == columns * (content.count("\n") + 1) and not is_clipped:
         return values.reshape(-1, columns)
     for number, line in enumerate(content.split("\n"), 1):
         fields = line.split()
         if len(fields) != columns or None in map(integer, fields):
             raise DataError(f"{path} line {number}: {line!r:.80}; expected {columns} integers")
-    raise DataError(f"{path}: integers that do not fit 64 bits")
+    raise DataError(f"{path}: integers with other signs between them than spaces and tabs")
 
 
 def _labels(values: np.ndarray, path: Path) -> np.ndarray:

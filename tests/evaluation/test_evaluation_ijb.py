@@ -168,6 +168,7 @@ def damage(path, change):
         ("ijbc_name_5pts_score.txt", 0, "1.jpg" + " nan" * 11, r"score.txt line 1"),
         ("ijbc_name_5pts_score.txt", 1, "", r"score.txt line 2: ''; expected: picture, five x y, score"),
         ("ijbc_template_pair_label.txt", 4, "1\u00a04 1", r"pair_label.txt: integers"),
+        ("ijbc_template_pair_label.txt", 4, "1 9300000000000000000 1", r"line 5: .*; expected 3 integers"),
         ("ijbc_1N_probe_mixed.csv", 1, "7", r"mixed.csv line 2: '7'; expected"),
         ("ijbc_1N_probe_mixed.csv", 1, "a,b,c", r"mixed.csv line 2: 'a,b,c'; expected"),
         ("ijbc_1N_probe_mixed.csv", 2, "4,5,c", r"line 3: template 4 is of subject 5, further up of 0"),
