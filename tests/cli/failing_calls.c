@@ -122,6 +122,19 @@ ssize_t read(int descriptor, void *data, size_t size) {
     return syscall(SYS_read, descriptor, data, size);
 }
 
+ssize_t pread64(int descriptor, void *data, size_t size, off64_t at) {
+    if (descriptor_is_below(descriptor) && fails(READ)) {
+        return the_plan->partial ? syscall(SYS_pread64, descriptor, data, (size + 1) / 2, at) : -1;
+    }
+    return syscall(SYS_pread64, descriptor, data, size, at);
+}
+ssize_t pread(int descriptor, void *data, size_t size, off_t at) { return pread64(descriptor, data, size, at); }
+
+ssize_t readv(int descriptor, const struct iovec *parts, int count) {
+    if (descriptor_is_below(descriptor) && fails(READ)) return -1;
+    return syscall(SYS_readv, descriptor, parts, count);
+}
+
 int fsync(int descriptor) {
     return descriptor_is_below(descriptor) && fails(FSYNC) ? -1 : (int)syscall(SYS_fsync, descriptor);
 }
@@ -180,6 +193,12 @@ FILE *fopen64(const char *path, const char *mode) {
     if (mode[0] != 'r' && is_below(path) && fails(OPEN)) return NULL;
     return REAL(fopen64)(path, mode);
 }
+int symlink(const char *target, const char *path) {
+    return is_below(path) && fails(OPEN) ? -1 : (int)syscall(SYS_symlinkat, target, AT_FDCWD, path);
+}
+int symlinkat(const char *target, int folder, const char *path) {
+    return is_below_at(folder, path) && fails(OPEN) ? -1 : (int)syscall(SYS_symlinkat, target, folder, path);
+}
 
 int mkdir(const char *path, mode_t mode) {
     return is_below(path) && fails(MKDIR) ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
@@ -189,6 +208,9 @@ int unlink(const char *path) {
 }
 int unlinkat(int folder, const char *path, int flags) {
     return is_below_at(folder, path) && fails(UNLINK) ? -1 : (int)syscall(SYS_unlinkat, folder, path, flags);
+}
+int rmdir(const char *path) {
+    return is_below(path) && fails(UNLINK) ? -1 : (int)syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 }
 int ftruncate64(int descriptor, off64_t size) {
     return descriptor_is_below(descriptor) && fails(TRUNCATE) ? -1 : (int)syscall(SYS_ftruncate, descriptor, size);
