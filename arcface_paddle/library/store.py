@@ -32,7 +32,7 @@ from arcface_paddle import files
 from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.record_log import RecordWriter, read_records, write_records
 from arcface_paddle.pipeline.picture_hashes import COMPARED
-from arcface_paddle.untrusted import DOCUMENT_ERRORS, read_json
+from arcface_paddle.untrusted import DOCUMENT_ERRORS, parse_json
 
 LOG_NAME = "faces.log"
 IDENTITY_NAME = "identity.json"
@@ -155,7 +155,7 @@ class FaceStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         end = self._read()
         self._writer = RecordWriter(self.folder / LOG_NAME, end=end)
-        if not (self.folder / IDENTITY_NAME).exists():
+        if read_identity(self.folder / IDENTITY_NAME) != identity:  # not yet there, or damaged
             files.write_json(self.folder / IDENTITY_NAME, asdict(identity))
         self._synced = time.monotonic()
 
@@ -402,10 +402,20 @@ def _encode(head: dict[str, Any], blob: bytes = b"") -> bytes:
 
 
 def read_identity(path: Path) -> Optional[ScanIdentity]:
-    """Return the identity of a folder of a store; None where it says none that can be."""
+    """Return the identity of a folder of a store; None where it says none that can be.
+
+    Raises:
+        DataError: the system does not let it be read, so what it says is not known.
+    """
     try:
-        found = ScanIdentity(**read_json(path))
-    except (OSError, DataError, TypeError):
+        content = files.read_bytes(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    try:
+        found = ScanIdentity(**parse_json(content, name=str(path)))
+    except (DataError, TypeError):
         return None
     kinds = {field.name: {"str": str, "bool": bool, "int": int}[str(field.type)] for field in fields(ScanIdentity)}
     sound = all(type(getattr(found, name)) is kind for name, kind in kinds.items())

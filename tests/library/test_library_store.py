@@ -14,6 +14,7 @@ from arcface_paddle.errors import ConfigError, DataError
 from arcface_paddle.library.record_log import MAGIC, RecordWriter, read_records, write_records
 from arcface_paddle.library.scanning import scan
 from arcface_paddle.library.store import (
+    IDENTITY_NAME,
     LOG_NAME,
     FileState,
     ScanIdentity,
@@ -77,6 +78,25 @@ def test_another_model_starts_anew(tmp_path):
         read_embeddings(tmp_path, model=other.model)
     with open_store(tmp_path, IDENTITY) as store:
         assert len(store) == 3
+
+
+def test_an_identity_that_is_not_given_is_no_missing_one(tmp_path):
+    filled(tmp_path)
+    path = log_of(tmp_path).with_name(IDENTITY_NAME)
+    path.unlink()
+    path.mkdir()  # which root may not read either
+    with pytest.raises(DataError, match=r"identity\.json: cannot be read: "):
+        read_embeddings(tmp_path, model=IDENTITY.model)
+
+
+def test_a_damaged_identity_is_mended_by_the_next_run(tmp_path):
+    pictures = filled(tmp_path)
+    log_of(tmp_path).with_name(IDENTITY_NAME).write_bytes(b"{")
+    with pytest.raises(DataError, match=r"holds no faces of .*; run 'arcface-paddle people' again"):
+        read_embeddings(tmp_path, model=IDENTITY.model)
+    with open_store(tmp_path, IDENTITY) as store:
+        assert len(store) == len(pictures)
+    assert same(read_embeddings(tmp_path, model=IDENTITY.model)["a" * 64], pictures[0])
 
 
 def test_embeddings_of_another_recogniser_are_refused(tmp_path):
