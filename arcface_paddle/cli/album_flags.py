@@ -98,7 +98,7 @@ class SaidSoFar:
         self.problems: list[str] = []
 
     def corrections_for(self, assembled: AssembledLibrary) -> Corrections:
-        """Return what must hold, and remember it."""
+        """Return what must hold, and remember what was added."""
         from arcface_paddle.library.album import corrections_for
         from arcface_paddle.library.sidecars import names_in_xmp
 
@@ -107,9 +107,17 @@ class SaidSoFar:
             self.problems = [f"{path}: {reason}" for path, reason in found.problems]
             self._memory = self._memory.with_xmp(found.names)
         self.corrections = corrections_for(self._memory, assembled)
-        if self._changed:
+        if self._changed and not self._args.undo_corrections:
             self._memory.save()
         return self.corrections
+
+    def remember_taken_back(self) -> None:
+        """Remember what was taken back, once everything is written.
+
+        After an error the same command is given again, and must not take back one file more. Raises ``DataError``.
+        """
+        if self._args.undo_corrections:
+            self._memory.save()
 
 
 def publish_album(

@@ -82,7 +82,7 @@ def take_corrections(
             f"{files.printable(given)}: corrections are about the groups of {path}, which is not there yet; run "
             "without --corrections first"
         )
-    return memory.with_set(read_corrections(given, read_people(path).grouping))
+    return memory.with_set(read_corrections(given, read_people(path).grouping, taken=memory.sets))
 
 
 def corrections_for(memory: CorrectionMemory, assembled: AssembledLibrary) -> Corrections:

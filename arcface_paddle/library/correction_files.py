@@ -21,7 +21,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional, Sequence
@@ -154,12 +154,14 @@ class CorrectionMemory:
             raise DataError(f"{self.path}: cannot be written: {error.strerror or error}") from None
 
 
-def read_corrections(path: files.PathLike, grouping: Grouping) -> CorrectionSet:
+def read_corrections(path: files.PathLike, grouping: Grouping, *, taken: Sequence[CorrectionSet] = ()) -> CorrectionSet:
     """Read a corrections file, as the page gives it or somebody writes it.
 
     Args:
         path: the file.
         grouping: what its ids mean.
+        taken: the files that were taken before. One of them keeps its meaning where the groups that it names are gone
+            by what it says: after an error behind it, as a full disk, the same command is given again.
 
     Raises:
         DataError: it cannot be read, is no such file, or names a face or group that is not in ``grouping``.
@@ -174,14 +176,18 @@ def read_corrections(path: files.PathLike, grouping: Grouping) -> CorrectionSet:
     listed = document.get("actions")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise DataError(f"{name}: actions must be a list of objects")
+    sha256 = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    before = next((one for one in taken if one.sha256 == sha256), None)
     reading = _Reading(grouping)
     actions = []
     for number, given in enumerate(listed, 1):
         try:
             actions.append(reading.action(given))
         except (DataError, GalleryError) as error:
+            if before is not None:
+                return replace(before, taken=_now())
             raise DataError(f"{name}: action {number} of {len(listed)}: {error}; nothing was taken") from None
-    return CorrectionSet(hashlib.sha256(json.dumps(listed).encode()).hexdigest(), _now(), tuple(actions))
+    return CorrectionSet(sha256, _now(), tuple(actions))
 
 
 def _now() -> str:

@@ -172,9 +172,9 @@ def test_a_file_about_other_groups_changes_nothing(photos, capsys):
     assert "without --corrections first" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_full_while_the_page_is_written_leaves_the_old_page(photos, capsys, monkeypatch):
-    page = results(photos) / "people.html"
-    before = page.read_bytes()
+@pytest.fixture
+def fill_disk(monkeypatch):
+    """Let the page meet a full disk, until the patch is undone."""
     write = files.write_text
 
     def full(path, content):
@@ -182,10 +182,37 @@ def test_a_disk_that_is_full_while_the_page_is_written_leaves_the_old_page(photo
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(files, "write_text", full)
+    return lambda: monkeypatch.setattr(files, "write_text", full)
+
+
+def test_a_disk_that_is_full_while_the_page_is_written_leaves_the_old_page(photos, capsys, fill_disk):
+    page = results(photos) / "people.html"
+    before = page.read_bytes()
+    fill_disk()
     assert main(["people", str(photos), "--tree", "none"]) == 2
     assert "people.html: cannot be written: No space left on device" in capsys.readouterr().err
     assert page.read_bytes() == before
+
+
+def test_the_same_command_after_a_full_disk_takes_back_the_same_file(photos, fill_disk, monkeypatch):
+    for name in ("Barack", "Obama"):
+        assert correct(photos, {"do": "name", "group": obama(photos), "name": name}, extra=("--no_page",)) == 0
+    undo = ["people", str(photos), "--tree", "none", "--undo_corrections"]
+    fill_disk()
+    assert main(undo) == 2
+    monkeypatch.undo()
+    assert main(undo) == 0
+    assert set(names(photos)) == {"Barack"}
+
+
+def test_the_same_command_after_a_full_disk_means_the_groups_that_were_there(photos, fill_disk, monkeypatch, capsys):
+    nobody = {"do": "unknown", "group": obama(photos)}  # after which there is no such group
+    fill_disk()
+    assert correct(photos, nobody) == 2
+    monkeypatch.undo()
+    assert (correct(photos, nobody), people_in(photos).grouping.groups) == (0, ())
+    assert correct(photos, nobody, {"do": "name", "group": "p-nobody", "name": "Eve"}) == 2  # another file
+    assert "no group" in capsys.readouterr().err
 
 
 def test_the_page_and_the_command_take_turns(photos, driver, tmp_path):

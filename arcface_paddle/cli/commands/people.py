@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         complain(result.listing.sentence())
     print(f"{settings.people_file}: {folder_run.sentence(result)}")
     published = album_flags.publish_album(args, result.people, settings.output_folder, corrections=said.corrections)
+    said.remember_taken_back()
     return EXIT_PARTIAL if result.report.problems or said.problems or published.problems else EXIT_OK
 
 
