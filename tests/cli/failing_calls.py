@@ -96,6 +96,7 @@ people {people} --output =photos-people --tree copies
 people {photos} --output =photos-people --corrections {said} --to_gallery {out}.index
 people {photos} --output =photos-people --to_gallery =family --corrections {said}
 people {photos} --output =named --undo_corrections
+people {photos} --output =named --corrections {nobody}
 find one {photos} --gallery {family}
 find one {photos} --gallery {family} --format json --output {out}.json --html {out}.html --links {out}
 find Person1 {named} --format paths --output {out}.txt --links {out}
@@ -313,6 +314,9 @@ def add_inputs(folder: Path) -> None:
     shutil.copytree(folder / "photos-people", folder / "named", symlinks=True)
     environment = {**os.environ, "PYTHONPATH": str(fault_matrix.ROOT)}
     subprocess.run([sys.executable, "-c", _NAMED], check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    groups = read_people(folder / "named" / "people.json").grouping.groups
+    actions = [{"do": "unknown", "group": group.group_id} for group in groups]  # after which there are none
+    (folder / "nobody.json").write_text(json.dumps({**document, "actions": actions}))
 
 
 def problem_of(bench: Bench, fault: Fault, good: Undisturbed) -> str:
