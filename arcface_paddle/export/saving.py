@@ -30,7 +30,7 @@ def save_model(graph: paddle.nn.Layer, folder: Path, *, model_format: str) -> li
     Raises:
         ConfigError: an unknown format.
         MissingDependencyError: ONNX without paddle2onnx.
-        ModelFileError: the conversion to ONNX failed.
+        ModelFileError: the conversion to ONNX failed, or the disk is full.
     """
     if model_format not in FORMATS:
         raise ConfigError(f"format is {model_format!r}; allowed: {', '.join(FORMATS)}")
@@ -40,6 +40,8 @@ def save_model(graph: paddle.nn.Layer, folder: Path, *, model_format: str) -> li
         return [ONNX_FILE]
     with _old_format() if model_format == "pdmodel" else contextlib.nullcontext():
         _save_paddle(graph, folder / _STEM)
+    if model_format == "pdmodel":
+        forget_call_stacks(folder / f"{_STEM}.pdmodel")
     # The third file of the old format serves the training of static graphs; no predictor reads it.
     (folder / f"{_STEM}.pdiparams.info").unlink(missing_ok=True)
     return [f"{_STEM}.{model_format}", f"{_STEM}.pdiparams"]
@@ -65,6 +67,27 @@ def _require_room(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ModelFileError(f"{folder.absolute().parent}: cannot be written: {reason}; make room there") from None
+
+
+def forget_call_stacks(path: Path) -> None:
+    """Remove from a .pdmodel where each operator was made: paths of this machine, and what called the export.
+
+    Without them the same network gives the same file, wherever and however it is exported.
+
+    Raises:
+        ModelFileError: the file is not whole.
+        OSError: it cannot be read or written.
+    """
+    try:
+        program = paddle.base.core.ProgramDesc(path.read_bytes())
+    except ValueError:  # Paddle's own error of a file that its writer left unfinished
+        raise ModelFileError(
+            f"{path.absolute().parent}: the graph was not written as a whole; make room there"
+        ) from None
+    for block in map(program.block, range(program.num_blocks())):
+        for operator in map(block.op, range(block.op_size())):
+            operator.remove_attr("op_callstack")
+    path.write_bytes(program.serialize_to_string())
 
 
 def save_onnx(graph: paddle.nn.Layer, path: Path) -> None:

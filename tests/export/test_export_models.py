@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from paddle import nn
 from paddle.jit.dy2static import utils as dy2static_utils
+from paddle.utils import unique_name
 
 from arcface_paddle import devices, files, temporaries
 from arcface_paddle.backbones import BACKBONES, build_backbone
@@ -21,7 +22,7 @@ from arcface_paddle.export.exporter import embed_with_folder, export_model, inst
 from arcface_paddle.export.graph import GraphSettings, build_graph
 from arcface_paddle.export.network_source import NetworkSource
 from arcface_paddle.export.parity import check_parity
-from arcface_paddle.export.saving import FORMATS, save_model
+from arcface_paddle.export.saving import FORMATS, forget_call_stacks, save_model
 from arcface_paddle.pipeline import build_recognizer
 from arcface_paddle.pipeline.cards import read_card
 from arcface_paddle.pipeline.onnx_conversion import onnx_from_paddle
@@ -191,6 +192,26 @@ def test_a_network_becomes_a_graph_without_a_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     save_model(one_layer(), tmp_path, model_format="pdmodel")
     assert (tmp_path / "inference.pdmodel").is_file()
+
+
+def test_a_graph_does_not_tell_where_it_was_made(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with unique_name.guard():
+        save_model(one_layer(), tmp_path / "one", model_format="pdmodel")
+    with unique_name.guard():
+        save_model(one_layer(), tmp_path / "other", model_format="pdmodel")  # called from another line
+    first, second = ((tmp_path / name / "inference.pdmodel").read_bytes() for name in ("one", "other"))
+    assert first == second
+    assert b"test_export_models" not in first and os.fsencode(Path(exporter.__file__).parent) not in first
+
+
+def test_half_a_graph_is_told(tmp_path):
+    save_model(one_layer(), tmp_path, model_format="pdmodel")
+    graph = tmp_path / "inference.pdmodel"
+    graph.write_bytes(graph.read_bytes()[:-3])
+    with pytest.raises(ModelFileError, match="not written as a whole; make room there"):
+        forget_call_stacks(graph)
 
 
 def test_without_a_temporary_folder_nothing_stays_in_the_home_folder(tmp_path, monkeypatch):

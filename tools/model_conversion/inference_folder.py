@@ -14,6 +14,7 @@ from paddle.static import InputSpec
 
 from arcface_paddle import files, weight_files
 from arcface_paddle.errors import ModelFileError
+from arcface_paddle.export.saving import forget_call_stacks
 from arcface_paddle.pipeline import cards
 
 MODEL_PREFIX = "inference"
@@ -39,7 +40,7 @@ def write_folder(target: Path, network: nn.Layer, card: cards.ModelCard, *, trai
         signature = [InputSpec([-1, 3, height, width], "float32", "image")]
         with paddle.utils.unique_name.guard():  # the same names whatever was exported before
             paddle.jit.save(network, os.fspath(folder / MODEL_PREFIX), input_spec=signature)
-        _forget_call_stacks(folder / f"{MODEL_PREFIX}.pdmodel")
+        forget_call_stacks(folder / f"{MODEL_PREFIX}.pdmodel")
         (folder / f"{MODEL_PREFIX}.pdiparams.info").unlink()  # names for further training; inference ignores it
         return cards.write_card(folder, card)
 
@@ -63,15 +64,6 @@ def fold_batch_norms(network: nn.Layer) -> None:
                 _fold(previous, layer)
                 parent.add_sublayer(name, nn.Identity())
             previous = layer
-
-
-def _forget_call_stacks(path: Path) -> None:
-    """Remove from a .pdmodel where in our source each operator was made: paths of this machine, line numbers."""
-    program = paddle.base.core.ProgramDesc(path.read_bytes())
-    for block in map(program.block, range(program.num_blocks())):
-        for operator in map(block.op, range(block.op_size())):
-            operator.remove_attr("op_callstack")
-    path.write_bytes(program.serialize_to_string())
 
 
 def _fold(convolution: Union[nn.Conv2D, nn.Conv2DTranspose], norm: nn.BatchNorm2D) -> None:
