@@ -47,6 +47,7 @@ ERRORS = {
     "truncate": ("ENOSPC",),
     "read": ("EIO",),
 }
+_LINE_OF_ERROR = re.compile(r"^arcface-paddle[\w -]*: error: .", re.MULTILINE)
 LIBRARY, PLAN = "LD_PRELOAD", "FAILING_CALLS_PLAN"
 
 COMMANDS = """
@@ -356,7 +357,7 @@ def _of_first(
         return f"exit code {ended.code}"
     if "Traceback" in ended.said or "Exception ignored" in ended.said:
         return "traceback"
-    if ended.code == 2 and ended.said.count("error: ") != 1:
+    if ended.code == 2 and len(_LINE_OF_ERROR.findall(ended.said)) != 1:
         return "not one line of error"
     if short and ended.code != good.code:
         return f"exit code {ended.code} though nothing failed"
