@@ -105,12 +105,21 @@ ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t at) {
 ssize_t pwrite(int descriptor, const void *data, size_t size, off_t at) { return pwrite64(descriptor, data, size, at); }
 
 ssize_t writev(int descriptor, const struct iovec *parts, int count) {
-    if (descriptor_is_below(descriptor) && fails(WRITE)) return -1;
+    if (descriptor_is_below(descriptor) && fails(WRITE)) {
+        size_t size = 0;
+        for (int number = 0; number < count; number++) size += parts[number].iov_len;
+        size_t taken = taken_of(size);
+        if (taken && taken > parts[0].iov_len) taken = parts[0].iov_len;
+        return taken ? syscall(SYS_write, descriptor, parts[0].iov_base, taken) : -1;
+    }
     return syscall(SYS_writev, descriptor, parts, count);
 }
 
 ssize_t sendfile64(int out, int in, off64_t *at, size_t size) {
-    if (descriptor_is_below(out) && fails(WRITE)) return -1;
+    if (descriptor_is_below(out) && fails(WRITE)) {
+        size_t taken = taken_of(size);
+        return taken ? syscall(SYS_sendfile, out, in, at, taken) : -1;
+    }
     return syscall(SYS_sendfile, out, in, at, size);
 }
 ssize_t sendfile(int out, int in, off_t *at, size_t size) { return sendfile64(out, in, at, size); }
@@ -131,7 +140,9 @@ ssize_t pread64(int descriptor, void *data, size_t size, off64_t at) {
 ssize_t pread(int descriptor, void *data, size_t size, off_t at) { return pread64(descriptor, data, size, at); }
 
 ssize_t readv(int descriptor, const struct iovec *parts, int count) {
-    if (descriptor_is_below(descriptor) && fails(READ)) return -1;
+    if (descriptor_is_below(descriptor) && fails(READ)) {
+        return the_plan->partial ? syscall(SYS_readv, descriptor, parts, (count + 1) / 2) : -1;
+    }
     return syscall(SYS_readv, descriptor, parts, count);
 }
 
