@@ -7,6 +7,7 @@ Both come with ``inference.pdiparams``. All three take any batch size.
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import ContextManager, Optional
 
@@ -56,7 +57,14 @@ def _old_format() -> ContextManager[None]:
 def _save_paddle(graph: paddle.nn.Layer, stem: Path) -> None:
     devices.translate_outside_home()
     spec = InputSpec([None, *INPUT_SHAPE], "float32", INPUT_NAME)
-    paddle.jit.save(graph, str(stem), input_spec=[spec])
+    try:
+        paddle.jit.save(graph, str(stem), input_spec=[spec])
+    except RuntimeError as error:  # Paddle's own; it does not say why the system refused
+        refused = re.search(r"Cannot open (?:.*[/\\])?(.+) to save variables", str(error))
+        if refused is None:
+            raise
+        place = stem.absolute().parent.parent
+        raise ModelFileError(f"{place}: cannot be written: Paddle cannot make {refused[1]}; make room there") from None
     _require_room(stem.parent)
 
 

@@ -206,6 +206,17 @@ def test_a_graph_does_not_tell_where_it_was_made(tmp_path):
     assert b"test_export_models" not in first and os.fsencode(Path(exporter.__file__).parent) not in first
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+@pytest.mark.parametrize("model_format", ["pdmodel", "json"])
+def test_a_file_that_paddle_cannot_make_is_told_in_a_line(tmp_path, model_format):
+    (tmp_path / "staging").mkdir()
+    (tmp_path / "staging" / "inference.pdiparams").symlink_to(tmp_path / "gone" / "file")
+    with pytest.raises(
+        ModelFileError, match=f"^{tmp_path}: cannot be written: Paddle cannot make inference.pdiparams;"
+    ):
+        save_model(one_layer(), tmp_path / "staging", model_format=model_format)
+
+
 def test_half_a_graph_is_told(tmp_path):
     save_model(one_layer(), tmp_path, model_format="pdmodel")
     graph = tmp_path / "inference.pdmodel"
