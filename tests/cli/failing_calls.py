@@ -47,7 +47,9 @@ ERRORS = {
     "truncate": ("ENOSPC",),
     "read": ("EIO",),
 }
-_LINE_OF_ERROR = re.compile(r"^(arcface-paddle[\w -]*: error: .|.*\.mp4: cannot be written: .)", re.MULTILINE)
+_LINE_OF_ERROR = re.compile(
+    r"^(arcface-paddle[\w -]*: error: .|.*\.mp4: (cannot|.* could not) be written)", re.MULTILINE
+)
 """A film is told without the command's name: all other results are there."""
 LIBRARY, PLAN = "LD_PRELOAD", "FAILING_CALLS_PLAN"
 
