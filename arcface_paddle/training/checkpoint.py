@@ -153,9 +153,8 @@ def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int, kep
     Raises:
         CheckpointError: on all ranks, if any of them cannot write; the earlier checkpoints are untouched.
     """
-    root = checkpoint_root(output)
-    final = root / f"step_{snapshot.state.step:08d}"
-    aside = root / f".{final.name}.tmp"
+    final = _folder_of(output, snapshot.state.step)
+    aside = final.with_name(f".{final.name}.tmp")
     _together("prepare", final, lambda: _fresh_folder(aside), main_only=True)
     try:
         _together("write", final, lambda: _write_own_files(aside, snapshot))
@@ -164,8 +163,31 @@ def save_checkpoint(output: PathLike, snapshot: Snapshot, *, keep_last: int, kep
         if distributed.is_main():
             shutil.rmtree(aside, ignore_errors=True)
         raise
-    _together("publish", final, lambda: _tidy(Path(output), final, keep_last, kept_step), main_only=True)
+    _together("publish", final, lambda: publish(Path(output), final), main_only=True)
+    drop_old_checkpoints(output, snapshot.state.step, keep_last=keep_last, kept_step=kept_step)
     return final
+
+
+def drop_old_checkpoints(output: PathLike, step: int, *, keep_last: int, kept_step: Optional[int] = None) -> None:
+    """Remove all but the newest checkpoints; on rank 0, others wait.
+
+    Args:
+        output: the run's folder.
+        step: of the checkpoint of the present state, which stays.
+        keep_last: newest checkpoints that stay.
+        kept_step: step of one more that stays.
+
+    Raises:
+        CheckpointError: on all ranks, if one cannot be removed.
+    """
+
+    def drop() -> None:
+        for old, folder in list_checkpoints(output)[keep_last:]:
+            if old not in (step, kept_step):
+                (folder / MANIFEST).unlink()  # without it the folder counts as unfinished, should we be killed here
+                shutil.rmtree(folder, ignore_errors=True)
+
+    _together("drop what is older than", _folder_of(output, step), drop, main_only=True)
 
 
 def mark_best(output: PathLike, folder: Path, *, network: str, step: int, accuracy: float) -> None:
@@ -282,6 +304,10 @@ def publish(output: Path, folder: Path) -> None:
             path.unlink()
 
 
+def _folder_of(output: PathLike, step: int) -> Path:
+    return checkpoint_root(output) / f"step_{step:08d}"
+
+
 def _together(verb: str, final: Path, action: Callable[[], Any], *, main_only: bool = False) -> None:
     """Run ``action`` on all ranks, or on rank 0, wait for the slowest and raise on all if it failed on one."""
     problem = ""
@@ -355,14 +381,6 @@ def _commit(aside: Path, final: Path, snapshot: Snapshot) -> None:
     os.replace(aside, final)
     shutil.rmtree(retired, ignore_errors=True)
     _sync_folder(final.parent)
-
-
-def _tidy(output: Path, newest: Path, keep_last: int, kept_step: Optional[int]) -> None:
-    publish(output, newest)
-    for step, folder in list_checkpoints(output)[keep_last:]:
-        if folder != newest and step != kept_step:
-            (folder / MANIFEST).unlink()  # without it the folder counts as unfinished, should we be killed here
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

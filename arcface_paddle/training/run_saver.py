@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Optional
 
-from arcface_paddle.training.checkpoint import list_checkpoints, mark_best, save_checkpoint
+from arcface_paddle.training.checkpoint import drop_old_checkpoints, list_checkpoints, mark_best, save_checkpoint
 from arcface_paddle.training.log_interval import LogInterval
 from arcface_paddle.training.run import Run, take_snapshot
 
@@ -46,6 +46,15 @@ class RunSaver:
             )
         self._saved_step = run.state.step
         return folder
+
+    def drop_old(self) -> None:
+        """Drop old checkpoints once more: the run that saved this state may have ended before it had dropped them.
+
+        Raises:
+            CheckpointError: on all ranks, if one cannot be removed.
+        """
+        step, config = self._run.state.step, self._run.config.run
+        drop_old_checkpoints(config.output, step, keep_last=config.keep_last, kept_step=self._kept_step())
 
     def _kept_step(self) -> Optional[int]:
         """Return the step of the best checkpoint, which stays where the run may end behind it."""

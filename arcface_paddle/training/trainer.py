@@ -304,6 +304,7 @@ class _Loop:
     def _save(self) -> None:
         """Save unless this very state is saved already, and name the samples that were bad since the last save."""
         if self.saver.is_saved():
+            self.saver.drop_old()
             return
         self._note_skipped()  # the state counts them
         self.saver.save()

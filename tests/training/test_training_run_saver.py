@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arcface_paddle.training import run_saver
-from arcface_paddle.training.checkpoint import MANIFEST, checkpoint_root
+from arcface_paddle.training.checkpoint import MANIFEST, checkpoint_root, list_checkpoints
 from arcface_paddle.training.run_saver import RunSaver
 
 
@@ -59,6 +59,15 @@ def test_a_run_that_goes_on_has_its_checkpoint(tmp_path: Path, written: list[Any
     written.clear()
     saver = RunSaver(run_of(tmp_path, step=5), INTERVAL)
     assert saver.is_saved() and saver.save().name == "step_00000005" and written == []
+
+
+def test_what_an_error_has_left_of_old_checkpoints_goes_at_the_end(tmp_path: Path, written: list[Any]) -> None:
+    for step in (1, 2, 4, 5):
+        run_saver.save_checkpoint(tmp_path, step)
+    run = run_of(tmp_path, step=5, early_stop=3)
+    run.state.best_step = 1
+    RunSaver(run, INTERVAL).drop_old()
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [5, 4, 1]
 
 
 def test_the_best_is_saved_anew_and_kept(tmp_path: Path, written: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
