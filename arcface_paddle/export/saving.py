@@ -90,7 +90,7 @@ def forget_call_stacks(path: Path) -> None:
         program = paddle.base.core.ProgramDesc(path.read_bytes())
     except ValueError:  # Paddle's own error of a file that its writer left unfinished
         folder = path.absolute().parent.parent
-        raise ModelFileError(f"{folder}: the graph was not written as a whole; make room there") from None
+        raise ModelFileError(f"{folder}: cannot be written: Paddle has left half a graph; make room there") from None
     for block in map(program.block, range(program.num_blocks())):
         for operator in map(block.op, range(block.op_size())):
             operator.remove_attr("op_callstack")
