@@ -188,6 +188,14 @@ def test_without_a_database_the_page_works_and_keeps_what_it_can(shown, driver):
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
+def test_a_database_that_goes_away_is_not_waited_for(shown):
+    shown.run("IDBDatabase.prototype.transaction = () => { throw new Error('gone') }")
+    shown.one("[data-group=g2] input[type=text]").send_keys("Ada\n")
+    shown.wait(lambda: '"name":"Ada"' in shown.run("return Object.values(localStorage).join()"), "the text")
+    assert shown.run("return dispatchEvent(new Event('beforeunload', { cancelable: true }))"), "asks whether to leave"
+    shown.one("#undo").click()
+
+
 def test_the_corrections_can_be_copied(shown, driver):
     granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     driver.execute_cdp_cmd("Browser.grantPermissions", granted)

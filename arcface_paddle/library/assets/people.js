@@ -85,12 +85,12 @@ const memory = {
       try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* as above */ }
       return;
     }
-    this.known.set(key, value);
-    this.writing += 1;
     try {
       const change = this.database.transaction("texts", "readwrite");
       change.objectStore("texts").put(value, key);
       change.oncomplete = () => { this.writing -= 1; };
+      this.writing += 1;
+      this.known.set(key, value);
     } catch { this.database = null; this.known.delete(key); this.set(key, value); }
   },
   /** Would a text be there again if the page were left now? A write that failed counts as one that goes on. */
