@@ -7,7 +7,6 @@ than two seconds, more than 512 MiB, a file written, a process, a socket, a name
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
@@ -106,13 +105,6 @@ def _forget_peak() -> None:
     """Let the largest memory of this process be today's: what it once had would hide what a parser takes."""
     with contextlib.suppress(OSError):  # not Linux, or closed
         _PEAK.write_text("5")
-
-
-def empty_heaps() -> None:
-    """Give back what this process has freed and kept: a parser that takes memory from there would seem to take none."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
 
 
 def _complain(said: Optional[str], cpu_s: float, before_kib: int) -> None:

@@ -50,12 +50,18 @@ def keep_all_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give the system the pages back that are free in all heaps, unless all of them are to be kept.
+    """Give the system the pages back that are free in all heaps, unless all of them are to be kept."""
+    if not _all_is_kept:
+        empty_heaps()
+
+
+def empty_heaps() -> None:
+    """Give the system the pages back that are free in all heaps.
 
     All heaps are gone through, one after the other, while the threads that share one wait for memory; what is asked for
     next costs a page fault for each 4 KiB again.
     """
-    trim = None if _all_is_kept else _function("malloc_trim")
+    trim = _function("malloc_trim")
     if trim is not None:
         trim(ctypes.c_size_t(0))
 
